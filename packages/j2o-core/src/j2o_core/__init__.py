@@ -1,0 +1,69 @@
+"""j2o: JAX programs to ONNX, exactly. This is the list of public names.
+
+They are loaded on first use: `import j2o_core` itself imports neither JAX nor ONNX.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._composite import Composite as Composite
+    from ._context import LoweringContext as LoweringContext
+    from ._discover import Registry as Registry
+    from ._errors import CheckError as CheckError
+    from ._errors import J2oError as J2oError
+    from ._errors import LegalizeError as LegalizeError
+    from ._errors import LoweringError as LoweringError
+    from ._errors import PluginError as PluginError
+    from ._errors import RewriteError as RewriteError
+    from ._errors import SaveError as SaveError
+    from ._errors import SpecError as SpecError
+    from ._errors import TraceError as TraceError
+    from ._errors import UnsupportedError as UnsupportedError
+    from ._errors import VerifyError as VerifyError
+    from ._export import to_onnx as to_onnx
+    from ._plugin import Plugin as Plugin
+    from ._program import OnnxProgram as OnnxProgram
+    from ._verify import Verification as Verification
+    from .rewrite import Rewriter as Rewriter
+
+_HOME = {
+    "Composite": "_composite",
+    "LoweringContext": "_context",
+    "OnnxProgram": "_program",
+    "Plugin": "_plugin",
+    "Registry": "_discover",
+    "Rewriter": "rewrite",
+    "Verification": "_verify",
+    "to_onnx": "_export",
+    **dict.fromkeys(
+        (
+            "CheckError",
+            "J2oError",
+            "LegalizeError",
+            "LoweringError",
+            "PluginError",
+            "RewriteError",
+            "SaveError",
+            "SpecError",
+            "TraceError",
+            "UnsupportedError",
+            "VerifyError",
+        ),
+        "_errors",
+    ),
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

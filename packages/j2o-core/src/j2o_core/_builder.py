@@ -1,0 +1,143 @@
+"""Builds nodes: `op.Add(x, y)`. Stamps what it adds, and never adds what is there already or does nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from ._constants import Constants
+from ._infer import infer_dtypes, infer_shapes
+from ._peephole import fold_node, simplify_node
+from ._values import stamp
+
+# Nodes that must not be shared although they look alike, or whose attributes hold graphs.
+_NOT_SHARED = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli"})
+
+
+class Builder:
+    """Adds nodes to one graph.
+
+    `builder.Add(x, y)` and `builder("Add", x, y)` are the same. Inputs are values or None (an omitted optional input);
+    attributes are Python values, None for the default. The result is one value, or a tuple if `outputs` is not 1.
+    """
+
+    def __init__(
+        self,
+        constants: Constants,
+        opset: int,
+        *,
+        append: Callable[[ir.Node], object],
+        outer: Builder | None = None,
+        share: bool = True,
+    ):
+        self.constants = constants
+        self.opset = opset
+        self.metadata: dict[str, str] = {}
+        self.added: list[ir.Node] = []
+        self._append = append
+        self._outer = outer
+        self._share = share
+        self._seen: dict[Any, tuple[ir.Value, ...]] = {}
+
+    def __getattr__(self, op_type: str) -> Callable[..., Any]:
+        if not op_type[:1].isupper():
+            raise AttributeError(op_type)
+
+        def add(*inputs: ir.Value | None, **attrs: Any) -> Any:
+            return self(op_type, *inputs, **attrs)
+
+        return add
+
+    def __call__(
+        self, op_type: str, *inputs: ir.Value | None, outputs: int = 1, domain: str = "", **attrs: Any
+    ) -> Any:
+        """Add a node, or return the value that it would have."""
+        attrs = {name: value for name, value in attrs.items() if value is not None}
+        if domain == "" and outputs == 1:
+            simpler = fold_node(self, op_type, inputs, attrs)
+            if simpler is None:
+                simpler = simplify_node(self, op_type, inputs, attrs)
+            if simpler is not None:
+                return simpler
+        key = self._key(op_type, inputs, outputs, domain, attrs)
+        known = self._known(key) if key is not None else None
+        if known is None:
+            known = self._add(op_type, inputs, outputs, domain, attrs)
+            if key is not None:
+                self._seen[key] = known
+        return known[0] if outputs == 1 else known
+
+    def const(self, value: Any, dtype: Any = None) -> ir.Value:
+        """A constant; `dtype` is a dtype or a value whose dtype is taken."""
+        if isinstance(dtype, ir.Value):
+            assert dtype.dtype is not None
+            dtype = dtype.dtype.numpy()
+        return self.constants.get(np.asarray(value, dtype=dtype))
+
+    def constant_value(self, value: ir.Value | None) -> np.ndarray[Any, Any] | None:
+        """The array of a constant, None for everything else."""
+        return self.constants.array(value)
+
+    def _key(self, op_type: str, inputs: Sequence[Any], outputs: int, domain: str, attrs: dict[str, Any]) -> Any:
+        if not self._share or op_type in _NOT_SHARED:
+            return None
+        items = []
+        for name, value in sorted(attrs.items()):
+            if isinstance(value, (ir.Graph, ir.Tensor, np.ndarray)):
+                return None
+            items.append((name, tuple(value) if isinstance(value, (list, tuple)) else value))
+        return (domain, op_type, outputs, tuple(id(value) if value is not None else None for value in inputs), *items)
+
+    def _known(self, key: Any) -> tuple[ir.Value, ...] | None:
+        builder: Builder | None = self
+        while builder is not None:
+            if key in builder._seen:
+                return builder._seen[key]
+            builder = builder._outer
+        return None
+
+    def _add(
+        self, op_type: str, inputs: Sequence[ir.Value | None], outputs: int, domain: str, attrs: dict[str, Any]
+    ) -> tuple[ir.Value, ...]:
+        node = ir.Node(
+            domain,
+            op_type,
+            inputs,
+            [_attribute(name, value) for name, value in attrs.items()],
+            num_outputs=outputs,
+            metadata_props=dict(self.metadata),
+        )
+        dtypes = infer_dtypes(op_type, inputs, attrs, outputs)
+        shapes = infer_shapes(op_type, inputs, attrs, outputs, self.constants.array)
+        for value, dtype, shape in zip(node.outputs, dtypes, shapes, strict=True):
+            stamp(value, dtype, shape)
+        self._append(node)
+        self.added.append(node)
+        return tuple(node.outputs)
+
+
+def _attribute(name: str, value: Any) -> ir.Attr:
+    if isinstance(value, (bool, int, np.integer)):
+        return ir.AttrInt64(name, int(value))
+    if isinstance(value, (float, np.floating)):
+        return ir.AttrFloat32(name, float(value))
+    if isinstance(value, str):
+        return ir.AttrString(name, value)
+    if isinstance(value, ir.DataType):
+        return ir.AttrInt64(name, int(value))
+    if isinstance(value, ir.Graph):
+        return ir.AttrGraph(name, value)
+    if isinstance(value, np.ndarray):
+        return ir.AttrTensor(name, ir.Tensor(value))
+    if isinstance(value, ir.Tensor):
+        return ir.AttrTensor(name, value)
+    if isinstance(value, (list, tuple)):
+        if any(isinstance(item, (float, np.floating)) for item in value):
+            return ir.AttrFloat32s(name, [float(item) for item in value])
+        if value and all(isinstance(item, str) for item in value):
+            return ir.AttrStrings(name, list(value))
+        return ir.AttrInt64s(name, [int(item) for item in value])
+    raise TypeError(f"attribute {name} has no ONNX form: {value!r}")

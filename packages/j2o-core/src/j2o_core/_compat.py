@@ -1,0 +1,109 @@
+"""Everything that differs between JAX releases or that JAX keeps in private modules. Nothing else imports `jax._src`."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax._src import core as _core
+from jax._src import source_info_util as _source_info
+from jax._src.export import shape_poly as _shape_poly
+from jax.extend import core as jex
+
+# Part of the key of JAX's tracing caches: entries made under one value are never hit under another.
+# Made once, at import, since JAX does not allow a context to be made while other threads use JAX.
+export_context = jax.make_user_context(None)
+
+Tracer = jax.core.Tracer
+Literal = jex.Literal
+Var = jex.Var
+JaxprEqn = jex.JaxprEqn
+Primitive = jex.Primitive
+ShapedArray = jax.core.ShapedArray
+DropVar = _core.DropVar
+SymbolicDim = _shape_poly._DimExpr
+
+
+def is_jaxpr(value: object) -> bool:
+    """Whether a parameter of an equation is a jaxpr, closed or open (since JAX 0.11 these are one class)."""
+    return isinstance(value, (jex.Jaxpr, jex.ClosedJaxpr))
+
+
+def as_closed(jaxpr: Any) -> Any:
+    """A jaxpr with its constants: what is closed stays, an open one gets none."""
+    if isinstance(jaxpr, jex.ClosedJaxpr):
+        return jaxpr
+    return jex.ClosedJaxpr(jaxpr, [])
+
+
+def make_closed(
+    constvars: Sequence[Any], consts: Sequence[Any], invars: Sequence[Any], outvars: Sequence[Any], eqns: Sequence[Any]
+) -> Any:
+    """A closed jaxpr from its parts."""
+    effects = _core.no_effects
+    for eqn in eqns:
+        effects = effects | {effect for effect in eqn.effects if not hasattr(effect, "input_index")}
+    debug_info = _core.DebugInfo("j2o", "j2o", None, None)
+    open_jaxpr = jex.Jaxpr(list(constvars), list(invars), list(outvars), list(eqns), effects, debug_info)
+    return jex.ClosedJaxpr(open_jaxpr, list(consts))
+
+
+def new_var(aval: Any) -> Any:
+    """A fresh variable."""
+    return _core.Var(aval)
+
+
+def scan_counts(params: dict[str, Any], inputs: int) -> tuple[int, int]:
+    """(num_consts, num_carry) of a scan equation; JAX 0.11 replaced them by trees of operands."""
+    del inputs
+    if "num_consts" in params:
+        return params["num_consts"], params["num_carry"]
+    consts, carry, _ = params["ft_in"].unpack()
+    return len(consts), len(carry)
+
+
+def has_user_frame(eqn: Any) -> bool:
+    """Whether an equation knows a line of code outside JAX."""
+    return next(_source_info.user_frames(eqn.source_info.traceback), None) is not None
+
+
+def user_frames(eqn: Any) -> Iterator[tuple[str, int, str]]:
+    """(file, line, function) of the frames that made an equation, innermost first, without JAX's own."""
+    traceback = eqn.source_info.traceback
+    for frame in _source_info.user_frames(traceback):
+        yield frame.file_name, frame.start_line, frame.function_name
+
+
+def is_symbolic(dimension: object) -> bool:
+    """Whether a dimension is an expression over symbolic dimensions."""
+    return isinstance(dimension, SymbolicDim)
+
+
+def symbol_names(dimension: Any) -> frozenset[str]:
+    """Names of the symbols in a dimension."""
+    return frozenset(dimension._get_vars()) if is_symbolic(dimension) else frozenset()
+
+
+def dim_terms(dimension: Any) -> list[tuple[int, list[tuple[Any, int]]]]:
+    """A symbolic dimension as a sum of products: [(coefficient, [(factor, exponent)])].
+
+    A factor is a symbol's name or a tuple (operation, operands) with operation one of
+    "floordiv", "mod", "max", "min".
+    """
+    terms = []
+    for term, coefficient in dimension._sorted_terms:
+        factors = []
+        for factor, exponent in term._factors:
+            factors.append((factor.var if factor.var is not None else (factor.operation, factor.operands), exponent))
+        terms.append((int(coefficient), factors))
+    return terms
+
+
+def literal_value(literal: Any) -> np.ndarray[Any, Any]:
+    """The value of a literal with the dtype of its aval."""
+    return np.asarray(literal.val, dtype=literal.aval.dtype)
+
+
+def is_key_dtype(dtype: Any) -> bool:
+    """Whether a dtype is that of typed PRNG keys."""
+    return bool(jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key))

@@ -1,0 +1,148 @@
+"""Discover: installed plugins become one registry. Ours and third-party ones come through the same door."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from importlib import metadata
+from typing import Any
+
+from ._composite import Composite
+from ._errors import PluginError
+from ._plugin import Lowering, Plugin, Rewrite, lowering_key
+
+GROUP = "j2o.plugins"
+
+
+class Registry:
+    """All rules, composites and rewrites of a set of plugins.
+
+    Raises:
+        PluginError: if two plugins share a name, or have a rule for the same primitive at the same opset.
+    """
+
+    def __init__(self, plugins: Sequence[Plugin]):
+        self.plugins = tuple(plugins)
+        self._lowerings: dict[Any, list[Lowering]] = {}
+        self.composites: list[Composite] = []
+        self.rewrites: list[Rewrite] = []
+        names: dict[str, Plugin] = {}
+        for plugin in plugins:
+            if names.setdefault(plugin.name, plugin) is not plugin:
+                raise PluginError(
+                    f"Two plugins are named {plugin.name!r}: {_origin(names[plugin.name])} and {_origin(plugin)}. "
+                    f"Uninstall one of them."
+                )
+            self._add(plugin)
+        for plugin in plugins:
+            if plugin.transforms is not None:
+                for composite in self.composites:
+                    plugin.transforms(composite)
+        # Stands for this set of composites in JAX's tracing caches.
+        self.context = tuple(sorted(composite.target for composite in self.traced_composites))
+
+    def _add(self, plugin: Plugin) -> None:
+        for key, rules in plugin.lowerings.items():
+            for rule in rules:
+                for other in self._lowerings.get(key, ()):
+                    if other.opset == rule.opset and other.plugin is not plugin:
+                        name = key if isinstance(key, str) else key.name
+                        raise PluginError(
+                            f"Two plugins lower {name} at opset {rule.opset}: {_origin(other.plugin)} and "
+                            f"{_origin(plugin)}. Uninstall one of them, or pass plugins=[...] to to_onnx."
+                        )
+            self._lowerings[key] = sorted([*self._lowerings.get(key, ()), *rules], key=lambda rule: rule.opset)
+        targets = {composite.target: composite for composite in self.composites}
+        for composite in plugin.composites:
+            if composite.target in targets:
+                raise PluginError(f"Two plugins declare the composite {composite.target}; one is {_origin(plugin)}.")
+        self.composites += plugin.composites
+        self.rewrites += plugin.rewrites
+
+    @property
+    def traced_composites(self) -> list[Composite]:
+        """Composites that are kept whole: those that `jax.vmap` and `jax.grad` know how to handle."""
+        return [composite for composite in self.composites if composite.transforms_ready]
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Import names of libraries whose source lines are not the user's."""
+        return tuple(name for plugin in self.plugins for name in plugin.libraries)
+
+    def lowering(self, primitive: Any, opset: int) -> Lowering | None:
+        """The newest rule for a primitive or composite that is not above `opset`."""
+        key = getattr(primitive, "composite", None) or lowering_key(primitive)
+        best = None
+        for rule in self._lowerings.get(key, ()):
+            if rule.opset <= opset:
+                best = rule
+        return best
+
+    def lowest_opset(self, primitive: Any) -> int | None:
+        """The lowest opset at which a primitive has a rule, None if it has none at all."""
+        key = getattr(primitive, "composite", None) or lowering_key(primitive)
+        rules = self._lowerings.get(key)
+        return rules[0].opset if rules else None
+
+    def rows(self) -> Iterable[tuple[str, Lowering]]:
+        """(primitive or composite, rule) for tables."""
+        for key, rules in self._lowerings.items():
+            for rule in rules:
+                yield (key if isinstance(key, str) else key.name), rule
+
+
+def _origin(plugin: Plugin) -> str:
+    if plugin.distribution:
+        return f"{plugin.name!r} of distribution {plugin.distribution} {plugin.version}"
+    return f"{plugin.name!r}"
+
+
+def discover(plugins: Sequence[Plugin] | None = None) -> Registry:
+    """The registry of the given plugins, or of all installed ones.
+
+    Raises:
+        PluginError: if a plugin cannot be imported, is not a `Plugin`, or clashes with another.
+    """
+    if plugins is None:
+        return _installed_registry(_entry_points())
+    for plugin in plugins:
+        if not isinstance(plugin, Plugin):
+            raise PluginError(f"plugins contains {plugin!r}, which is not a j2o_core.Plugin.")
+    return Registry(plugins)
+
+
+def _entry_points() -> tuple[tuple[str, str, str, str], ...]:
+    found: dict[tuple[str, str], tuple[str, str, str, str]] = {}
+    for point in metadata.entry_points(group=GROUP):
+        dist = point.dist
+        name, version = (dist.name, dist.version) if dist is not None else ("unknown", "0")
+        found.setdefault((name, point.name), (point.name, point.value, name, version))
+    return tuple(sorted(found.values()))
+
+
+@functools.lru_cache(maxsize=4)
+def _installed_registry(points: tuple[tuple[str, str, str, str], ...]) -> Registry:
+    return Registry([_load(*point) for point in points])
+
+
+def _load(name: str, value: str, distribution: str, version: str) -> Plugin:
+    where = f"Plugin {name!r} ({value}) of distribution {distribution} {version}"
+    try:
+        plugin = metadata.EntryPoint(name, value, GROUP).load()
+    except ImportError as error:
+        missing = getattr(error, "name", None)
+        advice = f"Its dependency {missing!r} is not installed. " if missing else ""
+        raise PluginError(
+            f"{where} cannot be imported: {error}. {advice}Install what it needs, or uninstall {distribution}."
+        ) from error
+    except AttributeError as error:
+        raise PluginError(f"{where} names something that its module does not have: {error}.") from error
+    except Exception as error:
+        raise PluginError(
+            f"{where} raised {type(error).__name__} while it was imported: {error}. "
+            f"Update or uninstall {distribution}."
+        ) from error
+    if not isinstance(plugin, Plugin):
+        raise PluginError(f"{where} is {plugin!r}. Expected a j2o_core.Plugin.")
+    plugin.distribution, plugin.version = distribution, version
+    return plugin

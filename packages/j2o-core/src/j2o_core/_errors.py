@@ -1,0 +1,45 @@
+"""The one tree of errors, by stage. Each message says what was given, where, what was expected and what to do."""
+
+
+class J2oError(Exception):
+    """Root of everything that j2o raises on purpose."""
+
+
+class PluginError(J2oError):
+    """A plugin cannot be loaded, clashes with another one, or registers something that cannot work."""
+
+
+class SpecError(J2oError, ValueError):
+    """An argument of `to_onnx` (spec, name, opset, target) cannot be used as given."""
+
+
+class TraceError(J2oError):
+    """The function could not be traced to a jaxpr, or returned something that is not an array."""
+
+
+class UnsupportedError(J2oError):
+    """The program uses primitives that have no lowering at this opset; all of them are listed."""
+
+
+class LoweringError(J2oError):
+    """A lowering rule raised, or returned what the equation's avals do not say."""
+
+
+class RewriteError(J2oError):
+    """A rewrite raised, or replaced a value with one of another dtype or shape."""
+
+
+class LegalizeError(J2oError):
+    """The target runtime has no kernel for a node, and no exact detour is known."""
+
+
+class CheckError(J2oError):
+    """The finished model is not valid ONNX."""
+
+
+class VerifyError(J2oError):
+    """ONNX Runtime disagrees with JAX, or cannot run the model."""
+
+
+class SaveError(J2oError, OSError):
+    """The model could not be written; whatever was at the path before is still there."""

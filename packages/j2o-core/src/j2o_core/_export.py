@@ -1,0 +1,95 @@
+"""`to_onnx`: the stages in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ._discover import discover
+from ._errors import SpecError
+from ._plugin import HIGHEST_OPSET, LOWEST_OPSET, Plugin
+from ._program import OnnxProgram
+from ._specs import parse_inputs
+from ._trace import trace
+from .simplify import ConstantTable, simplify
+
+TARGETS = ("onnxruntime", None)
+
+
+def to_onnx(
+    fn: Callable[..., Any],
+    inputs: Any,
+    *,
+    opset: int = 21,
+    input_names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
+    constraints: Sequence[str] = (),
+    target: str | None = "onnxruntime",
+    plugins: Sequence[Plugin] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> OnnxProgram:
+    """Export a JAX function.
+
+    Args:
+        fn: a function, lambda, partial, bound method, `eqx.Module`, jitted or vmapped callable on arrays and pytrees.
+        inputs: one spec per argument, in order, or a mapping from parameter names to specs. A spec is an array, a
+            `jax.ShapeDtypeStruct`, a shape tuple such as `("B", 3, 224, 224)` (float32), or a pytree of these. Strings
+            are symbolic dimensions (`"2*T"`, `"H*W"`): equal names are equal sizes.
+        opset: ONNX opset to write, 18 to 26.
+        input_names: names of the array inputs in order; by default parameter names and tree paths.
+        output_names: names of the array outputs in order; by default tree paths.
+        constraints: what is known of symbolic dimensions, such as `"T >= 4"`.
+        target: `"onnxruntime"` (its CPU kernels) or None for standard ONNX.
+        plugins: plugins to use instead of all installed ones.
+        progress: called with the name of each stage when it begins.
+
+    Returns:
+        The program: save it, verify it, call it, or look at its model.
+
+    Raises:
+        SpecError: if an argument cannot be used as given.
+        PluginError: if an installed plugin is broken or two of them clash.
+        TraceError: if JAX cannot trace the function.
+        UnsupportedError: if primitives have no lowering; it lists all of them with the user's lines.
+        LoweringError: if a rule fails.
+        LegalizeError: if the target has no kernel for a node and no exact detour is known.
+    """
+    _check_arguments(fn, opset, target)
+    begin = progress or (lambda stage: None)
+    begin("discover")
+    registry = discover(plugins)
+    begin("trace")
+    parsed = parse_inputs(fn, inputs, input_names=input_names, constraints=constraints)
+    traced = trace(
+        fn, parsed, composites=registry.traced_composites, context=registry.context, output_names=output_names
+    )
+    begin("simplify")
+    table = ConstantTable(traced.constant_names)
+    jaxpr = simplify(traced.jaxpr, table)
+    # The stages below need onnx_ir, whose import takes longer than most exports.
+    from ._finish import finish
+    from ._lower import lower
+    from .legalize import legalize
+    from .rewrite import rewrite
+
+    begin("lower")
+    lowered = lower(traced, jaxpr, registry, opset, table)
+    begin("rewrite")
+    rewrite(lowered, registry, opset)
+    begin("finish")
+    model = finish(lowered, traced, opset)
+    begin("legalize")
+    legalize(model, target=target)
+    return OnnxProgram(model, fn, traced, lowered, registry)
+
+
+def _check_arguments(fn: Any, opset: Any, target: Any) -> None:
+    if not callable(fn):
+        raise SpecError(f"fn is {fn!r}, which cannot be called. Expected a function, module or other callable.")
+    if isinstance(opset, bool) or not isinstance(opset, int) or not LOWEST_OPSET <= opset <= HIGHEST_OPSET:
+        raise SpecError(
+            f"opset is {opset!r}. j2o writes opsets {LOWEST_OPSET} to {HIGHEST_OPSET}; 21 is the default, "
+            f"23 the first with Attention and RotaryEmbedding."
+        )
+    if target not in TARGETS:
+        raise SpecError(f'target is {target!r}. Expected "onnxruntime" or None (standard ONNX).')

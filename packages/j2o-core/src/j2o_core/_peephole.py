@@ -1,0 +1,216 @@
+"""What a node need not be built for: layout of constants, and nodes that cancel, merge or do nothing.
+
+Only local, exact simplifications belong here, on nodes as they are added. Fusions are rewrites.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx_ir as ir
+
+from ._infer import same_shape
+from ._values import shape_of
+
+if TYPE_CHECKING:
+    from ._builder import Builder
+
+Inputs = Sequence["ir.Value | None"]
+
+# Above this size only views (which cost nothing) are folded.
+_FOLD_BYTES = 65536
+
+
+def fold_node(builder: Builder, op_type: str, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | None:
+    """The constant that a node of constants would compute, for layout operators and small integer arithmetic."""
+    rule = _FOLDS.get(op_type)
+    if rule is None or not inputs:
+        return None
+    arrays = []
+    for value in inputs:
+        array = builder.constants.array(value)
+        if array is None:
+            return None
+        arrays.append(array)
+    result = rule(arrays, attrs)
+    if result is None:
+        return None
+    result = np.asarray(result)
+    assert inputs[0] is not None
+    name = builder.constants.hint(inputs[0]) if op_type in _LAYOUT else None
+    return builder.constants.get(result, name)
+
+
+def _fold_transpose(arrays: list[Any], attrs: dict[str, Any]) -> Any:
+    return arrays[0].transpose(attrs.get("perm"))
+
+
+def _fold_reshape(arrays: list[Any], attrs: dict[str, Any]) -> Any:
+    x, target = arrays
+    if attrs.get("allowzero") or (target == 0).any():
+        return None if not attrs.get("allowzero") else x.reshape([int(size) for size in target])
+    return x.reshape([int(size) for size in target])
+
+
+def _fold_unsqueeze(arrays: list[Any], attrs: dict[str, Any]) -> Any:
+    return np.expand_dims(arrays[0], tuple(int(axis) for axis in arrays[1]))
+
+
+def _fold_squeeze(arrays: list[Any], attrs: dict[str, Any]) -> Any:
+    if len(arrays) < 2:
+        return None
+    return np.squeeze(arrays[0], tuple(int(axis) for axis in arrays[1]))
+
+
+def _fold_cast(arrays: list[Any], attrs: dict[str, Any]) -> Any:
+    (x,) = arrays
+    new = ir.DataType(int(attrs["to"])).numpy()
+    if x.nbytes > _FOLD_BYTES:
+        return None
+    if x.dtype == new or (x.dtype.kind in "biu" and new.kind in "biuf") or (x.dtype.kind == "f" and new.kind == "f"):
+        with np.errstate(all="ignore"):
+            return x.astype(new)
+    return None
+
+
+def _fold_concat(arrays: list[Any], attrs: dict[str, Any]) -> Any:
+    if sum(array.nbytes for array in arrays) > _FOLD_BYTES:
+        return None
+    return np.concatenate(arrays, attrs["axis"])
+
+
+def _fold_gather(arrays: list[Any], attrs: dict[str, Any]) -> Any:
+    x, indices = arrays
+    size = x.shape[attrs.get("axis", 0)]
+    if x.nbytes > _FOLD_BYTES or (indices >= size).any() or (indices < -size).any():
+        return None
+    return np.take(x, indices, attrs.get("axis", 0))
+
+
+def _integer(operation: Callable[..., Any]) -> Callable[..., Any]:
+    def fold(arrays: list[Any], attrs: dict[str, Any]) -> Any:
+        if any(array.dtype != np.int64 or array.size > 64 for array in arrays):
+            return None
+        return operation(*arrays)
+
+    return fold
+
+
+_LAYOUT = frozenset({"Transpose", "Reshape", "Unsqueeze", "Squeeze"})
+_FOLDS: dict[str, Callable[[list[Any], dict[str, Any]], Any]] = {
+    "Transpose": _fold_transpose,
+    "Reshape": _fold_reshape,
+    "Unsqueeze": _fold_unsqueeze,
+    "Squeeze": _fold_squeeze,
+    "Cast": _fold_cast,
+    "Concat": _fold_concat,
+    "Gather": _fold_gather,
+    "Add": _integer(np.add),
+    "Sub": _integer(np.subtract),
+    "Mul": _integer(np.multiply),
+}
+
+
+def simplify_node(builder: Builder, op_type: str, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | None:
+    """A value that equals the node's output and is there already or needs a simpler node."""
+    rule = _SIMPLER.get(op_type)
+    if rule is None or not inputs or inputs[0] is None:
+        return None
+    return rule(builder, inputs, attrs)
+
+
+def _identity(builder: Builder, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | None:
+    return inputs[0]
+
+
+def _cast(builder: Builder, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | None:
+    (x,) = inputs
+    assert x is not None
+    return x if x.dtype is not None and int(x.dtype) == int(attrs["to"]) else None
+
+
+def _transpose(builder: Builder, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | None:
+    (x,) = inputs
+    assert x is not None
+    perm = attrs.get("perm")
+    if perm is None:
+        return None
+    perm = tuple(int(axis) for axis in perm)
+    if perm == tuple(range(len(perm))):
+        return x
+    producer = x.producer()
+    if producer is not None and producer.op_type == "Transpose" and producer.domain == "":
+        first = producer.attributes["perm"].as_ints()
+        merged = tuple(first[axis] for axis in perm)
+        return builder("Transpose", producer.inputs[0], perm=merged)  # type: ignore[no-any-return]
+    shape = shape_of(x)
+    if shape is not None and _moves_only_ones(shape, perm):
+        return builder("Reshape", x, builder.const([int(shape[a]) for a in perm], np.int64))  # type: ignore[no-any-return]
+    return None
+
+
+def _moves_only_ones(shape: tuple[Any, ...], perm: tuple[int, ...]) -> bool:
+    if not all(isinstance(size, (int, np.integer)) and size > 0 for size in shape):
+        return False
+    moved = [axis for axis in perm if shape[axis] != 1]
+    return moved == sorted(moved)
+
+
+def _reshape(builder: Builder, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | None:
+    x, target = inputs
+    assert x is not None
+    assert target is not None
+    shape = shape_of(x)
+    sizes = builder.constants.array(target)
+    wanted = target.meta.get("j2o_dims") if sizes is None else tuple(int(size) for size in sizes)
+    if wanted is not None and same_shape(shape, tuple(wanted)):
+        return x
+    producer = x.producer()
+    if producer is None or producer.op_type not in ("Reshape", "Unsqueeze", "Squeeze") or producer.domain:
+        return None
+    if sizes is not None and (sizes == 0).any() and not attrs.get("allowzero"):
+        return None
+    return builder("Reshape", producer.inputs[0], target, **attrs)  # type: ignore[no-any-return]
+
+
+def _expand(builder: Builder, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | None:
+    x, target = inputs
+    assert x is not None
+    assert target is not None
+    sizes = builder.constants.array(target)
+    wanted = target.meta.get("j2o_dims") if sizes is None else tuple(int(size) for size in sizes)
+    return x if wanted is not None and same_shape(shape_of(x), tuple(wanted)) else None
+
+
+def _concat(builder: Builder, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | None:
+    axis = attrs["axis"]
+    kept = [value for value in inputs if value is None or not _is_empty(value)]
+    if len(kept) == len(inputs):
+        return inputs[0] if len(inputs) == 1 else None
+    if not kept:
+        return inputs[0] if len(inputs) == 1 else None
+    return kept[0] if len(kept) == 1 else builder("Concat", *kept, axis=axis)
+
+
+def _is_empty(value: ir.Value) -> bool:
+    shape = shape_of(value)
+    return shape is not None and any(isinstance(size, int) and size == 0 for size in shape)
+
+
+def _not(builder: Builder, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | None:
+    assert inputs[0] is not None
+    producer = inputs[0].producer()
+    return producer.inputs[0] if producer is not None and producer.op_type == "Not" else None
+
+
+_SIMPLER: dict[str, Callable[[Any, Inputs, dict[str, Any]], ir.Value | None]] = {
+    "Identity": _identity,
+    "Cast": _cast,
+    "Transpose": _transpose,
+    "Reshape": _reshape,
+    "Expand": _expand,
+    "Concat": _concat,
+    "Not": _not,
+}

@@ -1,0 +1,119 @@
+"""The exported program."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from ._discover import Registry
+    from ._lower import Lowered
+    from ._trace import Traced
+    from ._verify import Verification
+
+
+class OnnxProgram:
+    """An exported function.
+
+    Attributes:
+        model: the `onnx_ir.Model`.
+        input_names: names of the graph's inputs, in order.
+        output_names: names of the graph's outputs, in order.
+    """
+
+    def __init__(
+        self, model: ir.Model, fn: Callable[..., Any], traced: Traced, lowered: Lowered, registry: Registry
+    ):
+        self.model = model
+        self.fn = fn
+        self.traced = traced
+        self.lowered = lowered
+        self.registry = registry
+        self._session: Any = None
+
+    @property
+    def opset(self) -> int:
+        """The opset of the default domain."""
+        return self.model.opset_imports[""]
+
+    @property
+    def input_names(self) -> list[str]:
+        """Names of the graph's inputs, in order."""
+        return [str(value.name) for value in self.model.graph.inputs]
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the graph's outputs, in order."""
+        return [str(value.name) for value in self.model.graph.outputs]
+
+    def save(self, path: str | os.PathLike[str], *, external_data: bool | None = None) -> None:
+        """Write the model. A crash on the way leaves what was there before.
+
+        Args:
+            path: the `.onnx` file.
+            external_data: whether weights go into a file beside it (`<name>.data`); by default only when the model is
+                too large for one file (1.5 GB).
+
+        Raises:
+            SaveError: if it cannot be written.
+        """
+        from ._save import save
+
+        save(self.model, path, external_data=external_data)
+
+    def check(self) -> None:
+        """Run ONNX's own checker.
+
+        Raises:
+            CheckError: if the model is not valid ONNX.
+        """
+        from ._check import check_model
+
+        check_model(self.model)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run ONNX Runtime on the arguments of the original function; the result has its structure."""
+        leaves = self.traced.inputs.flatten(args, kwargs)
+        return self.traced.output_tree(self.session.run(leaves))
+
+    @property
+    def session(self) -> Any:
+        """An ONNX Runtime session on the model, made on first use."""
+        if self._session is None:
+            from ._session import Session
+
+            self._session = Session(self.model)
+        return self._session
+
+    def verify(
+        self,
+        *args: Any,
+        sizes: Sequence[int] = (1, 2, 5),
+        seed: int = 0,
+        rtol: float | None = None,
+        atol: float | None = None,
+    ) -> Verification:
+        """Run ONNX Runtime and JAX on the same inputs and compare.
+
+        Args:
+            args: arguments of the function to use; by default random ones.
+            sizes: sizes to try for every symbolic dimension.
+            seed: seed of the random inputs.
+            rtol: relative tolerance instead of the dtype's.
+            atol: tolerance relative to the largest magnitude of each output, instead of the dtype's.
+
+        Raises:
+            VerifyError: if they disagree; it names the first equation that diverges and its source line.
+        """
+        from ._verify import verify
+
+        return verify(self, args, sizes=sizes, seed=seed, rtol=rtol, atol=atol)
+
+    def report(self) -> str:
+        """What one attaches to a bug: versions, signature, operators, source, as text."""
+        from ._report import report
+
+        return report(self)

@@ -1,0 +1,105 @@
+"""ONNX Runtime on a model in memory, with JAX's dtypes in and out."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from ._errors import VerifyError
+from ._save import EMBED_LIMIT_BYTES, save, weight_bytes
+
+_NEEDS_RUNTIME = (
+    'ONNX Runtime is not installed. Install it with pip install "j2o-core[onnxruntime]" to run or verify programs.'
+)
+
+
+class Session:
+    """Runs a model on NumPy or JAX arrays, in the order of its inputs.
+
+    Complex arrays travel as a trailing real/imag pair, typed keys as their data.
+
+    Raises:
+        VerifyError: if ONNX Runtime is missing, refuses the model, or fails on the inputs.
+    """
+
+    def __init__(self, model: ir.Model, *, threads: int = 0):
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise VerifyError(_NEEDS_RUNTIME) from error
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = threads
+        self._runtime = onnxruntime
+        self._outputs = [_numpy_output(value) for value in model.graph.outputs]
+        try:
+            if weight_bytes(model) < EMBED_LIMIT_BYTES:
+                content = ir.serde.serialize_model(model).SerializeToString()
+                self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            else:
+                with tempfile.TemporaryDirectory() as folder:
+                    path = os.path.join(folder, "model.onnx")
+                    save(model, path)
+                    self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            if isinstance(error, VerifyError):
+                raise
+            raise VerifyError(f"ONNX Runtime {onnxruntime.__version__} refuses the model: {error}") from error
+        self._names = [value.name for value in self.session.get_inputs()]
+
+    def run(self, arrays: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
+        """Results for arrays in the order of the inputs."""
+        feed = {name: self._feed(array) for name, array in zip(self._names, arrays, strict=True)}
+        names = [value.name for value in self.session.get_outputs()]
+        try:
+            results = self.session.run_with_ort_values(names, feed)
+        except Exception as error:
+            raise VerifyError(f"ONNX Runtime failed: {error}") from error
+        return [_to_numpy(result, dtype) for result, dtype in zip(results, self._outputs, strict=True)]
+
+    def _feed(self, array: Any) -> Any:
+        array = as_fed(array)
+        make = self._runtime.OrtValue
+        if array.dtype.isbuiltin == 1:
+            return make.ortvalue_from_numpy(np.ascontiguousarray(array))
+        element = ir.DataType.from_numpy(array.dtype)
+        carrier = np.uint16 if array.dtype.itemsize == 2 else np.uint8
+        data = np.ascontiguousarray(array).view(carrier)
+        return make.ortvalue_from_numpy_with_onnx_type(data, int(element))
+
+
+def as_fed(array: Any) -> np.ndarray[Any, Any]:
+    """An array as the graph takes it: complex numbers as a trailing real/imag pair, keys as their data."""
+    import jax
+
+    if isinstance(array, jax.Array) and jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
+        array = jax.random.key_data(array)
+    array = np.asarray(array)
+    if array.dtype.kind == "c":
+        array = np.stack([array.real, array.imag], -1)
+    return array
+
+
+def _numpy_output(value: ir.Value) -> np.dtype[Any]:
+    assert value.dtype is not None
+    return value.dtype.numpy()
+
+
+def _to_numpy(result: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    if dtype.isbuiltin == 1:
+        array: np.ndarray[Any, Any] = result.numpy()
+        return array
+    # ONNX Runtime gives narrow floats to NumPy only as raw bytes.
+    import ctypes
+
+    shape = result.shape()
+    count = int(np.prod(shape)) * dtype.itemsize
+    if count == 0:
+        return np.empty(shape, dtype)
+    raw = (ctypes.c_char * count).from_address(result.data_ptr())
+    return np.frombuffer(bytes(raw), dtype).reshape(shape)

@@ -1,0 +1,282 @@
+"""Input specs: what the user gives for the arguments, as abstract values with names."""
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
+from jax import export
+from jax.tree_util import GetAttrKey
+
+from ._errors import SpecError
+
+_WRONG_LEAF = """{where} is {given!r}, which is not a spec.
+Expected an array, a jax.ShapeDtypeStruct, a shape tuple such as ("B", 3, 224, 224) (float32), or a pytree of these.
+A Python value that is not an input belongs into the function: functools.partial(fn, ...) or a lambda."""
+
+
+@dataclass(frozen=True)
+class InputLeaf:
+    """One array argument: its name in the graph and its abstract value."""
+
+    name: str
+    shape: tuple[Any, ...]
+    dtype: np.dtype[Any]
+    weak_type: bool = False
+
+    @property
+    def struct(self) -> jax.ShapeDtypeStruct:
+        """The leaf as JAX wants it for tracing."""
+        return jax.ShapeDtypeStruct(self.shape, self.dtype, weak_type=self.weak_type)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All arguments: array leaves in order, and what puts them back into the call."""
+
+    leaves: tuple[InputLeaf, ...]
+    treedef: Any
+    static: dict[int, Any] = field(repr=False)
+    keywords: tuple[str, ...] = ()
+
+    def call(self, fn: Callable[..., Any], arrays: Iterable[Any]) -> Any:
+        """Call `fn` with arrays in place of the leaves."""
+        arrays = iter(arrays)
+        leaves = [
+            self.static[i] if i in self.static else next(arrays) for i in range(len(self.leaves) + len(self.static))
+        ]
+        args, kwargs = jax.tree.unflatten(self.treedef, leaves)
+        return fn(*args, **kwargs)
+
+    def flatten(self, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> list[Any]:
+        """The array leaves of a call `fn(*args)`, in the order of the graph's inputs.
+
+        Raises:
+            SpecError: if the arguments have another structure than the specs.
+        """
+        leaves, treedef = jax.tree.flatten((tuple(args), dict(kwargs or {})))
+        if treedef != self.treedef:
+            raise SpecError(f"The call has the structure {treedef}, the program was exported with {self.treedef}.")
+        return [leaf for i, leaf in enumerate(leaves) if i not in self.static]
+
+    @property
+    def symbols(self) -> list[str]:
+        """Names of the symbolic dimensions, in order of appearance."""
+        from ._compat import symbol_names
+
+        names: dict[str, None] = {}
+        for leaf in self.leaves:
+            for dimension in leaf.shape:
+                names.update(dict.fromkeys(sorted(symbol_names(dimension))))
+        return list(names)
+
+
+def parse_inputs(
+    fn: Callable[..., Any],
+    inputs: Any,
+    *,
+    input_names: Sequence[str] | None = None,
+    constraints: Sequence[str] = (),
+) -> Inputs:
+    """Read the specs of all arguments.
+
+    Args:
+        fn: the function, for the names of its parameters.
+        inputs: one spec per argument, in order; or a mapping from parameter name to spec.
+        input_names: names for the array leaves, in order.
+        constraints: what is known of symbolic dimensions, such as `"T >= 4"`.
+
+    Raises:
+        SpecError: if a spec, a name or a constraint cannot be read.
+    """
+    positional, keywords = _arguments(inputs)
+    parameters = _parameter_names(fn, len(positional))
+    reader = _SpecReader(constraints)
+    paths, treedef = jax.tree_util.tree_flatten_with_path((positional, keywords), is_leaf=_is_spec)
+    leaves: list[InputLeaf] = []
+    static: dict[int, Any] = {}
+    for index, (path, value) in enumerate(paths):
+        name = _leaf_name(path, parameters)
+        leaf = reader.read(name, value)
+        if leaf is None:
+            if not any(isinstance(key, GetAttrKey) for key in path):
+                raise SpecError(_WRONG_LEAF.format(where=f"The spec of {name!r}", given=value))
+            static[index] = value  # a setting of a module, such as an activation or a flag
+        else:
+            leaves.append(leaf)
+    leaves = _rename(leaves, input_names)
+    # Specs may be tuples, which are pytrees themselves: the call's structure has one leaf in place of each.
+    treedef = jax.tree.structure(jax.tree.unflatten(treedef, [_OneLeaf()] * len(paths)))
+    return Inputs(tuple(leaves), treedef, static, tuple(keywords))
+
+
+class _OneLeaf:
+    pass
+
+
+def _arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if isinstance(inputs, Mapping):
+        return (), dict(inputs)
+    if isinstance(inputs, (str, bytes)) or not isinstance(inputs, Sequence):
+        raise SpecError(
+            f"inputs is {inputs!r}. Expected a sequence with one spec per argument, such as "
+            f'[("B", 3, 224, 224)], or a mapping from parameter names to specs.'
+        )
+    if isinstance(inputs, tuple) and inputs and _is_shape(inputs):
+        raise SpecError(
+            f"inputs is the shape {inputs!r} itself. Expected a sequence with one spec per argument: [{inputs!r}]."
+        )
+    return tuple(inputs), {}
+
+
+def _is_dimension(value: object) -> bool:
+    if isinstance(value, (bool, np.bool_)):
+        return False
+    return isinstance(value, (int, np.integer, str)) or export.is_symbolic_dim(value)
+
+
+def _is_shape(value: object) -> bool:
+    return isinstance(value, tuple) and not hasattr(value, "_fields") and all(map(_is_dimension, value))
+
+
+def _is_array_like(value: object) -> bool:
+    return hasattr(value, "shape") and hasattr(value, "dtype")
+
+
+def _is_spec(value: object) -> bool:
+    return _is_shape(value) or _is_array_like(value)
+
+
+def _parameter_names(fn: Callable[..., Any], count: int) -> list[str]:
+    try:
+        parameters = list(inspect.signature(fn).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []
+    names: list[str] = []
+    for parameter in parameters:
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            names.append(parameter.name)
+        elif parameter.kind is parameter.VAR_POSITIONAL:
+            names += [f"{parameter.name}_{i}" for i in range(count - len(names))]
+    if len(names) > count:
+        names = names[:count]
+    return names + [f"input_{i}" for i in range(len(names), count)]
+
+
+def _leaf_name(path: Sequence[Any], parameters: Sequence[str]) -> str:
+    which, first, *rest = path
+    root = parameters[first.idx] if which.idx == 0 else str(first.key)
+    return ".".join([root, *(path_part(key) for key in rest)])
+
+
+def path_part(key: Any) -> str:
+    """One step of a pytree path as text without brackets."""
+    for attribute in ("name", "key", "idx"):
+        if hasattr(key, attribute):
+            return str(getattr(key, attribute))
+    return str(key)
+
+
+def _rename(leaves: list[InputLeaf], names: Sequence[str] | None) -> list[InputLeaf]:
+    if names is None:
+        return [
+            InputLeaf(unique, leaf.shape, leaf.dtype, leaf.weak_type)
+            for leaf, unique in zip(leaves, unique_names([leaf.name for leaf in leaves]), strict=True)
+        ]
+    check_names("input_names", names, len(leaves))
+    return [InputLeaf(name, leaf.shape, leaf.dtype, leaf.weak_type) for leaf, name in zip(leaves, names, strict=True)]
+
+
+def check_names(what: str, names: Sequence[str], count: int) -> None:
+    """Raise a SpecError unless `names` are `count` different non-empty strings."""
+    if isinstance(names, str) or not all(isinstance(name, str) and name for name in names):
+        raise SpecError(f"{what} is {names!r}. Expected a sequence of {count} non-empty strings.")
+    if len(names) != count:
+        raise SpecError(f"{what} has {len(names)} names {list(names)!r}, the program has {count} arrays there.")
+    if len(set(names)) != count:
+        raise SpecError(f"{what} {list(names)!r} has a name twice. Names of a graph must differ.")
+
+
+def unique_names(names: Iterable[str]) -> list[str]:
+    """The same names, the repeated ones with a number behind."""
+    names = list(names)
+    taken = set(names)
+    seen: set[str] = set()
+    result = []
+    for name in names:
+        number = 0
+        unique = name
+        while unique in seen:
+            number += 1
+            unique = f"{name}_{number}"
+            if unique in taken:
+                continue
+        seen.add(unique)
+        result.append(unique)
+    return result
+
+
+class _SpecReader:
+    """Reads specs that share one scope of symbolic dimensions."""
+
+    def __init__(self, constraints: Sequence[str]):
+        if isinstance(constraints, str):
+            constraints = (constraints,)
+        try:
+            self._scope = export.SymbolicScope(tuple(constraints))
+        except ValueError as error:
+            raise SpecError(f"constraints {constraints!r} cannot be read: {error}") from error
+
+    def read(self, name: str, value: Any) -> InputLeaf | None:
+        if _is_shape(value):
+            return InputLeaf(name, self._shape(name, value), np.dtype(np.float32))
+        if isinstance(value, jax.Array) or not _is_array_like(value):
+            return self._concrete(name, value)
+        dtype = value.dtype
+        if not jax.dtypes.issubdtype(dtype, jax.dtypes.extended):
+            dtype = np.dtype(dtype)
+            _check_dtype(name, dtype)
+        return InputLeaf(name, self._shape(name, tuple(value.shape)), dtype, bool(getattr(value, "weak_type", False)))
+
+    def _concrete(self, name: str, value: Any) -> InputLeaf | None:
+        if not isinstance(value, jax.Array):
+            return None
+        return InputLeaf(name, value.shape, value.dtype, bool(value.weak_type))
+
+    def _shape(self, name: str, shape: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(self._dimension(name, shape, dimension) for dimension in shape)
+
+    def _dimension(self, name: str, shape: tuple[Any, ...], dimension: Any) -> Any:
+        if isinstance(dimension, str):
+            text = dimension.strip()
+            if re.fullmatch(r"\d+", text):
+                return int(text)
+            try:
+                (parsed,) = export.symbolic_shape(text, scope=self._scope)
+            except (ValueError, TypeError) as error:
+                raise SpecError(f"Dimension {dimension!r} of input {name!r} {shape!r} cannot be read: {error}") from error
+            return parsed
+        if export.is_symbolic_dim(dimension):
+            # A user's own symbols live in a scope of their own; here all share one.
+            (parsed,) = export.symbolic_shape(str(dimension), scope=self._scope)
+            return parsed
+        if not isinstance(dimension, (int, np.integer)) or dimension < 0:
+            raise SpecError(
+                f"Dimension {dimension!r} of input {name!r} {shape!r} is not a size. "
+                f'Expected an integer >= 0 or a symbolic dimension such as "B" or "2*T".'
+            )
+        return int(dimension)
+
+
+def _check_dtype(name: str, dtype: np.dtype[Any]) -> None:
+    if dtype.kind in "OSUMm":
+        raise SpecError(f"Input {name!r} has dtype {dtype}, which JAX does not have. Expected a numeric or bool dtype.")
+    if jax.dtypes.canonicalize_dtype(dtype) != dtype:
+        raise SpecError(
+            f"Input {name!r} has dtype {dtype}, but JAX's 64-bit types are off, so JAX would make it "
+            f"{jax.dtypes.canonicalize_dtype(dtype)}.\nGive the 32-bit dtype, or switch on 64-bit types with "
+            f'jax.config.update("jax_enable_x64", True) before exporting.'
+        )

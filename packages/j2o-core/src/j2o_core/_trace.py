@@ -1,0 +1,199 @@
+"""Trace: a function and its specs become a jaxpr with named constants."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from jax.tree_util import GetAttrKey
+
+from . import _compat
+from ._capture import capturing
+from ._composite import Composite
+from ._errors import J2oError, TraceError
+from ._specs import Inputs, check_names, path_part, unique_names
+
+_NOT_ARRAY = """{fn} returned {value!r} (of type {type}) at output {where}, which is not an array.
+Expected arrays, numbers or a pytree of them. Return only arrays, for example with
+lambda *args: [leaf for leaf in jax.tree.leaves(fn(*args)) if hasattr(leaf, "dtype")]."""
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A traced function.
+
+    Attributes:
+        jaxpr: the closed jaxpr, its inputs in the order of `inputs.leaves`.
+        inputs: the arguments.
+        output_names: one per result of the jaxpr.
+        output_tree: what puts the results back into the function's return value.
+        constant_names: names of constants by `id` of the array, from the place in module or closure they came from.
+    """
+
+    jaxpr: Any
+    inputs: Inputs
+    output_names: tuple[str, ...]
+    output_tree: Callable[[Sequence[Any]], Any]
+    constant_names: dict[int, str]
+
+
+def trace(
+    fn: Callable[..., Any],
+    inputs: Inputs,
+    *,
+    composites: Sequence[Composite] = (),
+    context: Any = "j2o",
+    output_names: Sequence[str] | None = None,
+) -> Traced:
+    """Trace `fn` once.
+
+    Args:
+        fn: any callable on the arguments that `inputs` describes.
+        inputs: parsed specs.
+        composites: functions to keep whole.
+        context: hashable value that stands for this set of composites in JAX's tracing caches.
+        output_names: names for the results instead of derived ones.
+
+    Raises:
+        TraceError: if JAX cannot trace the function, or it returns something that is not an array.
+    """
+    outputs: list[Any] = []
+
+    def flat(*arrays: Any) -> list[Any]:
+        result = inputs.call(fn, arrays)
+        paths, treedef = jax.tree_util.tree_flatten_with_path(result)
+        leaves, kept = _array_outputs(fn, paths)
+        outputs[:] = [paths, treedef, kept]
+        return leaves
+
+    structs = [leaf.struct for leaf in inputs.leaves]
+    with _compat.export_context(context), capturing(composites):
+        try:
+            jaxpr = jax.make_jaxpr(flat)(*structs)
+        except J2oError:
+            raise
+        except Exception as error:
+            raise TraceError(_explain(fn, structs, error)) from error
+    paths, treedef, kept = outputs
+    names = output_names or _output_names([paths[i][0] for i in kept])
+    check_names("output_names", names, len(kept))
+    return Traced(
+        jaxpr, inputs, tuple(names), functools.partial(_rebuild, paths, treedef, kept), constant_names(fn)
+    )
+
+
+def _rebuild(paths: list[tuple[Any, Any]], treedef: Any, kept: list[int], results: Sequence[Any]) -> Any:
+    leaves = [leaf for _, leaf in paths]
+    for index, value in zip(kept, results, strict=True):
+        leaves[index] = value
+    return jax.tree.unflatten(treedef, leaves)
+
+
+def _array_outputs(fn: Callable[..., Any], paths: list[tuple[Any, Any]]) -> tuple[list[Any], list[int]]:
+    leaves, kept = [], []
+    for index, (path, leaf) in enumerate(paths):
+        if isinstance(leaf, (jax.Array, np.ndarray, np.generic, bool, int, float, complex)):
+            if any(isinstance(key, GetAttrKey) for key in path) and isinstance(leaf, (bool, int, float, complex)):
+                continue  # a setting of a returned module
+            leaves.append(leaf)
+            kept.append(index)
+            paths[index] = (path, None)  # do not keep tracers alive
+        elif not any(isinstance(key, GetAttrKey) for key in path):
+            where = jax.tree_util.keystr(path) or "0"
+            raise TraceError(_NOT_ARRAY.format(fn=describe(fn), value=leaf, type=type(leaf).__name__, where=where))
+    if not kept:
+        raise TraceError(f"{describe(fn)} returns no array. A graph needs at least one output.")
+    return leaves, kept
+
+
+def _output_names(paths: list[Any]) -> list[str]:
+    if len(paths) == 1 and not paths[0]:
+        return ["output"]
+    names = []
+    for path in paths:
+        name = ".".join(path_part(key) for key in path)
+        names.append(name if not name[:1].isdigit() else f"output_{name}")
+    return unique_names(names)
+
+
+def describe(fn: Callable[..., Any]) -> str:
+    """A callable's name and where it is defined, for errors."""
+    inner = inspect.unwrap(fn) if callable(fn) else fn
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    code = getattr(inner, "__code__", None) or getattr(getattr(inner, "__func__", None), "__code__", None)
+    name = getattr(inner, "__qualname__", type(inner).__name__)
+    return f"{name} ({code.co_filename}:{code.co_firstlineno})" if code else name
+
+
+def _explain(fn: Callable[..., Any], structs: list[Any], error: Exception) -> str:
+    shapes = ", ".join(f"{struct.dtype}{list(struct.shape)}" for struct in structs)
+    first = str(error).strip().splitlines()
+    reason = "\n".join(first[:12]) if first else ""
+    return (
+        f"JAX cannot trace {describe(fn)} with inputs ({shapes}).\n{type(error).__name__}: {reason}\n"
+        f"What JAX rejects, export rejects: jax.eval_shape(fn, ...) on the same shapes fails alike."
+    )
+
+
+def constant_names(fn: Callable[..., Any]) -> dict[int, str]:
+    """Names of the arrays that a callable holds, by `id`: their pytree path, behind the closure's name if there is one."""
+    names: dict[int, str] = {}
+    for prefix, value in _holdings(fn, set()):
+        for path, leaf in jax.tree_util.tree_leaves_with_path(value):
+            if isinstance(leaf, (jax.Array, np.ndarray)):
+                parts = [prefix] if prefix else []
+                names.setdefault(id(leaf), ".".join(parts + [path_part(key) for key in path]) or "constant")
+    return names
+
+
+def _holdings(fn: Any, seen: set[int], depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """(name, pytree) of what a callable carries: a module itself, closure cells, bound arguments, used globals."""
+    if id(fn) in seen or depth > 8:
+        return
+    seen.add(id(fn))
+    if isinstance(fn, functools.partial):
+        for index, value in enumerate(fn.args):
+            yield from _held(f"arg_{index}", value, seen, depth)
+        for name, value in fn.keywords.items():
+            yield from _held(name, value, seen, depth)
+        yield from _holdings(fn.func, seen, depth + 1)
+        return
+    if isinstance(fn, types.MethodType):
+        yield from _held("", fn.__self__, seen, depth)
+        yield from _holdings(fn.__func__, seen, depth + 1)
+        return
+    if isinstance(fn, types.FunctionType):
+        for name, cell in zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True):
+            try:
+                value = cell.cell_contents
+            except ValueError:
+                continue  # not assigned yet
+            yield from _held("" if name in ("fun", "fn", "f", "func", "self") else name, value, seen, depth)
+        for name in fn.__code__.co_names:
+            if name in fn.__globals__:
+                yield from _held(name, fn.__globals__[name], seen, depth)
+        for index, value in enumerate(fn.__defaults__ or ()):
+            yield from _held(f"default_{index}", value, seen, depth)
+        return
+    wrapped = getattr(fn, "__wrapped__", None)
+    if wrapped is not None and wrapped is not fn:
+        yield from _holdings(wrapped, seen, depth + 1)
+        return
+    if callable(fn) and not isinstance(fn, type):
+        yield "", fn
+
+
+def _held(name: str, value: Any, seen: set[int], depth: int) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, types.ModuleType):
+        return
+    if isinstance(value, (types.FunctionType, types.MethodType, functools.partial)) or hasattr(value, "__wrapped__"):
+        yield from _holdings(value, seen, depth + 1)
+    elif not isinstance(value, type):
+        yield name, value

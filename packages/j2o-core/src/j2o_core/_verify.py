@@ -1,0 +1,235 @@
+"""Verify: ONNX Runtime against JAX, and where they first part."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jax
+import ml_dtypes
+import numpy as np
+
+from . import _compat
+from ._errors import VerifyError
+from ._lower import SOURCE
+from ._session import Session, as_fed
+
+if TYPE_CHECKING:
+    from ._program import OnnxProgram
+
+# dtype -> (relative tolerance, absolute tolerance as a fraction of the output's largest magnitude).
+# Two correct float32 programs differ by a few rounding errors per accumulation; anything else must be equal.
+TOLERANCES: dict[str, tuple[float, float]] = {
+    "float64": (1e-9, 1e-9),
+    "float32": (1e-4, 1e-5),
+    "float16": (1e-2, 1e-2),
+    "bfloat16": (4e-2, 4e-2),
+}
+_NARROW = (1.3e-1, 1.3e-1)  # float8 and smaller: one rounding step
+
+
+@dataclass(frozen=True)
+class OutputDifference:
+    """How far ONNX Runtime is from JAX on one output.
+
+    Attributes:
+        name: the output.
+        max_abs: largest absolute difference.
+        relative: `max_abs` over JAX's largest magnitude.
+    """
+
+    name: str
+    max_abs: float
+    relative: float
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The result of a successful `verify`.
+
+    Attributes:
+        outputs: the differences, the worst over all runs.
+        runs: the sizes of the symbolic dimensions of each run.
+    """
+
+    outputs: tuple[OutputDifference, ...]
+    runs: tuple[dict[str, int], ...]
+
+    @property
+    def max_abs(self) -> float:
+        """Largest absolute difference over all outputs."""
+        return max((output.max_abs for output in self.outputs), default=0.0)
+
+    @property
+    def relative(self) -> float:
+        """Largest difference over the output's largest magnitude, over all outputs."""
+        return max((output.relative for output in self.outputs), default=0.0)
+
+    def __str__(self) -> str:
+        return f"{len(self.runs)} runs, max difference {self.max_abs:.3g}, relative to the largest value {self.relative:.3g}"
+
+
+def verify(
+    program: OnnxProgram, args: Sequence[Any], *, sizes: Sequence[int], seed: int, rtol: float | None, atol: float | None
+) -> Verification:
+    """Compare; see `OnnxProgram.verify`."""
+    inputs = program.traced.inputs
+    runs = [dict.fromkeys(inputs.symbols, size) for size in (sizes if inputs.symbols else sizes[:1])]
+    worst: dict[str, OutputDifference] = {}
+    done = []
+    if args:
+        cases = [(inputs.flatten(args), {})]
+    else:
+        cases = [(leaves, run) for run in runs if (leaves := random_leaves(program, run, seed)) is not None]
+    if not cases:
+        raise VerifyError(f"No size out of {list(sizes)} satisfies the constraints on {inputs.symbols}; pass arguments.")
+    for leaves, run in cases:
+        expected = _run_jax(program, leaves)
+        actual = program.session.run(leaves)
+        for name, want, got in zip(program.output_names, expected, actual, strict=True):
+            problem, difference = compare(name, want, got, rtol, atol)
+            if problem:
+                sizes_text = f" with sizes {run}" if run else ""
+                raise VerifyError(f"{problem}{sizes_text}.\n{_first_divergence(program, leaves)}")
+            if name not in worst or difference.relative >= worst[name].relative:
+                worst[name] = difference
+        done.append(run)
+    return Verification(tuple(worst.values()), tuple(done))
+
+
+def _run_jax(program: OnnxProgram, leaves: Sequence[Any]) -> list[Any]:
+    result = jax.tree.leaves(jax.jit(lambda *arrays: _array_leaves(program.traced.inputs.call(program.fn, arrays)))(*leaves))
+    return [as_fed(value) for value in result]
+
+
+def _array_leaves(result: Any) -> list[Any]:
+    from ._trace import _array_outputs
+
+    return _array_outputs(lambda: None, jax.tree_util.tree_flatten_with_path(result)[0])[0]
+
+
+def random_leaves(program: OnnxProgram, sizes: dict[str, int], seed: int) -> list[Any] | None:
+    """Random arguments with these sizes of the symbols, None if a size would be negative or not fit a constraint."""
+    rng = np.random.default_rng(seed)
+    leaves = []
+    for leaf in program.traced.inputs.leaves:
+        shape = []
+        for dimension in leaf.shape:
+            size = evaluate_dimension(dimension, sizes)
+            if size < 0:
+                return None
+            shape.append(size)
+        leaves.append(random_array(rng, tuple(shape), leaf.dtype))
+    return leaves
+
+
+def evaluate_dimension(dimension: Any, sizes: dict[str, int]) -> int:
+    """A dimension as a number, given the sizes of its symbols."""
+    if not _compat.is_symbolic(dimension):
+        return int(dimension)
+    operations = {"floordiv": lambda a, b: a // b, "mod": lambda a, b: a % b, "max": max, "min": min}
+    total = 0
+    for coefficient, factors in _compat.dim_terms(dimension):
+        for factor, exponent in factors:
+            if isinstance(factor, str):
+                value = sizes[factor]
+            else:
+                value = operations[factor[0]](*(evaluate_dimension(d, sizes) for d in factor[1]))
+            coefficient *= value**exponent
+        total += coefficient
+    return total
+
+
+def random_array(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> Any:
+    """Random data of a dtype: standard normal floats, small integers, booleans, keys."""
+    if _compat.is_key_dtype(dtype):
+        keys = jax.random.split(jax.random.key(int(rng.integers(1 << 30))), int(np.prod(shape)))
+        return keys.reshape(shape)
+    dtype = np.dtype(dtype)
+    if dtype.kind == "b":
+        return rng.integers(0, 2, shape).astype(bool)
+    if dtype.kind in "iu" or dtype.name in ("int4", "uint4", "int2", "uint2"):
+        low = 0 if dtype.kind == "u" or dtype.name.startswith("uint") else -7
+        info = ml_dtypes.iinfo(dtype)
+        return rng.integers(max(low, int(info.min)), min(8, int(info.max) + 1), shape).astype(dtype)
+    if dtype.kind == "c":
+        return (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)).astype(dtype)
+    return rng.standard_normal(shape).astype(dtype)
+
+
+def compare(
+    name: str, want: Any, got: Any, rtol: float | None = None, atol: float | None = None
+) -> tuple[str, OutputDifference]:
+    """What is wrong with `got` ("" if nothing), and how far it is from `want`."""
+    want, got = np.asarray(want), np.asarray(got)
+    none = OutputDifference(name, 0.0, 0.0)
+    if want.dtype != got.dtype or want.shape != got.shape:
+        return f"Output {name!r} is {got.dtype}{list(got.shape)}, JAX gives {want.dtype}{list(want.shape)}", none
+    if want.size == 0:
+        return "", none
+    if want.dtype.kind in "biu" or want.dtype.name in ("int4", "uint4", "int2", "uint2"):
+        wrong = int((want != got).sum())
+        return (f"Output {name!r} differs from JAX in {wrong} of {want.size} elements" if wrong else ""), none
+    wide, other = want.astype(np.float64), got.astype(np.float64)
+    finite = np.isfinite(wide)
+    if not np.array_equal(wide[~finite], other[~finite], equal_nan=True) or not np.isfinite(other[finite]).all():
+        return f"Output {name!r} has NaN or infinity at other places than JAX", none
+    if not finite.any():
+        return "", none
+    difference = np.abs(wide - other)[finite]
+    scale = float(np.abs(wide[finite]).max())
+    relative, fraction = TOLERANCES.get(want.dtype.name, _NARROW)
+    relative, fraction = rtol if rtol is not None else relative, atol if atol is not None else fraction
+    result = OutputDifference(name, float(difference.max()), float(difference.max()) / scale if scale else 0.0)
+    tiny = float(ml_dtypes.finfo(want.dtype).tiny)
+    if (difference > relative * np.abs(wide[finite]) + fraction * scale + tiny).any():
+        return (
+            f"Output {name!r} differs from JAX by up to {result.max_abs:.3g} "
+            f"({result.relative:.3g} of the largest magnitude {scale:.3g})"
+        ), result
+    return "", result
+
+
+def _first_divergence(program: OnnxProgram, leaves: Sequence[Any]) -> str:
+    """The first equation whose results differ, found by running JAX equation by equation."""
+    lowered, model = program.lowered, program.model
+    if any(_compat.symbol_names(d) for leaf in program.traced.inputs.leaves for d in leaf.shape):
+        return "Verify a static shape to be told the first equation that diverges."
+    graph = model.graph
+    known = {value for node in graph for value in node.outputs}
+    watched = [(i, k) for i, values in enumerate(lowered.values) for k, value in enumerate(values) if value in known]
+    watched = [(i, k) for i, k in watched if lowered.values[i][k].dtype is not None]
+    originals = list(graph.outputs)
+    try:
+        extra = [lowered.values[i][k] for i, k in watched]
+        graph.outputs[:] = list(dict.fromkeys(extra))
+        results = dict(zip(graph.outputs, Session(model).run(leaves), strict=True))
+        expected = _equation_results(lowered.jaxpr, leaves)
+    except Exception as error:  # the diagnosis must not hide what it diagnoses
+        return f"(The first diverging equation could not be found: {type(error).__name__}: {error})"
+    finally:
+        graph.outputs[:] = originals
+    for index, position in watched:
+        problem, _ = compare("", expected[index][position], results[lowered.values[index][position]])
+        if problem:
+            eqn = lowered.jaxpr.jaxpr.eqns[index]
+            node = lowered.values[index][position].producer()
+            source = node.metadata_props.get(SOURCE, "unknown source") if node is not None else "unknown source"
+            return f"The first equation that diverges is {eqn.primitive.name} at {source}:{problem.removeprefix('Output')}."
+    return "No single equation diverges by itself; the difference builds up."
+
+
+def _equation_results(jaxpr: Any, leaves: Sequence[Any]) -> list[list[Any]]:
+    env = dict(zip(itertools.chain(jaxpr.jaxpr.constvars, jaxpr.jaxpr.invars), [*jaxpr.consts, *leaves], strict=True))
+    results = []
+    for eqn in jaxpr.jaxpr.eqns:
+        values = [_compat.literal_value(a) if isinstance(a, _compat.Literal) else env[a] for a in eqn.invars]
+        out = eqn.primitive.bind(*values, **eqn.params)
+        out = list(out) if eqn.primitive.multiple_results else [out]
+        env.update(zip(eqn.outvars, out, strict=True))
+        results.append([as_fed(value) for value in out])
+    return results
+
+

@@ -1,0 +1,37 @@
+"""Drop equations whose results nobody reads, and constants that nothing uses."""
+
+from typing import Any
+
+from .._compat import Literal, as_closed, is_jaxpr, make_closed
+
+
+def drop_dead_code(jaxpr: Any) -> Any:
+    """The closed jaxpr without dead equations. Inputs and outputs stay as they are."""
+    live = {atom for atom in jaxpr.jaxpr.outvars if not isinstance(atom, Literal)}
+    eqns = []
+    for eqn in reversed(jaxpr.jaxpr.eqns):
+        if not _has_effect(eqn) and not any(var in live for var in eqn.outvars):
+            continue
+        live.update(atom for atom in eqn.invars if not isinstance(atom, Literal))
+        eqns.append(eqn.replace(params=_live_params(eqn)))
+    eqns.reverse()
+    consts = {
+        var: value for var, value in zip(jaxpr.jaxpr.constvars, jaxpr.consts, strict=True) if var in live
+    }
+    return make_closed(list(consts), list(consts.values()), jaxpr.jaxpr.invars, jaxpr.jaxpr.outvars, eqns)
+
+
+def _has_effect(eqn: Any) -> bool:
+    return bool(eqn.effects) and not hasattr(eqn.primitive, "composite")
+
+
+def _live_params(eqn: Any) -> dict[str, Any]:
+    params = dict(eqn.params)
+    if hasattr(eqn.primitive, "composite"):
+        return params
+    for key, value in params.items():
+        if is_jaxpr(value):
+            params[key] = drop_dead_code(as_closed(value))
+        elif isinstance(value, (tuple, list)) and any(map(is_jaxpr, value)):
+            params[key] = type(value)(drop_dead_code(as_closed(v)) if is_jaxpr(v) else v for v in value)
+    return params

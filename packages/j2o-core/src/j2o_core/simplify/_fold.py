@@ -1,0 +1,195 @@
+"""Evaluate what depends on constants alone, up to a size, with JAX's own numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from .. import _compat
+from .._compat import Literal, as_closed, is_jaxpr, literal_value, make_closed
+
+# A folded tensor larger than this is left to the graph, which computes it from something smaller.
+FOLD_LIMIT_BYTES = 1 << 20
+
+_LAYOUT = frozenset({"reshape", "transpose", "squeeze", "expand_dims", "broadcast_in_dim", "copy", "rev"})
+_NOT_FOLDED = frozenset({"random_wrap", "random_seed"})
+# Cheap to compute and larger than what they are made from: kept as equations if something else reads them.
+_EXPANDING = frozenset({"broadcast_in_dim", "iota", "tile"})
+
+
+class ConstantTable:
+    """Names of constants by `id`, and the arrays themselves, so that an `id` is never reused."""
+
+    def __init__(self, names: dict[int, str]):
+        self._names = dict(names)
+        self._alive: list[Any] = []
+
+    def name(self, value: Any) -> str | None:
+        """The name of a constant, if it has one."""
+        return self._names.get(id(value))
+
+    def set_name(self, value: Any, name: str | None) -> None:
+        """Remember a name for an array."""
+        if name is not None:
+            self._names[id(value)] = name
+            self._alive.append(value)
+
+
+def fold_constants(jaxpr: Any, table: ConstantTable) -> Any:
+    """The closed jaxpr with constant subexpressions evaluated."""
+    known: dict[Any, Any] = dict(zip(jaxpr.jaxpr.constvars, jaxpr.consts, strict=True))
+    expanded: set[Any] = set()
+    eqns: list[Any] = []
+    for eqn in jaxpr.jaxpr.eqns:
+        values = _fold(eqn, known, table)
+        if values is None:
+            eqns.append(eqn.replace(params=_fold_params(eqn, table)))
+            continue
+        known.update(zip(eqn.outvars, values, strict=True))
+        if eqn.primitive.name in _EXPANDING and values[0].size > 16 and values[0].size > 4 * _largest_input(eqn):
+            expanded.update(eqn.outvars)
+            eqns.append(eqn)
+    return _with_constants(jaxpr, known, expanded, eqns)
+
+
+def _largest_input(eqn: Any) -> int:
+    return max((int(np.prod(atom.aval.shape)) for atom in eqn.invars), default=1)
+
+
+def _with_constants(jaxpr: Any, known: dict[Any, Any], expanded: set[Any], eqns: list[Any]) -> Any:
+    used: dict[Any, Any] = {}
+
+    def resolve(atom: Any) -> Any:
+        if not isinstance(atom, Literal) and atom in known and atom not in expanded:
+            used[atom] = known[atom]
+        return atom
+
+    new_eqns = [eqn.replace(invars=[resolve(atom) for atom in eqn.invars]) for eqn in eqns]
+    outvars = [resolve(atom) for atom in jaxpr.jaxpr.outvars]
+    return make_closed(list(used), list(used.values()), jaxpr.jaxpr.invars, outvars, new_eqns)
+
+
+def _fold_params(eqn: Any, table: ConstantTable) -> dict[str, Any]:
+    params = dict(eqn.params)
+    if hasattr(eqn.primitive, "composite"):
+        return params
+    for key, value in params.items():
+        if is_jaxpr(value):
+            params[key] = fold_constants(as_closed(value), table)
+        elif isinstance(value, (tuple, list)) and any(map(is_jaxpr, value)):
+            params[key] = type(value)(fold_constants(as_closed(v), table) if is_jaxpr(v) else v for v in value)
+    return params
+
+
+def _fold(eqn: Any, known: dict[Any, Any], table: ConstantTable) -> list[Any] | None:
+    """The values of an equation's results, or None if it has to stay."""
+    values = []
+    for atom in eqn.invars:
+        if isinstance(atom, Literal):
+            values.append(literal_value(atom))
+        elif atom in known:
+            values.append(known[atom])
+        else:
+            return None
+    if eqn.effects or eqn.primitive.name in _NOT_FOLDED or not all(map(_is_plain, eqn.outvars)):
+        return None
+    if any(is_jaxpr(value) for value in eqn.params.values()) and not hasattr(eqn.primitive, "composite"):
+        return None
+    if not _small_enough(eqn, values):
+        return None
+    results = _evaluate(eqn, values)
+    if len(values) == 1 and eqn.primitive.name in _LAYOUT and results[0].size == values[0].size:
+        table.set_name(results[0], table.name(values[0]))
+    return results
+
+
+def _is_plain(var: Any) -> bool:
+    aval = var.aval
+    return (
+        hasattr(aval, "shape")
+        and not any(map(_compat.is_symbolic, aval.shape))
+        and not jax.dtypes.issubdtype(aval.dtype, jax.dtypes.extended)
+    )
+
+
+def _small_enough(eqn: Any, values: list[Any]) -> bool:
+    size = sum(int(np.prod(var.aval.shape)) * var.aval.dtype.itemsize for var in eqn.outvars)
+    if eqn.primitive.name in _LAYOUT and size <= sum(value.nbytes for value in values):
+        return True  # a view of what is there anyway
+    if eqn.primitive.name == "broadcast_in_dim":
+        return True  # a view in NumPy; it is only written out where something else reads it
+    work = sum(value.nbytes for value in values)
+    return size <= FOLD_LIMIT_BYTES and work <= 16 * FOLD_LIMIT_BYTES
+
+
+def _evaluate(eqn: Any, values: list[Any]) -> list[Any]:
+    numpy_rule = _NUMPY_RULES.get(eqn.primitive.name)
+    if numpy_rule is not None and not any(isinstance(v, jax.Array) and not v.is_fully_addressable for v in values):
+        result = numpy_rule(eqn, *(np.asarray(value) for value in values))
+        if result is not None:
+            return [result]
+    with jax.ensure_compile_time_eval():
+        results = eqn.primitive.bind(*values, **eqn.params)
+    results = results if eqn.primitive.multiple_results else [results]
+    return [np.asarray(result) for result in results]
+
+
+def _broadcast_in_dim(eqn: Any, x: np.ndarray[Any, Any], *_: Any) -> np.ndarray[Any, Any]:
+    shape, dimensions = eqn.params["shape"], eqn.params["broadcast_dimensions"]
+    placed = [1] * len(shape)
+    for axis, dimension in enumerate(dimensions):
+        placed[int(dimension)] = x.shape[axis]
+    return np.broadcast_to(x.reshape(placed), shape)
+
+
+def _reshape(eqn: Any, x: np.ndarray[Any, Any], *_: Any) -> np.ndarray[Any, Any] | None:
+    return x.reshape(eqn.params["new_sizes"]) if eqn.params.get("dimensions") is None else None
+
+
+def _iota(eqn: Any, *_: Any) -> np.ndarray[Any, Any]:
+    shape, dimension = eqn.params["shape"], eqn.params["dimension"]
+    line = np.arange(shape[dimension]).astype(eqn.params["dtype"])
+    return np.broadcast_to(line.reshape([-1 if axis == dimension else 1 for axis in range(len(shape))]), shape)
+
+
+def _convert(eqn: Any, x: np.ndarray[Any, Any], *_: Any) -> np.ndarray[Any, Any] | None:
+    new = np.dtype(eqn.params["new_dtype"])
+    # NumPy and XLA agree wherever the value can be held; float to integer is left to JAX.
+    exact = x.dtype == new or (x.dtype.kind in "biu" and new.kind in "biuf") or (x.dtype.kind == "f" and new.kind == "f")
+    return x.astype(new) if exact else None
+
+
+def _binary(operation: Callable[..., Any]) -> Callable[..., Any]:
+    def rule(eqn: Any, x: np.ndarray[Any, Any], y: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
+        if x.dtype not in (np.float32, np.float64) and x.dtype.kind not in "iu":
+            return None  # narrow floats round differently; JAX knows how
+        with np.errstate(all="ignore"):
+            return np.asarray(operation(x, y), dtype=eqn.outvars[0].aval.dtype)
+
+    return rule
+
+
+def _squeeze(eqn: Any, x: np.ndarray[Any, Any], *_: Any) -> np.ndarray[Any, Any]:
+    return x.reshape(eqn.outvars[0].aval.shape)
+
+
+def _transpose(eqn: Any, x: np.ndarray[Any, Any], *_: Any) -> np.ndarray[Any, Any]:
+    return x.transpose(eqn.params["permutation"])
+
+
+# Operations whose NumPy result is JAX's to the last bit; everything else is evaluated by JAX.
+_NUMPY_RULES: dict[str, Callable[..., Any]] = {
+    "broadcast_in_dim": _broadcast_in_dim,
+    "reshape": _reshape,
+    "squeeze": _squeeze,
+    "transpose": _transpose,
+    "iota": _iota,
+    "convert_element_type": _convert,
+    "add": _binary(np.add),
+    "sub": _binary(np.subtract),
+    "mul": _binary(np.multiply),
+}
+

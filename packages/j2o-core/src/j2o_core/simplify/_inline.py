@@ -1,0 +1,91 @@
+"""Inline every call that means no more than its body: jit, custom derivatives, remat, closed calls."""
+
+from typing import Any
+
+from .._compat import Literal, as_closed, has_user_frame, is_jaxpr, make_closed, new_var
+
+# Primitive -> the parameter that holds its body.
+_CALLS = {
+    "jit": "jaxpr",
+    "pjit": "jaxpr",
+    "closed_call": "call_jaxpr",
+    "core_call": "call_jaxpr",
+    "core_closed_call": "call_jaxpr",
+    "xla_call": "call_jaxpr",
+    "remat": "jaxpr",
+    "remat2": "jaxpr",
+    "checkpoint": "jaxpr",
+    "custom_jvp_call": "call_jaxpr",
+    "custom_vjp_call": "call_jaxpr",
+    "custom_vjp_call_jaxpr": "fun_jaxpr",
+    "custom_lin": "call_jaxpr",
+    "composite": "jaxpr",
+    "run_state": "jaxpr",
+}
+_IDENTITIES = frozenset({"stop_gradient", "copy", "copy_p", "pvary", "optimization_barrier", "sharding_constraint"})
+
+
+def inline_calls(jaxpr: Any) -> Any:
+    """The same closed jaxpr without calls and without equations that only pass a value on."""
+    inliner = _Inliner()
+    env = dict(zip(jaxpr.jaxpr.invars, jaxpr.jaxpr.invars, strict=True))
+    outs = inliner.run(jaxpr, env)
+    constvars = list(inliner.consts)
+    return make_closed(constvars, list(inliner.consts.values()), jaxpr.jaxpr.invars, outs, inliner.eqns)
+
+
+class _Inliner:
+    def __init__(self) -> None:
+        self.eqns: list[Any] = []
+        self.consts: dict[Any, Any] = {}
+        self._by_identity: dict[int, Any] = {}
+
+    def constant(self, var: Any, value: Any) -> Any:
+        """One variable per constant array, wherever it is used."""
+        known = self._by_identity.get(id(value))
+        if known is None:
+            known = self._by_identity[id(value)] = new_var(var.aval)
+            self.consts[known] = value
+        return known
+
+    def run(self, closed: Any, env: dict[Any, Any], caller: Any = None) -> list[Any]:
+        """Append the equations of a jaxpr. Those that JAX itself made get the source line of their caller."""
+        for var, value in zip(closed.jaxpr.constvars, closed.consts, strict=True):
+            env[var] = self.constant(var, value)
+
+        def read(atom: Any) -> Any:
+            return atom if isinstance(atom, Literal) else env[atom]
+
+        for eqn in closed.jaxpr.eqns:
+            invars = [read(atom) for atom in eqn.invars]
+            name = eqn.primitive.name
+            if name in _IDENTITIES and len(invars) == len(eqn.outvars):
+                env.update(zip(eqn.outvars, invars, strict=True))
+                continue
+            body_param = _CALLS.get(name)
+            if caller is not None and not has_user_frame(eqn):
+                eqn = eqn.replace(source_info=caller.source_info)
+            if body_param is not None and is_jaxpr(eqn.params.get(body_param)):
+                body = as_closed(eqn.params[body_param])
+                inner = dict(zip(body.jaxpr.invars, invars, strict=True))
+                env.update(zip(eqn.outvars, self.run(body, inner, eqn), strict=True))
+                continue
+            outvars = [new_var(var.aval) for var in eqn.outvars]
+            env.update(zip(eqn.outvars, outvars, strict=True))
+            self.eqns.append(eqn.replace(invars=invars, outvars=outvars, params=_inline_params(eqn)))
+        return [read(atom) for atom in closed.jaxpr.outvars]
+
+
+def _inline_params(eqn: Any) -> dict[str, Any]:
+    """Parameters with the jaxprs of control flow inlined; a composite's body waits until it is needed."""
+    if hasattr(eqn.primitive, "composite"):
+        return dict(eqn.params)
+    params = dict(eqn.params)
+    for key, value in params.items():
+        if is_jaxpr(value):
+            params[key] = inline_calls(as_closed(value))
+        elif isinstance(value, (tuple, list)) and any(map(is_jaxpr, value)):
+            params[key] = type(value)(inline_calls(as_closed(v)) if is_jaxpr(v) else v for v in value)
+    return params
+
+

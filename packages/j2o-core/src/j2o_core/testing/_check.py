@@ -1,0 +1,94 @@
+"""`check`: export, ONNX's checker, ONNX Runtime against JAX, and which operators came out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import ml_dtypes
+import numpy as np
+
+from .._export import to_onnx
+from .._plugin import HIGHEST_OPSET, LOWEST_OPSET, Plugin
+from .._program import OnnxProgram
+from .._report import operator_counts
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A shape (symbolic dimensions as strings) and a dtype: one argument of a checked function."""
+
+    shape: tuple[Any, ...]
+    dtype: Any = np.float32
+
+
+class DTYPES:
+    """Dtypes by kind, for parametrized tests."""
+
+    floats = (np.float32, np.float16, ml_dtypes.bfloat16)
+    signed = (np.int8, np.int16, np.int32)
+    unsigned = (np.uint8, np.uint16, np.uint32)
+    integers = (*signed, *unsigned)
+    wide = (np.float64, np.int64, np.uint64)  # need jax_enable_x64
+    numeric = (*floats, *integers)
+    all = (*numeric, np.bool_)
+
+
+def check(
+    fn: Callable[..., Any],
+    *inputs: Any,
+    args: Sequence[Any] | None = None,
+    opsets: Iterable[int] = (LOWEST_OPSET, 21, HIGHEST_OPSET),
+    contains: Iterable[str] = (),
+    absent: Iterable[str] = (),
+    sizes: Sequence[int] = (1, 2, 5),
+    seed: int = 0,
+    rtol: float | None = None,
+    atol: float | None = None,
+    plugins: Sequence[Plugin] | None = None,
+    **options: Any,
+) -> OnnxProgram:
+    """Export `fn` at several opsets, run ONNX's checker, and compare ONNX Runtime with JAX.
+
+    Args:
+        fn: the function.
+        inputs: one spec per argument; concrete arrays are specs too and are then the values that are run.
+        args: values to run instead of random ones; several runs as a list of argument tuples.
+        opsets: opsets to export at; the lowest, the default and the highest by default.
+        contains: operators that the graph must have at the last opset.
+        absent: operators that it must not have there.
+        sizes: sizes to try for symbolic dimensions.
+        seed: seed of random inputs.
+        rtol: relative tolerance instead of the dtype's. Give the reason beside it.
+        atol: tolerance as a fraction of the output's largest magnitude, instead of the dtype's.
+        plugins: plugins to use instead of all installed ones.
+        options: passed to `to_onnx`.
+
+    Returns:
+        The program at the last opset.
+    """
+    runs = _runs(inputs, args)
+    program: OnnxProgram | None = None
+    for opset in opsets:
+        program = to_onnx(fn, list(inputs), opset=opset, plugins=plugins, **options)
+        program.check()
+        for run in runs:
+            program.verify(*run, sizes=sizes, seed=seed, rtol=rtol, atol=atol)
+    assert program is not None, "opsets is empty"
+    counts = operator_counts(program.model)
+    missing = [op_type for op_type in contains if not counts[op_type]]
+    unwanted = [op_type for op_type in absent if counts[op_type]]
+    assert not missing, f"operators {missing} are missing; the graph has {dict(counts)}"
+    assert not unwanted, f"operators {unwanted} should not be there; the graph has {dict(counts)}"
+    return program
+
+
+def _runs(inputs: Sequence[Any], args: Sequence[Any] | None) -> list[tuple[Any, ...]]:
+    if args is not None:
+        return [tuple(args)] if not isinstance(args, list) else [tuple(run) for run in args]
+    leaves = jax.tree.leaves(list(inputs), is_leaf=lambda leaf: isinstance(leaf, Spec))
+    if leaves and all(isinstance(leaf, (np.ndarray, jax.Array)) for leaf in leaves):
+        return [tuple(inputs)]
+    return [()]
