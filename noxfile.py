@@ -1,0 +1,244 @@
+"""Everything that is run in this repository; `nox -l` lists it.
+
+`pip install nox` is enough. Environments are made with uv where it is on the path and with virtualenv and pip
+elsewhere; both keep their downloads, so that only the first run waits for the network.
+"""
+
+import functools
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.error_on_missing_interpreters = False
+nox.options.sessions = ["lint", "types", "tests"]
+# An interpreter that is not there is passed over, not fetched.
+os.environ.setdefault("UV_PYTHON_DOWNLOADS", "never")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+ROOT = Path(__file__).parent
+BUILD = ROOT / "build"
+PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
+# 3.11 resolves to jax 0.10 and 3.12 to jax 0.12: the two lines that are supported. 3.13 resolves as 3.12 does and runs
+# in `smoke` and, on request, in the others: `nox -s tests --extra-pythons 3.13`.
+PYTHONS = ["3.11", "3.12"]
+if HERE not in (*PYTHONS, "3.13"):
+    PYTHONS.append(HERE)
+
+
+# -- Our packages ----------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _project(package: str) -> dict:
+    return nox.project.load_toml(ROOT / "packages" / package / "pyproject.toml")["project"]
+
+
+def _requirements(package: str, *extras: str) -> list[str]:
+    """The requirements of a package as it declares them, those of the named extras included."""
+    project = _project(package)
+    return [*project["dependencies"], *(r for e in extras for r in project["optional-dependencies"][e])]
+
+
+def _name(requirement: str) -> str:
+    from packaging.requirements import Requirement
+
+    return Requirement(requirement).name
+
+
+def _closure(*packages: str) -> list[str]:
+    """The packages and those of ours that they need, the needed first."""
+    order: dict[str, None] = {}
+    for package in packages:
+        needed = [name for name in map(_name, _requirements(package)) if (ROOT / "packages" / name).is_dir()]
+        order |= dict.fromkeys([*_closure(*needed), package])
+    return list(order)
+
+
+PACKAGES = _closure(*sorted(path.parent.name for path in (ROOT / "packages").glob("*/pyproject.toml")))
+
+
+def _editable(*packages: str, extras: str = "") -> list[str]:
+    """Arguments that install packages, and those of ours that they need, from this checkout."""
+    suffix = f"[{extras}]" if extras else ""
+    return [
+        argument
+        for name in _closure(*packages)
+        for argument in ("-e", f"packages/{name}{suffix if name in packages else ''}")
+    ]
+
+
+def _group(name: str) -> list[str]:
+    return list(nox.project.dependency_groups(PROJECT, name))
+
+
+# -- Tests -----------------------------------------------------------------------------------------------------------
+
+
+@nox.session(python=PYTHONS)
+@nox.parametrize("package", PACKAGES, ids=PACKAGES)
+def tests(session: nox.Session, package: str) -> None:
+    """Each package's tests, with nothing installed but what the package and its `test` extra declare."""
+    session.install(*_editable(package, extras="test"))
+    session.run("pytest", f"packages/{package}/tests", *session.posargs)
+
+
+@nox.session(python=PYTHONS)
+def integration(session: nox.Session) -> None:
+    """What crosses packages, over opsets and over static and symbolic shapes: `nox -s integration -- --opset 23`."""
+    session.install(*_editable(*PACKAGES, extras="test"), *_group("integration"))
+    session.run("pytest", "tests-integration", "--ignore=tests-integration/plugin-template", *session.posargs)
+
+
+@nox.session
+@nox.parametrize("package", PACKAGES, ids=PACKAGES)
+def oldest(session: nox.Session, package: str) -> None:
+    """Each package's tests at the lowest versions that it and those of ours below it declare."""
+    constraints = Path(session.create_tmp()) / "lowest.txt"
+    constraints.write_text("\n".join(_lowest(package)) + "\n")
+    session.install(*_editable(package, extras="test"), "--constraint", str(constraints))
+    session.run("pytest", f"packages/{package}/tests", *session.posargs)
+
+
+def _lowest(package: str) -> list[str]:
+    """`name==bound` for every lower bound declared; where two packages bound the same name, the higher one."""
+    from packaging.requirements import Requirement
+    from packaging.version import Version
+
+    bounds: dict[str, Version] = {}
+    extras = {name: set(_project(name).get("optional-dependencies", ())) for name in _closure(package)}
+    for name in _closure(package):
+        for declared in _requirements(name, *(extras[name] if name == package else extras[name] - {"test"})):
+            requirement = Requirement(declared)
+            if requirement.name in PACKAGES:
+                continue
+            lowest = [Version(s.version) for s in requirement.specifier if s.operator in (">=", "==", "~=")]
+            if not lowest:
+                raise ValueError(f"{name} declares {declared!r} without a lower bound.")
+            bounds[requirement.name] = max([*lowest, *filter(None, [bounds.get(requirement.name)])])
+    return [f"{name}=={version}" for name, version in sorted(bounds.items())]
+
+
+@nox.session(python="3.13")
+def smoke(session: nox.Session) -> None:
+    """The newest Python: every package installs together and the core's tests pass."""
+    session.install(*_editable(*PACKAGES, extras="test"))
+    session.run("pytest", "packages/j2o-core/tests", *session.posargs)
+
+
+@nox.session
+def primitives(session: nox.Session) -> None:
+    """A sample of JAX's own primitive harnesses through export and ONNX Runtime; every 20th unless told otherwise."""
+    session.install(*_editable("j2o-plugins-jax", extras="test"), *_group("primitives"))
+    BUILD.mkdir(exist_ok=True)
+    arguments = session.posargs or ["--every", "20"]
+    session.run("python", "tools/primitives.py", "j2o", str(BUILD / "primitives.jsonl"), *arguments)
+
+
+# -- The code itself -------------------------------------------------------------------------------------------------
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Format, lint, declared against imported dependencies, news fragments."""
+    session.install(*_group("lint"))
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
+    for package in PACKAGES:
+        with session.chdir(f"packages/{package}"):
+            session.run("towncrier", "build", "--draft", "--version", "next", silent=True)
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Mypy, strict on what is shipped."""
+    session.install(*_editable(*PACKAGES, extras="test"), *_group("types"))
+    session.run("mypy", *session.posargs)
+
+
+# -- What people see -------------------------------------------------------------------------------------------------
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Export DINOv3 on a photograph, verify it and show it: everything is written to build/demo."""
+    session.install(*_editable("j2o-examples-dino"), *_group("demo"))
+    folder = BUILD / "demo"
+    folder.mkdir(parents=True, exist_ok=True)
+    photo = folder / "photo.png"
+    session.run(
+        "python", "-c", f"import skimage as s; s.io.imsave({str(photo)!r}, s.data.chelsea(), check_contrast=False)"
+    )
+    arguments = session.posargs or ["--variant", "vits16", "--opset", "23"]
+    session.run("j2o-dino", "export", *arguments, "--image", str(photo), "-o", str(folder / "dino.onnx"))
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Run every example of the documentation and of the READMEs, then build the site, strictly."""
+    session.install(*_editable(*PACKAGES), *_group("docs"), "onnxruntime")
+    session.run("python", "tools/support_table.py", "--check")
+    session.run("pytest", "-p", "doc_examples", *_pages(), env={"PYTHONPATH": "tools"})
+    session.run("mkdocs", "build", "--strict", "--quiet", "--site-dir", str(BUILD / "site"))
+
+
+def _pages() -> list[str]:
+    patterns = ("*.md", "docs/*.md", "packages/*/README.md", "tests-integration/plugin-template/README.md")
+    return [str(page.relative_to(ROOT)) for pattern in patterns for page in sorted(ROOT.glob(pattern))]
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The figures of docs/benchmarks.md, with the peers in environments of their own."""
+    session.install(*_editable(*PACKAGES, extras="test"))
+    session.run("python", "tools/bench.py", *session.posargs)
+
+
+# -- What is published -----------------------------------------------------------------------------------------------
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Source archives and wheels in build/dist; then each wheel alone in an environment of its own (`installed`)."""
+    _build(session, *(f"packages/{package}" for package in PACKAGES))
+    for package in PACKAGES:
+        session.notify(f"installed(package={package!r})")
+
+
+def _build(session: nox.Session, *folders: str) -> Path:
+    session.install(*_group("build"))
+    dist = BUILD / "dist"
+    installer = ("--installer", "uv") if session.venv_backend == "uv" else ()
+    for folder in folders:
+        shutil.rmtree(dist / Path(folder).name, ignore_errors=True)
+        session.run("python", "-m", "build", *installer, "--outdir", str(dist / Path(folder).name), folder, silent=True)
+    return dist
+
+
+def _wheels(dist: Path, *packages: str) -> list[str]:
+    return [str(wheel) for package in packages for wheel in (dist / package).glob("*.whl")]
+
+
+@nox.session(default=False)
+@nox.parametrize("package", PACKAGES, ids=PACKAGES)
+def installed(session: nox.Session, package: str) -> None:
+    """A built wheel, with what it requires and no more: it imports, its plugins load, the tree stays small."""
+    session.install(*_wheels(BUILD / "dist", *_closure(package)))
+    session.run("python", "-W", "error", "tools/check_installed.py", package)
+
+
+@nox.session
+def template(session: nox.Session) -> None:
+    """The third-party package of docs/write-a-plugin.md: built, installed beside ours, exported through."""
+    folder = "tests-integration/plugin-template"
+    dist = _build(session, *(f"packages/{package}" for package in _closure("j2o-plugins-jax")), folder)
+    (wheel,) = _wheels(dist, "plugin-template")
+    session.install(*_wheels(dist, *_closure("j2o-plugins-jax")), f"{wheel}[test]")
+    session.run("python", "-W", "error", "tools/check_installed.py", "j2o-plugin-template")
+    session.run("pytest", f"{folder}/tests", *session.posargs)

@@ -1,0 +1,45 @@
+"""What a plugin's tests look like: one line per thing that is to export."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from j2o_plugin_template import pixel_shuffle, signed_sqrt
+
+from j2o_core import UnsupportedError, to_onnx
+from j2o_core.testing import Spec, check
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float16])
+@pytest.mark.parametrize("shape", [(2, 3), (0, 4), ()])
+def test_signed_sqrt(shape: tuple[int, ...], dtype: jnp.dtype) -> None:
+    check(signed_sqrt, Spec(shape, dtype), contains=["Sign", "Sqrt"])
+
+
+def test_signed_sqrt_with_symbolic_length() -> None:
+    check(lambda x: 1 + signed_sqrt(x), Spec(("T", 3), jnp.float32), contains=["Sqrt"])
+
+
+def test_gradient_of_signed_sqrt() -> None:
+    check(jax.grad(lambda x: signed_sqrt(x).sum()), Spec((5,), jnp.float32), contains=["Sqrt"])
+
+
+def test_pixel_shuffle_is_one_operator() -> None:
+    check(
+        lambda x: pixel_shuffle(x, 2),
+        Spec((1, 8, 3, 5), jnp.float32),
+        contains=["DepthToSpace"],
+        absent=["Transpose", "Reshape"],
+    )
+
+
+def test_pixel_shuffle_under_jit() -> None:
+    check(jax.jit(lambda x: pixel_shuffle(x, 2)), Spec((1, 8, 3, 5), jnp.float32), contains=["DepthToSpace"])
+
+
+def test_pixel_shuffle_under_vmap_is_right() -> None:
+    check(jax.vmap(lambda x: pixel_shuffle(x, 2)), Spec((3, 1, 8, 3, 5), jnp.float32))
+
+
+def test_without_the_plugin_the_primitive_is_refused_by_name() -> None:
+    with pytest.raises(UnsupportedError, match="signed_sqrt"):
+        to_onnx(signed_sqrt, [(3,)], plugins=["jax"])
