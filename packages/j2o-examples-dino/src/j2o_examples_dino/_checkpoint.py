@@ -1,0 +1,163 @@
+"""Loading and saving weights in whatever layout and container they come."""
+
+import dataclasses
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import jax.numpy as jnp
+import numpy as np
+import safetensors.numpy
+from jax.typing import DTypeLike
+from safetensors import SafetensorError
+
+from ._config import DinoConfig
+from ._equimo_archive import read_equimo_archive
+from ._errors import CheckpointError
+from ._hf_layout import hf_to_published, is_hf_layout, published_to_hf
+from ._model import DinoV3
+from ._state_dict import from_state_dict, state_dict
+from ._torch_file import read_torch_file
+
+_INDEX = "model.safetensors.index.json"
+_SINGLE = "model.safetensors"
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    try:
+        return safetensors.numpy.load_file(path)
+    except (SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read as a safetensors file: {error}") from error
+
+
+def _read_sharded(index: Path) -> dict[str, np.ndarray]:
+    try:
+        weight_map = json.loads(index.read_text("utf-8"))["weight_map"]
+        shards = sorted(set(weight_map.values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{index} is not an index of safetensors files: {error!r}") from error
+    tensors: dict[str, np.ndarray] = {}
+    for shard in shards:
+        if not isinstance(shard, str) or Path(shard).name != shard or shard == "..":
+            raise CheckpointError(f"{index} refers to {shard!r}, but only files beside it may be read.")
+        if not (index.parent / shard).is_file():
+            raise CheckpointError(f"{index} refers to {shard}, which is not there.")
+        content = _read_safetensors(index.parent / shard)
+        tensors.update({name: content[name] for name, file in weight_map.items() if file == shard and name in content})
+    lost = [name for name in weight_map if name not in tensors]
+    if lost:
+        raise CheckpointError(f"{index} lists {len(lost)} tensors that its files do not hold, the first is {lost[0]}.")
+    return tensors
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            return dict(archive)
+    except (ValueError, OSError, EOFError, RuntimeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise CheckpointError(f"{path} cannot be read as an .npz file: {error}") from error
+
+
+def _read(path: Path) -> tuple[Mapping[str, np.ndarray], DinoConfig | None]:
+    """The tensors of a file or folder, and the configuration where it says so itself."""
+    if not path.exists():
+        raise CheckpointError(f"{path} does not exist.")
+    if path.is_dir():
+        if (path / "weights.eqx").is_file():
+            return read_equimo_archive(path)
+        for name, reader in ((_INDEX, _read_sharded), (_SINGLE, _read_safetensors)):
+            if (path / name).is_file():
+                return reader(path / name), None
+        raise CheckpointError(f"{path} is a folder without {_SINGLE}, {_INDEX} or weights.eqx.")
+    if path.name.endswith(".tar.lz4"):
+        return read_equimo_archive(path)
+    readers = {
+        ".pth": read_torch_file,
+        ".pt": read_torch_file,
+        ".safetensors": _read_safetensors,
+        ".npz": _read_npz,
+        ".json": _read_sharded,
+    }
+    if path.suffix not in readers:
+        raise CheckpointError(
+            f"{path}: a checkpoint ends in {', '.join(readers)} or .tar.lz4, or is a folder, but not {path.suffix!r}."
+        )
+    return readers[path.suffix](path), None
+
+
+def _differences(given: DinoConfig, found: DinoConfig) -> list[str]:
+    # Where periods come from is a choice of the user, and the initial layer scale is gone after training.
+    ignored = {"rope_periods", "layer_scale_init", "ffn_ratio", "ffn_align"}
+    names = [field.name for field in dataclasses.fields(DinoConfig) if field.name not in ignored] + ["hidden"]
+    return [
+        f"{name} is {getattr(found, name)!r} instead of {getattr(given, name)!r}"
+        for name in names
+        if getattr(given, name) != getattr(found, name)
+    ]
+
+
+def load(
+    path: str | os.PathLike[str],
+    config: DinoConfig | None = None,
+    *,
+    dtype: DTypeLike | None = jnp.float32,
+    drop_zero_bias: bool = False,
+) -> DinoV3:
+    """Load a model from a checkpoint.
+
+    Args:
+        path: A published state dict (`.pth`, read without PyTorch, `.safetensors` or `.npz`), a Hugging Face checkpoint
+            (`.safetensors`, its index `.json`, or the folder), or an Equimo archive (`.tar.lz4` or the folder).
+        config: What the checkpoint is a checkpoint of, for instance `variant("vits16")`. Only an Equimo archive says
+            so itself; if it is given nevertheless, the two must agree.
+        dtype: Dtype of the weights, or None for the one they are stored in.
+        drop_zero_bias: Whether to leave out the bias of the query, key and value projections where it is zero
+            throughout, as it is in the published files.
+
+    Raises:
+        CheckpointError: If the checkpoint cannot be read, or does not fit the configuration to the last key.
+    """
+    path = Path(path)
+    tensors, found = _read(path)
+    if found is not None:
+        if config is not None and (differences := _differences(config, found)):
+            raise CheckpointError(f"{path} holds another model than asked for: {'; '.join(differences)}.")
+        config = dataclasses.replace(found, rope_periods=config.rope_periods) if config else found
+    elif config is None:
+        raise CheckpointError(
+            f"{path} does not say what model it is of: give a configuration, such as variant('vits16')."
+        )
+    if is_hf_layout(set(tensors)):
+        tensors = hf_to_published(tensors)
+        # That layout leaves the norm for local crops out.
+        config = dataclasses.replace(config, local_cls_norm=False)
+    return from_state_dict(tensors, config, dtype=dtype, drop_zero_bias=drop_zero_bias, source=str(path))
+
+
+def save(path: str | os.PathLike[str], model: DinoV3, *, layout: Literal["published", "hf"] = "published") -> None:
+    """Save a model as a `.safetensors` checkpoint.
+
+    Args:
+        path: The file to write. An old one is replaced only when the new one is complete.
+        model: The model.
+        layout: Key names and shapes: those of the published `.pth` files, or Hugging Face's.
+
+    Raises:
+        CheckpointError: If the path does not end in `.safetensors`, or the layout cannot hold the model.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise CheckpointError(f"{path}: checkpoints are written as .safetensors, but not as {path.suffix!r}.")
+    tensors = state_dict(model)
+    if layout == "hf":
+        tensors = published_to_hf(tensors)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        safetensors.numpy.save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

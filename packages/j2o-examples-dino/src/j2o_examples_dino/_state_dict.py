@@ -1,0 +1,166 @@
+"""A model as a state dict under the key names and in the shapes of the published `.pth` files, and back.
+
+The fields of `DinoV3` bear the published names, so only three reshapes and one buffer stand between the two.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+
+from ._config import DinoConfig
+from ._errors import CheckpointError
+from ._model import DinoV3
+from ._rope import rope_periods
+
+PERIODS = "rope_embed.periods"
+_BIAS = ".attn.qkv.bias"
+_MASK = f"{_BIAS}_mask"
+
+# How the file's shape comes from the leaf's, for the leaves where the two differ. The data is the same in C order.
+_FILE_SHAPES: dict[str, Callable[[tuple[int, ...]], tuple[int, ...]]] = {
+    "cls_token": lambda shape: (1, *shape),
+    "storage_tokens": lambda shape: (1, *shape),
+    "patch_embed.proj.bias": lambda shape: shape[:1],
+}
+
+
+def leaf_name(path: tuple[object, ...]) -> str:
+    """Spell a pytree path as state dicts do: `blocks.3.attn.qkv.weight`."""
+    return jax.tree_util.keystr(path, simple=True, separator=".")
+
+
+def _file_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    reshape = _FILE_SHAPES.get(name)
+    return reshape(shape) if reshape else shape
+
+
+def _named_leaves(model: DinoV3) -> Iterator[tuple[str, jax.Array]]:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(model):
+        yield leaf_name(path), leaf
+
+
+def bias_mask(dim: int) -> np.ndarray:
+    """The published mask of the joint projection's bias: ones for queries and values, zeros for keys."""
+    return np.repeat(np.array([1, 0, 1], np.float32), dim)
+
+
+def state_dict(model: DinoV3) -> dict[str, np.ndarray]:
+    """Write a model as a state dict in the published layout.
+
+    Returns:
+        Arrays by key, in the dtype of the model's leaves, the buffers `rope_embed.periods` and
+        `blocks.*.attn.qkv.bias_mask` included.
+    """
+    tensors: dict[str, np.ndarray] = {}
+    for name, leaf in _named_leaves(model):
+        if not leaf.size:  # the registers of a model without
+            continue
+        array = np.asarray(leaf)
+        tensors[name] = array.reshape(_file_shape(name, array.shape))
+        if name.endswith(_BIAS):
+            # A bias on the keys, which only a fine-tuned model can have, must survive the mask.
+            mask = bias_mask(model.config.dim)
+            keys = slice(model.config.dim, 2 * model.config.dim)
+            mask[keys] = np.any(array[keys] != 0)
+            tensors[f"{name}_mask"] = mask.astype(array.dtype)
+    return tensors
+
+
+def _fold_bias_masks(tensors: Mapping[str, np.ndarray], dim: int) -> dict[str, np.ndarray]:
+    """Multiply each `qkv.bias` by its mask.
+
+    A mask of NaN is one that training never filled in; the published pattern stands in for it.
+    """
+    folded = {name: array for name, array in tensors.items() if not name.endswith(_MASK)}
+    for name, mask in tensors.items():
+        if name.endswith(_MASK):
+            bias_name = name.removesuffix("_mask")
+            bias = tensors[bias_name]
+            if np.any(np.isnan(mask.astype(np.float32))):
+                mask = bias_mask(dim)
+            folded[bias_name] = np.where(mask == 0, np.zeros_like(bias), bias * mask.astype(bias.dtype))
+    return folded
+
+
+def _skeleton(config: DinoConfig) -> DinoV3:
+    """The model's tree, with shapes and dtypes in place of arrays."""
+    skeleton: DinoV3 = eqx.filter_eval_shape(DinoV3, config, key=jax.random.key(0))
+    return skeleton
+
+
+def _misfits(config: DinoConfig, tensors: Mapping[str, np.ndarray]) -> list[str]:
+    """Everything that is wrong with the keys, shapes and dtypes of a state dict, one line a kind."""
+    expected = {name: _file_shape(name, leaf.shape) for name, leaf in _named_leaves(_skeleton(config)) if leaf.size}
+    masks = {f"{name}_mask": shape for name, shape in expected.items() if name.endswith(_BIAS)}
+
+    def listed(names: list[str]) -> str:
+        return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+
+    missing = [name for name in expected if name not in tensors and name != PERIODS]
+    expected |= masks
+    unknown = [name for name in tensors if name not in expected]
+    shapes = [
+        f"{name} is {tensors[name].shape} instead of {shape}"
+        for name, shape in expected.items()
+        if name in tensors and tensors[name].shape != shape
+    ]
+    dtypes = [
+        f"{name} is {array.dtype}"
+        for name, array in tensors.items()
+        if name in expected and not jnp.issubdtype(array.dtype, jnp.floating)
+    ]
+    kinds = {"missing": missing, "unknown": unknown, "of another shape": shapes, "not floating point": dtypes}
+    return [f"  {len(names)} {kind}: {listed(names)}" for kind, names in kinds.items() if names]
+
+
+def from_state_dict(
+    tensors: Mapping[str, np.ndarray],
+    config: DinoConfig,
+    *,
+    dtype: DTypeLike | None = jnp.float32,
+    drop_zero_bias: bool = False,
+    source: str = "the state dict",
+) -> DinoV3:
+    """Build a model from a state dict in the published layout. Every key must be known, and none may be missing.
+
+    Args:
+        tensors: Arrays by key, for instance `blocks.3.attn.qkv.weight` `[3 * dim, dim]`. The buffers
+            `rope_embed.periods` and `blocks.*.attn.qkv.bias_mask` may be absent.
+        config: The hyperparameters that the state dict belongs to.
+        dtype: Dtype of the weights, or None for the one they are stored in. Rotary periods are always float32.
+        drop_zero_bias: Whether to leave out the bias of the query, key and value projections when it is zero
+            throughout, as it is in the published files. The model computes the same with one addition less a block.
+        source: What to call the state dict in an error.
+
+    Raises:
+        CheckpointError: If the state dict does not fit the configuration; the error lists every misfit.
+    """
+    if not all(isinstance(array, np.ndarray) for array in tensors.values()):
+        tensors = {name: np.asarray(array) for name, array in tensors.items()}
+    misfits = _misfits(config, tensors)
+    if misfits:
+        raise CheckpointError(
+            "\n".join([f"{source} does not fit the model configuration; of its tensors are", *misfits, f"  {config}"])
+        )
+    tensors = _fold_bias_masks(tensors, config.dim)
+    if drop_zero_bias and not any(np.any(array) for name, array in tensors.items() if name.endswith(_BIAS)):
+        config = dataclasses.replace(config, qkv_bias=False)
+
+    def leaf(name: str, shape: tuple[int, ...]) -> jax.Array:
+        if name == PERIODS:
+            if config.rope_periods != "checkpoint" or name not in tensors:
+                return jnp.asarray(rope_periods(config))
+            # The buffer is stored as bfloat16 or as float32 that was rounded to it; either way this is exact.
+            return jnp.array(tensors[name], jnp.float32)
+        stored = tensors[name] if 0 not in shape else np.empty(shape, tensors["cls_token"].dtype)
+        return jnp.array(stored.reshape(shape), dtype or stored.dtype)
+
+    skeleton = _skeleton(config)
+    leaves = [leaf(name, value.shape) for name, value in _named_leaves(skeleton)]
+    model: DinoV3 = jax.tree_util.tree_unflatten(jax.tree_util.tree_structure(skeleton), leaves)
+    return model

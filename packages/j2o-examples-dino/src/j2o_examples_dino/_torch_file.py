@@ -1,0 +1,193 @@
+"""Reading a `.pth` state dict without PyTorch, and without ever running what the file says.
+
+Such a file is a zip archive: a pickle that describes the tensors, and the raw bytes of each storage. The unpickler here
+knows a handful of names, all of them stand-ins that can do nothing but note down sizes; any other name is an error.
+"""
+
+import math
+import pickle
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import ml_dtypes
+import numpy as np
+
+from ._errors import CheckpointError
+
+_STORAGE_DTYPES = {
+    "FloatStorage": np.dtype(np.float32),
+    "DoubleStorage": np.dtype(np.float64),
+    "HalfStorage": np.dtype(np.float16),
+    "BFloat16Storage": np.dtype(ml_dtypes.bfloat16),
+    "LongStorage": np.dtype(np.int64),
+    "IntStorage": np.dtype(np.int32),
+    "ShortStorage": np.dtype(np.int16),
+    "CharStorage": np.dtype(np.int8),
+    "ByteStorage": np.dtype(np.uint8),
+    "BoolStorage": np.dtype(np.bool_),
+}
+
+
+class _Storage(NamedTuple):
+    dtype: np.dtype[Any]
+    key: str
+    length: int
+
+
+class _Tensor(NamedTuple):
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+def _stand_ins() -> dict[tuple[str, str], object]:
+    """What the few permitted names mean. Made anew for each file, so that no file can change them for the next."""
+
+    class StateDict(dict[Any, Any]):
+        """Stands in for the ordered dictionary of a state dict; its attributes are dropped with it."""
+
+    def rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> _Tensor:
+        return _Tensor(storage, offset, tuple(size), tuple(stride))
+
+    def rebuild_parameter(tensor: Any, *_: Any) -> Any:
+        return tensor
+
+    names: dict[tuple[str, str], object] = {
+        ("collections", "OrderedDict"): StateDict,
+        ("torch._utils", "_rebuild_tensor_v2"): rebuild_tensor,
+        ("torch._utils", "_rebuild_parameter"): rebuild_parameter,
+    }
+    # A storage type is only ever part of a description; a string cannot be called.
+    names.update({("torch", name): name for name in _STORAGE_DTYPES})
+    return names
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: IO[bytes]):
+        super().__init__(file)
+        self._names = _stand_ins()
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return self._names[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(
+                f"it refers to {module}.{name}, which no plain state dict does; it was not run"
+            ) from None
+
+    def persistent_load(self, pid: Any) -> _Storage:
+        kind, type_name, key, _, length = pid
+        if kind != "storage" or not isinstance(key, str) or not isinstance(length, int) or length < 0:
+            raise pickle.UnpicklingError(f"unexpected storage description {pid!r}")
+        return _Storage(_STORAGE_DTYPES[type_name], key, length)
+
+
+def _describe(archive: zipfile.ZipFile, prefix: str) -> dict[str, _Tensor]:
+    with archive.open(f"{prefix}data.pkl") as file:
+        content = _Unpickler(file).load()
+    if not isinstance(content, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, _Tensor) for name, value in content.items()
+    ):
+        raise pickle.UnpicklingError(
+            "it is not a plain state dict of tensors by name; save `model.state_dict()` on its own"
+        )
+    return dict(content)
+
+
+def _storage_reader(path: Path, archive: zipfile.ZipFile, prefix: str) -> Callable[[_Storage], np.ndarray]:
+    """A function that maps a storage's bytes into memory, without reading them yet."""
+    cache: dict[str, np.ndarray] = {}
+
+    def read(storage: _Storage) -> np.ndarray:
+        if storage.key not in cache:
+            info = archive.getinfo(f"{prefix}data/{storage.key}")
+            if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+                raise pickle.UnpicklingError(f"storage {storage.key} is compressed, which torch.save never does")
+            with path.open("rb") as file:
+                file.seek(info.header_offset + 26)  # lengths of the name and of the extra field, before the data
+                name_length, extra_length = struct.unpack("<HH", file.read(4))
+            start = info.header_offset + 30 + name_length + extra_length
+            cache[storage.key] = (
+                np.memmap(path, np.uint8, "r", offset=start, shape=(info.file_size,))
+                if info.file_size
+                else np.empty(0, np.uint8)
+            )
+        raw = cache[storage.key]
+        if raw.size != storage.length * storage.dtype.itemsize:
+            raise pickle.UnpicklingError(
+                f"storage {storage.key} has {raw.size} bytes, but {storage.length} x {storage.dtype} are announced"
+            )
+        return raw.view(storage.dtype)
+
+    return read
+
+
+def _tensor(tensor: _Tensor, flat: np.ndarray) -> np.ndarray:
+    """A view of the storage; checked first, because strides are not checked by what makes the view."""
+    numbers = (tensor.offset, *tensor.shape, *tensor.strides)
+    sound = all(isinstance(number, int) and number >= 0 for number in numbers) and len(tensor.shape) == len(
+        tensor.strides
+    )
+    if sound and math.prod(tensor.shape) == 0:
+        return np.empty(tensor.shape, flat.dtype)
+    last = tensor.offset + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.strides, strict=sound))
+    if not sound or last >= flat.size or math.prod(tensor.shape) > flat.size:
+        raise pickle.UnpicklingError(
+            f"a tensor of shape {tensor.shape}, strides {tensor.strides}, offset {tensor.offset} does not lie inside "
+            f"its storage of {flat.size} elements"
+        )
+    strides = tuple(stride * flat.itemsize for stride in tensor.strides)
+    return np.lib.stride_tricks.as_strided(flat[tensor.offset :], tensor.shape, strides, writeable=False)
+
+
+def read_torch_file(path: Path) -> dict[str, np.ndarray]:
+    """Read the tensors of a state dict that `torch.save` wrote.
+
+    Args:
+        path: A `.pth` or `.pt` file in the zip format of PyTorch 1.6 and later.
+
+    Returns:
+        Read-only arrays by name. They are backed by the file, and read from it when they are used.
+
+    Raises:
+        CheckpointError: If the file is damaged, in the older format, or anything but a plain state dict.
+    """
+    if not zipfile.is_zipfile(path):
+        raise CheckpointError(
+            f"{path} is not a zip archive, so it is either damaged or from before PyTorch 1.6. In the latter case, "
+            "load it with torch.load(path, weights_only=True) and save it again."
+        )
+    try:
+        with zipfile.ZipFile(path) as archive:
+            pickles = [name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"]
+            if len(pickles) != 1:
+                raise pickle.UnpicklingError(f"it holds {len(pickles)} files data.pkl instead of one")
+            prefix = pickles[0].removesuffix("data.pkl")
+            byteorder = f"{prefix}byteorder"
+            if byteorder in archive.namelist() and archive.read(byteorder) != b"little":
+                raise pickle.UnpicklingError("it was written on a big-endian machine")
+            read_storage = _storage_reader(path, archive, prefix)
+            tensors = _describe(archive, prefix)
+            return {name: _tensor(tensor, read_storage(tensor.storage)) for name, tensor in tensors.items()}
+    # A pickle of unknown origin can make the unpickler fail in any of these ways; each means the same here.
+    except (
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+        zlib.error,
+        struct.error,
+        ArithmeticError,
+        AttributeError,
+        EOFError,
+        LookupError,
+        MemoryError,
+        OSError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise CheckpointError(f"{path} cannot be read as a PyTorch state dict: {error}") from error
