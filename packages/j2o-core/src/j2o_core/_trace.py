@@ -146,7 +146,11 @@ def constant_names(fn: Callable[..., Any]) -> dict[int, str]:
     """Names of the arrays that a callable holds, by `id`: their pytree path, behind the closure's name if there is one."""
     names: dict[int, str] = {}
     for prefix, value in _holdings(fn, set()):
-        for path, leaf in jax.tree_util.tree_leaves_with_path(value):
+        try:
+            leaves = jax.tree_util.tree_leaves_with_path(value)
+        except (ValueError, TypeError):  # a dictionary whose keys cannot be sorted is no pytree, and no model either
+            continue
+        for path, leaf in leaves:
             if isinstance(leaf, (jax.Array, np.ndarray)):
                 parts = [prefix] if prefix else []
                 names.setdefault(id(leaf), ".".join(parts + [path_part(key) for key in path]) or "constant")
