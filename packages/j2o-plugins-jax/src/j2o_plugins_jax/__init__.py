@@ -1,4 +1,11 @@
 """Lowerings of JAX's primitives and of its own composites, one page per family."""
 
 from . import _arithmetic as _arithmetic
+from . import _comparisons as _comparisons
+from . import _conversions as _conversions
+from . import _convolution as _convolution
+from . import _powers as _powers
+from . import _reductions as _reductions
+from . import _special_erf as _special_erf
+from . import _transcendental as _transcendental
 from ._plugin import plugin as plugin

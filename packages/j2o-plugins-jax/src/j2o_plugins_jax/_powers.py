@@ -1,0 +1,49 @@
+"""Powers and roots: square, sqrt, rsqrt, cbrt, integer_pow, pow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnx_ir as ir
+
+from j2o_core import LoweringContext
+
+from ._plugin import plugin
+
+
+@plugin.lowering("square")
+def _square(ctx: LoweringContext, x: ir.Value) -> Any:
+    return ctx.op.Mul(x, x)
+
+
+@plugin.lowering("one_minus_square")
+def _one_minus_square(ctx: LoweringContext, x: ir.Value) -> Any:
+    # (1 + x)(1 - x) keeps the digits that 1 - x*x loses near 1.
+    one = ctx.const(1, x)
+    return ctx.op.Mul(ctx.op.Add(one, x), ctx.op.Sub(one, x))
+
+
+@plugin.lowering("sqrt")
+def _sqrt(ctx: LoweringContext, x: ir.Value, **_: Any) -> Any:
+    return ctx.op.Sqrt(x)
+
+
+@plugin.lowering("rsqrt")
+def _rsqrt(ctx: LoweringContext, x: ir.Value, **_: Any) -> Any:
+    return ctx.op.Reciprocal(ctx.op.Sqrt(x))
+
+
+@plugin.lowering("integer_pow")
+def _integer_pow(ctx: LoweringContext, x: ir.Value, *, y: int) -> Any:
+    # Repeated squaring, as XLA does it: Pow is not exact on integers.
+    if y == 0:
+        return ctx.expand(ctx.const(1, x), ctx.avals_out[0].shape)
+    exponent, power, result = abs(y), x, None
+    while exponent:
+        if exponent & 1:
+            result = power if result is None else ctx.op.Mul(result, power)
+        exponent >>= 1
+        if exponent:
+            power = ctx.op.Mul(power, power)
+    assert result is not None
+    return ctx.op.Reciprocal(result) if y < 0 else result
