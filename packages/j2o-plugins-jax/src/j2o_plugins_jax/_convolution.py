@@ -1,0 +1,191 @@
+"""Convolution: Conv, ConvTranspose, and a matrix product over gathered windows where ONNX has no kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from jax import lax
+
+from j2o_core import LoweringContext
+
+from ._plugin import plugin
+from ._windows import Window, dilate_and_pad, filled, gather_windows, is_empty, is_static, pad
+
+# The element types of ONNX's Conv that runtimes have; others become matrix products.
+_CONV_TYPES = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
+
+
+@plugin.lowering(lax.conv_general_dilated_p)
+def _conv_general_dilated(
+    ctx: LoweringContext,
+    lhs: ir.Value,
+    rhs: ir.Value,
+    *,
+    window_strides: Sequence[int],
+    padding: Sequence[tuple[Any, Any]],
+    lhs_dilation: Sequence[int],
+    rhs_dilation: Sequence[int],
+    dimension_numbers: Any,
+    feature_group_count: int,
+    batch_group_count: int,
+    **_: object,
+) -> ir.Value:
+    x_aval, w_aval = ctx.avals_in
+    (out,) = ctx.avals_out
+    x_axes, w_axes, out_axes = dimension_numbers
+    x_shape = [x_aval.shape[axis] for axis in x_axes]
+    w_shape = [w_aval.shape[axis] for axis in w_axes]
+    out_shape = [out.shape[axis] for axis in out_axes]
+    if is_empty(out.shape) or is_empty(x_shape) or is_empty(w_shape):
+        return filled(ctx, ctx.const(0, out.dtype), out.shape)
+
+    wide = np.promote_types(x_aval.dtype, out.dtype)
+    x = ctx.cast(ctx.op.Transpose(lhs, perm=x_axes), wide)
+    w = ctx.cast(ctx.op.Transpose(rhs, perm=w_axes), wide)
+    groups = feature_group_count
+    if batch_group_count > 1:
+        # Each slice of the batch has filters of its own: the slices side by side are feature groups.
+        groups = batch_group_count
+        batch, features, *spatial = x_shape
+        x = ctx.reshape(x, [groups, batch // groups, features, *spatial])
+        x = ctx.op.Transpose(x, perm=[1, 0, *range(2, len(x_shape) + 1)])
+        x_shape = [batch // groups, groups * features, *spatial]
+        x = ctx.reshape(x, x_shape)
+
+    windows = [
+        Window(size, stride, low, high, base, dilation, length, count)
+        for size, stride, (low, high), base, dilation, length, count in zip(
+            w_shape[2:], window_strides, padding, lhs_dilation, rhs_dilation, x_shape[2:], out_shape[2:], strict=True
+        )
+    ]
+    if not windows:  # ONNX wants at least one spatial axis
+        windows = [Window(1, 1, 0, 0, 1, 1, 1, 1)]
+        x_shape, w_shape = [*x_shape, 1], [*w_shape, 1]
+        x, w = ctx.reshape(x, x_shape), ctx.reshape(w, w_shape)
+        y = _convolve(ctx, x, w, x_shape, w_shape, windows, groups)
+        y = ctx.reshape(y, out_shape)
+    else:
+        y = _convolve(ctx, x, w, x_shape, w_shape, windows, groups)
+    return ctx.cast(ctx.op.Transpose(y, perm=np.argsort(out_axes).tolist()), out.dtype)
+
+
+def _convolve(
+    ctx: LoweringContext,
+    x: ir.Value,
+    w: ir.Value,
+    x_shape: Sequence[Any],
+    w_shape: Sequence[Any],
+    windows: Sequence[Window],
+    groups: int,
+) -> ir.Value:
+    """Batch, features, space by out-features, in-features, window."""
+    if x.dtype not in _CONV_TYPES or not is_static(*w_shape):
+        return _matrix_product(ctx, x, w, x_shape, w_shape, windows, groups)
+    if any(window.base > 1 for window in windows) and all(window.stride == 1 for window in windows):
+        return _transposed(ctx, x, w, w_shape, windows, groups)
+    zero = ctx.const(0, x)
+    amounts = [amount for window in windows for amount in (window.low, window.high)]
+    if any(window.base > 1 for window in windows) or not is_static(*amounts) or min(amounts) < 0:
+        x = dilate_and_pad(ctx, x, zero, x_shape, windows)
+        pads = None
+    else:
+        pads = [*(window.low for window in windows), *(window.high for window in windows)]
+    result: ir.Value = ctx.op.Conv(
+        x,
+        w,
+        group=groups,
+        strides=[window.stride for window in windows],
+        dilations=[window.dilation for window in windows],
+        kernel_shape=list(w_shape[2:]),
+        pads=pads,
+    )
+    return result
+
+
+def _transposed(
+    ctx: LoweringContext,
+    x: ir.Value,
+    w: ir.Value,
+    w_shape: Sequence[int],
+    windows: Sequence[Window],
+    groups: int,
+) -> ir.Value:
+    """A convolution of a dilated input: ConvTranspose does not multiply the zeros."""
+    out_features, in_features, *window_shape = w_shape
+    spatial = list(range(2, len(w_shape)))
+    # (g o, i, k) -> (g i, o, k), each axis of the window back to front.
+    w = _reversed(ctx, w, spatial)
+    w = ctx.reshape(w, [groups, out_features // groups, in_features, *window_shape])
+    w = ctx.op.Transpose(w, perm=[0, 2, 1, *(axis + 1 for axis in spatial)])
+    w = ctx.reshape(w, [groups * in_features, out_features // groups, *window_shape])
+    reach = [(window.size - 1) * window.dilation for window in windows]
+    # ConvTranspose's padding crops the full result; what JAX pads beyond that are zeros around it.
+    crops = [
+        [low - window.low for low, window in zip(reach, windows, strict=True)],
+        [high - window.high for high, window in zip(reach, windows, strict=True)],
+    ]
+    static = is_static(*crops[0], *crops[1])
+    inner = [[max(crop, 0) if static else 0 for crop in side] for side in crops]
+    y = ctx.op.ConvTranspose(
+        x,
+        w,
+        group=groups,
+        strides=[window.base for window in windows],
+        dilations=[window.dilation for window in windows],
+        kernel_shape=window_shape,
+        pads=[*inner[0], *inner[1]],
+    )
+    rest = [[i - c for i, c in zip(*sides, strict=True)] for sides in zip(inner, crops, strict=True)]
+    return pad(ctx, y, ctx.const(0, x), [0, 0, *rest[0]], [0, 0, *rest[1]])
+
+
+def _reversed(ctx: LoweringContext, x: ir.Value, axes: Sequence[int]) -> ir.Value:
+    array = ctx.constant_value(x)
+    if array is not None:
+        return ctx.const(np.flip(array, axes))
+    count = len(axes)
+    smallest = np.iinfo(np.int64).min
+    result: ir.Value = ctx.op.Slice(
+        x,
+        ctx.const([-1] * count, np.int64),
+        ctx.const([smallest] * count, np.int64),
+        ctx.const(list(axes), np.int64),
+        ctx.const([-1] * count, np.int64),
+    )
+    return result
+
+
+def _matrix_product(
+    ctx: LoweringContext,
+    x: ir.Value,
+    w: ir.Value,
+    x_shape: Sequence[Any],
+    w_shape: Sequence[Any],
+    windows: Sequence[Window],
+    groups: int,
+) -> ir.Value:
+    """Every window as a row, times the filters as columns."""
+    batch = x_shape[0]
+    out_features, in_features, *window_shape = w_shape
+    counts = [window.count for window in windows]
+    rank = len(windows)
+    x = dilate_and_pad(ctx, x, ctx.const(0, x), x_shape, windows)
+    x = gather_windows(ctx, x, windows, axis=2)
+    pairs = [size for window in windows for size in (window.count, window.size)]
+    # (n, g i, o1, k1, o2, k2) -> (n, g, o1, o2, i, k1, k2)
+    x = ctx.reshape(x, [batch, groups, in_features, *pairs])
+    x = ctx.op.Transpose(x, perm=[0, 1, *range(3, 3 + 2 * rank, 2), 2, *range(4, 4 + 2 * rank, 2)])
+    rows: Any = 1
+    for count in counts:
+        rows = rows * count
+    columns: Any = in_features
+    for size in window_shape:
+        columns = columns * size
+    x = ctx.reshape(x, [batch, groups, rows, columns])
+    w = ctx.reshape(w, [groups, out_features // groups, columns])
+    y = ctx.op.MatMul(x, ctx.op.Transpose(w, perm=[0, 2, 1]))
+    y = ctx.op.Transpose(y, perm=[0, 1, 3, 2])
+    return ctx.reshape(y, [batch, out_features, *counts])

@@ -1,0 +1,109 @@
+"""Sliding windows along axes: zeros put in and around, and every window gathered, for convolution and pooling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from jax import export
+
+from j2o_core import LoweringContext
+
+
+@dataclass(frozen=True)
+class Window:
+    """How a window slides along one axis. Sizes and padding may be symbolic dimensions.
+
+    Attributes:
+        size: elements in the window.
+        stride: step from one window to the next.
+        low: padding before the axis; negative padding crops.
+        high: padding behind it.
+        base: dilation of the axis: `base - 1` padding elements between neighbours.
+        dilation: distance of neighbouring elements inside the window.
+        length: length of the axis.
+        count: number of windows.
+    """
+
+    size: int
+    stride: int
+    low: Any
+    high: Any
+    base: int
+    dilation: int
+    length: Any
+    count: Any
+
+    @property
+    def padded(self) -> Any:
+        """Length of the axis after base dilation and padding."""
+        inner = self.length if self.base == 1 else (self.length - 1) * self.base + 1
+        return inner + self.low + self.high
+
+
+def is_static(*sizes: Any) -> bool:
+    """Whether no size is a symbolic dimension."""
+    return not any(export.is_symbolic_dim(size) for size in sizes)
+
+
+def is_empty(shape: Sequence[Any]) -> bool:
+    """Whether an array of this shape has no elements, whatever the symbolic dimensions are."""
+    return any(is_static(size) and size == 0 for size in shape)
+
+
+def filled(ctx: LoweringContext, value: ir.Value, shape: Sequence[Any]) -> ir.Value:
+    """A scalar everywhere."""
+    return ctx.expand(value, shape)
+
+
+def pad(ctx: LoweringContext, x: ir.Value, value: ir.Value, low: Sequence[Any], high: Sequence[Any]) -> ir.Value:
+    """`x` with a scalar around it; negative amounts crop, amounts may be symbolic."""
+    amounts = [*low, *high]
+    if all(is_static(amount) and amount == 0 for amount in amounts):
+        return x
+    result: ir.Value = ctx.op.Pad(x, ctx.shape(amounts), value)
+    return result
+
+
+def dilate_and_pad(
+    ctx: LoweringContext, x: ir.Value, value: ir.Value, shape: Sequence[Any], windows: Sequence[Window]
+) -> ir.Value:
+    """`x` with base dilation and padding of its last axes done; `shape` is its shape before."""
+    lead = list(shape[: len(shape) - len(windows)])
+    highs = [window.high for window in windows]
+    if any(window.base > 1 for window in windows):
+        # (n) -> (n, 1) -> (n, base) -> (n * base): the elements behind the last one are cropped with the padding.
+        split: list[Any] = list(lead)
+        grown: list[Any] = list(lead)
+        after = [0] * len(lead)
+        for window in windows:
+            split += [window.length, 1] if window.base > 1 else [window.length]
+            after += [0, window.base - 1] if window.base > 1 else [0]
+            grown.append(window.length * window.base)
+        x = pad(ctx, ctx.reshape(x, split), value, [0] * len(split), after)
+        x = ctx.reshape(x, grown)
+        highs = [high - (window.base - 1) for high, window in zip(highs, windows, strict=True)]
+    zeros = [0] * len(lead)
+    return pad(ctx, x, value, [*zeros, *(window.low for window in windows)], [*zeros, *highs])
+
+
+def gather_windows(ctx: LoweringContext, x: ir.Value, windows: Sequence[Window], axis: int) -> ir.Value:
+    """All windows along axes of padded `x` from `axis` on: (n, m) becomes (count_n, size_n, count_m, size_m)."""
+    for window in windows:
+        x = ctx.op.Gather(x, _positions(ctx, window), axis=axis)
+        axis += 2
+    return x
+
+
+def _positions(ctx: LoweringContext, window: Window) -> ir.Value:
+    """Where the elements of each window lie: (count, size)."""
+    inside = np.arange(window.size) * window.dilation
+    if is_static(window.count):
+        return ctx.const(np.arange(window.count)[:, None] * window.stride + inside, np.int64)
+    starts = ctx.op.Range(ctx.const(0, np.int64), ctx.dim(window.count), ctx.const(1, np.int64))
+    starts = ctx.op.Mul(starts, ctx.const(window.stride, np.int64))
+    result: ir.Value = ctx.op.Add(ctx.op.Unsqueeze(starts, ctx.const([1], np.int64)), ctx.const(inside, np.int64))
+    return result
