@@ -131,6 +131,7 @@ class Lowerer:
         inputs: Sequence[Any],
         build: Callable[..., Sequence[ir.Value]] | None,
         name: str,
+        avals_out: Sequence[Any] | None = None,
     ) -> ir.Graph:
         """A nested graph; see `LoweringContext.subgraph`."""
         values = []
@@ -145,6 +146,9 @@ class Lowerer:
         inner = Lowerer(self.registry, builder, self.dims, self.table)
         inner_ctx = LoweringContext(inner, (), (), ctx.params)
         outputs = build(inner_ctx, *values) if build is not None else inner.inline(jaxpr, values)
+        for value, aval in zip(outputs, avals_out or (), strict=avals_out is not None):
+            if value.dtype is None:
+                stamp(value, aval.dtype, aval.shape)
         own = {value for node in graph for value in node.outputs}
         final = []
         for value in outputs:

@@ -128,7 +128,22 @@ def _identity(builder: Builder, inputs: Inputs, attrs: dict[str, Any]) -> ir.Val
 def _cast(builder: Builder, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | None:
     (x,) = inputs
     assert x is not None
-    return x if x.dtype is not None and int(x.dtype) == int(attrs["to"]) else None
+    if x.dtype is not None and int(x.dtype) == int(attrs["to"]):
+        return x
+    producer = x.producer()
+    if producer is None or producer.op_type != "Cast" or producer.domain or x.dtype is None:
+        return None
+    origin = producer.inputs[0]
+    if origin is None or origin.dtype is None or int(origin.dtype) != int(attrs["to"]):
+        return None
+    return origin if _holds(x.dtype.numpy(), origin.dtype.numpy()) else None  # there and back
+
+
+def _holds(wide: np.dtype[Any], narrow: np.dtype[Any]) -> bool:
+    """Whether a type has every value of another."""
+    if narrow.name == "bfloat16":
+        return wide.name in ("float32", "float64")
+    return narrow.kind in "biuf" and wide.kind in "biuf" and np.can_cast(narrow, wide)
 
 
 def _transpose(builder: Builder, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | None:
