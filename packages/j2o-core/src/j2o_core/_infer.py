@@ -218,8 +218,8 @@ def _constant_of_shape(first: Shape, shapes: Any, inputs: Any, attrs: Any, const
     return None if sizes is None else tuple(sizes)
 
 
-def _shape_op(first: Shape, *_: Any) -> Shape:
-    return (len(first),)
+def _shape_op(first: Shape, _: Any, inputs: Any, attrs: Any, constant: Any) -> Shape:
+    return (len(range(len(first))[attrs.get("start", 0) : attrs.get("end", len(first))]),)
 
 
 def _gather_elements(first: Shape, shapes: Any, *_: Any) -> Shape | None:

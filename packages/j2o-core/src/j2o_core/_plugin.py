@@ -35,6 +35,7 @@ class Rewrite:
     rule: Rule
     op_types: tuple[str, ...]
     opset: int
+    late: bool
     plugin: Plugin = field(repr=False)
 
     @property
@@ -108,14 +109,17 @@ class Plugin:
         self.composites.append(composite)
         return composite
 
-    def rewrite(self, *op_types: str, opset: int = LOWEST_OPSET) -> Callable[[_F], _F]:
+    def rewrite(self, *op_types: str, opset: int = LOWEST_OPSET, late: bool = False) -> Callable[[_F], _F]:
         """Register a rewrite `rule(rw, node) -> value, values or None` tried at each node of these operators.
 
-        The rule builds its replacement with `rw.op` and returns it, or `None` if it declines.
+        The rule builds its replacement with `rw.op` and returns it (values for the node's outputs, or a dict from
+        values of the graph to their replacements), or `None` if it declines. Rules that are `late`
+        run when the others have come to rest: they undo a canonical form that only served the others, or expand
+        an operator of the domain `"j2o"` (one that a lowering may use although ONNX has none) into ONNX's.
         """
 
         def register(rule: _F) -> _F:
-            self.rewrites.append(Rewrite(rule, op_types, opset, self))
+            self.rewrites.append(Rewrite(rule, op_types, opset, late, self))
             return rule
 
         return register

@@ -8,6 +8,9 @@ from typing import Any
 from ._compat import user_frames
 
 
+_OWN_FOLDER = os.path.dirname(__file__) + os.sep
+
+
 @functools.lru_cache(maxsize=64)
 def _library_folders(libraries: tuple[str, ...]) -> tuple[str, ...]:
     folders = []
@@ -45,5 +48,6 @@ def _user_line(traceback: Any, frames: _Frames, libraries: tuple[str, ...]) -> s
         text = f"{file}:{line} in {function}"
         if not file.startswith(folders):
             return text
-        fallback = fallback or text
+        if not file.startswith(_OWN_FOLDER):
+            fallback = fallback or text
     return fallback or "unknown source"

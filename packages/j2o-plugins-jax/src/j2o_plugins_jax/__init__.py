@@ -1,6 +1,7 @@
 """Lowerings of JAX's primitives and of its own composites, one page per family."""
 
 from . import _arithmetic as _arithmetic
+from . import _attention as _attention
 from . import _comparisons as _comparisons
 from . import _conversions as _conversions
 from . import _convolution as _convolution
@@ -8,4 +9,5 @@ from . import _powers as _powers
 from . import _reductions as _reductions
 from . import _special_erf as _special_erf
 from . import _transcendental as _transcendental
+from . import fusions as fusions
 from ._plugin import plugin as plugin

@@ -13,11 +13,15 @@ from .._finish import all_graphs, remove_unused_nodes
 from .._infer import same_shape
 from .._plugin import Rewrite
 from .._values import shape_of, stamp
+from ._clean_ups import plugin as clean_ups
 from ._rewriter import Rewriter
 
 if TYPE_CHECKING:
     from .._discover import Registry
     from .._lower import Lowered
+
+# Operators that only lowerings and rewrites know. None is left in a finished graph.
+INTERNAL_DOMAIN = "j2o"
 
 # More replacements per node than this mean that two rules undo each other.
 _REPLACEMENTS_PER_NODE = 20
@@ -29,14 +33,24 @@ def rewrite(lowered: Lowered, registry: Registry, opset: int) -> None:
     Raises:
         RewriteError: if a rule raises, replaces a value by one of another dtype or shape, or rules do not settle.
     """
-    rules: dict[str, list[Rewrite]] = {}
-    for rule in registry.rewrites:
-        if rule.opset <= opset:
-            for op_type in rule.op_types:
-                rules.setdefault(op_type, []).append(rule)
+    rewrites = [rule for rule in (*clean_ups.rewrites, *registry.rewrites) if rule.opset <= opset]
+    early = _by_operator([rule for rule in rewrites if not rule.late])
+    late = _by_operator([rule for rule in rewrites if rule.late])
     for graph in list(all_graphs(lowered.graph)):
         remove_unused_nodes(graph)
-        _Driver(graph, lowered, rules, opset).run()
+        for rules in (early, late):
+            _Driver(graph, lowered, rules, opset).run()
+        left = sorted({node.op_type for node in graph if node.domain == INTERNAL_DOMAIN})
+        if left:
+            raise RewriteError(f"The internal operators {left} are left: a late rewrite that expands them is missing.")
+
+
+def _by_operator(rewrites: list[Rewrite]) -> dict[str, list[Rewrite]]:
+    table: dict[str, list[Rewrite]] = {}
+    for rule in rewrites:
+        for op_type in rule.op_types:
+            table.setdefault(op_type, []).append(rule)
+    return table
 
 
 class _Driver:
@@ -49,6 +63,7 @@ class _Driver:
         self._queue: deque[ir.Node] = deque(graph)
         self._queued = set(self._queue)
         self._gone: set[ir.Node] = set()
+        self._unsorted = False
 
     def run(self) -> None:
         budget = _REPLACEMENTS_PER_NODE * (len(self._queue) + 1)
@@ -58,11 +73,13 @@ class _Driver:
             if node in self._gone:
                 continue
             for rule in self._rules.get(node.op_type, ()):
-                if node.domain == "" and self._try(rule, node):
+                if node.domain in ("", INTERNAL_DOMAIN) and self._try(rule, node):
                     budget -= 1
                     break
             if budget < 0:
                 raise RewriteError("The rewrites do not settle: two of them undo each other's work.")
+        if self._unsorted:
+            self._graph.sort()
 
     def _try(self, rule: Rewrite, node: ir.Node) -> bool:
         self._new.clear()
@@ -78,17 +95,21 @@ class _Driver:
             ) from error
         if result is None:
             return False
-        results = list(result) if isinstance(result, (list, tuple)) else [result]
-        self._check(rule, node, results)
+        if isinstance(result, dict):
+            self._unsorted = True  # some of the replaced values may be made further up
+        elif not isinstance(result, (list, tuple)):
+            result = [result]
+        pairs = result if isinstance(result, dict) else dict(zip(node.outputs, result, strict=True))
+        self._check(rule, node, pairs)
         added = [new for new in self._new if new.graph is None]
         self._graph.insert_before(node, added)
-        self._replace(node, results)
+        self._replace(node, pairs)
         for new in added:
             self._push(new)
         return True
 
-    def _check(self, rule: Rewrite, node: ir.Node, results: list[Any]) -> None:
-        for old, new in zip(node.outputs, results, strict=True):
+    def _check(self, rule: Rewrite, node: ir.Node, pairs: dict[ir.Value, Any]) -> None:
+        for old, new in pairs.items():
             shapes = shape_of(old), shape_of(new)
             wrong_shape = shapes[0] is not None and shapes[1] is not None and len(shapes[0]) != len(shapes[1])
             if old.dtype != new.dtype or wrong_shape:
@@ -99,16 +120,19 @@ class _Driver:
             if new.producer() is not None and not same_shape(*shapes) and shapes[0] is not None:
                 stamp(new, old.dtype, shapes[0])
 
-    def _replace(self, node: ir.Node, results: list[ir.Value]) -> None:
+    def _replace(self, node: ir.Node, pairs: dict[ir.Value, ir.Value]) -> None:
         outputs = {value: index for index, value in enumerate(self._graph.outputs)}
-        for old, new in zip(node.outputs, results, strict=True):
+        for old, new in pairs.items():
             for user, index in list(old.uses()):
                 user.replace_input_with(index, new)
                 self._push(user)
                 self._push_users(user)
             if old in outputs:
                 self._graph.outputs[outputs[old]] = self._as_output(node, new, outputs)
-        self._remove_dead(node)
+        for old in pairs:
+            dead = old.producer()
+            if dead is not None:
+                self._remove_dead(dead)
 
     def _as_output(self, node: ir.Node, value: ir.Value, outputs: dict[ir.Value, int]) -> ir.Value:
         if value.producer() is not None and value.producer().graph is self._graph and value not in outputs:  # type: ignore[union-attr]

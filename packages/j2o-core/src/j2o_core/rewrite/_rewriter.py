@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,17 @@ import onnx_ir as ir
 from .._builder import Builder
 from .._infer import same_shape
 from .._values import numpy_dtype, shape_of
+
+
+@dataclass(frozen=True)
+class Slice:
+    """`value = source[start:stop]` along `axis`."""
+
+    value: ir.Value
+    source: ir.Value
+    axis: int
+    start: int
+    stop: int
 
 
 class Rewriter:
@@ -28,6 +41,20 @@ class Rewriter:
         """A constant; `dtype` is a dtype or a value whose dtype is taken."""
         return self.op.const(value, dtype)
 
+    def reshape(self, x: ir.Value, shape: Any) -> ir.Value:
+        """`x` with another static shape of the same number of elements."""
+        zero = {"allowzero": 1} if 0 in shape else {}
+        result: ir.Value = self.op.Reshape(x, self.const([int(size) for size in shape], np.int64), **zero)
+        return result
+
+    def cut(self, x: ir.Value, axis: int, start: int, stop: int) -> ir.Value:
+        """`x[start:stop]` along an axis; of a constant, a constant."""
+        array = self.op.constant_value(x)
+        if array is not None:
+            return self.op.constants.get(array[(slice(None),) * axis + (slice(start, stop),)])
+        result: ir.Value = self.op.Slice(x, *(self.const([i], np.int64) for i in (start, stop, axis)))
+        return result
+
     def constant(self, value: ir.Value | None) -> np.ndarray[Any, Any] | None:
         """The array of a constant, None for everything else."""
         return self.op.constant_value(value)
@@ -43,7 +70,7 @@ class Rewriter:
     def producer(self, value: ir.Value | None, *op_types: str) -> ir.Node | None:
         """The node that makes a value, if it is one of these operators."""
         node = value.producer() if value is not None else None
-        return node if node is not None and node.domain == "" and (not op_types or node.op_type in op_types) else None
+        return node if node is not None and (not op_types or node.op_type in op_types) else None
 
     def only_use(self, value: ir.Value) -> bool:
         """Whether exactly one input of one node reads a value, and it is no output of the graph."""
@@ -59,6 +86,71 @@ class Rewriter:
             if producer is not None and other is not None:
                 found.append((producer, other))
         return found
+
+    def product(self, value: ir.Value) -> tuple[float, list[ir.Value]]:
+        """A value as a number times factors: Mul, Neg and Div by a number are taken apart.
+
+        `0.5 * x * -y` gives `(-0.5, [x, y])`. Rounding differs by the order of the factors only.
+        """
+        number, factors, stack = 1.0, [], [value]
+        while stack:
+            one = stack.pop()
+            constant = self.scalar(one)
+            node = self.producer(one, "Mul", "Neg", "Div")
+            if constant is not None:
+                number *= constant
+            elif node is None:
+                factors.append(one)
+            elif node.op_type == "Neg":
+                number = -number
+                stack.append(node.inputs[0])  # type: ignore[arg-type]
+            elif node.op_type == "Mul":
+                stack += [node.inputs[1], node.inputs[0]]  # type: ignore[list-item]
+            else:
+                divisor = self.scalar(node.inputs[1])
+                if divisor:
+                    number /= divisor
+                    stack.append(node.inputs[0])  # type: ignore[arg-type]
+                else:
+                    factors.append(one)
+        return number, factors
+
+    def slice_of(self, value: ir.Value | None) -> Slice | None:
+        """A value as a slice with step 1 along one axis of another value, or None if it is none."""
+        node = self.producer(value, "Slice")
+        if node is None or node.inputs[0] is None:
+            return None
+        shape = shape_of(node.inputs[0])
+        parts = [self.constant(part) for part in node.inputs[1:]]
+        if shape is None or len(parts) < 3 or any(part is None for part in parts):
+            return None
+        starts, ends, axes = parts[:3]
+        if len(parts) > 3 and (parts[3] != 1).any():  # type: ignore[union-attr]
+            return None
+        found = None
+        for start, end, axis in zip(starts, ends, axes, strict=True):  # type: ignore[arg-type]
+            axis, size = int(axis) % len(shape), shape[int(axis)]
+            if not isinstance(size, int):
+                return None
+            start, end = (min(max(int(i) + size if i < 0 else int(i), 0), size) for i in (start, end))
+            if (start, end) == (0, size):
+                continue
+            if found is not None:
+                return None
+            found = Slice(node.outputs[0], node.inputs[0], axis, start, end)
+        return found
+
+    def slices(self, value: ir.Value) -> list[Slice] | None:
+        """How a value is cut up, if all its readers are slices along one axis that do not overlap."""
+        found: list[Slice] = []
+        for user, index in value.uses():
+            one = self.slice_of(user.outputs[0]) if index == 0 else None
+            if one is None or (found and one.axis != found[0].axis):
+                return None
+            found.append(one)
+        found.sort(key=lambda one: one.start)
+        overlap = any(left.stop > right.start for left, right in itertools.pairwise(found))
+        return None if overlap or value.is_graph_output() else found
 
     def attr(self, node: ir.Node, name: str, default: Any = None) -> Any:
         """An attribute's value, or the default."""

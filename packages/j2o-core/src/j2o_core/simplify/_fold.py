@@ -1,4 +1,4 @@
-"""Evaluate what depends on constants alone, up to a size, with JAX's own numbers."""
+"""Evaluate what depends on constants alone, up to a size, with JAX's own numbers; drop what constants make an identity."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import _compat
 from .._compat import Literal, as_closed, is_jaxpr, literal_value, make_closed
+from ._identities import passes_on
 
 # A folded tensor larger than this is left to the graph, which computes it from something smaller.
 FOLD_LIMIT_BYTES = 1 << 20
@@ -42,24 +43,38 @@ def fold_constants(jaxpr: Any, table: ConstantTable) -> Any:
     """The closed jaxpr with constant subexpressions evaluated."""
     known: dict[Any, Any] = dict(zip(jaxpr.jaxpr.constvars, jaxpr.consts, strict=True))
     expanded: set[Any] = set()
+    same_as: dict[Any, Any] = {}
     eqns: list[Any] = []
     for eqn in jaxpr.jaxpr.eqns:
+        if same_as:
+            eqn = eqn.replace(invars=[_follow(atom, same_as) for atom in eqn.invars])
         values = _fold(eqn, known, table)
         if values is None:
-            eqns.append(eqn.replace(params=_fold_params(eqn, table)))
+            passed_on = passes_on(eqn, known)
+            if passed_on is not None:
+                same_as[eqn.outvars[0]] = passed_on
+            else:
+                eqns.append(eqn.replace(params=_fold_params(eqn, table)))
             continue
         known.update(zip(eqn.outvars, values, strict=True))
         if eqn.primitive.name in _EXPANDING and values[0].size > 16 and values[0].size > 4 * _largest_input(eqn):
             expanded.update(eqn.outvars)
             eqns.append(eqn)
-    return _with_constants(jaxpr, known, expanded, eqns)
+    outvars = [_follow(atom, same_as) for atom in jaxpr.jaxpr.outvars]
+    return _with_constants(jaxpr.jaxpr.invars, outvars, known, expanded, eqns)
+
+
+def _follow(atom: Any, same_as: dict[Any, Any]) -> Any:
+    return atom if isinstance(atom, Literal) else same_as.get(atom, atom)
 
 
 def _largest_input(eqn: Any) -> int:
     return max((int(np.prod(atom.aval.shape)) for atom in eqn.invars), default=1)
 
 
-def _with_constants(jaxpr: Any, known: dict[Any, Any], expanded: set[Any], eqns: list[Any]) -> Any:
+def _with_constants(
+    invars: list[Any], outvars: list[Any], known: dict[Any, Any], expanded: set[Any], eqns: list[Any]
+) -> Any:
     used: dict[Any, Any] = {}
 
     def resolve(atom: Any) -> Any:
@@ -68,8 +83,8 @@ def _with_constants(jaxpr: Any, known: dict[Any, Any], expanded: set[Any], eqns:
         return atom
 
     new_eqns = [eqn.replace(invars=[resolve(atom) for atom in eqn.invars]) for eqn in eqns]
-    outvars = [resolve(atom) for atom in jaxpr.jaxpr.outvars]
-    return make_closed(list(used), list(used.values()), jaxpr.jaxpr.invars, outvars, new_eqns)
+    outvars = [resolve(atom) for atom in outvars]
+    return make_closed(list(used), list(used.values()), invars, outvars, new_eqns)
 
 
 def _fold_params(eqn: Any, table: ConstantTable) -> dict[str, Any]:

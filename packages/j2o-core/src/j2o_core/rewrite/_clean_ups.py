@@ -1,0 +1,239 @@
+"""Clean-ups that hold for any graph: less broadcasting, means as means, biases inside, slices where they cost least."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import onnx_ir as ir
+
+from .._infer import broadcast_shapes, same_shape
+from .._plugin import Plugin
+from .._values import shape_of
+from ._rewriter import Rewriter
+
+plugin = Plugin("core")
+
+_BROADCASTING = (
+    *("Add", "Sub", "Mul", "Div", "Pow", "Mod", "Max", "Min", "Where", "And", "Or", "Xor", "Equal"),
+    *("Less", "LessOrEqual", "Greater", "GreaterOrEqual", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitShift"),
+)
+_REDUCTIONS = ("ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceMean", "ArgMax", "ArgMin")
+
+
+@plugin.rewrite(*_BROADCASTING)
+def _absorb_expand(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    """Add(Expand(x), y) -> Add(x, y) where y has the result's shape: ONNX broadcasts by itself."""
+    wanted = shape_of(node.outputs[0])
+    if wanted is None:
+        return None
+    inputs = list(node.inputs)
+    for index, value in enumerate(inputs):
+        expand = rw.producer(value, "Expand")
+        if expand is None:
+            continue
+        trial = [*inputs[:index], expand.inputs[0], *inputs[index + 1 :]]
+        if same_shape(broadcast_shapes([rw.shape(other) for other in trial]), wanted):
+            inputs = trial
+    if inputs == list(node.inputs):
+        return None
+    attrs = {name: attribute.value for name, attribute in node.attributes.items()}
+    return rw.op(node.op_type, *inputs, **attrs)  # type: ignore[no-any-return]
+
+
+@plugin.rewrite("Reshape", "Unsqueeze")
+def _keep_axes(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    """Unsqueeze(ReduceX(x, axes, keepdims=0), axes) -> ReduceX(x, axes, keepdims=1)."""
+    reduction = rw.producer(node.inputs[0], *_REDUCTIONS)
+    if reduction is None or rw.attr(reduction, "keepdims", 1):
+        return None
+    attrs = {name: attribute.value for name, attribute in reduction.attributes.items()}
+    kept = rw.op(reduction.op_type, *reduction.inputs, **{**attrs, "keepdims": 1})
+    return kept if rw.same_shape(kept, node.outputs[0]) else None
+
+
+@plugin.rewrite("Div", "Mul")
+def _mean(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    """Div(ReduceSum(x, axes), n) -> ReduceMean(x, axes), for floats and n elements."""
+    pairs = [(node.inputs[0], node.inputs[1])]
+    if node.op_type == "Mul":
+        pairs.append((node.inputs[1], node.inputs[0]))
+    for total, divisor in pairs:
+        reduction, number = rw.producer(total, "ReduceSum"), rw.scalar(divisor)
+        if reduction is None or number is None or divisor is None or total is None:
+            continue
+        if total.dtype is None or not total.dtype.is_floating_point() or not rw.same_shape(total, node.outputs[0]):
+            continue
+        shape, axes = rw.shape(reduction.inputs[0]), rw.constant(reduction.inputs[1]) if len(reduction.inputs) > 1 else None
+        if shape is None or axes is None or len(axes) == 0:
+            continue
+        sizes = [shape[int(axis)] for axis in axes]
+        if not all(isinstance(size, int) for size in sizes) or not math.prod(sizes):
+            continue
+        count = float(math.prod(sizes))
+        expected = count if node.op_type == "Div" else float(np.asarray(1 / count, rw.dtype(divisor)))
+        if number == expected:
+            attrs = {name: attribute.value for name, attribute in reduction.attributes.items()}
+            return rw.op.ReduceMean(*reduction.inputs, **attrs)  # type: ignore[no-any-return]
+    return None
+
+
+@plugin.rewrite("Add")
+def _bias_of_convolution(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    """Add(Conv(x, w), b) -> Conv(x, w, b) for a constant b with one number per channel."""
+    for conv, bias in [*rw.operands(node, "Conv"), *rw.operands(node, "ConvTranspose")]:
+        array, shape = rw.constant(bias), rw.shape(conv.outputs[0])
+        if array is None or shape is None or len(conv.inputs) > 2 or not rw.only_use(conv.outputs[0]):
+            continue
+        channels = shape[1]
+        per_channel = [1] * len(shape)
+        per_channel[1] = channels
+        if list((1,) * (len(shape) - array.ndim) + array.shape) != per_channel:
+            continue
+        attrs = {name: attribute.value for name, attribute in conv.attributes.items()}
+        return rw.op(conv.op_type, *conv.inputs, rw.reshape(bias, [channels]), **attrs)  # type: ignore[no-any-return]
+    return None
+
+
+@plugin.rewrite("Reshape", "Squeeze")
+def _drop_ones_before_transpose(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    """Squeeze(Transpose(x)) -> Transpose(Reshape(x)): layout changes come together and merge."""
+    transpose = rw.producer(node.inputs[0], "Transpose")
+    if transpose is None or not rw.only_use(transpose.outputs[0]):
+        return None
+    shape, wanted = rw.shape(transpose.outputs[0]), rw.shape(node.outputs[0])
+    if shape is None or wanted is None or len(wanted) >= len(shape):
+        return None
+    if not all(isinstance(size, int) for size in shape):
+        return None
+    kept = _kept_axes(shape, wanted)
+    if kept is None:
+        return None
+    perm = rw.attr(transpose, "perm")
+    source_axes = sorted(perm[axis] for axis in kept)
+    source = rw.shape(transpose.inputs[0])
+    assert source is not None
+    inner = rw.reshape(transpose.inputs[0], [source[axis] for axis in source_axes])  # type: ignore[arg-type]
+    return rw.op.Transpose(inner, perm=[source_axes.index(perm[axis]) for axis in kept])  # type: ignore[no-any-return]
+
+
+def _kept_axes(shape: tuple[int, ...], wanted: tuple[int, ...]) -> list[int] | None:
+    """The axes that stay if `wanted` is `shape` without some axes of size 1."""
+    kept = []
+    position = 0
+    for axis, size in enumerate(shape):
+        left_after = len(shape) - axis
+        if position < len(wanted) and size == wanted[position] and (size != 1 or left_after == len(wanted) - position):
+            kept.append(axis)
+            position += 1
+        elif size != 1:
+            return None
+    return kept if position == len(wanted) else None
+
+
+@plugin.rewrite("Split")
+def _split_as_slices(rw: Rewriter, node: ir.Node) -> list[ir.Value] | None:
+    """Split -> one Slice per part: one form for the rules below; a late rule makes it a Split again."""
+    sizes = rw.constant(node.inputs[1]) if len(node.inputs) > 1 else None
+    shape = rw.shape(node.inputs[0])
+    if sizes is None or shape is None:
+        return None
+    axis = rw.attr(node, "axis", 0) % len(shape)
+    if not isinstance(shape[axis], int):
+        return None
+    stops = list(itertools.accumulate(int(size) for size in sizes))
+    source = node.inputs[0]
+    assert source is not None
+    return [
+        source if (start, stop) == (0, shape[axis]) else rw.cut(source, axis, start, stop)
+        for start, stop in zip([0, *stops], stops, strict=False)
+    ]
+
+
+@plugin.rewrite("Slice")
+def _slice_before_layout(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    """Slice(Transpose(x)) -> Transpose(Slice(x)), and the same for a Reshape that splits an axis.
+
+    Only where every reader cuts a part of its own, so that nothing is computed twice.
+    """
+    cut = rw.slice_of(node.outputs[0])
+    layout = rw.producer(cut.source, "Transpose", "Reshape") if cut is not None else None
+    if cut is None or layout is None or layout.inputs[0] is None or rw.slices(cut.source) is None:
+        return None
+    x = layout.inputs[0]
+    if layout.op_type == "Transpose":
+        perm = rw.attr(layout, "perm")
+        return rw.op.Transpose(rw.cut(x, perm[cut.axis], cut.start, cut.stop), perm=perm)  # type: ignore[no-any-return]
+    shape, split = rw.shape(x), rw.shape(cut.source)
+    if shape is None or split is None or not all(isinstance(size, int) for size in (*shape, *split)):
+        return None
+    axis = _split_axis(shape, split, cut.axis)
+    if axis is None:
+        return None
+    inner = math.prod(split[cut.axis + 1 : cut.axis + 1 + len(split) - len(shape)])
+    target = [*split[: cut.axis], cut.stop - cut.start, *split[cut.axis + 1 :]]
+    return rw.reshape(rw.cut(x, axis, cut.start * inner, cut.stop * inner), target)
+
+
+def _split_axis(shape: tuple[int, ...], split: tuple[int, ...], axis: int) -> int | None:
+    """The axis of `shape` that becomes `axis` and the ones behind it in `split`, all others staying."""
+    extra = len(split) - len(shape)
+    if extra < 1 or shape[:axis] != split[:axis] or axis >= len(shape):
+        return None
+    if shape[axis] != math.prod(split[axis : axis + extra + 1]) or shape[axis + 1 :] != split[axis + extra + 1 :]:
+        return None
+    return axis
+
+
+@plugin.rewrite("Slice")
+def _slice_before_product(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    """Slice(Add(MatMul(x, W), b)) -> Add(MatMul(x, Slice(W)), Slice(b)) on the last axis, for constant W and b.
+
+    A packed projection becomes its parts: copying parts out costs more than a larger product saves.
+    """
+    cut = rw.slice_of(node.outputs[0])
+    if cut is None or cut.axis != len(rw.shape(cut.source) or ()) - 1 or rw.slices(cut.source) is None:
+        return None
+    producer = rw.producer(cut.source, "Add", "MatMul")
+    if producer is None:
+        return None
+    left, right = producer.inputs
+    assert left is not None
+    assert right is not None
+    if producer.op_type == "MatMul":
+        array = rw.constant(right)
+        if array is None or array.ndim < 2:
+            return None
+        return rw.op.MatMul(left, rw.cut(right, array.ndim - 1, cut.start, cut.stop))  # type: ignore[no-any-return]
+    for one, other in ((left, right), (right, left)):
+        product, array = rw.producer(one, "MatMul"), rw.constant(other)
+        if product is None or array is None or array.ndim == 0 or rw.constant(product.inputs[1]) is None:
+            continue
+        if array.shape[-1] != (rw.shape(cut.source) or ())[-1] or not rw.only_use(one):
+            if rw.slices(one) is None and not _read_by(one, producer):
+                continue
+        part = rw.cut(one, cut.axis, cut.start, cut.stop)
+        return rw.op.Add(part, rw.cut(other, array.ndim - 1, cut.start, cut.stop))  # type: ignore[no-any-return]
+    return None
+
+
+def _read_by(value: ir.Value, node: ir.Node) -> bool:
+    """Whether a value is read by this node and by slices alone."""
+    return all(user is node or user.op_type == "Slice" for user, _ in value.uses())
+
+
+@plugin.rewrite("Slice", late=True)
+def _slices_as_split(rw: Rewriter, node: ir.Node) -> dict[ir.Value, ir.Value] | None:
+    """Slices that cut a value up without a gap -> Split."""
+    cut = rw.slice_of(node.outputs[0])
+    parts = rw.slices(cut.source) if cut is not None else None
+    if cut is None or parts is None or len(parts) < 2:
+        return None
+    size = (rw.shape(cut.source) or ())[cut.axis]
+    stops = [0, *(part.stop for part in parts)]
+    if [part.start for part in parts] != stops[:-1] or stops[-1] != size:
+        return None
+    sizes = rw.const([part.stop - part.start for part in parts], np.int64)
+    outputs = rw.op.Split(cut.source, sizes, axis=cut.axis, outputs=len(parts))
+    return {part.value: output for part, output in zip(parts, outputs, strict=True)}

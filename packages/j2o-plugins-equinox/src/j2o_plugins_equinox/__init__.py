@@ -1,0 +1,3 @@
+"""Equinox on top of JAX: its own primitives, and source lines that name the model instead of the library."""
+
+from ._plugin import plugin as plugin

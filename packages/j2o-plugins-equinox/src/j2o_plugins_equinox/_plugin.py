@@ -1,0 +1,5 @@
+"""The plugin value that every page of this package registers on."""
+
+from j2o_core import Plugin
+
+plugin = Plugin("equinox", libraries=("equinox", "jaxtyping"))

@@ -1,0 +1,93 @@
+"""`jax.nn.dot_product_attention` as one Attention-23."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from j2o_core import LoweringContext
+
+from ._plugin import plugin
+
+attention = plugin.composite("jax.nn.dot_product_attention")
+
+# What JAX puts in masked places, so that a row without any place to look at gives the mean of all values, as in JAX.
+_MASKED = -0.7 * float(np.finfo(np.float32).max)
+
+
+@plugin.lowering(attention, opset=23)
+def _attention(
+    ctx: LoweringContext,
+    query: ir.Value,
+    key: ir.Value,
+    value: ir.Value,
+    bias: ir.Value | None = None,
+    mask: ir.Value | None = None,
+    *,
+    scale: Any = None,
+    is_causal: bool = False,
+    query_seq_lengths: ir.Value | None = None,
+    key_value_seq_lengths: ir.Value | None = None,
+    local_window_size: Any = None,
+    implementation: Any = None,
+    return_residual: bool = False,
+    **_: Any,
+) -> Any:
+    """query [batch, length, heads, size], key and value [batch, length, kv heads, size].
+
+    The body is lowered instead for float64 and bfloat16, which the runtime's kernel lacks, for sequence lengths and
+    windows, and under `vmap` unless it maps calls without a batch axis.
+    """
+    del implementation
+    special = (query_seq_lengths, key_value_seq_lengths, local_window_size)
+    if any(value is not None for value in special) or return_residual or isinstance(scale, ir.Value):
+        return NotImplemented
+    shape = ctx.avals_in[0].shape
+    operands = [query, key, value]
+    batched = set(ctx.batched[:3])
+    if ctx.dtype(query) not in (np.float32, np.float16) or len(batched) > 1 or len(shape) > 4:
+        return NotImplemented
+    if ctx.batch_ndim and (len(shape) != 4 or bias is not None or mask is not None):
+        return NotImplemented
+    if is_causal and mask is not None:
+        # A row that both masks leave empty looks everywhere in JAX: one mask has to say both.
+        lengths = (shape[-3], ctx.avals_in[1].shape[-3])
+        if not all(isinstance(length, int) for length in lengths):
+            return NotImplemented
+        mask, is_causal = ctx.op.And(mask, ctx.const(np.tril(np.ones(lengths, bool)))), False
+    if len(shape) == 3:
+        operands = [ctx.op.Unsqueeze(x, ctx.const([0], np.int64)) for x in operands]
+    heads_first = [ctx.op.Transpose(x, perm=(0, 2, 1, 3)) for x in operands]
+    result = ctx.op.Attention(
+        *heads_first,
+        _additive_mask(ctx, bias, mask, len(shape)),
+        is_causal=int(is_causal),
+        scale=None if scale is None else float(scale),
+    )
+    result = ctx.op.Transpose(result, perm=(0, 2, 1, 3))
+    return ctx.op.Squeeze(result, ctx.const([0], np.int64)) if len(shape) == 3 else result
+
+
+def _additive_mask(ctx: LoweringContext, bias: Any, mask: Any, rank: int) -> ir.Value | None:
+    """Bias and mask as one float mask of the queries' dtype, written out over queries and keys.
+
+    The kernel refuses masks that broadcast along the queries, and gives zeros for rows that are masked as a whole.
+    """
+    if bias is None and mask is None:
+        return None
+    dtype = ctx.avals_in[0].dtype
+    lengths = (ctx.avals_in[0].shape[rank - 3], ctx.avals_in[1].shape[rank - 3])
+    total: ir.Value | None = None
+    if bias is not None:
+        total = ctx.cast(bias, dtype)
+    if mask is not None:
+        lowest = _MASKED if dtype == np.float32 else float(np.finfo(np.float16).min)
+        kept = total if total is not None else ctx.const(0, dtype)
+        total = ctx.op.Where(mask, kept, ctx.const(lowest, dtype))
+    assert total is not None
+    ones = ctx.shape((1, 1, *lengths))
+    if rank == 3:
+        total = ctx.op.Unsqueeze(total, ctx.const([0], np.int64))
+    result: ir.Value = ctx.op.Expand(total, ones)
+    return result

@@ -1,0 +1,90 @@
+"""Gelu-20, exact and tanh.
+
+before: 0.5 * x * Erfc(-x * sqrt(1/2))        or  0.5 * x * (1 + Erf(x * sqrt(1/2)))
+        0.5 * x * (1 + Tanh(sqrt(2/pi) * (x + 0.044715 * x * x * x)))
+after:  Gelu(x, approximate="none" | "tanh")  at opset 20 and later
+        x * (1 + Erf(x / sqrt(2))) * 0.5      below, the form that ONNX Runtime fuses
+
+Declines for float64, for which ONNX Runtime has no kernel, and for other constants.
+"""
+
+from __future__ import annotations
+
+import math
+
+import onnx_ir as ir
+from j2o_core import Rewriter
+
+from .._plugin import plugin
+
+_TOLERANCE = 1e-3  # of the constants: bfloat16 and float16 round them
+
+
+@plugin.rewrite("Mul")
+def _gelu(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    number, factors = rw.product(node.outputs[0])
+    if len(factors) != 2 or not _close(number, 0.5):
+        return None
+    for x, gate in ((factors[0], factors[1]), (factors[1], factors[0])):
+        if x.dtype is None or x.dtype is ir.DataType.DOUBLE or not rw.same_shape(x, node.outputs[0]):
+            continue
+        kind = _gate(rw, gate, x)
+        if kind == "none" and rw.opset < 20:
+            half = rw.op.Erf(rw.op.Div(x, rw.const(math.sqrt(2), x)))
+            one = rw.op.Add(half, rw.const(1, x))
+            return rw.op.Mul(rw.op.Mul(x, one), rw.const(0.5, x))  # type: ignore[no-any-return]
+        if kind is not None and rw.opset >= 20:
+            return rw.op.Gelu(x, approximate=kind)  # type: ignore[no-any-return]
+    return None
+
+
+def _gate(rw: Rewriter, gate: ir.Value, x: ir.Value) -> str | None:
+    """Which approximation `gate` (the second factor, between 0 and 2) belongs to."""
+    erfc = rw.producer(gate, "Erfc")
+    if erfc is not None:
+        return "none" if _is_scaled(rw, erfc.inputs[0], x, -math.sqrt(0.5)) else None
+    total = rw.producer(gate, "Add")
+    if total is None:
+        return None
+    for curve, one in ((total.inputs[0], total.inputs[1]), (total.inputs[1], total.inputs[0])):
+        node = rw.producer(curve, "Erf", "Tanh")
+        if node is None or rw.scalar(one) != 1:
+            continue
+        if node.op_type == "Erf":
+            # The form written for opsets below 20 is left as it is.
+            divides = rw.producer(node.inputs[0], "Div") is not None and rw.opset < 20
+            return "none" if _is_scaled(rw, node.inputs[0], x, math.sqrt(0.5)) and not divides else None
+        return "tanh" if _is_tanh_argument(rw, node.inputs[0], x) else None
+    return None
+
+
+def _is_scaled(rw: Rewriter, value: ir.Value | None, x: ir.Value, number: float) -> bool:
+    if value is None:
+        return False
+    scale, factors = rw.product(value)
+    return factors == [x] and _close(scale, number)
+
+
+def _is_tanh_argument(rw: Rewriter, value: ir.Value | None, x: ir.Value) -> bool:
+    """sqrt(2/pi) * (x + 0.044715 x^3)."""
+    if value is None:
+        return False
+    scale, factors = rw.product(value)
+    total = rw.producer(factors[0], "Add") if len(factors) == 1 else None
+    if total is None or not _close(scale, math.sqrt(2 / math.pi)):
+        return False
+    for one, cubic in ((total.inputs[0], total.inputs[1]), (total.inputs[1], total.inputs[0])):
+        if one is not x or cubic is None:
+            continue
+        number, powers = rw.product(cubic)
+        cube = rw.producer(powers[0], "Pow") if len(powers) == 1 else None
+        is_cube = powers == [x, x, x] or (
+            cube is not None and cube.inputs[0] is x and rw.scalar(cube.inputs[1]) == 3
+        )
+        if is_cube and _close(number, 0.044715):
+            return True
+    return False
+
+
+def _close(value: float, expected: float) -> bool:
+    return math.isclose(value, expected, rel_tol=_TOLERANCE)
