@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib import metadata
-from typing import Any
 
 import onnx_ir as ir
 
@@ -82,6 +81,7 @@ def _name_values(lowered: Lowered, traced: Traced, initializers: list[ir.Value])
     used = {*taken, *outputs, *names}
     for value, name in zip(graph.outputs, outputs, strict=True):
         value.name = name
+    named = set(graph.outputs)
     counts: dict[str, int] = {}
     for inner in all_graphs(graph):
         for value in inner.inputs if inner is not graph else ():
@@ -92,7 +92,7 @@ def _name_values(lowered: Lowered, traced: Traced, initializers: list[ir.Value])
             if module:
                 node.metadata_props["j2o.module"] = module
             for index, value in enumerate(node.outputs):
-                if value.name is None:
+                if value not in named:  # whatever onnx_ir called it when it was added: that is unique in one graph only
                     value.name = _fresh(node.name if index == 0 else f"{node.name}:{index}", counts, used, exact=True)
 
 
@@ -117,5 +117,3 @@ def _fresh(stem: str, counts: dict[str, int], used: set[str], *, exact: bool = F
         counts[stem] = number + 1
     used.add(name)
     return name
-
-

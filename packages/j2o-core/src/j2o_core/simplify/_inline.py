@@ -3,6 +3,7 @@
 from typing import Any
 
 from .._compat import Literal, as_closed, has_user_frame, is_jaxpr, make_closed, new_var
+from .._errors import UnsupportedError
 
 # Primitive -> the parameter that holds its body.
 _CALLS = {
@@ -62,18 +63,45 @@ class _Inliner:
             if name in _IDENTITIES and len(invars) == len(eqn.outvars):
                 env.update(zip(eqn.outvars, invars, strict=True))
                 continue
-            body_param = _CALLS.get(name)
             if caller is not None and not has_user_frame(eqn):
                 eqn = eqn.replace(source_info=caller.source_info)
-            if body_param is not None and is_jaxpr(eqn.params.get(body_param)):
-                body = as_closed(eqn.params[body_param])
-                inner = dict(zip(body.jaxpr.invars, invars, strict=True))
+            call = _called(eqn, invars)
+            if call is not None:
+                body, arguments = call
+                inner = dict(zip(body.jaxpr.invars, arguments, strict=True))
                 env.update(zip(eqn.outvars, self.run(body, inner, eqn), strict=True))
                 continue
             outvars = [new_var(var.aval) for var in eqn.outvars]
             env.update(zip(eqn.outvars, outvars, strict=True))
             self.eqns.append(eqn.replace(invars=invars, outvars=outvars, params=_inline_params(eqn)))
         return [read(atom) for atom in closed.jaxpr.outvars]
+
+
+def _called(eqn: Any, invars: list[Any]) -> tuple[Any, list[Any]] | None:
+    """The body that an equation stands for, with its arguments; None if the equation is no call."""
+    params = eqn.params
+    body_param = _CALLS.get(eqn.primitive.name)
+    if body_param is not None and is_jaxpr(params.get(body_param)):
+        return as_closed(params[body_param]), invars
+    if eqn.primitive.name == "cond" and params.get("branches_platforms") is not None:
+        # `lax.platform_dependent`: graphs are compared with JAX on the CPU.
+        return as_closed(params["branches"][_cpu_index(params["branches_platforms"])]), invars[1:]
+    if eqn.primitive.name == "custom_linear_solve":
+        counts, jaxprs = params["const_lengths"], params["jaxprs"]
+        first = counts.matvec + counts.vecmat
+        arguments = invars[first : first + counts.solve] + invars[sum(counts) :]
+        return as_closed(jaxprs.solve), arguments
+    return None
+
+
+def _cpu_index(platforms: Any) -> int:
+    """Which entry is for the CPU; None in place of names is the default."""
+    for index, names in enumerate(platforms):
+        if names is None or "cpu" in names:
+            return index
+    raise UnsupportedError(
+        f"lax.platform_dependent has branches for {platforms} only. Give it a branch for 'cpu' or a default."
+    )
 
 
 def _inline_params(eqn: Any) -> dict[str, Any]:
@@ -87,5 +115,3 @@ def _inline_params(eqn: Any) -> dict[str, Any]:
         elif isinstance(value, (tuple, list)) and any(map(is_jaxpr, value)):
             params[key] = type(value)(inline_calls(as_closed(v)) if is_jaxpr(v) else v for v in value)
     return params
-
-
