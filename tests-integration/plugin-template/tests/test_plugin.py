@@ -7,6 +7,7 @@ from j2o_plugin_template import pixel_shuffle, signed_sqrt
 
 from j2o_core import UnsupportedError, to_onnx
 from j2o_core.testing import Spec, check
+from j2o_plugins_jax import plugin as jax_plugin
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float16])
@@ -42,4 +43,4 @@ def test_pixel_shuffle_under_vmap_is_right() -> None:
 
 def test_without_the_plugin_the_primitive_is_refused_by_name() -> None:
     with pytest.raises(UnsupportedError, match="signed_sqrt"):
-        to_onnx(signed_sqrt, [(3,)], plugins=["jax"])
+        to_onnx(signed_sqrt, [(3,)], plugins=[jax_plugin])

@@ -24,6 +24,6 @@ pixel_shuffle = plugin.composite("j2o_plugin_template._operations.pixel_shuffle"
 @plugin.lowering(pixel_shuffle)
 def _pixel_shuffle(ctx: LoweringContext, x: ir.Value, block: int) -> Any:
     """DepthToSpace-13, mode CRD: channels outermost."""
-    if len(ctx.avals_in[0].shape) != 4:
-        return NotImplemented  # more axes, under vmap: the body is lowered instead
+    if ctx.batch_ndim:  # more axes than the operator takes, from vmap: lower the body instead
+        return NotImplemented
     return ctx.op.DepthToSpace(x, blocksize=block, mode="CRD")
