@@ -3,10 +3,16 @@
 from . import _arithmetic as _arithmetic
 from . import _attention as _attention
 from . import _comparisons as _comparisons
+from . import _control_flow as _control_flow
 from . import _conversions as _conversions
 from . import _convolution as _convolution
+from . import _creation as _creation
+from . import _dot_general as _dot_general
+from . import _joining as _joining
+from . import _passing as _passing
 from . import _powers as _powers
 from . import _reductions as _reductions
+from . import _shapes as _shapes
 from . import _special_erf as _special_erf
 from . import _transcendental as _transcendental
 from . import fusions as fusions

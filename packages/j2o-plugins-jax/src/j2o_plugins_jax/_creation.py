@@ -1,0 +1,55 @@
+"""Arrays from nothing: iota, empty, and the sizes of symbolic dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from jax.export import is_symbolic_dim
+
+from j2o_core import LoweringContext
+
+from ._plugin import plugin
+from ._shapes import insert_axes
+
+
+def index_range(ctx: LoweringContext, size: Any) -> ir.Value:
+    """The indices 0, 1, ... of an axis of this size, symbolic or not, as int64."""
+    if not is_symbolic_dim(size):
+        return ctx.const(np.arange(size), np.int64)
+    result: ir.Value = ctx.op.Range(ctx.const(0, np.int64), ctx.dim(size), ctx.const(1, np.int64))
+    return result
+
+
+@plugin.lowering("iota")
+def _iota(ctx: LoweringContext, *_: ir.Value, dtype: Any, shape: Sequence[Any], dimension: int, **__: Any) -> ir.Value:
+    size = shape[dimension]
+    if not is_symbolic_dim(size):
+        line = ctx.const(np.arange(size).astype(dtype))
+    else:
+        # ONNX's Range of floats adds up its steps, and the rounding errors with them.
+        line = ctx.cast(index_range(ctx, size), dtype)
+    placed = [size] + [1] * (len(shape) - dimension - 1)
+    return ctx.expand(insert_axes(ctx, line, placed, range(1, len(placed))), shape)
+
+
+@plugin.lowering("empty")
+def _empty(ctx: LoweringContext, *_: ir.Value, dtype: Any, shape: Sequence[Any], **__: Any) -> ir.Value:
+    return ctx.expand(ctx.const(0, dtype), shape)  # JAX's own lowering fills it with zeros too
+
+
+@plugin.lowering("empty2")
+def _empty2(ctx: LoweringContext, *, dtype: Any, **_: Any) -> ir.Value:
+    return ctx.const(0, dtype)
+
+
+@plugin.lowering("dim_as_value")
+def _dim_as_value(ctx: LoweringContext, *, dim: Any, **_: Any) -> ir.Value:
+    return ctx.cast(ctx.dim(dim), ctx.avals_out[0].dtype)
+
+
+@plugin.lowering("dimension_size")
+def _dimension_size(ctx: LoweringContext, x: ir.Value, *, dimension: int, **_: Any) -> ir.Value:
+    return ctx.cast(ctx.dim(ctx.avals_in[0].shape[dimension]), ctx.avals_out[0].dtype)
