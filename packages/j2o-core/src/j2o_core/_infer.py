@@ -55,14 +55,91 @@ def infer_dtypes(op_type: str, inputs: Sequence[ir.Value | None], attrs: Mapping
 
 
 _UNARY = frozenset(
-    """Abs Neg Sign Exp Log Sqrt Reciprocal Floor Ceil Round Erf Sin Cos Tan Asin Acos Atan Sinh Cosh Tanh Asinh Acosh
-    Atanh Sigmoid Relu Gelu Softplus Softmax LogSoftmax Not IsNaN IsInf Cast Identity BitwiseNot Elu Selu Celu LeakyRelu
-    HardSigmoid HardSwish Mish Softsign Clip CumSum LayerNormalization RMSNormalization GroupNormalization Trilu
-    InstanceNormalization CumProd RotaryEmbedding BitCast ScatterElements ScatterND BatchNormalization Swish""".split()
+    [
+        "Abs",
+        "Neg",
+        "Sign",
+        "Exp",
+        "Log",
+        "Sqrt",
+        "Reciprocal",
+        "Floor",
+        "Ceil",
+        "Round",
+        "Erf",
+        "Sin",
+        "Cos",
+        "Tan",
+        "Asin",
+        "Acos",
+        "Atan",
+        "Sinh",
+        "Cosh",
+        "Tanh",
+        "Asinh",
+        "Acosh",
+        "Atanh",
+        "Sigmoid",
+        "Relu",
+        "Gelu",
+        "Softplus",
+        "Softmax",
+        "LogSoftmax",
+        "Not",
+        "IsNaN",
+        "IsInf",
+        "Cast",
+        "Identity",
+        "BitwiseNot",
+        "Elu",
+        "Selu",
+        "Celu",
+        "LeakyRelu",
+        "HardSigmoid",
+        "HardSwish",
+        "Mish",
+        "Softsign",
+        "Clip",
+        "CumSum",
+        "LayerNormalization",
+        "RMSNormalization",
+        "GroupNormalization",
+        "Trilu",
+        "InstanceNormalization",
+        "CumProd",
+        "RotaryEmbedding",
+        "BitCast",
+        "ScatterElements",
+        "ScatterND",
+        "BatchNormalization",
+        "Swish",
+    ]
 )
 _BROADCAST = frozenset(
-    """Add Sub Mul Div Pow Mod Max Min Equal Less LessOrEqual Greater GreaterOrEqual And Or Xor BitwiseAnd BitwiseOr
-    BitwiseXor BitShift Where PRelu""".split()
+    [
+        "Add",
+        "Sub",
+        "Mul",
+        "Div",
+        "Pow",
+        "Mod",
+        "Max",
+        "Min",
+        "Equal",
+        "Less",
+        "LessOrEqual",
+        "Greater",
+        "GreaterOrEqual",
+        "And",
+        "Or",
+        "Xor",
+        "BitwiseAnd",
+        "BitwiseOr",
+        "BitwiseXor",
+        "BitShift",
+        "Where",
+        "PRelu",
+    ]
 )
 
 
@@ -169,10 +246,10 @@ def _arg_reduce(first: Shape, _: Any, inputs: Any, attrs: Any, constant: Any) ->
 
 def _matmul(first: Shape, shapes: Any, inputs: Any, attrs: Any, constant: Any) -> Shape | None:
     second = shapes[1]
-    if second is None or len(first) < 2 or len(second) < 2:
+    if second is None or not first or not second:
         return None
     batch = broadcast_shapes([first[:-2], second[:-2]])
-    return None if batch is None else (*batch, first[-2], second[-1])
+    return None if batch is None else (*batch, *first[-2:-1], *(second[-1:] if len(second) > 1 else ()))
 
 
 def _concat(first: Shape, shapes: Any, inputs: Any, attrs: Any, constant: Any) -> Shape | None:
@@ -238,7 +315,17 @@ _RULES: dict[str, Callable[..., Any]] = {
     "Unsqueeze": _unsqueeze,
     "Squeeze": _squeeze,
     **dict.fromkeys(
-        "ReduceSum ReduceMax ReduceMin ReduceProd ReduceMean ReduceL2 ReduceLogSumExp ReduceSumSquare ReduceL1".split(),
+        [
+            "ReduceSum",
+            "ReduceMax",
+            "ReduceMin",
+            "ReduceProd",
+            "ReduceMean",
+            "ReduceL2",
+            "ReduceLogSumExp",
+            "ReduceSumSquare",
+            "ReduceL1",
+        ],
         _reduce,
     ),
     "ArgMax": _arg_reduce,
