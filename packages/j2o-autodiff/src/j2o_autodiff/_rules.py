@@ -9,9 +9,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from j2o_core import Composite
 from jax.extend.core import jaxpr_as_fun
 from jax.interpreters import ad, batching
+
+from j2o_core import Composite
 
 _NOT_DIFFERENTIABLE = """{name} has no gradient by design: its result does not change smoothly with its inputs.
 Take it out of the differentiated part, or put jax.lax.stop_gradient around its inputs."""
@@ -41,7 +42,7 @@ def _batch(
     composite: Composite, operands: Sequence[Any], axes: Sequence[Any], *, body: Any, call: Any
 ) -> tuple[list[Any], list[int]]:
     """Approach A maps the body. Approach B binds again, with one more leading axis on operands and results."""
-    in_axes = [None if axis is batching.not_mapped else axis for axis in axes]
+    in_axes = list(axes)  # None for operands that are not mapped
     if composite.batching == "body":
         mapped = list(jax.vmap(jaxpr_as_fun(body), in_axes=in_axes)(*operands))
         return mapped, [0] * len(mapped)
@@ -51,8 +52,9 @@ def _batch(
     if inner:  # an operand mapped now and before has its new axis somewhere among the old ones
         position = before.index(True)
         shape = list(operands[position].shape)
-        if in_axes[position] is not None:
-            del shape[in_axes[position]]
+        mapped_axis = in_axes[position]
+        if mapped_axis is not None:
+            del shape[mapped_axis]
         inner = tuple(shape[: call.batch_ndim])
     aligned, batched = [], []
     for x, axis, old in zip(operands, in_axes, before, strict=True):

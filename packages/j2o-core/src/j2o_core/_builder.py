@@ -51,9 +51,7 @@ class Builder:
 
         return add
 
-    def __call__(
-        self, op_type: str, *inputs: ir.Value | None, outputs: int = 1, domain: str = "", **attrs: Any
-    ) -> Any:
+    def __call__(self, op_type: str, *inputs: ir.Value | None, outputs: int = 1, domain: str = "", **attrs: Any) -> Any:
         """Add a node, or return the value that it would have."""
         attrs = {name: value for name, value in attrs.items() if value is not None}
         if domain == "" and outputs == 1:

@@ -33,7 +33,7 @@ class _Installed:
 def capturing(composites: Sequence[Composite]) -> Iterator[None]:
     """Bind these composites when their functions are called in this thread."""
     installed = _install(composites)
-    outer = getattr(_thread, "active", frozenset())
+    outer: frozenset[Composite] = getattr(_thread, "active", frozenset())
     _thread.active = outer | frozenset(installed)
     try:
         yield

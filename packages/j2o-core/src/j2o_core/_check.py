@@ -21,8 +21,8 @@ def check_model(model: ir.Model) -> None:
     try:
         for value in values:
             assert value.const_value is not None
-            dtype, shape = value.const_value.dtype, tuple(value.const_value.shape)
-            value.const_value = ir.ExternalTensor("weights", 0, 0, dtype, shape=ir.Shape(shape), name=value.name or "")
+            dtype, shape = value.const_value.dtype, ir.Shape(value.const_value.shape.numpy())
+            value.const_value = ir.ExternalTensor("weights", 0, 0, dtype, shape=shape, name=value.name or "")
         proto = ir.serde.serialize_model(model)
         onnx.checker.check_model(proto, full_check=not values)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:

@@ -1,9 +1,10 @@
-"""Everything that differs between JAX releases or that JAX keeps in private modules. Nothing else imports `jax._src`."""
+"""What differs between JAX releases or is private to JAX. Nothing else imports `jax._src`."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax._src import core as _core
 from jax._src import source_info_util as _source_info
@@ -106,4 +107,9 @@ def literal_value(literal: Any) -> np.ndarray[Any, Any]:
 
 def is_key_dtype(dtype: Any) -> bool:
     """Whether a dtype is that of typed PRNG keys."""
-    return bool(jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key))
+    return bool(jnp.issubdtype(dtype, jax.dtypes.prng_key))
+
+
+def is_extended_dtype(dtype: Any) -> bool:
+    """Whether a dtype is one of JAX's own, which NumPy does not know (typed keys)."""
+    return bool(jnp.issubdtype(dtype, jax.dtypes.extended))

@@ -59,7 +59,7 @@ class Composite:
         self.transforms_ready = False
         self.primitive = Primitive(target)
         self.primitive.multiple_results = True
-        self.primitive.composite = self  # lets the lowering loop find its way back
+        setattr(self.primitive, "composite", self)  # noqa: B010 - no field of a Primitive: lets the lowering loop find its way back
         self.primitive.def_abstract_eval(lambda *_, body, call: list(body.out_avals))
         self.primitive.def_impl(lambda *operands, body, call: jax.extend.core.jaxpr_as_fun(body)(*operands))
         mlir.register_lowering(

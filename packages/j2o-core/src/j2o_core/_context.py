@@ -110,8 +110,9 @@ class LoweringContext:
         """Lower ordinary JAX code on these operands, control flow included.
 
         Args:
-            fn: a function of arrays; `static` is passed as keywords that are not traced.
-            operands: values whose dtype and shape are known (operands, and results of operators that core can infer).
+            fn: a function of arrays.
+            *operands: values whose dtype and shape are known (operands, and results of operators that core can infer).
+            **static: keywords for `fn` that are not traced.
 
         Returns:
             What `fn` returns, with values in place of arrays.
@@ -135,6 +136,7 @@ class LoweringContext:
         inputs: Sequence[Any],
         build: Callable[..., Sequence[ir.Value]] | None = None,
         name: str = "body",
+        outputs: Sequence[Any] | None = None,
     ) -> ir.Graph:
         """A nested graph for If, Loop and Scan. It may read outer values; constants are stored outside.
 

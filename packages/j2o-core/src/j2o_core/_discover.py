@@ -139,8 +139,7 @@ def _load(name: str, value: str, distribution: str, version: str) -> Plugin:
         raise PluginError(f"{where} names something that its module does not have: {error}.") from error
     except Exception as error:
         raise PluginError(
-            f"{where} raised {type(error).__name__} while it was imported: {error}. "
-            f"Update or uninstall {distribution}."
+            f"{where} raised {type(error).__name__} while it was imported: {error}. Update or uninstall {distribution}."
         ) from error
     if not isinstance(plugin, Plugin):
         raise PluginError(f"{where} is {plugin!r}. Expected a j2o_core.Plugin.")

@@ -1,4 +1,4 @@
-"""Lower: one rule per equation, jaxpr to onnx_ir graph. Dtypes and shapes are stamped and checked from the avals here."""
+"""Lower: one rule per equation. Dtypes and shapes are stamped and checked from the avals here, not in the rules."""
 
 from __future__ import annotations
 
@@ -244,7 +244,7 @@ def _may_equal(left: tuple[Any, ...], right: Sequence[Any]) -> bool:
 
 
 def _element_type(dtype: Any) -> ir.DataType | None:
-    return None if jax.dtypes.issubdtype(dtype, jax.dtypes.extended) else onnx_dtype(dtype)
+    return None if _compat.is_extended_dtype(dtype) else onnx_dtype(dtype)
 
 
 def _signature(values: Sequence[Any]) -> str:
@@ -252,7 +252,7 @@ def _signature(values: Sequence[Any]) -> str:
 
 
 def _avals(avals: Sequence[Any]) -> str:
-    return "(" + ", ".join(getattr(aval, "str_short", lambda: str(aval))() for aval in avals) + ")"
+    return "(" + ", ".join(aval.str_short() if hasattr(aval, "str_short") else str(aval) for aval in avals) + ")"
 
 
 def check_supported(jaxpr: Any, registry: Registry, opset: int) -> None:
@@ -288,5 +288,3 @@ def _collect_missing(jaxpr: Any, registry: Registry, opset: int, missing: Ordere
             for inner in value if isinstance(value, (tuple, list)) else [value]:
                 if _compat.is_jaxpr(inner):
                     _collect_missing(_compat.as_closed(inner), registry, opset, missing)
-
-

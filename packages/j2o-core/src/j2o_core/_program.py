@@ -24,9 +24,7 @@ class OnnxProgram:
         output_names: names of the graph's outputs, in order.
     """
 
-    def __init__(
-        self, model: ir.Model, fn: Callable[..., Any], traced: Traced, lowered: Lowered, registry: Registry
-    ):
+    def __init__(self, model: ir.Model, fn: Callable[..., Any], traced: Traced, lowered: Lowered, registry: Registry):
         self.model = model
         self.fn = fn
         self.traced = traced
@@ -49,20 +47,23 @@ class OnnxProgram:
         """Names of the graph's outputs, in order."""
         return [str(value.name) for value in self.model.graph.outputs]
 
-    def save(self, path: str | os.PathLike[str], *, external_data: bool | None = None) -> None:
+    def save(
+        self, path: str | os.PathLike[str], *, external_data: bool | None = None, weights: str | None = None
+    ) -> None:
         """Write the model. A crash on the way leaves what was there before.
 
         Args:
             path: the `.onnx` file.
-            external_data: whether weights go into a file beside it (`<name>.data`); by default only when the model is
-                too large for one file (1.5 GB).
+            external_data: whether weights go into a file beside it (`<name>.<digest>.data`, the digest being that of
+                its content); by default only when the model is too large for one file (1.5 GB).
+            weights: the form of that file, `"data"` or `"safetensors"`. Naming one asks for external data.
 
         Raises:
             SaveError: if it cannot be written.
         """
         from ._save import save
 
-        save(self.model, path, external_data=external_data)
+        save(self.model, path, external_data=external_data, weights=weights)
 
     def check(self) -> None:
         """Run ONNX's own checker.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from ._compat import is_key_dtype
 from ._errors import VerifyError
 from ._save import EMBED_LIMIT_BYTES, save, weight_bytes
 
@@ -77,7 +78,7 @@ def as_fed(array: Any) -> np.ndarray[Any, Any]:
     """An array as the graph takes it: complex numbers as a trailing real/imag pair, keys as their data."""
     import jax
 
-    if isinstance(array, jax.Array) and jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
+    if isinstance(array, jax.Array) and is_key_dtype(array.dtype):
         array = jax.random.key_data(array)
     array = np.asarray(array)
     if array.dtype.kind == "c":
@@ -92,8 +93,8 @@ def _numpy_output(value: ir.Value) -> np.dtype[Any]:
 
 def _to_numpy(result: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     if dtype.isbuiltin == 1:
-        array: np.ndarray[Any, Any] = result.numpy()
-        return array
+        plain: np.ndarray[Any, Any] = result.numpy()
+        return plain
     # ONNX Runtime gives narrow floats to NumPy only as raw bytes.
     import ctypes
 

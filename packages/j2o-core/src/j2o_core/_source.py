@@ -7,7 +7,6 @@ from typing import Any
 
 from ._compat import user_frames
 
-
 _OWN_FOLDER = os.path.dirname(__file__) + os.sep
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from jax import export
 from jax.tree_util import GetAttrKey
 
+from . import _compat
 from ._errors import SpecError
 
 _WRONG_LEAF = """{where} is {given!r}, which is not a spec.
@@ -65,12 +66,10 @@ class Inputs:
     @property
     def symbols(self) -> list[str]:
         """Names of the symbolic dimensions, in order of appearance."""
-        from ._compat import symbol_names
-
         names: dict[str, None] = {}
         for leaf in self.leaves:
             for dimension in leaf.shape:
-                names.update(dict.fromkeys(sorted(symbol_names(dimension))))
+                names.update(dict.fromkeys(sorted(_compat.symbol_names(dimension))))
         return list(names)
 
 
@@ -132,7 +131,7 @@ def _arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return tuple(inputs), {}
 
 
-def _is_dimension(value: object) -> bool:
+def _is_dimension(value: Any) -> bool:
     if isinstance(value, (bool, np.bool_)):
         return False
     return isinstance(value, (int, np.integer, str)) or export.is_symbolic_dim(value)
@@ -236,7 +235,7 @@ class _SpecReader:
         if isinstance(value, jax.Array) or not _is_array_like(value):
             return self._concrete(name, value)
         dtype = value.dtype
-        if not jax.dtypes.issubdtype(dtype, jax.dtypes.extended):
+        if not _compat.is_extended_dtype(dtype):
             dtype = np.dtype(dtype)
             _check_dtype(name, dtype)
         return InputLeaf(name, self._shape(name, tuple(value.shape)), dtype, bool(getattr(value, "weak_type", False)))
@@ -257,7 +256,9 @@ class _SpecReader:
             try:
                 (parsed,) = export.symbolic_shape(text, scope=self._scope)
             except (ValueError, TypeError) as error:
-                raise SpecError(f"Dimension {dimension!r} of input {name!r} {shape!r} cannot be read: {error}") from error
+                raise SpecError(
+                    f"Dimension {dimension!r} of input {name!r} {shape!r} cannot be read: {error}"
+                ) from error
             return parsed
         if export.is_symbolic_dim(dimension):
             # A user's own symbols live in a scope of their own; here all share one.

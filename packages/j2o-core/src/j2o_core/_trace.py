@@ -83,9 +83,7 @@ def trace(
     paths, treedef, kept = outputs
     names = output_names or _output_names([paths[i][0] for i in kept])
     check_names("output_names", names, len(kept))
-    return Traced(
-        jaxpr, inputs, tuple(names), functools.partial(_rebuild, paths, treedef, kept), constant_names(fn)
-    )
+    return Traced(jaxpr, inputs, tuple(names), functools.partial(_rebuild, paths, treedef, kept), constant_names(fn))
 
 
 def _rebuild(paths: list[tuple[Any, Any]], treedef: Any, kept: list[int], results: Sequence[Any]) -> Any:
@@ -143,7 +141,7 @@ def _explain(fn: Callable[..., Any], structs: list[Any], error: Exception) -> st
 
 
 def constant_names(fn: Callable[..., Any]) -> dict[int, str]:
-    """Names of the arrays that a callable holds, by `id`: their pytree path, behind the closure's name if there is one."""
+    """Names of the arrays that a callable holds, by `id`: the closure's variable and the pytree path."""
     names: dict[int, str] = {}
     for prefix, value in _holdings(fn, set()):
         try:

@@ -1,4 +1,4 @@
-"""Graph values with abstract values: dtype and shape in JAX's terms (symbolic dimensions included) on onnx_ir values."""
+"""Dtype and shape in JAX's terms, symbolic dimensions included, on onnx_ir values."""
 
 from __future__ import annotations
 

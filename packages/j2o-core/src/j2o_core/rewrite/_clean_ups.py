@@ -65,7 +65,10 @@ def _mean(rw: Rewriter, node: ir.Node) -> ir.Value | None:
             continue
         if total.dtype is None or not total.dtype.is_floating_point() or not rw.same_shape(total, node.outputs[0]):
             continue
-        shape, axes = rw.shape(reduction.inputs[0]), rw.constant(reduction.inputs[1]) if len(reduction.inputs) > 1 else None
+        shape, axes = (
+            rw.shape(reduction.inputs[0]),
+            rw.constant(reduction.inputs[1]) if len(reduction.inputs) > 1 else None,
+        )
         if shape is None or axes is None or len(axes) == 0:
             continue
         sizes = [shape[int(axis)] for axis in axes]
@@ -210,9 +213,8 @@ def _slice_before_product(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         product, array = rw.producer(one, "MatMul"), rw.constant(other)
         if product is None or array is None or array.ndim == 0 or rw.constant(product.inputs[1]) is None:
             continue
-        if array.shape[-1] != (rw.shape(cut.source) or ())[-1] or not rw.only_use(one):
-            if rw.slices(one) is None and not _read_by(one, producer):
-                continue
+        if array.shape[-1] != (rw.shape(cut.source) or ())[-1] or not _read_by(one, producer):
+            continue
         part = rw.cut(one, cut.axis, cut.start, cut.stop)
         return rw.op.Add(part, rw.cut(other, array.ndim - 1, cut.start, cut.stop))  # type: ignore[no-any-return]
     return None

@@ -15,9 +15,7 @@ def drop_dead_code(jaxpr: Any) -> Any:
         live.update(atom for atom in eqn.invars if not isinstance(atom, Literal))
         eqns.append(eqn.replace(params=_live_params(eqn)))
     eqns.reverse()
-    consts = {
-        var: value for var, value in zip(jaxpr.jaxpr.constvars, jaxpr.consts, strict=True) if var in live
-    }
+    consts = {var: value for var, value in zip(jaxpr.jaxpr.constvars, jaxpr.consts, strict=True) if var in live}
     return make_closed(list(consts), list(consts.values()), jaxpr.jaxpr.invars, jaxpr.jaxpr.outvars, eqns)
 
 

@@ -1,4 +1,4 @@
-"""Evaluate what depends on constants alone, up to a size, with JAX's own numbers; drop what constants make an identity."""
+"""Evaluate what depends on constants alone, with JAX's own numbers; drop what constants make an identity."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ._identities import passes_on
 FOLD_LIMIT_BYTES = 1 << 20
 
 _LAYOUT = frozenset({"reshape", "transpose", "squeeze", "expand_dims", "broadcast_in_dim", "copy", "rev"})
-_NOT_FOLDED = frozenset({"random_wrap", "random_seed"})
+_NOT_FOLDED = frozenset({"random_wrap", "random_seed", "dim_as_value"})
 # Cheap to compute and larger than what they are made from: kept as equations if something else reads them.
 _EXPANDING = frozenset({"broadcast_in_dim", "iota", "tile"})
 
@@ -123,10 +123,10 @@ def _fold(eqn: Any, known: dict[Any, Any], table: ConstantTable) -> list[Any] | 
 
 def _is_plain(var: Any) -> bool:
     aval = var.aval
-    return (
+    return bool(
         hasattr(aval, "shape")
         and not any(map(_compat.is_symbolic, aval.shape))
-        and not jax.dtypes.issubdtype(aval.dtype, jax.dtypes.extended)
+        and not _compat.is_extended_dtype(aval.dtype)
     )
 
 
@@ -173,7 +173,9 @@ def _iota(eqn: Any, *_: Any) -> np.ndarray[Any, Any]:
 def _convert(eqn: Any, x: np.ndarray[Any, Any], *_: Any) -> np.ndarray[Any, Any] | None:
     new = np.dtype(eqn.params["new_dtype"])
     # NumPy and XLA agree wherever the value can be held; float to integer is left to JAX.
-    exact = x.dtype == new or (x.dtype.kind in "biu" and new.kind in "biuf") or (x.dtype.kind == "f" and new.kind == "f")
+    exact = (
+        x.dtype == new or (x.dtype.kind in "biu" and new.kind in "biuf") or (x.dtype.kind == "f" and new.kind == "f")
+    )
     return x.astype(new) if exact else None
 
 
@@ -207,4 +209,3 @@ _NUMPY_RULES: dict[str, Callable[..., Any]] = {
     "sub": _binary(np.subtract),
     "mul": _binary(np.multiply),
 }
-
