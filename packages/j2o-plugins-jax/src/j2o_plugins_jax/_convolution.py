@@ -145,7 +145,7 @@ def _transposed(
 def _reversed(ctx: LoweringContext, x: ir.Value, axes: Sequence[int]) -> ir.Value:
     array = ctx.constant_value(x)
     if array is not None:
-        return ctx.const(np.flip(array, axes))
+        return ctx.const(np.flip(array, tuple(axes)))
     count = len(axes)
     smallest = np.iinfo(np.int64).min
     result: ir.Value = ctx.op.Slice(

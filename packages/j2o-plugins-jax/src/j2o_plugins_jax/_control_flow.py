@@ -1,0 +1,215 @@
+"""Control flow: cond becomes If, while becomes Loop, scan becomes Scan or Loop. Bodies read outer values in place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from jax import export, lax
+
+from j2o_core import LoweringContext
+from j2o_core._compat import scan_counts
+
+from ._plugin import plugin
+
+# A scan is written out if that makes at most this many equations.
+_UNROLLED_EQUATIONS = 64
+
+
+@plugin.lowering(lax.cond_p)
+def _cond(
+    ctx: LoweringContext, index: ir.Value, *operands: ir.Value, branches: Sequence[Any], **_: object
+) -> Sequence[ir.Value]:
+    known = ctx.constant_value(index)
+    if known is not None:
+        return ctx.lower_jaxpr(branches[int(np.clip(int(known), 0, len(branches) - 1))], *operands)
+    return _branch(ctx, index, operands, branches, ctx.avals_out)
+
+
+def _branch(
+    ctx: LoweringContext, index: ir.Value, operands: Sequence[ir.Value], branches: Sequence[Any], avals: Sequence[Any]
+) -> Sequence[ir.Value]:
+    """One of the branches; an index outside takes the nearest."""
+    if len(branches) == 1:
+        return ctx.lower_jaxpr(branches[0], *operands)
+    if not avals:
+        return ()
+    middle = len(branches) // 2
+    if len(branches) == 2:
+        condition = ctx.cast(index, np.bool_)
+    else:
+        condition = ctx.op.Greater(index, ctx.const(middle - 1, index))
+
+    def half(part: Sequence[Any], first: int, name: str) -> ir.Graph:
+        def build(inner: LoweringContext) -> Sequence[ir.Value]:
+            inside = index if first == 0 or len(part) == 1 else inner.op.Sub(index, inner.const(first, index))
+            return _branch(inner, inside, operands, part, avals)
+
+        return ctx.subgraph(None, (), build, name, avals)
+
+    results = ctx.op.If(
+        condition,
+        then_branch=half(branches[middle:], middle, "then"),
+        else_branch=half(branches[:middle], 0, "else"),
+        outputs=len(avals),
+    )
+    return _as_tuple(results)
+
+
+@plugin.lowering(lax.while_p)
+def _while(
+    ctx: LoweringContext,
+    *operands: ir.Value,
+    cond_jaxpr: Any,
+    body_jaxpr: Any,
+    cond_nconsts: int,
+    body_nconsts: int,
+    **_: object,
+) -> Sequence[ir.Value]:
+    cond_consts = operands[:cond_nconsts]
+    body_consts = operands[cond_nconsts : cond_nconsts + body_nconsts]
+    carry = operands[cond_nconsts + body_nconsts :]
+    (going,) = ctx.lower_jaxpr(cond_jaxpr, *cond_consts, *carry)
+    batch = cond_jaxpr.jaxpr.outvars[0].aval.shape
+    if not batch:
+
+        def body(inner: LoweringContext, _count: ir.Value, _going: ir.Value, *carry: ir.Value) -> Sequence[ir.Value]:
+            carry = tuple(inner.lower_jaxpr(body_jaxpr, *body_consts, *carry))
+            return [*inner.lower_jaxpr(cond_jaxpr, *cond_consts, *carry), *carry]
+
+        graph = ctx.subgraph(None, [(np.int64, ()), (np.bool_, ()), *ctx.avals_out], body)
+        return _as_tuple(ctx.op.Loop(None, going, *carry, body=graph, outputs=len(carry)))
+
+    # Under vmap each element has a condition of its own: it stays as it is once that is false.
+    ranks = [len(aval.shape) for aval in ctx.avals_out]
+
+    def masked(
+        inner: LoweringContext, _count: ir.Value, _go: ir.Value, going: ir.Value, *carry: ir.Value
+    ) -> Sequence[ir.Value]:
+        moved = inner.lower_jaxpr(body_jaxpr, *body_consts, *carry)
+        carry = tuple(
+            inner.op.Where(_with_rank(inner, going, rank, len(batch)), new, old)
+            for new, old, rank in zip(moved, carry, ranks, strict=True)
+        )
+        (going,) = inner.lower_jaxpr(cond_jaxpr, *cond_consts, *carry)
+        return [_any(inner, going, len(batch)), going, *carry]
+
+    inputs = [(np.int64, ()), (np.bool_, ()), (np.bool_, batch), *ctx.avals_out]
+    graph = ctx.subgraph(None, inputs, masked)
+    results = ctx.op.Loop(None, _any(ctx, going, len(batch)), going, *carry, body=graph, outputs=1 + len(carry))
+    return _as_tuple(results)[1:]
+
+
+def _with_rank(ctx: LoweringContext, going: ir.Value, rank: int, have: int) -> ir.Value:
+    axes = list(range(have, rank))
+    return ctx.op.Unsqueeze(going, ctx.const(axes, np.int64)) if axes else going
+
+
+def _any(ctx: LoweringContext, going: ir.Value, rank: int) -> ir.Value:
+    result: ir.Value = ctx.lower_fun(lambda flags: lax.reduce_or(flags, range(rank)), going)
+    return result
+
+
+@plugin.lowering(lax.scan_p)
+def _scan(
+    ctx: LoweringContext, *operands: ir.Value, jaxpr: Any, length: Any, reverse: bool, **params: Any
+) -> Sequence[ir.Value]:
+    first, count = scan_counts(params, len(operands))
+    consts, init, xs = operands[:first], operands[first : first + count], operands[first + count :]
+    body_outs = [atom.aval for atom in jaxpr.jaxpr.outvars]
+    static = not export.is_symbolic_dim(length)
+    if static and length == 0:
+        ys = [ctx.expand(ctx.const(0, aval.dtype), aval.shape) for aval in ctx.avals_out[len(init) :]]
+        return [*init, *ys]
+    if static and (length == 1 or length * _size(jaxpr) <= _UNROLLED_EQUATIONS):
+        return _unrolled(ctx, jaxpr, consts, init, xs, length, reverse)
+    if not xs:
+        return _counted(ctx, jaxpr, consts, init, body_outs, length, reverse)
+
+    def body(inner: LoweringContext, *values: ir.Value) -> Sequence[ir.Value]:
+        return inner.lower_jaxpr(jaxpr, *consts, *values)
+
+    body_ins = [var.aval for var in jaxpr.jaxpr.invars[len(consts) :]]
+    graph = ctx.subgraph(None, body_ins, body)
+    ys_count = len(body_outs) - len(init)
+    results = ctx.op.Scan(
+        *init,
+        *xs,
+        body=graph,
+        num_scan_inputs=len(xs),
+        scan_input_directions=[int(reverse)] * len(xs) if reverse else None,
+        scan_output_directions=[int(reverse)] * ys_count if reverse and ys_count else None,
+        outputs=len(body_outs),
+    )
+    return _as_tuple(results)
+
+
+def _counted(
+    ctx: LoweringContext,
+    jaxpr: Any,
+    consts: Sequence[ir.Value],
+    init: Sequence[ir.Value],
+    avals: Sequence[Any],
+    length: Any,
+    reverse: bool,
+) -> Sequence[ir.Value]:
+    """A scan over nothing, which ONNX's Scan cannot be: a Loop that counts and stacks what each turn gives."""
+
+    def body(inner: LoweringContext, _count: ir.Value, condition: ir.Value, *carry: ir.Value) -> Sequence[ir.Value]:
+        return [condition, *inner.lower_jaxpr(jaxpr, *consts, *carry)]
+
+    inputs = [(np.int64, ()), (np.bool_, ()), *avals[: len(init)]]
+    graph = ctx.subgraph(None, inputs, body)
+    results = _as_tuple(ctx.op.Loop(ctx.dim(length), None, *init, body=graph, outputs=len(avals)))
+    carry, stacked = results[: len(init)], results[len(init) :]
+    if reverse:
+        stacked = tuple(_reversed(ctx, y) for y in stacked)
+    return [*carry, *stacked]
+
+
+def _reversed(ctx: LoweringContext, y: ir.Value) -> ir.Value:
+    ends = (ctx.const([value], np.int64) for value in (-1, np.iinfo(np.int64).min, 0, -1))
+    result: ir.Value = ctx.op.Slice(y, *ends)
+    return result
+
+
+def _unrolled(
+    ctx: LoweringContext,
+    jaxpr: Any,
+    consts: Sequence[ir.Value],
+    carry: Sequence[ir.Value],
+    xs: Sequence[ir.Value],
+    length: int,
+    reverse: bool,
+) -> Sequence[ir.Value]:
+    count = len(carry)
+    turns: list[Sequence[ir.Value]] = []
+    order = range(length)[::-1] if reverse else range(length)
+    first = ctx.const([0], np.int64)
+    for turn in order:
+        items = [ctx.op.Gather(x, ctx.const(turn, np.int64), axis=0) for x in xs]
+        outs = ctx.lower_jaxpr(jaxpr, *consts, *carry, *items)
+        carry = outs[:count]
+        turns.append(outs[count:])
+    if reverse:
+        turns.reverse()
+    stacks = [ctx.op.Concat(*(ctx.op.Unsqueeze(y, first) for y in ys), axis=0) for ys in zip(*turns, strict=True)]
+    return [*carry, *stacks]
+
+
+def _size(jaxpr: Any) -> int:
+    """Equations of a jaxpr and of the jaxprs inside it."""
+    total = 0
+    for eqn in jaxpr.jaxpr.eqns:
+        total += 1
+        for value in eqn.params.values():
+            for inner in value if isinstance(value, (tuple, list)) else (value,):
+                if hasattr(inner, "jaxpr"):
+                    total += _size(inner)
+    return total
+
+
+def _as_tuple(values: Any) -> tuple[ir.Value, ...]:
+    return values if isinstance(values, tuple) else (values,)
