@@ -2,6 +2,8 @@
 
 from . import _arithmetic as _arithmetic
 from . import _attention as _attention
+from . import _bitcast as _bitcast
+from . import _bits as _bits
 from . import _comparisons as _comparisons
 from . import _control_flow as _control_flow
 from . import _conversions as _conversions
@@ -12,6 +14,7 @@ from . import _joining as _joining
 from . import _passing as _passing
 from . import _powers as _powers
 from . import _reductions as _reductions
+from . import _rounding as _rounding
 from . import _shapes as _shapes
 from . import _special_erf as _special_erf
 from . import _transcendental as _transcendental
