@@ -219,13 +219,13 @@ def build(session: nox.Session) -> None:
     """Source archives and wheels in build/dist; then each wheel alone in an environment of its own (`installed`)."""
     _build(session, *(f"packages/{package}" for package in PACKAGES))
     for package in PACKAGES:
-        session.notify(f"installed(package={package!r})")
+        session.notify(f"installed({package})")
 
 
 def _build(session: nox.Session, *folders: str) -> Path:
     session.install(*_group("build"))
     dist = BUILD / "dist"
-    installer = ("--installer", "uv") if session.venv_backend == "uv" else ()
+    installer = ("--installer", "uv") if session.venv_backend == "uv" and shutil.which("uv") else ()
     for folder in folders:
         shutil.rmtree(dist / Path(folder).name, ignore_errors=True)
         session.run("python", "-m", "build", *installer, "--outdir", str(dist / Path(folder).name), folder, silent=True)
@@ -241,7 +241,9 @@ def _wheels(dist: Path, *packages: str) -> list[str]:
 def installed(session: nox.Session, package: str) -> None:
     """A built wheel, with what it requires and no more: it imports, its plugins load, the tree stays small."""
     session.install(*_wheels(BUILD / "dist", *_closure(package)))
-    session.run("python", "-W", "error", "tools/check_installed.py", package)
+    # The command of an application may need more than the libraries: ONNX Runtime, an image reader, a table printer.
+    fewer_than = "30" if package.startswith("j2o-examples-") else "25"
+    session.run("python", "-W", "error", "tools/check_installed.py", package, "--fewer-than", fewer_than)
 
 
 @nox.session

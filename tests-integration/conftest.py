@@ -3,6 +3,8 @@
 `--opset 18,23` and `--shapes static` narrow it.
 """
 
+from collections.abc import Sequence
+
 import pytest
 
 OPSETS = (18, 21, 23, 26)
@@ -16,15 +18,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    marks = metafunc.definition.iter_markers("parametrize")
+    own = {name.strip() for mark in marks for names in mark.args[:1] for name in _names(names)}
+    asked = set(metafunc.fixturenames) - own  # a test may name its own opsets
     option = metafunc.config.getoption
-    if "opset" in metafunc.fixturenames:
+    if "opset" in asked:
         opsets = [int(opset) for opset in option("--opset").split(",")]
         metafunc.parametrize("opset", opsets, ids=[f"opset{opset}" for opset in opsets])
-    if "shapes" in metafunc.fixturenames:
+    if "shapes" in asked:
         shapes = option("--shapes").split(",")
         if unknown := set(shapes).difference(SHAPES):
             raise pytest.UsageError(f"--shapes knows {', '.join(SHAPES)}, not {', '.join(sorted(unknown))}")
         metafunc.parametrize("shapes", shapes)
+
+
+def _names(names: str | Sequence[str]) -> Sequence[str]:
+    return names.split(",") if isinstance(names, str) else names
 
 
 @pytest.fixture

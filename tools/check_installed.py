@@ -1,15 +1,13 @@
 """Check an environment that holds one package and what it requires, as `pip install` leaves it.
 
-usage: check_installed.py DISTRIBUTION
+usage: check_installed.py DISTRIBUTION [--fewer-than N]
 """
 
+import argparse
 import importlib
-import sys
 from importlib import metadata
 from pathlib import PurePosixPath
 
-# `pip install j2o-core j2o-plugins-equinox` is to stay small enough for a phone's build machine and a notebook alike.
-FEWER_THAN = 25
 # What comes with an environment, not with a package.
 SEEDS = {"pip", "setuptools", "uv", "wheel"}
 # Frameworks, viewers and hub clients: whoever needs them installs them.
@@ -26,7 +24,7 @@ def modules(distribution: metadata.Distribution) -> list[str]:
     return found
 
 
-def check(name: str) -> None:
+def check(name: str, fewer_than: int) -> None:
     """Import the distribution, load its entry points, and count what is installed."""
     distribution = metadata.distribution(name)
     for module in modules(distribution):
@@ -38,10 +36,15 @@ def check(name: str) -> None:
     tree = sorted({found.name.lower() for found in metadata.distributions()} - SEEDS)
     if unwanted := UNWANTED.intersection(tree):
         raise SystemExit(f"{name} requires {sorted(unwanted)}.")
-    if len(tree) >= FEWER_THAN:
-        raise SystemExit(f"{name} installs {len(tree)} distributions, fewer than {FEWER_THAN} are allowed: {tree}")
+    if len(tree) >= fewer_than:
+        raise SystemExit(f"{name} installs {len(tree)} distributions, fewer than {fewer_than} are allowed: {tree}")
     print(f"{name} {distribution.version}: {len(tree)} distributions: {', '.join(tree)}")
 
 
 if __name__ == "__main__":
-    check(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("distribution")
+    # `pip install j2o-core j2o-plugins-equinox` is to stay a light addition to any environment.
+    parser.add_argument("--fewer-than", type=int, default=25)
+    arguments = parser.parse_args()
+    check(arguments.distribution, arguments.fewer_than)
