@@ -67,10 +67,10 @@ class Session:
         array = as_fed(array)
         make = self._runtime.OrtValue
         if array.dtype.isbuiltin == 1:
-            return make.ortvalue_from_numpy(np.ascontiguousarray(array))
+            return make.ortvalue_from_numpy(np.asarray(array, order="C"))
         element = ir.DataType.from_numpy(array.dtype)
         carrier = np.uint16 if array.dtype.itemsize == 2 else np.uint8
-        data = np.ascontiguousarray(array).view(carrier)
+        data = np.asarray(array, order="C").view(carrier)
         return make.ortvalue_from_numpy_with_onnx_type(data, int(element))
 
 
