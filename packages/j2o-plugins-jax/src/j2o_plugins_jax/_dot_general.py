@@ -117,10 +117,11 @@ def _product(ctx: LoweringContext, left: _Side, right: _Side) -> ir.Value:
     left, right = _aligned(left, right)
     batch, inner = left.sizes(left.batch), math.prod(left.sizes(left.contract))
     rows, columns = left.sizes(left.free), right.sizes(right.free)
-    # MatMul broadcasts over leading axes: without batch axes all rows may stay as they are.
-    rows_kept = [math.prod(rows)] if batch or not rows else rows
+    # MatMul broadcasts over leading axes and takes vectors: without batch axes all rows may stay as they are.
+    rows_kept = [math.prod(rows)] if batch else rows
+    columns_kept = [math.prod(columns)] if batch or columns else []
     x = ctx.op.Transpose(left.value, perm=(*left.batch, *left.free, *left.contract))
     y = ctx.op.Transpose(right.value, perm=(*right.batch, *right.contract, *right.free))
     x = ctx.reshape(x, [*batch, *rows_kept, inner])
-    y = ctx.reshape(y, [*batch, inner, math.prod(columns)])
+    y = ctx.reshape(y, [*batch, inner, *columns_kept])
     return ctx.reshape(ctx.op.MatMul(x, y), [*batch, *rows, *columns])
