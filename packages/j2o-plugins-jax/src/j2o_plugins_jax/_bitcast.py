@@ -16,6 +16,7 @@ from j2o_core import LoweringContext, UnsupportedError
 
 from ._bits import shift, unsigned
 from ._plugin import plugin
+from ._trigonometry import is_negative
 
 
 @plugin.lowering("bitcast_convert_type")
@@ -167,10 +168,8 @@ def _bits_of_float(ctx: LoweringContext, x: ir.Value, new: np.dtype[Any]) -> Any
     infinity = (form.exponents + 1) << form.stored
     bits = ctx.op.Where(is_infinite, ctx.const(infinity, word), bits)
     bits = ctx.op.Where(is_nan, ctx.const(infinity | 1 << (form.stored - 1), word), bits)
-    # x + 1/x has the sign of x, of zeros and infinities too.
-    negative = ctx.op.Less(ctx.op.Add(x, ctx.op.Reciprocal(x)), zero)
     sign = np.array(1 << (form.bits - 1), np.uint64).astype(np.int64)
-    bits = ctx.op.Where(negative, ctx.op.BitwiseOr(bits, ctx.const(sign)), bits)
+    bits = ctx.op.Where(is_negative(ctx, x), ctx.op.BitwiseOr(bits, ctx.const(sign)), bits)
     return ctx.cast(bits, new)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from j2o_core import LoweringContext
 
 from ._plugin import plugin
+from ._precision import in_float32
 
 
 @plugin.lowering("square")
@@ -31,6 +33,25 @@ def _sqrt(ctx: LoweringContext, x: ir.Value, **_: Any) -> Any:
 @plugin.lowering("rsqrt")
 def _rsqrt(ctx: LoweringContext, x: ir.Value, **_: Any) -> Any:
     return ctx.op.Reciprocal(ctx.op.Sqrt(x))
+
+
+@plugin.lowering("cbrt")
+@in_float32
+def _cbrt(ctx: LoweringContext, x: ir.Value, **_: Any) -> Any:
+    # |x|**(1/3), and one step of Newton's method for the digits that the rounded exponent costs in extreme magnitudes.
+    zero, three = ctx.const(0, x), ctx.const(3, x)
+    magnitude = ctx.op.Abs(x)
+    root = ctx.op.Pow(magnitude, ctx.const(1 / 3, x))
+    error = ctx.op.Sub(root, ctx.op.Div(magnitude, ctx.op.Mul(root, root)))
+    is_ordinary = ctx.op.And(ctx.op.Greater(magnitude, zero), ctx.op.Less(magnitude, ctx.const(np.inf, x)))
+    root = ctx.op.Sub(root, ctx.op.Where(is_ordinary, ctx.op.Div(error, three), zero))
+    return ctx.op.Where(ctx.op.Less(x, zero), ctx.op.Neg(root), root)
+
+
+@plugin.lowering("pow")
+def _pow(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> Any:
+    # JAX's bases are floats; an integer exponent is converted first, as XLA does it.
+    return ctx.op.Pow(x, ctx.cast(y, ctx.dtype(x)))
 
 
 @plugin.lowering("integer_pow")
