@@ -97,6 +97,12 @@ class LoweringContext:
         result: ir.Value = self.op.Expand(x, self.shape(target))
         return result
 
+    def shaped(self, x: ir.Value, shape: Sequence[Any]) -> ir.Value:
+        """`x` itself, after saying its shape: for operators whose result core cannot infer, such as Conv."""
+        if shape_of(x) is None:
+            stamp(x, None, shape)
+        return x
+
     def cast(self, x: ir.Value, dtype: Any) -> ir.Value:
         """`x` as another dtype, by ONNX's Cast (see `onnxruntime` for what that does out of range)."""
         result: ir.Value = self.op.Cast(x, to=ir.DataType.from_numpy(np.dtype(dtype)))
