@@ -31,6 +31,9 @@ _CHUNK_BYTES = 1 << 24
 # Runtimes map large weights into memory, which works by pages, and small ones like cache lines.
 _PAGE, _LINE, _LARGE = 4096, 64, 1 << 20
 
+# Nameless constants up to this size stay in the model file.
+_INSIDE_BYTES = 1024
+
 _SAFETENSORS = {
     "BOOL": "BOOL",
     "INT8": "I8",
@@ -77,7 +80,9 @@ def save(
     if weights is not None and weights not in WEIGHTS:
         raise SaveError(f"weights is {weights!r}. Expected one of {', '.join(map(repr, WEIGHTS))}.")
     if weights is not None and external_data is False:
-        raise SaveError(f"weights={weights!r} asks for a file of weights, external_data=False for none. Give one of them.")
+        raise SaveError(
+            f"weights={weights!r} asks for a file of weights, external_data=False for none. Give one of them."
+        )
     if os.path.isdir(target):
         raise SaveError(f"Cannot save to {target}: it is a folder. Give the path of the file to write.")
     if not os.path.isdir(folder):
@@ -95,18 +100,18 @@ def save(
                 _write_model(model, target + token, written)
             os.replace(target + token, target)
             written.clear()
-        _sync_folder(folder)
     except OSError as error:
         reason = error.strerror or str(error)
         raise SaveError(f"Cannot save to {target}: {reason}. Nothing was changed there.") from error
+    _sync_folder(folder)
     _remove_data_files(target, keep=data_name)
 
 
 def _write_with_weights(model: ir.Model, target: str, token: str, weights: str, written: list[str]) -> str:
-    """Write data file and model, move the data file into place, and return its name. The model still has to be moved."""
+    """Write both files, move the data file into place and return its name; the model still has to be moved."""
     folder, name = os.path.split(target)
     data_written = f"{target}.data{token}"
-    values = [value for value in model.graph.initializers.values() if value.const_value is not None]
+    values = [value for value in model.graph.initializers.values() if not _stays_inside(value)]
     tensors = [value.const_value for value in values]
     with _new_file(data_written, written) as file:
         offsets, digest = _WRITERS[weights](file, tensors)
@@ -119,7 +124,7 @@ def _write_with_weights(model: ir.Model, target: str, token: str, weights: str, 
                 offset,
                 tensor.nbytes,
                 tensor.dtype,
-                shape=ir.Shape(tensor.shape),
+                shape=ir.Shape(tensor.shape.numpy()),
                 name=value.name or "",
                 base_dir=folder,
             )
@@ -133,6 +138,14 @@ def _write_with_weights(model: ir.Model, target: str, token: str, weights: str, 
     if not was_there:  # else the old model may be using it, and it is the same
         written.append(data_target)
     return data_name
+
+
+def _stays_inside(value: ir.Value) -> bool:
+    """Shapes, axes and scalars, which readers of the graph want to see, and what has no bytes at all."""
+    tensor = value.const_value
+    if tensor is None or tensor.nbytes == 0:
+        return True
+    return tensor.nbytes <= _INSIDE_BYTES and "j2o_name" not in value.meta
 
 
 class _Digesting:
@@ -247,12 +260,12 @@ def _sync_folder(folder: str) -> None:
     """Make the new names last; where folders cannot be synchronised, the file system decides."""
     if os.name != "posix":
         return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
             os.fsync(handle)
-    finally:
-        os.close(handle)
+        finally:
+            os.close(handle)
 
 
 def _remove_data_files(target: str, keep: str | None) -> None:
