@@ -94,7 +94,8 @@ def parse_inputs(
     positional, keywords = _arguments(inputs)
     parameters = _parameter_names(fn, len(positional))
     reader = _SpecReader(constraints)
-    paths, treedef = jax.tree_util.tree_flatten_with_path((positional, keywords), is_leaf=_is_spec)
+    # The arguments are a list here, since no argument at all would look like the shape ().
+    paths, treedef = jax.tree_util.tree_flatten_with_path((list(positional), keywords), is_leaf=_is_spec)
     leaves: list[InputLeaf] = []
     static: dict[int, Any] = {}
     for index, (path, value) in enumerate(paths):
@@ -108,7 +109,8 @@ def parse_inputs(
             leaves.append(leaf)
     leaves = _rename(leaves, input_names)
     # Specs may be tuples, which are pytrees themselves: the call's structure has one leaf in place of each.
-    treedef = jax.tree.structure(jax.tree.unflatten(treedef, [_OneLeaf()] * len(paths)))
+    arguments, named = jax.tree.unflatten(treedef, [_OneLeaf()] * len(paths))
+    treedef = jax.tree.structure((tuple(arguments), named))
     return Inputs(tuple(leaves), treedef, static, tuple(keywords))
 
 
