@@ -93,17 +93,24 @@ def dilate_and_pad(
 def gather_windows(ctx: LoweringContext, x: ir.Value, windows: Sequence[Window], axis: int) -> ir.Value:
     """All windows along axes of padded `x` from `axis` on: (n, m) becomes (count_n, size_n, count_m, size_m)."""
     for window in windows:
-        x = ctx.op.Gather(x, _positions(ctx, window), axis=axis)
+        x = ctx.op.Gather(x, _elements(ctx, window), axis=axis)
         axis += 2
     return x
 
 
-def _positions(ctx: LoweringContext, window: Window) -> ir.Value:
+def positions(ctx: LoweringContext, count: Any) -> ir.Value:
+    """0, 1, ... below a size that may be symbolic."""
+    if is_static(count):
+        return ctx.const(np.arange(count), np.int64)
+    result: ir.Value = ctx.op.Range(ctx.const(0, np.int64), ctx.dim(count), ctx.const(1, np.int64))
+    return result
+
+
+def _elements(ctx: LoweringContext, window: Window) -> ir.Value:
     """Where the elements of each window lie: (count, size)."""
     inside = np.arange(window.size) * window.dilation
     if is_static(window.count):
         return ctx.const(np.arange(window.count)[:, None] * window.stride + inside, np.int64)
-    starts = ctx.op.Range(ctx.const(0, np.int64), ctx.dim(window.count), ctx.const(1, np.int64))
-    starts = ctx.op.Mul(starts, ctx.const(window.stride, np.int64))
+    starts = ctx.op.Mul(positions(ctx, window.count), ctx.const(window.stride, np.int64))
     result: ir.Value = ctx.op.Add(ctx.op.Unsqueeze(starts, ctx.const([1], np.int64)), ctx.const(inside, np.int64))
     return result

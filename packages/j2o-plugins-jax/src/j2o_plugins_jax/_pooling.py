@@ -1,0 +1,347 @@
+"""Reductions over sliding windows: MaxPool and AveragePool where ONNX has them, else gathered windows reduced."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import onnx_ir as ir
+from jax import lax
+from jax.extend.core import jaxpr_as_fun
+
+from j2o_core import LoweringContext
+
+from ._plugin import plugin
+from ._windows import Window, dilate_and_pad, filled, gather_windows, is_empty, is_static, pad, positions
+
+_FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+# What runtimes have pooling kernels for.
+_AVERAGE_TYPES = frozenset(_FLOATS)
+_MAX_TYPES = frozenset({*_FLOATS, ir.DataType.DOUBLE, ir.DataType.INT8, ir.DataType.UINT8})
+
+
+class Pooling:
+    """One windowed reduction with its axes sorted: those that no window moves over first.
+
+    Attributes:
+        windows: the windows of the moving axes.
+        still: sizes of the other axes.
+        perm: axis order of the operand that puts the still axes first.
+        out_shape: the result's shape, before the axes are put back.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[Any],
+        out_shape: Sequence[Any],
+        window_dimensions: Sequence[int],
+        window_strides: Sequence[int],
+        padding: Sequence[tuple[Any, Any]],
+        base_dilation: Sequence[int] | None = None,
+        window_dilation: Sequence[int] | None = None,
+    ):
+        ones = (1,) * len(shape)
+        every = [
+            Window(size, stride, low, high, base, dilation, length, count)
+            for size, stride, (low, high), base, dilation, length, count in zip(
+                window_dimensions,
+                window_strides,
+                padding,
+                base_dilation or ones,
+                window_dilation or ones,
+                shape,
+                out_shape,
+                strict=True,
+            )
+        ]
+        moving = [axis for axis, window in enumerate(every) if _moves(window)]
+        still = [axis for axis in range(len(every)) if axis not in moving]
+        self.perm = [*still, *moving]
+        self.windows = [every[axis] for axis in moving]
+        self.still = [shape[axis] for axis in still]
+        self.shape = [shape[axis] for axis in self.perm]
+        self.out_shape = [out_shape[axis] for axis in self.perm]
+
+    def apply(
+        self, ctx: LoweringContext, xs: Sequence[ir.Value], reduce: Callable[..., Sequence[ir.Value]]
+    ) -> list[ir.Value]:
+        """`reduce` on the operands as (still..., moving...), its results with the axes in order again."""
+        back = np.argsort(self.perm).tolist()
+        results = reduce(*(ctx.op.Transpose(x, perm=self.perm) for x in xs))
+        return [ctx.op.Transpose(result, perm=back) for result in results]
+
+    def gathered(self, ctx: LoweringContext, x: ir.Value, padding: ir.Value) -> ir.Value:
+        """(still..., moving...) as (still product, windows, window size)."""
+        x = dilate_and_pad(ctx, x, padding, self.shape, self.windows)
+        first, rank = len(self.still), len(self.windows)
+        x = gather_windows(ctx, x, self.windows, axis=first)
+        order = [*range(first), *range(first, first + 2 * rank, 2), *range(first + 1, first + 2 * rank, 2)]
+        x = ctx.op.Transpose(x, perm=order)
+        return ctx.reshape(x, [_product(self.still), self.window_count, self.window_size])
+
+    @property
+    def pads_fit(self) -> bool:
+        """Whether pooling operators can pad: by what is not negative and below the window's size."""
+        return all(
+            window.base == 1
+            and is_static(window.low, window.high)
+            and 0 <= window.low < window.size
+            and 0 <= window.high < window.size
+            for window in self.windows
+        )
+
+    @property
+    def window_count(self) -> Any:
+        """How many windows there are."""
+        return _product([window.count for window in self.windows])
+
+    @property
+    def window_size(self) -> int:
+        """Elements in a window."""
+        return math.prod(window.size for window in self.windows)
+
+
+def _moves(window: Window) -> bool:
+    return not (
+        window.size == 1
+        and window.stride == 1
+        and window.base == 1
+        and is_static(window.low, window.high)
+        and window.low == 0 == window.high
+    )
+
+
+def _product(sizes: Sequence[Any]) -> Any:
+    product: Any = 1
+    for size in sizes:
+        product = product * size
+    return product
+
+
+@plugin.lowering(lax.reduce_window_sum_p)
+def _reduce_window_sum(ctx: LoweringContext, x: ir.Value, **params: Any) -> ir.Value:
+    zero = ctx.const(0, x)
+    return _reduce_window(ctx, x, zero, _average_pool, lambda windows: lax.reduce_sum(windows, (2,)), params)
+
+
+@plugin.lowering(lax.reduce_window_max_p)
+def _reduce_window_max(ctx: LoweringContext, x: ir.Value, **params: Any) -> ir.Value:
+    lowest = ctx.const(_extreme(ctx.dtype(x), -1))
+    return _reduce_window(ctx, x, lowest, _max_pool, lambda windows: lax.reduce_max(windows, (2,)), params)
+
+
+@plugin.lowering(lax.reduce_window_min_p)
+def _reduce_window_min(ctx: LoweringContext, x: ir.Value, **params: Any) -> ir.Value:
+    highest = ctx.const(_extreme(ctx.dtype(x), 1))
+    return _reduce_window(ctx, x, highest, _min_pool, lambda windows: lax.reduce_min(windows, (2,)), params)
+
+
+def _extreme(dtype: np.dtype[Any], sign: int) -> np.ndarray[Any, Any]:
+    """The largest (smallest) value of a type."""
+    if dtype == np.bool_:
+        return np.array(sign > 0)
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        return np.array(info.max if sign > 0 else info.min, dtype)
+    return np.array(sign * np.inf, dtype)
+
+
+def _reduce_window(
+    ctx: LoweringContext,
+    x: ir.Value,
+    init: ir.Value,
+    pool: Callable[..., ir.Value | None],
+    reduce: Callable[..., Any],
+    params: dict[str, Any],
+) -> ir.Value:
+    (aval,), (out,) = ctx.avals_in, ctx.avals_out
+    if is_empty(out.shape) or is_empty(aval.shape):
+        return filled(ctx, init, out.shape)
+    pooling = Pooling(aval.shape, out.shape, **_window_params(params))
+    if not pooling.windows:
+        return x
+
+    def run(x: ir.Value) -> list[ir.Value]:
+        y = pool(ctx, x, init, pooling)
+        if y is None:
+            y = ctx.lower_fun(reduce, pooling.gathered(ctx, x, init))
+        return [ctx.reshape(y, pooling.out_shape)]
+
+    return pooling.apply(ctx, [x], run)[0]
+
+
+def _window_params(params: dict[str, Any]) -> dict[str, Any]:
+    names = ("window_dimensions", "window_strides", "padding", "base_dilation", "window_dilation")
+    return {name: params[name] for name in names if name in params}
+
+
+def _as_images(
+    ctx: LoweringContext, x: ir.Value, init: ir.Value, pooling: Pooling
+) -> tuple[ir.Value, dict[str, Any], list[Any]] | None:
+    """(batch, features, moving...), a pooling operator's attributes and result shape; None if ONNX has none for it."""
+    windows = pooling.windows
+    if len(windows) > 3:
+        return None
+    shape = pooling.shape
+    if len(pooling.still) != 2:
+        shape = [_product(pooling.still), 1, *shape[len(pooling.still) :]]
+        x = ctx.reshape(x, shape)
+    attributes: dict[str, Any] = {
+        "kernel_shape": [window.size for window in windows],
+        "strides": [window.stride for window in windows],
+    }
+    if pooling.pads_fit:
+        attributes["pads"] = [*(window.low for window in windows), *(window.high for window in windows)]
+    else:
+        x = dilate_and_pad(ctx, x, init, shape, windows)
+    if any(window.dilation != 1 for window in windows):
+        attributes["dilations"] = [window.dilation for window in windows]
+    return x, attributes, [*shape[:2], *(window.count for window in windows)]
+
+
+def _average_pool(ctx: LoweringContext, x: ir.Value, zero: ir.Value, pooling: Pooling) -> ir.Value | None:
+    if x.dtype not in _AVERAGE_TYPES:
+        return None
+    # ONNX Runtime 1.31 joins a Pad in front with the operator, whatever it pads, and then refuses the result.
+    if not pooling.pads_fit:
+        return None
+    if ctx.opset < 19 and any(window.dilation != 1 for window in pooling.windows):
+        return None
+    images = _as_images(ctx, x, zero, pooling)
+    if images is None:
+        return None
+    x, attributes, shape = images
+    mean = ctx.shaped(ctx.op.AveragePool(x, **attributes, count_include_pad=1), shape)
+    result: ir.Value = ctx.op.Mul(mean, ctx.const(pooling.window_size, x))
+    return result
+
+
+def _max_pool(ctx: LoweringContext, x: ir.Value, lowest: ir.Value, pooling: Pooling) -> ir.Value | None:
+    if x.dtype not in _MAX_TYPES:
+        return None
+    images = _as_images(ctx, x, lowest, pooling)
+    if images is None:
+        return None
+    x, attributes, shape = images
+    return ctx.shaped(ctx.op.MaxPool(x, **attributes), shape)
+
+
+def _min_pool(ctx: LoweringContext, x: ir.Value, highest: ir.Value, pooling: Pooling) -> ir.Value | None:
+    if x.dtype not in (*_FLOATS, ir.DataType.DOUBLE):
+        return None
+    y = _max_pool(ctx, ctx.op.Neg(x), ctx.const(-np.inf, x), pooling)
+    return ctx.op.Neg(y) if y is not None else None
+
+
+@plugin.lowering(lax.reduce_window_p)
+def _reduce_window_any(ctx: LoweringContext, *operands: ir.Value, jaxpr: Any, **params: Any) -> Any:
+    """Any reducer: the halves of every window are combined until one element is left, then the initial values."""
+    count = len(operands) // 2
+    xs, inits = operands[:count], operands[count:]
+    aval, out = ctx.avals_in[0], ctx.avals_out[0]
+    if is_empty(out.shape) or is_empty(aval.shape):
+        return [filled(ctx, init, out.shape) for init in inits]
+    pooling = Pooling(aval.shape, out.shape, **_window_params(params))
+    scalar = jaxpr_as_fun(jaxpr)
+
+    def combine(left: Sequence[Any], right: Sequence[Any]) -> Any:
+        fn = scalar
+        for _ in range(left[0].ndim):
+            fn = jax.vmap(fn)
+        return fn(*left, *right)
+
+    def fold(*arrays: Any) -> Any:
+        inits, windows = arrays[:count], list(arrays[count:])
+        size = pooling.window_size
+        while size > 1:
+            half = size // 2
+            pairs = combine([w[:, :, :half] for w in windows], [w[:, :, half : 2 * half] for w in windows])
+            rest = [w[:, :, 2 * half :] for w in windows]
+            windows = [jnp.concatenate(parts, 2) for parts in zip(pairs, rest, strict=True)] if size % 2 else pairs
+            size -= half
+        items = [window[:, :, 0] for window in windows]
+        return combine([jnp.broadcast_to(init, items[0].shape) for init in inits], items)
+
+    def run(*xs: ir.Value) -> list[ir.Value]:
+        windows = [pooling.gathered(ctx, x, init) for x, init in zip(xs, inits, strict=True)]
+        return [ctx.reshape(result, pooling.out_shape) for result in ctx.lower_fun(fold, *inits, *windows)]
+
+    return pooling.apply(ctx, xs, run)
+
+
+def _winners(ctx: LoweringContext, x: ir.Value, pooling: Pooling, select_prim: Any) -> ir.Value:
+    """Where the selected element of each window lies in the padded operand: (still product, windows)."""
+    largest = select_prim is lax.ge_p
+    init = ctx.const(_extreme(ctx.dtype(x), -1 if largest else 1))
+    windows = pooling.gathered(ctx, x, init)
+    inside = ctx.op("ArgMax" if largest else "ArgMin", windows, axis=2, keepdims=0)
+    # Row-major position: the window's corner plus the offset in the window.
+    corners = offsets = ctx.const([0], np.int64)
+    for window in pooling.windows:
+        length = ctx.dim(window.padded)
+        corners = _row_major(
+            ctx, corners, length, ctx.op.Mul(positions(ctx, window.count), ctx.const(window.stride, np.int64))
+        )
+        offsets = _row_major(ctx, offsets, length, ctx.const(np.arange(window.size) * window.dilation, np.int64))
+    result: ir.Value = ctx.op.Add(ctx.op.Gather(offsets, inside, axis=0), corners)
+    return result
+
+
+def _row_major(ctx: LoweringContext, outer: ir.Value, length: ir.Value, inner: ir.Value) -> ir.Value:
+    """Positions in two axes from those in each: all pairs of `outer * length + inner`, flat."""
+    rows = ctx.op.Unsqueeze(ctx.op.Mul(outer, length), ctx.const([1], np.int64))
+    result: ir.Value = ctx.op.Reshape(ctx.op.Add(rows, inner), ctx.const([-1], np.int64))
+    return result
+
+
+@plugin.lowering(lax.select_and_scatter_add_p)
+def _select_and_scatter_add(
+    ctx: LoweringContext, source: ir.Value, operand: ir.Value, *, select_prim: Any, **params: Any
+) -> ir.Value:
+    source_aval, aval = ctx.avals_in
+    zero = ctx.const(0, source)
+    if is_empty(source_aval.shape) or is_empty(aval.shape):
+        return filled(ctx, zero, aval.shape)
+    pooling = Pooling(aval.shape, source_aval.shape, **_window_params(params))
+
+    def run(source: ir.Value, x: ir.Value) -> list[ir.Value]:
+        rows = _product(pooling.still)
+        padded = [window.padded for window in pooling.windows]
+        sums = ctx.op.ScatterElements(
+            filled(ctx, zero, [rows, _product(padded)]),
+            _winners(ctx, x, pooling, select_prim),
+            ctx.reshape(source, [rows, pooling.window_count]),
+            axis=1,
+            reduction="add",
+        )
+        sums = ctx.reshape(sums, [*pooling.still, *padded])
+        nothing = [0] * len(pooling.still)
+        low = [*nothing, *(-window.low for window in pooling.windows)]
+        high = [*nothing, *(-window.high for window in pooling.windows)]
+        return [pad(ctx, sums, zero, low, high)]
+
+    return pooling.apply(ctx, [source, operand], run)[0]
+
+
+@plugin.lowering("select_and_gather_add")
+def _select_and_gather_add(
+    ctx: LoweringContext, tangents: ir.Value, operand: ir.Value, *, select_prim: Any, **params: Any
+) -> ir.Value:
+    (_, aval), (out,) = ctx.avals_in, ctx.avals_out
+    zero = ctx.const(0, tangents)
+    if is_empty(out.shape) or is_empty(aval.shape):
+        return filled(ctx, zero, out.shape)
+    pooling = Pooling(aval.shape, out.shape, **_window_params(params))
+
+    def run(tangents: ir.Value, x: ir.Value) -> list[ir.Value]:
+        flat = dilate_and_pad(ctx, tangents, zero, pooling.shape, pooling.windows)
+        padded = [window.padded for window in pooling.windows]
+        flat = ctx.reshape(flat, [_product(pooling.still), _product(padded)])
+        chosen = ctx.op.GatherElements(flat, _winners(ctx, x, pooling, select_prim), axis=1)
+        return [ctx.reshape(chosen, pooling.out_shape)]
+
+    return pooling.apply(ctx, [tangents, operand], run)[0]
