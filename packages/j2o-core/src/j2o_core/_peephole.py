@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
-from ._infer import same_shape
+from ._infer import infer_shapes, same_shape
 from ._values import shape_of
 
 if TYPE_CHECKING:
@@ -182,12 +182,46 @@ def _reshape(builder: Builder, inputs: Inputs, attrs: dict[str, Any]) -> ir.Valu
     wanted = target.meta.get("j2o_dims") if sizes is None else tuple(int(size) for size in sizes)
     if wanted is not None and same_shape(shape, tuple(wanted)):
         return x
+    if wanted is not None and (source := _of_shape(x, tuple(wanted))) is not None:
+        return source
     producer = x.producer()
     if producer is None or producer.op_type not in ("Reshape", "Unsqueeze", "Squeeze") or producer.domain:
         return None
     if sizes is not None and (sizes == 0).any() and not attrs.get("allowzero"):
         return None
     return builder("Reshape", producer.inputs[0], target, **attrs)  # type: ignore[no-any-return]
+
+
+def _of_shape(x: ir.Value | None, wanted: tuple[Any, ...]) -> ir.Value | None:
+    """What a chain of Reshape, Squeeze and Unsqueeze began with, if it had the wanted shape already."""
+    while x is not None and not same_shape(shape_of(x), wanted):
+        producer = x.producer()
+        if producer is None or producer.domain or producer.op_type not in ("Reshape", "Squeeze", "Unsqueeze"):
+            return None
+        x = producer.inputs[0]
+    return x
+
+
+def _axes_changed(op_type: str) -> Callable[[Any, Inputs, dict[str, Any]], ir.Value | None]:
+    """Squeeze and Unsqueeze: back to a shape that was there already."""
+
+    def rule(builder: Builder, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | None:
+        (wanted,) = infer_shapes(op_type, inputs, attrs, 1, builder.constants.array)
+        return _of_shape(inputs[0], wanted) if wanted is not None else None
+
+    return rule
+
+
+def _squeeze(builder: Builder, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | None:
+    x, axes = inputs[0], builder.constants.array(inputs[1]) if len(inputs) > 1 else None
+    producer = x.producer() if x is not None else None
+    if producer is None or producer.op_type != "Unsqueeze" or producer.domain or axes is None:
+        return None
+    added, shape = builder.constants.array(producer.inputs[1]), shape_of(x)  # type: ignore[arg-type]
+    if added is None or shape is None:
+        return None
+    same = {int(axis) % len(shape) for axis in axes} == {int(axis) % len(shape) for axis in added}
+    return producer.inputs[0] if same else None
 
 
 def _expand(builder: Builder, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | None:
@@ -225,7 +259,10 @@ _SIMPLER: dict[str, Callable[[Any, Inputs, dict[str, Any]], ir.Value | None]] = 
     "Cast": _cast,
     "Transpose": _transpose,
     "Reshape": _reshape,
+    "Squeeze": _squeeze,
     "Expand": _expand,
     "Concat": _concat,
     "Not": _not,
+    "Squeeze": _axes_changed("Squeeze"),
+    "Unsqueeze": _axes_changed("Unsqueeze"),
 }
