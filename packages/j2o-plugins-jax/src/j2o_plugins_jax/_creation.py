@@ -11,16 +11,9 @@ from jax.export import is_symbolic_dim
 
 from j2o_core import LoweringContext
 
+from ._indices import index_range
 from ._plugin import plugin
 from ._shapes import insert_axes
-
-
-def index_range(ctx: LoweringContext, size: Any) -> ir.Value:
-    """The indices 0, 1, ... of an axis of this size, symbolic or not, as int64."""
-    if not is_symbolic_dim(size):
-        return ctx.const(np.arange(size), np.int64)
-    result: ir.Value = ctx.op.Range(ctx.const(0, np.int64), ctx.dim(size), ctx.const(1, np.int64))
-    return result
 
 
 @plugin.lowering("iota")

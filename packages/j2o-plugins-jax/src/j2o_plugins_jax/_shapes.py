@@ -60,14 +60,18 @@ def insert_axes(ctx: LoweringContext, x: ir.Value, shape: Sequence[Any], axes: S
     return ctx.reshape(x, shape)
 
 
+def drop_axes(ctx: LoweringContext, x: ir.Value, shape: Sequence[Any], axes: Sequence[int]) -> ir.Value:
+    """`x` without some axes of size 1, which makes its shape `shape`."""
+    if not axes:
+        return x
+    if any(map(is_symbolic_dim, shape)):
+        return ctx.op.Squeeze(x, ctx.const(axes, np.int64))  # type: ignore[no-any-return]
+    return ctx.reshape(x, shape)
+
+
 @plugin.lowering("squeeze")
 def _squeeze(ctx: LoweringContext, x: ir.Value, *, dimensions: Sequence[int], **_: Any) -> ir.Value:
-    if not dimensions:
-        return x
-    shape = ctx.avals_out[0].shape
-    if any(map(is_symbolic_dim, shape)):
-        return ctx.op.Squeeze(x, ctx.const(dimensions, np.int64))  # type: ignore[no-any-return]
-    return ctx.reshape(x, shape)
+    return drop_axes(ctx, x, ctx.avals_out[0].shape, dimensions)
 
 
 @plugin.lowering("transpose")

@@ -71,15 +71,23 @@ def _from_end(position: Any, size: Any) -> Any:
 def _dynamic_slice(
     ctx: LoweringContext, x: ir.Value, *starts: ir.Value, slice_sizes: Sequence[Any], **_: Any
 ) -> ir.Value:
-    return dynamic_slice(ctx, x, ctx.avals_in[0].shape, starts, slice_sizes)
+    return dynamic_slice(ctx, x, ctx.avals_in[0].shape, _clamped(ctx, starts, slice_sizes), slice_sizes)
+
+
+def _clamped(ctx: LoweringContext, starts: Sequence[ir.Value], sizes: Sequence[Any]) -> list[ir.Value]:
+    """The starts, moved so that the slice lies inside, as JAX does it."""
+    return [
+        clamp_index(ctx, as_int64(ctx, start), whole - size)
+        for start, whole, size in zip(starts, ctx.avals_in[0].shape, sizes, strict=True)
+    ]
 
 
 def dynamic_slice(
     ctx: LoweringContext, x: ir.Value, shape: Sequence[Any], starts: Sequence[ir.Value], sizes: Sequence[Any]
 ) -> ir.Value:
-    """`x[starts : starts + sizes]`, the starts clamped so that the slice lies inside, as JAX does."""
+    """`x[starts : starts + sizes]` for starts that are int64 and clamped already."""
     cut = [axis for axis in range(len(shape)) if not same_size(sizes[axis], shape[axis])]
-    begins = {axis: _clamped(ctx, starts[axis], shape[axis], sizes[axis]) for axis in cut}
+    begins = {axis: starts[axis] for axis in cut}
     single = [axis for axis in cut if same_size(sizes[axis], 1) and ctx.constant_value(begins[axis]) is None]
     ranges = [axis for axis in cut if axis not in single]
     if ranges:
@@ -91,13 +99,10 @@ def dynamic_slice(
     return insert_axes(ctx, x, sizes, single)
 
 
-def _clamped(ctx: LoweringContext, start: ir.Value, size: Any, length: Any) -> ir.Value:
-    return clamp_index(ctx, as_int64(ctx, start), size - length)
-
-
 @plugin.lowering("dynamic_update_slice")
 def _dynamic_update_slice(ctx: LoweringContext, x: ir.Value, update: ir.Value, *starts: ir.Value, **_: Any) -> ir.Value:
-    return dynamic_update_slice(ctx, x, ctx.avals_in[0].shape, update, ctx.avals_in[1].shape, starts)
+    shape, sizes = (aval.shape for aval in ctx.avals_in[:2])
+    return dynamic_update_slice(ctx, x, shape, update, sizes, _clamped(ctx, starts, sizes))
 
 
 def dynamic_update_slice(
@@ -108,11 +113,11 @@ def dynamic_update_slice(
     sizes: Sequence[Any],
     starts: Sequence[ir.Value],
 ) -> ir.Value:
-    """`x` with `x[starts : starts + sizes]` replaced, the starts clamped so that the slice lies inside, as JAX does."""
+    """`x` with `x[starts : starts + sizes]` replaced, for starts that are int64 and clamped already."""
     if any(same_size(size, 0) for size in sizes):
         return x
     cut = [axis for axis in range(len(shape)) if not same_size(sizes[axis], shape[axis])]
-    begins = {axis: _clamped(ctx, starts[axis], shape[axis], sizes[axis]) for axis in cut}
+    begins = {axis: starts[axis] for axis in cut}
     if not cut:
         return update
     if _scatter_is_cheaper(shape, sizes, cut[-1] + 1):
