@@ -212,18 +212,6 @@ def _axes_changed(op_type: str) -> Callable[[Any, Inputs, dict[str, Any]], ir.Va
     return rule
 
 
-def _squeeze(builder: Builder, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | None:
-    x, axes = inputs[0], builder.constants.array(inputs[1]) if len(inputs) > 1 else None
-    producer = x.producer() if x is not None else None
-    if producer is None or producer.op_type != "Unsqueeze" or producer.domain or axes is None:
-        return None
-    added, shape = builder.constants.array(producer.inputs[1]), shape_of(x)  # type: ignore[arg-type]
-    if added is None or shape is None:
-        return None
-    same = {int(axis) % len(shape) for axis in axes} == {int(axis) % len(shape) for axis in added}
-    return producer.inputs[0] if same else None
-
-
 def _expand(builder: Builder, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | None:
     x, target = inputs
     assert x is not None
@@ -259,7 +247,6 @@ _SIMPLER: dict[str, Callable[[Any, Inputs, dict[str, Any]], ir.Value | None]] = 
     "Cast": _cast,
     "Transpose": _transpose,
     "Reshape": _reshape,
-    "Squeeze": _squeeze,
     "Expand": _expand,
     "Concat": _concat,
     "Not": _not,
