@@ -195,7 +195,7 @@ def docs(session: nox.Session) -> None:
         session.run("python", "tools/support_table.py", "--check")
     else:
         session.run("python", "tools/support_table.py", *(["--sweep", str(sweep)] if sweep.exists() else []))
-    session.run("pytest", "-p", "doc_examples", *_pages(), env={"PYTHONPATH": "tools"})
+    session.run("pytest", "-p", "doc_examples", "--tb=short", *_pages(), env={"PYTHONPATH": "tools"})
     session.run("mkdocs", "build", "--strict", "--quiet", "--site-dir", str(BUILD / "site"))
 
 

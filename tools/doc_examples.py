@@ -4,7 +4,7 @@ What happens to a fenced block is decided by its language:
 
 python   is executed; blocks of a page share their names. Lines with a prompt (`>>>`) must print what follows them.
 console  each line behind `$ ` is run in a shell and must print what follows it, `...` stands for anything.
-py       must be found, word for word, in a source file below the page's folder.
+py       must be found, word for word, in the sources of the plugin template.
 
 Everything else (`sh`, `toml`, plain) is for reading. A page runs in an empty folder of its own.
 """
@@ -21,6 +21,7 @@ from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 
 _FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 _ROOT = Path(__file__).parent.parent
+_QUOTED = _ROOT / "tests-integration" / "plugin-template" / "src"
 
 
 def _run_console(example: Example) -> None:
@@ -36,11 +37,8 @@ def _run_console(example: Example) -> None:
 
 
 def _find_quote(example: Example) -> None:
-    folder = Path(example.path).parent
     quoted = example.parsed.strip()
-    assert any(quoted in source.read_text() for source in folder.rglob("*.py")), (
-        f"no source file below {folder} has these lines:\n{quoted}"
-    )
+    assert any(quoted in source.read_text() for source in _QUOTED.rglob("*.py")), f"not found below {_QUOTED}:\n{quoted}"
 
 
 class _EmptyFolder:
@@ -63,7 +61,7 @@ _folder = _EmptyFolder()
 pytest_collect_file = Sybil(
     name="examples",
     path=str(_ROOT),
-    pattern="**/*.md",
+    pattern="*.md",
     parsers=[
         PythonCodeBlockParser(doctest_optionflags=_FLAGS),
         CodeBlockParser("console", _run_console),
