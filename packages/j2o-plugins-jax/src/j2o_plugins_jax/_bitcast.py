@@ -15,8 +15,8 @@ import onnx_ir as ir
 from j2o_core import LoweringContext, UnsupportedError
 
 from ._bits import shift, unsigned
+from ._comparisons import is_negative
 from ._plugin import plugin
-from ._trigonometry import is_negative
 
 
 @plugin.lowering("bitcast_convert_type")

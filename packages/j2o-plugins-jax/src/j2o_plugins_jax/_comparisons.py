@@ -5,8 +5,11 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import onnx_ir as ir
+from jax import lax
 
 from j2o_core import LoweringContext
 
@@ -49,3 +52,26 @@ def _select_n(ctx: LoweringContext, which: ir.Value, *cases: ir.Value) -> Any:
     for index in range(len(cases) - 2, -1, -1):
         result = ctx.op.Where(ctx.op.Less(which, ctx.const(index + 1, which)), cases[index], result)
     return result
+
+
+def is_negative(ctx: LoweringContext, x: ir.Value) -> Any:
+    """Whether the sign bit is set, for all but NaN: x + 1/x has the sign of x, of zeros and infinities too."""
+    return ctx.op.Less(ctx.op.Add(x, ctx.op.Reciprocal(x)), ctx.const(0, x))
+
+
+def _total_order(ctx: LoweringContext, x: ir.Value, y: ir.Value, *, op_type: str) -> Any:
+    if "float" not in ctx.dtype(x).name:
+        return _order(ctx, x, y, op_type=op_type) if op_type != "Equal" else ctx.op.Equal(x, y)
+    return ctx.op(op_type, *(ctx.lower_fun(_rank, operand) for operand in (x, y)))
+
+
+def _rank(x: jax.Array) -> jax.Array:
+    """Integers in the order -NaN < -infinity < ... < -0 < 0 < ... < infinity < NaN."""
+    word = jnp.dtype(f"int{x.dtype.itemsize * 8}")
+    bits = lax.bitcast_convert_type(x, word)
+    # Negative floats are ordered against their bits, but for the sign.
+    return jnp.where(bits < 0, bits ^ jnp.array(jnp.iinfo(word).max, word), bits)
+
+
+for _primitive, _op_type in {"eq_to": "Equal", "lt_to": "Less", "le_to": "LessOrEqual"}.items():
+    plugin.lowering(_primitive)(functools.partial(_total_order, op_type=_op_type))

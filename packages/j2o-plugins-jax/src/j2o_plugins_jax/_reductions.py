@@ -1,27 +1,104 @@
-"""Reductions over fixed axes: ReduceSum, ReduceMax, ReduceMin, ReduceProd."""
+"""Reductions over axes: sums, products, extremes, logic, and `reduce` with any function."""
 
 from __future__ import annotations
 
 import functools
 from typing import Any
 
+import jax
 import numpy as np
 import onnx_ir as ir
+from jax.extend.core import jaxpr_as_fun
 
 from j2o_core import LoweringContext
+from j2o_core._compat import is_symbolic
 
+from ._folding import Values, fold
 from ._plugin import plugin
 
 
-def _reduce(ctx: LoweringContext, x: ir.Value, *, op_type: str, axes: tuple[int, ...], **_: Any) -> Any:
+def _reduce(ctx: LoweringContext, x: ir.Value, op_type: str, axes: tuple[int, ...]) -> Any:
+    if ctx.dtype(x) == np.bool_ and any(_may_be_empty(ctx.avals_in[0].shape[axis]) for axis in axes):
+        # Runtimes have no extreme of no booleans; of no bytes it is 0 or 255.
+        return ctx.cast(_reduce(ctx, ctx.cast(x, np.uint8), op_type, axes), np.bool_)
     # ONNX reads empty axes as "all axes" unless told otherwise, JAX as "none".
     return ctx.op(op_type, x, ctx.const(axes, np.int64), keepdims=0, noop_with_empty_axes=1 if not axes else None)
+
+
+def _may_be_empty(size: Any) -> bool:
+    return is_symbolic(size) or size == 0
+
+
+def _natural(ctx: LoweringContext, x: ir.Value, *, op_type: str, axes: tuple[int, ...], **_: Any) -> Any:
+    return _reduce(ctx, x, op_type, axes)
 
 
 for _primitive, _op_type in {
     "reduce_sum": "ReduceSum",
     "reduce_max": "ReduceMax",
     "reduce_min": "ReduceMin",
-    "reduce_prod": "ReduceProd",
 }.items():
-    plugin.lowering(_primitive)(functools.partial(_reduce, op_type=_op_type))
+    plugin.lowering(_primitive)(functools.partial(_natural, op_type=_op_type))
+
+
+def _folded(ctx: LoweringContext, x: ir.Value, op_type: str, identity: Any, axes: tuple[int, ...]) -> Any:
+    def combine(ctx: LoweringContext, left: Values, right: Values) -> Values:
+        return [ctx.op(op_type, *left, *right)]
+
+    return _fold_axes(ctx, [x], axes, combine, [ctx.const(identity, x)])[0]
+
+
+def _fold_axes(ctx: LoweringContext, xs: Values, axes: tuple[int, ...], combine: Any, identities: Values) -> Values:
+    shape = list(ctx.avals_in[0].shape)
+    for axis in sorted(axes, reverse=True):
+        xs = fold(ctx, xs, shape, axis, combine, identities)
+        del shape[axis]
+    return xs
+
+
+@plugin.lowering("reduce_prod")
+def _reduce_prod(ctx: LoweringContext, x: ir.Value, *, axes: tuple[int, ...], **_: Any) -> Any:
+    if ctx.dtype(x).kind in "iu":  # ONNX Runtime multiplies them in floating point
+        return _folded(ctx, x, "Mul", 1, axes)
+    return _reduce(ctx, x, "ReduceProd", axes)
+
+
+def _logic(
+    ctx: LoweringContext, x: ir.Value, *, bool_op_type: str, op_type: str, ones: bool, axes: tuple[int, ...], **_: Any
+) -> Any:
+    if ctx.dtype(x) == np.bool_:
+        return _reduce(ctx, x, bool_op_type, axes)
+    return _folded(ctx, x, op_type, np.array(-int(ones)).astype(ctx.dtype(x)), axes)
+
+
+plugin.lowering("reduce_and")(functools.partial(_logic, bool_op_type="ReduceMin", op_type="BitwiseAnd", ones=True))
+plugin.lowering("reduce_or")(functools.partial(_logic, bool_op_type="ReduceMax", op_type="BitwiseOr", ones=False))
+
+
+@plugin.lowering("reduce_xor")
+def _reduce_xor(ctx: LoweringContext, x: ir.Value, *, axes: tuple[int, ...], **_: Any) -> Any:
+    if ctx.dtype(x) != np.bool_:
+        return _folded(ctx, x, "BitwiseXor", 0, axes)
+    count = _reduce(ctx, ctx.cast(x, np.int32), "ReduceSum", axes)
+    return ctx.cast(ctx.op.BitwiseAnd(count, ctx.const(1, np.int32)), np.bool_)
+
+
+@plugin.lowering("reduce")
+def _general_reduce(
+    ctx: LoweringContext, *operands: ir.Value, jaxpr: Any, dimensions: tuple[int, ...], **_: Any
+) -> Values:
+    count = len(operands) // 2
+    xs, init = operands[:count], operands[count:]
+    function = jaxpr_as_fun(jaxpr)
+
+    def combine(ctx: LoweringContext, left: Values, right: Values) -> Values:
+        elementwise: Any = function
+        for _ in left[0].shape or ():
+            elementwise = jax.vmap(elementwise)
+        result: Values = ctx.lower_fun(elementwise, *left, *right)
+        return result
+
+    folded = _fold_axes(ctx, xs, dimensions, combine, init)
+    # XLA starts from the initial values, which need not be neutral.
+    shape = [size for axis, size in enumerate(ctx.avals_in[0].shape) if axis not in dimensions]
+    return combine(ctx, [ctx.expand(value, shape) for value in init], folded)

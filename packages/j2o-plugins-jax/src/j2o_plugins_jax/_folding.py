@@ -1,0 +1,114 @@
+"""An axis combined by any associative operation: folded to one element, or every prefix kept.
+
+A static axis is halved (or its prefixes doubled) until nothing is left to combine: the logarithm of its size in steps
+over whole arrays. A symbolic axis is a Scan, one element after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from j2o_core import LoweringContext
+from j2o_core._compat import is_symbolic
+
+Values = Sequence[ir.Value]
+Combine = Callable[[LoweringContext, Values, Values], Values]
+
+
+def fold(
+    ctx: LoweringContext, xs: Values, shape: Sequence[Any], axis: int, combine: Combine, identities: Values
+) -> list[ir.Value]:
+    """`combine(...combine(x[0], x[1])..., x[-1])` along an axis, which goes away.
+
+    Args:
+        ctx: the context.
+        xs: arrays of one shape, combined as a tuple.
+        shape: their shape.
+        axis: the axis.
+        combine: an associative operation on two tuples.
+        identities: its neutral elements, scalars: what an empty axis gives.
+    """
+    kept = [size for position, size in enumerate(shape) if position != axis]
+    if is_symbolic(shape[axis]):
+        return _scanned(ctx, xs, kept, axis, combine, identities)
+    size = int(shape[axis])
+    if size == 0:
+        return [ctx.expand(identity, kept) for identity in identities]
+    while size > 1:
+        half = size // 2
+        lower, upper = (_cut(ctx, xs, axis, start, start + half) for start in (0, half))
+        folded = combine(ctx, lower, upper)
+        if size % 2:
+            rest = _cut(ctx, xs, axis, size - 1, size)
+            folded = [ctx.op.Concat(*pair, axis=axis) for pair in zip(folded, rest, strict=True)]
+        xs, size = folded, half + size % 2
+    return [ctx.op.Squeeze(x, ctx.const([axis], np.int64)) for x in xs]
+
+
+def prefixes(
+    ctx: LoweringContext,
+    xs: Values,
+    shape: Sequence[Any],
+    axis: int,
+    combine: Combine,
+    identities: Values,
+    *,
+    reverse: bool = False,
+) -> list[ir.Value]:
+    """Every prefix (suffix, if `reverse`) along an axis, folded; see `fold`."""
+    if is_symbolic(shape[axis]):
+        kept = [size for position, size in enumerate(shape) if position != axis]
+        return _scanned(ctx, xs, kept, axis, combine, identities, stacked=True, reverse=reverse)
+    size, distance = int(shape[axis]), 1
+    while distance < size:
+        # x[i] becomes the combination of x[i - distance] and x[i], where the former is in the array.
+        first, last = _cut(ctx, xs, axis, 0, size - distance), _cut(ctx, xs, axis, distance, size)
+        combined = combine(ctx, last, first) if reverse else combine(ctx, first, last)
+        done = _cut(ctx, xs, axis, size - distance, size) if reverse else _cut(ctx, xs, axis, 0, distance)
+        parts = zip(combined, done, strict=True) if reverse else zip(done, combined, strict=True)
+        xs = [ctx.op.Concat(*pair, axis=axis) for pair in parts]
+        distance *= 2
+    return list(xs)
+
+
+def _cut(ctx: LoweringContext, xs: Values, axis: int, start: int, stop: int) -> list[ir.Value]:
+    bounds = [ctx.const([position], np.int64) for position in (start, stop, axis)]
+    return [ctx.op.Slice(x, *bounds) for x in xs]
+
+
+def _scanned(
+    ctx: LoweringContext,
+    xs: Values,
+    kept: Sequence[Any],
+    axis: int,
+    combine: Combine,
+    identities: Values,
+    *,
+    stacked: bool = False,
+    reverse: bool = False,
+) -> list[ir.Value]:
+    count = len(xs)
+
+    def body(inner: LoweringContext, *values: ir.Value) -> list[ir.Value]:
+        total = list(combine(inner, values[:count], values[count:]))
+        return total * 2 if stacked else total
+
+    avals = [(ctx.dtype(x), tuple(kept)) for x in xs]
+    outputs = count * 2 if stacked else count
+    results = ctx.op.Scan(
+        *(ctx.expand(identity, kept) for identity in identities),
+        *xs,
+        body=ctx.subgraph(None, avals * 2, body),
+        num_scan_inputs=count,
+        scan_input_axes=[axis] * count,
+        scan_input_directions=[int(reverse)] * count,
+        scan_output_axes=[axis] * count if stacked else None,
+        scan_output_directions=[int(reverse)] * count if stacked else None,
+        outputs=outputs,
+    )
+    results = list(results) if outputs > 1 else [results]
+    return results[-count:]

@@ -1,0 +1,101 @@
+"""Sorting and the largest elements: sort, top_k, approx_top_k. ONNX has one operator for them, TopK."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from j2o_core import LoweringContext
+
+from ._plugin import plugin
+
+
+@plugin.lowering("sort")
+def _sort(ctx: LoweringContext, *operands: ir.Value, dimension: int, num_keys: int, **_: Any) -> Sequence[ir.Value]:
+    """Every operand in the order of the first ones. Always stable, as TopK is."""
+    shape = ctx.avals_in[0].shape
+    size = ctx.shape([shape[dimension]])
+    if len(operands) == 1 and not _has_nan(ctx, operands[0]):
+        return [_top_k(ctx, operands[0], size, dimension, largest=False)[0]]
+    order = None
+    for key in reversed(operands[:num_keys]):  # sorting by the last key first, the others keep its order among equals
+        order = _ordered(ctx, key, order, size, dimension, largest=False)
+    return [ctx.op.GatherElements(x, order, axis=dimension) for x in operands]
+
+
+@plugin.lowering("top_k")
+def _top_k_rule(ctx: LoweringContext, x: ir.Value, *, k: int, axis: int = -1, **_: Any) -> Sequence[ir.Value]:
+    return _first(ctx, x, k, axis % len(ctx.avals_in[0].shape), largest=True)
+
+
+@plugin.lowering("approx_top_k")
+def _approx_top_k(
+    ctx: LoweringContext, x: ir.Value, *, k: int, reduction_dimension: int, is_max_k: bool, **_: Any
+) -> Sequence[ir.Value]:
+    # Exact, which every recall allows.
+    return _first(ctx, x, k, reduction_dimension % len(ctx.avals_in[0].shape), largest=is_max_k)
+
+
+def _first(ctx: LoweringContext, x: ir.Value, k: Any, axis: int, *, largest: bool) -> Sequence[ir.Value]:
+    """The k first elements and their positions, in the dtypes of the results."""
+    index_dtype = ctx.avals_out[1].dtype
+    count = ctx.shape([k])
+    if not _has_nan(ctx, x):
+        values, positions = _top_k(ctx, x, count, axis, largest=largest)
+        return values, ctx.cast(positions, index_dtype)
+
+    def plain(inner: LoweringContext) -> Sequence[ir.Value]:
+        values, positions = _top_k(inner, x, count, axis, largest=largest)
+        return values, inner.cast(positions, index_dtype)
+
+    def with_nan(inner: LoweringContext) -> Sequence[ir.Value]:
+        size = inner.shape([ctx.avals_in[0].shape[axis]])
+        order = _ordered(inner, x, None, size, axis, largest=largest)
+        bounds = inner.const([0], np.int64), count, inner.const([axis], np.int64)
+        positions = inner.op.Slice(order, *bounds)
+        return inner.op.GatherElements(x, positions, axis=axis), inner.cast(positions, index_dtype)
+
+    # A NaN comes first to JAX and anywhere to TopK. With one among the elements, all of them are sorted.
+    any_nan = ctx.op.ReduceMax(ctx.cast(ctx.op.IsNaN(x), np.uint8), keepdims=0)
+    branches = {
+        "then_branch": ctx.subgraph(None, [], with_nan, outputs=ctx.avals_out),
+        "else_branch": ctx.subgraph(None, [], plain, outputs=ctx.avals_out),
+    }
+    results: Sequence[ir.Value] = ctx.op.If(ctx.cast(any_nan, np.bool_), outputs=2, **branches)
+    return results
+
+
+def _has_nan(ctx: LoweringContext, x: ir.Value) -> bool:
+    return "float" in ctx.dtype(x).name
+
+
+def _ordered(
+    ctx: LoweringContext, key: ir.Value, order: ir.Value | None, size: ir.Value, axis: int, *, largest: bool
+) -> Any:
+    """Positions that sort a key, NaN as the largest of all; `order` is kept among equals."""
+    if order is not None:
+        key = ctx.op.GatherElements(key, order, axis=axis)
+    is_nan = None
+    if _has_nan(ctx, key):
+        # TopK does not order NaN. First they count as infinite, then they are parted from the infinities.
+        is_nan = ctx.op.IsNaN(key)
+        key = ctx.op.Where(is_nan, ctx.const(np.inf, key), key)
+    by_key = _top_k(ctx, key, size, axis, largest=largest)[1]
+    if is_nan is not None:
+        nan_last = ctx.op.GatherElements(ctx.cast(is_nan, np.int32), by_key, axis=axis)
+        parted = _top_k(ctx, nan_last, size, axis, largest=largest)[1]
+        by_key = ctx.op.GatherElements(by_key, parted, axis=axis)
+    return by_key if order is None else ctx.op.GatherElements(order, by_key, axis=axis)
+
+
+def _top_k(
+    ctx: LoweringContext, x: ir.Value, count: ir.Value, axis: int, *, largest: bool
+) -> tuple[ir.Value, ir.Value]:
+    dtype = ctx.dtype(x)
+    if dtype == np.bool_:
+        x = ctx.cast(x, np.uint8)
+    values, positions = ctx.op.TopK(x, count, axis=axis, largest=int(largest), sorted=1, outputs=2)
+    return ctx.cast(values, dtype), positions
