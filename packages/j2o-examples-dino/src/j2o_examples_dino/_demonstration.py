@@ -1,0 +1,229 @@
+"""Export a model, hold it against JAX on a photo, and write the graph and a picture of what both see."""
+
+import dataclasses
+import os
+import secrets
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+import j2o_core
+
+from ._config import variant
+from ._errors import DinoError, ImageError
+from ._features import ModelChoice
+from ._latency import Job, Latency, can_pin, measure
+from ._photo import draw_photo, read_photo
+from ._picture import side_by_side
+from ._preprocess import preprocess, statistics_for
+
+OUTPUT_NAMES = ("cls", "patches")
+
+
+class PathError(DinoError):
+    """A path that cannot be written to."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What is asked for.
+
+    Attributes:
+        model: The model.
+        opset: ONNX opset of the graph.
+        output: The `.onnx` file to write.
+        picture: The picture to write.
+        image: The photo to look at, or None for one that is drawn.
+        size: Side of the square image that the model takes, a multiple of the patch size.
+        batch: Number of images, or the name of a symbolic dimension.
+        rounds: How often each side is timed; 0 for not at all.
+    """
+
+    model: ModelChoice
+    opset: int
+    output: Path
+    picture: Path
+    image: Path | None
+    size: int
+    batch: int | str
+    rounds: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Parity:
+    """How far ONNX Runtime is from JAX on one output.
+
+    Attributes:
+        output: Name of the output.
+        max_abs: Largest absolute difference.
+        relative: The same over the largest magnitude of the output.
+    """
+
+    output: str
+    max_abs: float
+    relative: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What was found.
+
+    Attributes:
+        photo: Parity on the photo.
+        random: Parity on random images, in every batch size that was tried.
+        operators: How often each operator occurs in the graph.
+        single_thread: Latency on one core, where the platform can pin one, or why there is none.
+        all_threads: Latency with default threads, or why there is none.
+        file_bytes: Size of the file or files.
+        build_seconds: Time to build the model.
+        export_seconds: Time to export it.
+        verify_seconds: Time to hold the graph against JAX.
+    """
+
+    photo: list[Parity]
+    random: list[Parity]
+    operators: Counter[str]
+    single_thread: Latency | str
+    all_threads: Latency | str
+    file_bytes: int
+    build_seconds: float
+    export_seconds: float
+    verify_seconds: float
+
+
+def _check_paths(request: Request) -> None:
+    """Refuse what could only fail after minutes of work, or would overwrite what is to be read."""
+    read = [Path(path) for path in (request.image, request.model.weights) if path is not None]
+    for path in (request.output, request.picture):
+        if path.is_dir():
+            raise PathError(f"{path} is a folder; give the file to write.")
+        if not path.parent.is_dir():
+            raise PathError(f"Cannot write {path}: the folder {path.parent} does not exist.")
+        if not os.access(path.parent, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.W_OK)):
+            raise PathError(f"Cannot write {path}: permission denied.")
+        if any(path.resolve() == other.resolve() for other in read):
+            raise PathError(f"{path} is to be read, so it cannot be written to.")
+    if request.output.resolve() == request.picture.resolve():
+        raise PathError(f"The graph and the picture cannot both be {request.output}.")
+    if request.picture.suffix.lower() not in Image.registered_extensions():
+        raise PathError(f"{request.picture} does not end as pictures do, for instance in .png.")
+
+
+@contextmanager
+def _whole_file(path: Path) -> Iterator[Path]:
+    """A path to write to, which becomes `path` if all that follows succeeds and vanishes otherwise."""
+    temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
+    try:
+        yield temporary
+        try:
+            temporary.replace(path)
+        except OSError as error:
+            raise PathError(f"Cannot write {path}: {error.strerror or error}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _stage(name: str, seconds: dict[str, float]) -> Iterator[None]:
+    """Say on standard error what is going on, and note how long it took."""
+    print(f"{name} ...", end=" ", file=sys.stderr, flush=True)
+    start = time.perf_counter()
+    try:
+        yield
+    except BaseException:
+        print(file=sys.stderr)
+        raise
+    seconds[name] = time.perf_counter() - start
+    print(f"{seconds[name]:.1f} s", file=sys.stderr)
+
+
+def _parity(verification: j2o_core.Verification) -> list[Parity]:
+    return [Parity(output.name, output.max_abs, output.relative) for output in verification.outputs]
+
+
+def _operators(program: j2o_core.OnnxProgram) -> Counter[str]:
+    graphs = [program.model.graph, *(function.graph for function in program.model.functions.values())]
+    return Counter(node.op_type for graph in graphs for node in graph.all_nodes())
+
+
+def _latency(request: Request, shape: tuple[int, int, int, int], *, single_thread: bool) -> Latency | str:
+    if not request.rounds:
+        return "not asked for"
+    if single_thread and not can_pin():
+        return "this platform cannot pin a process to a core"
+    job = Job(request.model, str(request.output), shape, request.rounds, single_thread)
+    try:
+        return measure(job)
+    except RuntimeError as error:
+        return str(error)
+
+
+def demonstrate(request: Request) -> Outcome:
+    """Export, verify, save, draw and measure. Nothing is written unless ONNX Runtime agrees with JAX.
+
+    Raises:
+        J2oError: If an argument cannot be used, the export fails, or ONNX Runtime disagrees with JAX.
+    """
+    config = variant(request.model.variant)
+    _check_paths(request)
+    if request.size < 1 or request.size % config.patch_size:
+        raise ImageError(
+            f"The size must be a multiple of the patch size {config.patch_size}, but it is {request.size}."
+        )
+    photo = draw_photo() if request.image is None else read_photo(request.image)
+
+    seconds: dict[str, float] = {}
+    with _stage("build", seconds):
+        model = request.model.build()
+    image = preprocess(photo, request.size, statistics_for(request.model.variant))
+    images = np.repeat(np.asarray(image)[None], request.batch if isinstance(request.batch, int) else 1, axis=0)
+
+    with _stage("export", seconds):
+        program = j2o_core.to_onnx(
+            model,
+            [(request.batch, *image.shape)],
+            opset=request.opset,
+            input_names=["images"],
+            output_names=list(OUTPUT_NAMES),
+        )
+    with _stage("verify", seconds):
+        random = _parity(program.verify())
+        seen = _parity(program.verify(images))
+
+    grid = (request.size // config.patch_size,) * 2
+    features = {
+        "JAX": np.asarray(eqx.filter_jit(model)(jnp.asarray(images))[1][0]),
+        "ONNX Runtime": program(images)[1][0],
+    }
+    difference = max(parity.relative for parity in seen)
+    title = f"{request.model}, opset {request.opset}: patch features, largest relative difference {difference:.1e}"
+    with _whole_file(request.picture) as temporary:
+        try:
+            side_by_side(photo, features, grid, title).save(temporary)
+        except OSError as error:
+            raise PathError(f"Cannot write {request.picture}: {error.strerror or error}.") from error
+        program.save(request.output)
+
+    with _stage("measure", seconds):
+        single_thread = _latency(request, images.shape, single_thread=True)
+        all_threads = _latency(request, images.shape, single_thread=False)
+    side_file = request.output.with_name(f"{request.output.name}.data")
+    return Outcome(
+        photo=seen,
+        random=random,
+        operators=_operators(program),
+        single_thread=single_thread,
+        all_threads=all_threads,
+        file_bytes=sum(path.stat().st_size for path in (request.output, side_file) if path.exists()),
+        build_seconds=seconds["build"],
+        export_seconds=seconds["export"],
+        verify_seconds=seconds["verify"],
+    )

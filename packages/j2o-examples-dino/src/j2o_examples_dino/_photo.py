@@ -1,0 +1,54 @@
+"""The picture that a demonstration looks at: a file, or one that is drawn here."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
+
+from ._errors import ImageError
+
+
+def read_photo(path: Path) -> np.ndarray:
+    """Read a picture as `[height, width, 3]` uint8, turned as its camera says.
+
+    Raises:
+        ImageError: If the file is missing or is not a picture.
+    """
+    try:
+        with Image.open(path) as picture:
+            upright = ImageOps.exif_transpose(picture)
+            return np.asarray(upright.convert("RGB"))
+    except UnidentifiedImageError:
+        raise ImageError(f"{path} is not a picture in a format that Pillow reads.") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        raise ImageError(f"The picture {path} cannot be read: {reason}.") from error
+
+
+def draw_photo(size: int = 448) -> np.ndarray:
+    """Draw a landscape: a sky that brightens downwards, a sun, hills, and a house.
+
+    Returns:
+        `[size, size, 3]` uint8, the same every time.
+    """
+    rows = np.linspace(0, 1, size)[:, None, None]
+    sky = np.array([60, 110, 190]) * (1 - rows) + np.array([235, 205, 160]) * rows
+    canvas = Image.fromarray(np.broadcast_to(sky, (size, size, 3)).astype(np.uint8))
+    draw = ImageDraw.Draw(canvas)
+
+    def scaled(*numbers: float) -> list[float]:
+        return [number * size for number in numbers]
+
+    draw.ellipse(scaled(0.68, 0.10, 0.88, 0.30), fill=(255, 236, 140))
+    for centre, radius, colour in (
+        (0.15, 0.55, (92, 128, 92)),
+        (0.85, 0.50, (74, 112, 78)),
+        (0.50, 0.42, (58, 98, 58)),
+    ):
+        draw.ellipse(scaled(centre - radius, 1.12 - radius, centre + radius, 1.12 + radius), fill=colour)
+    draw.rectangle(scaled(0.24, 0.62, 0.48, 0.84), fill=(196, 84, 64))
+    draw.polygon(scaled(0.20, 0.62, 0.52, 0.62, 0.36, 0.46), fill=(96, 52, 44))
+    draw.rectangle(scaled(0.33, 0.72, 0.39, 0.84), fill=(60, 40, 36))
+    for left in (0.27, 0.42):
+        draw.rectangle(scaled(left, 0.67, left + 0.04, 0.72), fill=(250, 240, 190))
+    return np.asarray(canvas)
