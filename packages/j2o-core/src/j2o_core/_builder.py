@@ -54,10 +54,10 @@ class Builder:
     def __call__(self, op_type: str, *inputs: ir.Value | None, outputs: int = 1, domain: str = "", **attrs: Any) -> Any:
         """Add a node, or return the value that it would have."""
         attrs = {name: value for name, value in attrs.items() if value is not None}
+        while inputs and inputs[-1] is None:
+            inputs = inputs[:-1]
         if domain == "" and outputs == 1:
-            simpler = fold_node(self, op_type, inputs, attrs)
-            if simpler is None:
-                simpler = simplify_node(self, op_type, inputs, attrs)
+            simpler = self.simpler(op_type, inputs, attrs)
             if simpler is not None:
                 return simpler
         key = self._key(op_type, inputs, outputs, domain, attrs)
@@ -67,6 +67,11 @@ class Builder:
             if key is not None:
                 self._seen[key] = known
         return known[0] if outputs == 1 else known
+
+    def simpler(self, op_type: str, inputs: Sequence[ir.Value | None], attrs: dict[str, Any]) -> ir.Value | None:
+        """The value that such a node need not be built for, or None."""
+        folded = fold_node(self, op_type, inputs, attrs)
+        return folded if folded is not None else simplify_node(self, op_type, inputs, attrs)
 
     def const(self, value: Any, dtype: Any = None) -> ir.Value:
         """A constant; `dtype` is a dtype or a value whose dtype is taken."""

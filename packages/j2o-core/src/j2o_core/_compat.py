@@ -1,6 +1,6 @@
 """What differs between JAX releases or is private to JAX. Nothing else imports `jax._src`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -9,6 +9,9 @@ import numpy as np
 from jax._src import core as _core
 from jax._src import source_info_util as _source_info
 from jax._src.export import shape_poly as _shape_poly
+from jax._src.lax import special as _special
+from jax._src.random import core as _random
+from jax._src.random import prng as _prng
 from jax.extend import core as jex
 
 # Part of the key of JAX's tracing caches: entries made under one value are never hit under another.
@@ -113,3 +116,33 @@ def is_key_dtype(dtype: Any) -> bool:
 def is_extended_dtype(dtype: Any) -> bool:
     """Whether a dtype is one of JAX's own, which NumPy does not know (typed keys)."""
     return bool(jnp.issubdtype(dtype, jax.dtypes.extended))
+
+
+def key_generator(dtype: Any) -> Any:
+    """The functions of a key type: `name`, `seed`, `split`, `random_bits`, `fold_in` on plain uint32 arrays."""
+    return dtype._impl
+
+
+def key_shape(dtype: Any) -> tuple[int, ...]:
+    """The shape of the words of one key."""
+    return tuple(dtype._impl.key_shape)
+
+
+def wrap_keys(words: Any, dtype: Any) -> Any:
+    """Words as typed keys."""
+    return _prng.random_wrap(words, impl=dtype._impl)
+
+
+def random_gamma(keys: Any, shape_parameter: Any, params: dict[str, Any]) -> Any:
+    """What the primitive `random_gamma` computes."""
+    return _random._gamma_impl(keys, shape_parameter, log_space=params["log_space"], use_vmap=True)
+
+
+def special_function(name: str) -> Callable[..., Any]:
+    """JAX's own definition of a special function by simpler ones: what its rule for XLA lowers.
+
+    Args:
+        name: "igamma", "igammac", "igamma_grad_a" or "regularized_incomplete_beta".
+    """
+    function: Callable[..., Any] = _special._up_and_broadcast(getattr(_special, f"{name}_impl"))
+    return function

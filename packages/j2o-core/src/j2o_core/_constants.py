@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,15 +19,18 @@ class Constants:
 
     def __init__(self) -> None:
         self._by_content: dict[Any, ir.Value] = {}
-        self._by_identity: dict[int, ir.Value] = {}
+        self._by_place: dict[Any, ir.Value] = {}
         self._arrays: dict[ir.Value, Any] = {}
+        self._derived: dict[tuple[ir.Value, str], ir.Value] = {}
 
     def get(self, array: Any, name: str | None = None) -> ir.Value:
         """The value for an array (NumPy or JAX), made on first use."""
-        known = self._by_identity.get(id(array))
+        plain = np.asarray(array)
+        # Views of the same memory are the same constant, whatever object holds them.
+        place = (plain.__array_interface__["data"][0], plain.shape, plain.strides, plain.dtype)
+        known = self._by_place.get(place)
         if known is not None:
             return known
-        plain = np.asarray(array)
         key = (plain.dtype, plain.shape, plain.tobytes()) if plain.nbytes <= _COMPARE_BYTES else None
         if key is not None and key in self._by_content and name is None:
             return self._by_content[key]
@@ -34,11 +38,18 @@ class Constants:
         stamp(value, plain.dtype, plain.shape)
         if name is not None:
             value.meta["j2o_name"] = name
-        self._arrays[value] = (plain, array)  # also keeps the id in use
-        self._by_identity[id(array)] = value
+        self._arrays[value] = (plain, array)  # also keeps the memory in use
+        self._by_place[place] = value
         if key is not None:
             self._by_content.setdefault(key, value)
         return value
+
+    def derived(self, source: ir.Value, how: str, make: Callable[[np.ndarray[Any, Any]], Any]) -> ir.Value:
+        """A constant made from another one, once for each way `how` it is made."""
+        key = (source, how)
+        if key not in self._derived:
+            self._derived[key] = self.get(make(self._arrays[source][0]))
+        return self._derived[key]
 
     def array(self, value: ir.Value | None) -> np.ndarray[Any, Any] | None:
         """The array behind a constant value, or None for other values."""

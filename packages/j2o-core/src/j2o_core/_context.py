@@ -10,9 +10,8 @@ import numpy as np
 import onnx_ir as ir
 
 from ._builder import Builder
-from ._compat import is_symbolic
 from ._errors import LoweringError
-from ._infer import same_dimension, same_shape
+from ._layout import expand, reshape
 from ._values import numpy_dtype, shape_of, stamp
 
 if TYPE_CHECKING:
@@ -69,33 +68,11 @@ class LoweringContext:
 
     def reshape(self, x: ir.Value, shape: Sequence[Any]) -> ir.Value:
         """`x` with another shape of the same number of elements."""
-        source = x
-        while not same_shape(shape_of(source), tuple(shape)) and (node := _layout_producer(source)) is not None:
-            source = node.inputs[0]  # type: ignore[assignment]
-        if same_shape(shape_of(source), tuple(shape)):
-            return source
-        target = _reshape_target(shape_of(source), shape)
-        if target is not None:
-            result: ir.Value = self.op.Reshape(source, self.const(target, np.int64))
-        else:
-            result = self.op.Reshape(source, self.shape(shape), allowzero=1 if _may_be_empty(shape) else None)
-        if shape_of(result) is None:
-            stamp(result, None, shape)
-        return result
+        return reshape(self.op, self._lowerer.dims, x, shape)
 
     def expand(self, x: ir.Value, shape: Sequence[Any]) -> ir.Value:
         """`x` broadcast to a shape that it can be broadcast to."""
-        # A 1 keeps the size that is there: symbolic sizes that do not change need no arithmetic.
-        source = shape_of(x) or ()
-        offset = len(shape) - len(source)
-        target = [
-            1 if is_symbolic(size) and axis >= offset and same_dimension(size, source[axis - offset]) else size
-            for axis, size in enumerate(shape)
-        ]
-        if same_shape(source, tuple(shape)):
-            return x
-        result: ir.Value = self.op.Expand(x, self.shape(target))
-        return result
+        return expand(self.op, self._lowerer.dims, x, shape)
 
     def shaped(self, x: ir.Value, shape: Sequence[Any]) -> ir.Value:
         """`x` itself, after saying its shape: for operators whose result core cannot infer, such as Conv."""
@@ -154,24 +131,3 @@ class LoweringContext:
             outputs: abstract values of the graph's outputs, where core cannot infer them (a nested If, say).
         """
         return self._lowerer.subgraph(self, jaxpr, inputs, build, name, outputs)
-
-
-def _layout_producer(value: ir.Value) -> ir.Node | None:
-    node = value.producer()
-    is_layout = node is not None and node.domain == "" and node.op_type in ("Reshape", "Squeeze", "Unsqueeze")
-    return node if is_layout and shape_of(node.inputs[0]) is not None else None  # type: ignore[union-attr, arg-type]
-
-
-def _may_be_empty(shape: Sequence[Any]) -> bool:
-    return any(is_symbolic(size) or size == 0 for size in shape)
-
-
-def _reshape_target(source: tuple[Any, ...] | None, shape: Sequence[Any]) -> list[int] | None:
-    """A symbolic shape as a constant: 0 for a size that stays in its place, -1 for one more; None if that cannot be."""
-    if not any(map(is_symbolic, shape)) or any(not is_symbolic(size) and size == 0 for size in shape):
-        return None
-    target = []
-    for axis, size in enumerate(shape):
-        stays = source is not None and axis < len(source) and same_dimension(size, source[axis])
-        target.append((0 if stays else -1) if is_symbolic(size) else int(size))
-    return target if target.count(-1) <= 1 else None

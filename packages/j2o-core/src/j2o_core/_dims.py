@@ -22,7 +22,7 @@ class Dimensions:
     """
 
     def __init__(self, builder: Builder, sources: Sequence[tuple[ir.Value, tuple[Any, ...]]]):
-        self._builder = builder
+        self.builder = builder
         self._symbols: dict[str, ir.Value] = {}
         self._places: dict[str, tuple[ir.Value, int, int, int]] = {}
         for value, shape in sources:
@@ -61,7 +61,7 @@ class Dimensions:
 
     def vector(self, shape: Sequence[Any]) -> ir.Value:
         """An int64 vector with the sizes of a shape; a constant if none is symbolic."""
-        builder = self._builder
+        builder = self.builder
         if not any(map(_compat.is_symbolic, shape)):
             return builder.const([int(size) for size in shape], np.int64)
         one = builder.const([1], np.int64)
@@ -76,7 +76,7 @@ class Dimensions:
         return result
 
     def _value(self, dimension: Any) -> ir.Value:
-        builder = self._builder
+        builder = self.builder
         if not _compat.is_symbolic(dimension):
             return builder.const(int(dimension), np.int64)
         total: ir.Value | None = None
@@ -95,7 +95,7 @@ class Dimensions:
         return total
 
     def _factor(self, factor: Any) -> ir.Value:
-        builder = self._builder
+        builder = self.builder
         if isinstance(factor, str):
             return self._symbol(factor)
         operation, operands = factor
@@ -115,7 +115,7 @@ class Dimensions:
         known = self._symbols.get(name)
         if known is not None:
             return known
-        builder = self._builder
+        builder = self.builder
         value, axis, coefficient, offset = self._places[name]
         size: ir.Value = builder("Gather", builder("Shape", value), builder.const(axis, np.int64), axis=0)
         if offset:

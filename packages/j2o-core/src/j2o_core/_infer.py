@@ -299,6 +299,21 @@ def _shape_op(first: Shape, _: Any, inputs: Any, attrs: Any, constant: Any) -> S
     return (len(range(len(first))[attrs.get("start", 0) : attrs.get("end", len(first))]),)
 
 
+def _slice(first: Shape, _: Any, inputs: Any, attrs: Any, constant: Any) -> Shape | None:
+    parts = [constant(part) if part is not None else None for part in inputs[1:]]
+    if len(parts) < 3 or any(part is None for part in parts):
+        return None
+    starts, ends, axes = parts[:3]
+    steps = parts[3] if len(parts) > 3 else np.ones_like(starts)
+    result = list(first)
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        size = first[int(axis)]
+        if not isinstance(size, (int, np.integer)):
+            return None
+        result[int(axis)] = len(range(int(size))[int(start) : int(end) : int(step)])
+    return tuple(result)
+
+
 def _gather_elements(first: Shape, shapes: Any, *_: Any) -> Shape | None:
     result: Shape | None = shapes[1]
     return result
@@ -339,5 +354,6 @@ _RULES: dict[str, Callable[..., Any]] = {
     "Expand": _expand,
     "ConstantOfShape": _constant_of_shape,
     "Shape": _shape_op,
+    "Slice": _slice,
     "Attention": _attention,
 }

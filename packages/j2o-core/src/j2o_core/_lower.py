@@ -36,12 +36,14 @@ class Lowered:
     Attributes:
         graph: inputs, nodes and outputs; constants are values that are not registered yet.
         constants: the table of constants.
+        dims: symbolic dimensions as values of the graph.
         jaxpr: the simplified jaxpr that was lowered.
         values: for each equation of the jaxpr, the values of its results.
     """
 
     graph: ir.Graph
     constants: Constants
+    dims: Dimensions
     jaxpr: Any
     values: list[tuple[ir.Value, ...]]
 
@@ -63,10 +65,11 @@ def lower(traced: Traced, jaxpr: Any, registry: Registry, opset: int, table: Con
     constants = Constants()
     builder = Builder(constants, opset, append=graph.append)
     sources = [(value, leaf.shape) for value, leaf in zip(inputs, traced.inputs.leaves, strict=True)]
-    lowerer = Lowerer(registry, builder, Dimensions(builder, sources), table)
+    dims = Dimensions(builder, sources)
+    lowerer = Lowerer(registry, builder, dims, table)
     outputs = lowerer.run(jaxpr, inputs, record=True)
     graph.outputs.extend(_distinct_outputs(builder, graph, outputs, jaxpr))
-    return Lowered(graph, constants, jaxpr, lowerer.values)
+    return Lowered(graph, constants, dims, jaxpr, lowerer.values)
 
 
 def _distinct_outputs(builder: Builder, graph: ir.Graph, outputs: Sequence[ir.Value], jaxpr: Any) -> list[ir.Value]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
-from ._infer import infer_shapes, same_shape
+from ._infer import infer_shapes, same_dimension, same_shape
 from ._values import shape_of
 
 if TYPE_CHECKING:
@@ -187,8 +187,14 @@ def _reshape(builder: Builder, inputs: Inputs, attrs: dict[str, Any]) -> ir.Valu
     producer = x.producer()
     if producer is None or producer.op_type not in ("Reshape", "Unsqueeze", "Squeeze") or producer.domain:
         return None
-    if sizes is not None and (sizes == 0).any() and not attrs.get("allowzero"):
-        return None
+    if sizes is not None and not attrs.get("allowzero"):
+        # A zero copies the size at its place: that has to be the same one further up.
+        source = shape_of(producer.inputs[0]) if producer.inputs[0] is not None else None
+        places = [int(axis) for axis in np.flatnonzero(sizes == 0)]
+        if places and (source is None or shape is None):
+            return None
+        if any(axis >= len(source) or not same_dimension(source[axis], shape[axis]) for axis in places):  # type: ignore[arg-type, index]
+            return None
     return builder("Reshape", producer.inputs[0], target, **attrs)  # type: ignore[no-any-return]
 
 

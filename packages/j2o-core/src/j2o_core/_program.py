@@ -49,7 +49,7 @@ class OnnxProgram:
 
     def save(
         self, path: str | os.PathLike[str], *, external_data: bool | None = None, weights: str | None = None
-    ) -> None:
+    ) -> list[str]:
         """Write the model. A crash on the way leaves what was there before.
 
         Args:
@@ -58,12 +58,15 @@ class OnnxProgram:
                 its content); by default only when the model is too large for one file (1.5 GB).
             weights: the form of that file, `"data"` or `"safetensors"`. Naming one asks for external data.
 
+        Returns:
+            The files that were written: the model, and its weights if they are outside.
+
         Raises:
             SaveError: if it cannot be written.
         """
         from ._save import save
 
-        save(self.model, path, external_data=external_data, weights=weights)
+        return save(self.model, path, external_data=external_data, weights=weights)
 
     def check(self) -> None:
         """Run ONNX's own checker.

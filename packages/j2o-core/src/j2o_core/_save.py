@@ -60,7 +60,7 @@ def weight_bytes(model: ir.Model) -> int:
 
 def save(
     model: ir.Model, path: str | os.PathLike[str], *, external_data: bool | None = None, weights: str | None = None
-) -> None:
+) -> list[str]:
     """Write `model` to `path`, with external data also `<path>.<digest>.data` (or `.safetensors`) beside it.
 
     Saving the same model twice gives the same bytes. A data file that the old model used and the new one does not is
@@ -71,6 +71,9 @@ def save(
         path: the `.onnx` file.
         external_data: whether the weights go into a file of their own; by default if they are too large for one file.
         weights: the form of that file, `"data"` or `"safetensors"`. Naming one asks for external data.
+
+    Returns:
+        The files that were written: the model, and its weights if they are outside.
 
     Raises:
         SaveError: if the folder is missing, not writable or full; what was at `path` is still there and whole.
@@ -105,6 +108,7 @@ def save(
         raise SaveError(f"Cannot save to {target}: {reason}. Nothing was changed there.") from error
     _sync_folder(folder)
     _remove_data_files(target, keep=data_name)
+    return [target, *([os.path.join(folder, data_name)] if data_name is not None else [])]
 
 
 def _write_with_weights(model: ir.Model, target: str, token: str, weights: str, written: list[str]) -> str:

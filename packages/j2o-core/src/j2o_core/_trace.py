@@ -141,8 +141,12 @@ def _explain(fn: Callable[..., Any], structs: list[Any], error: Exception) -> st
 
 
 def constant_names(fn: Callable[..., Any]) -> dict[int, str]:
-    """Names of the arrays that a callable holds, by `id`: the closure's variable and the pytree path."""
-    names: dict[int, str] = {}
+    """Names of the arrays that a callable holds, by `id`: the variable that holds them and the pytree path.
+
+    The variable is left out if it is the only one that holds a tree of arrays: a single model's weights have the names
+    that they have in the model.
+    """
+    found: list[tuple[str, str, Any]] = []
     for prefix, value in _holdings(fn, set()):
         try:
             leaves = jax.tree_util.tree_leaves_with_path(value)
@@ -150,8 +154,12 @@ def constant_names(fn: Callable[..., Any]) -> dict[int, str]:
             continue
         for path, leaf in leaves:
             if isinstance(leaf, (jax.Array, np.ndarray)):
-                parts = [prefix] if prefix else []
-                names.setdefault(id(leaf), ".".join(parts + [path_part(key) for key in path]) or "constant")
+                found.append((prefix, ".".join(path_part(key) for key in path), leaf))
+    trees = {prefix for prefix, path, _ in found if path}
+    names: dict[int, str] = {}
+    for prefix, path, leaf in found:
+        parts = [path] if path and len(trees) == 1 else [part for part in (prefix, path) if part]
+        names.setdefault(id(leaf), ".".join(parts) or "constant")
     return names
 
 

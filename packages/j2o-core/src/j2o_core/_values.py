@@ -29,8 +29,9 @@ def stamp(value: ir.Value, dtype: Any, shape: Sequence[Any] | None) -> None:
     if dtype is not None:
         value.dtype = dtype if isinstance(dtype, ir.DataType) else onnx_dtype(dtype)
     if shape is not None:
-        value.meta[_SHAPE] = tuple(shape)
-        value.shape = ir.Shape([d if isinstance(d, int) else dimension_text(d) for d in map(_plain_int, shape)])
+        plain = tuple(map(_plain_int, shape))
+        value.meta[_SHAPE] = plain
+        value.shape = ir.Shape([d if isinstance(d, int) else dimension_text(d) for d in plain])
 
 
 def _plain_int(dimension: Any) -> Any:
@@ -40,6 +41,33 @@ def _plain_int(dimension: Any) -> Any:
 def shape_of(value: ir.Value) -> tuple[Any, ...] | None:
     """The shape with JAX's symbolic dimensions, or None if it is not known."""
     return value.meta.get(_SHAPE)
+
+
+_SHORT_DTYPES = {
+    "FLOAT": "f32",
+    "DOUBLE": "f64",
+    "FLOAT16": "f16",
+    "BFLOAT16": "bf16",
+    "COMPLEX64": "c64",
+    "COMPLEX128": "c128",
+    **{f"INT{bits}": f"i{bits}" for bits in (2, 4, 8, 16, 32, 64)},
+    **{f"UINT{bits}": f"u{bits}" for bits in (2, 4, 8, 16, 32, 64)},
+}
+
+
+def dtype_text(value: ir.Value) -> str:
+    """A short name of a value's element type: `f32`, `i8`, `bool`."""
+    if value.dtype is None:
+        return "?"
+    return _SHORT_DTYPES.get(value.dtype.name, value.dtype.name.lower())
+
+
+def shape_text(value: ir.Value) -> str:
+    """A value's shape as `[B,3]`, `?` where it is not known."""
+    if value.shape is None:
+        return "[?]"
+    sizes = (size.value if isinstance(size, ir.SymbolicDim) else size for size in value.shape)
+    return f"[{','.join('?' if size is None else str(size) for size in sizes)}]"
 
 
 def dimension_text(dimension: Any) -> str:

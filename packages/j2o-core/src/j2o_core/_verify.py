@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,11 +13,15 @@ import ml_dtypes
 import numpy as np
 
 from . import _compat
-from ._errors import VerifyError
+from ._errors import SpecError, VerifyError
 from ._lower import SOURCE
 from ._session import Session, as_fed
+from ._specs import Inputs, parse_inputs
+from ._trace import Traced, trace
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
     from ._program import OnnxProgram
 
 # dtype -> (relative tolerance, absolute tolerance as a fraction of the output's largest magnitude).
@@ -72,41 +77,95 @@ class Verification:
         return f"{len(self.runs)} runs, {worst}"
 
 
-def verify(
-    program: OnnxProgram,
+def verify(program: OnnxProgram, args: Sequence[Any], **options: Any) -> Verification:
+    """Compare; see `OnnxProgram.verify`."""
+    diagnose = functools.partial(_first_divergence, program)
+    return _compare_runs(program.fn, program.traced, program.session, program.output_names, args, diagnose, **options)
+
+
+def _compare_runs(
+    fn: Callable[..., Any],
+    traced: Traced,
+    session: Session,
+    output_names: Sequence[str],
     args: Sequence[Any],
+    diagnose: Callable[[Sequence[Any]], str],
     *,
     sizes: Sequence[int],
     seed: int,
     rtol: float | None,
     atol: float | None,
 ) -> Verification:
-    """Compare; see `OnnxProgram.verify`."""
-    inputs = program.traced.inputs
-    runs = _runs(inputs.symbols, sizes)
+    inputs = traced.inputs
     worst: dict[str, OutputDifference] = {}
     done = []
     cases: list[tuple[list[Any], dict[str, int]]]
     if args:
         cases = [(inputs.flatten(args), {})]
     else:
-        cases = [(leaves, run) for run in runs if (leaves := random_leaves(program, run, seed)) is not None]
+        runs = _runs(inputs.symbols, sizes)
+        cases = [(leaves, run) for run in runs if (leaves := random_leaves(inputs, run, seed)) is not None]
     if not cases:
         raise VerifyError(
             f"No size out of {list(sizes)} satisfies the constraints on {inputs.symbols}; pass arguments."
         )
     for leaves, run in cases:
-        expected = _run_jax(program, leaves)
-        actual = program.session.run(leaves)
-        for name, want, got in zip(program.output_names, expected, actual, strict=True):
+        expected = _run_jax(fn, inputs, leaves)
+        actual = session.run(leaves)
+        for name, want, got in zip(output_names, expected, actual, strict=True):
             problem, difference = compare(name, want, got, rtol, atol)
             if problem:
                 sizes_text = f" with sizes {run}" if run else ""
-                raise VerifyError(f"{problem}{sizes_text}.\n{_first_divergence(program, leaves)}")
+                raise VerifyError(f"{problem}{sizes_text}.\n{diagnose(leaves)}".rstrip())
             if name not in worst or difference.relative >= worst[name].relative:
                 worst[name] = difference
         done.append(run)
     return Verification(tuple(worst.values()), tuple(done))
+
+
+def verify_model(
+    model: ir.Model,
+    fn: Callable[..., Any],
+    inputs: Any,
+    *,
+    constraints: Sequence[str] = (),
+    sizes: Sequence[int] = (1, 2, 5),
+    seed: int = 0,
+    rtol: float | None = None,
+    atol: float | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Verification:
+    """Compare a model, such as one read from a file, with the function that it was made from.
+
+    Args:
+        model: the model, its weights in memory.
+        fn: the function.
+        inputs: one spec per argument, as for `to_onnx`.
+        constraints: what is known of symbolic dimensions.
+        sizes: sizes to try for symbolic dimensions.
+        seed: seed of the random inputs.
+        rtol: relative tolerance instead of the dtype's.
+        atol: tolerance relative to the largest magnitude of each output, instead of the dtype's.
+        progress: called with the name of each stage when it begins.
+
+    Raises:
+        SpecError: if the specs do not fit the model.
+        TraceError: if JAX cannot trace the function.
+        VerifyError: if they disagree.
+    """
+    begin = progress or (lambda stage: None)
+    begin("trace")
+    traced = trace(fn, parse_inputs(fn, inputs, constraints=constraints))
+    given = {"inputs": len(traced.inputs.leaves), "outputs": len(traced.output_names)}
+    for what, values in (("inputs", model.graph.inputs), ("outputs", model.graph.outputs)):
+        if len(values) != given[what]:
+            names = ", ".join(str(value.name) for value in values)
+            raise SpecError(f"The model has {len(values)} {what} ({names}), the function {given[what]} arrays there.")
+    begin("verify")
+    names = [str(value.name) for value in model.graph.outputs]
+    return _compare_runs(
+        fn, traced, Session(model), names, (), lambda leaves: "", sizes=sizes, seed=seed, rtol=rtol, atol=atol
+    )
 
 
 def _runs(symbols: Sequence[str], sizes: Sequence[int]) -> list[dict[str, int]]:
@@ -118,10 +177,8 @@ def _runs(symbols: Sequence[str], sizes: Sequence[int]) -> list[dict[str, int]]:
     ]
 
 
-def _run_jax(program: OnnxProgram, leaves: Sequence[Any]) -> list[Any]:
-    result = jax.tree.leaves(
-        jax.jit(lambda *arrays: _array_leaves(program.traced.inputs.call(program.fn, arrays)))(*leaves)
-    )
+def _run_jax(fn: Callable[..., Any], inputs: Inputs, leaves: Sequence[Any]) -> list[Any]:
+    result = jax.tree.leaves(jax.jit(lambda *arrays: _array_leaves(inputs.call(fn, arrays)))(*leaves))
     return [as_fed(value) for value in result]
 
 
@@ -131,11 +188,11 @@ def _array_leaves(result: Any) -> list[Any]:
     return _array_outputs(lambda: None, jax.tree_util.tree_flatten_with_path(result)[0])[0]
 
 
-def random_leaves(program: OnnxProgram, sizes: dict[str, int], seed: int) -> list[Any] | None:
+def random_leaves(inputs: Inputs, sizes: dict[str, int], seed: int) -> list[Any] | None:
     """Random arguments with these sizes of the symbols, None if a size would be negative or not fit a constraint."""
     rng = np.random.default_rng(seed)
     leaves = []
-    for leaf in program.traced.inputs.leaves:
+    for leaf in inputs.leaves:
         shape = []
         for dimension in leaf.shape:
             size = evaluate_dimension(dimension, sizes)

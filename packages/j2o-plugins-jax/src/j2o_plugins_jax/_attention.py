@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+
 from j2o_core import LoweringContext
 
 from ._plugin import plugin
@@ -34,7 +35,7 @@ def _attention(
     return_residual: bool = False,
     **_: Any,
 ) -> Any:
-    """query [batch, length, heads, size], key and value [batch, length, kv heads, size].
+    """Query [batch, length, heads, size], key and value [batch, length, kv heads, size].
 
     The body is lowered instead for float64 and bfloat16, which the runtime's kernel lacks, for sequence lengths and
     windows, and under `vmap` unless it maps calls without a batch axis.

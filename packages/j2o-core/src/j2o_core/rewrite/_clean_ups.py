@@ -8,7 +8,7 @@ import math
 import numpy as np
 import onnx_ir as ir
 
-from .._infer import broadcast_shapes, same_shape
+from .._infer import Shape, broadcast_shapes, same_dimension, same_shape
 from .._plugin import Plugin
 from .._values import shape_of
 from ._rewriter import Rewriter
@@ -20,6 +20,13 @@ _BROADCASTING = (
     *("Less", "LessOrEqual", "Greater", "GreaterOrEqual", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitShift"),
 )
 _REDUCTIONS = ("ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceMean", "ArgMax", "ArgMin")
+
+
+@plugin.rewrite("Reshape", "Transpose", "Cast", "Expand", "Squeeze", "Unsqueeze")
+def _merge_layout(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    """Reshape(Reshape(x)) -> Reshape(x), and what else the builder would have spared had it seen the node now."""
+    attrs = {name: attribute.value for name, attribute in node.attributes.items()}
+    return rw.op.simpler(node.op_type, node.inputs, attrs)
 
 
 @plugin.rewrite(*_BROADCASTING)
@@ -108,31 +115,28 @@ def _drop_ones_before_transpose(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     shape, wanted = rw.shape(transpose.outputs[0]), rw.shape(node.outputs[0])
     if shape is None or wanted is None or len(wanted) >= len(shape):
         return None
-    if not all(isinstance(size, int) for size in shape):
-        return None
     kept = _kept_axes(shape, wanted)
     if kept is None:
         return None
     perm = rw.attr(transpose, "perm")
     source_axes = sorted(perm[axis] for axis in kept)
     source = rw.shape(transpose.inputs[0])
-    assert source is not None
-    inner = rw.reshape(transpose.inputs[0], [source[axis] for axis in source_axes])  # type: ignore[arg-type]
+    if source is None:
+        return None
+    assert transpose.inputs[0] is not None
+    inner = rw.reshape(transpose.inputs[0], [source[axis] for axis in source_axes])
     return rw.op.Transpose(inner, perm=[source_axes.index(perm[axis]) for axis in kept])  # type: ignore[no-any-return]
 
 
-def _kept_axes(shape: tuple[int, ...], wanted: tuple[int, ...]) -> list[int] | None:
-    """The axes that stay if `wanted` is `shape` without some axes of size 1."""
-    kept = []
-    position = 0
+def _kept_axes(shape: Shape, wanted: Shape) -> list[int] | None:
+    """The axes that stay if `wanted` is `shape` without some axes of size 1; of several ones, the first stay."""
+    kept: list[int] = []
     for axis, size in enumerate(shape):
-        left_after = len(shape) - axis
-        if position < len(wanted) and size == wanted[position] and (size != 1 or left_after == len(wanted) - position):
+        if len(kept) < len(wanted) and same_dimension(size, wanted[len(kept)]):
             kept.append(axis)
-            position += 1
-        elif size != 1:
+        elif not same_dimension(size, 1):
             return None
-    return kept if position == len(wanted) else None
+    return kept if len(kept) == len(wanted) else None
 
 
 @plugin.rewrite("Split")
@@ -169,24 +173,26 @@ def _slice_before_layout(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         perm = rw.attr(layout, "perm")
         return rw.op.Transpose(rw.cut(x, perm[cut.axis], cut.start, cut.stop), perm=perm)  # type: ignore[no-any-return]
     shape, split = rw.shape(x), rw.shape(cut.source)
-    if shape is None or split is None or not all(isinstance(size, int) for size in (*shape, *split)):
+    if shape is None or split is None:
         return None
     axis = _split_axis(shape, split, cut.axis)
     if axis is None:
         return None
-    inner = math.prod(split[cut.axis + 1 : cut.axis + 1 + len(split) - len(shape)])
+    inner = math.prod(split[axis + 1 : axis + 1 + len(split) - len(shape)])
     target = [*split[: cut.axis], cut.stop - cut.start, *split[cut.axis + 1 :]]
     return rw.reshape(rw.cut(x, axis, cut.start * inner, cut.stop * inner), target)
 
 
-def _split_axis(shape: tuple[int, ...], split: tuple[int, ...], axis: int) -> int | None:
+def _split_axis(shape: Shape, split: Shape, axis: int) -> int | None:
     """The axis of `shape` that becomes `axis` and the ones behind it in `split`, all others staying."""
     extra = len(split) - len(shape)
-    if extra < 1 or shape[:axis] != split[:axis] or axis >= len(shape):
+    if extra < 1 or axis >= len(shape):
         return None
-    if shape[axis] != math.prod(split[axis : axis + extra + 1]) or shape[axis + 1 :] != split[axis + extra + 1 :]:
+    parts = split[axis : axis + extra + 1]
+    if not all(isinstance(size, int) for size in (shape[axis], *parts)) or shape[axis] != math.prod(parts):
         return None
-    return axis
+    stays = same_shape(shape[:axis], split[:axis]) and same_shape(shape[axis + 1 :], split[axis + extra + 1 :])
+    return axis if stays else None
 
 
 @plugin.rewrite("Slice")
@@ -229,7 +235,7 @@ def _read_by(value: ir.Value, node: ir.Node) -> bool:
 def _slices_as_split(rw: Rewriter, node: ir.Node) -> dict[ir.Value, ir.Value] | None:
     """Slices that cut a value up without a gap -> Split."""
     cut = rw.slice_of(node.outputs[0])
-    parts = rw.slices(cut.source) if cut is not None else None
+    parts = rw.slices(cut.source, other_readers=True) if cut is not None else None
     if cut is None or parts is None or len(parts) < 2:
         return None
     size = (rw.shape(cut.source) or ())[cut.axis]

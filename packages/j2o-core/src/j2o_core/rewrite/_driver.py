@@ -59,7 +59,7 @@ class _Driver:
         self._rules = rules
         self._new: list[ir.Node] = []
         self._builder = Builder(lowered.constants, opset, append=self._new.append, share=False)
-        self._rewriter = Rewriter(self._builder)
+        self._rewriter = Rewriter(self._builder, lowered.dims)
         self._queue: deque[ir.Node] = deque(graph)
         self._queued = set(self._queue)
         self._gone: set[ir.Node] = set()
@@ -78,7 +78,7 @@ class _Driver:
                     break
             if budget < 0:
                 raise RewriteError("The rewrites do not settle: two of them undo each other's work.")
-        if self._unsorted:
+        if self._unsorted or self._rewriter.asked_for_sizes:
             self._graph.sort()
 
     def _try(self, rule: Rewrite, node: ir.Node) -> bool:
@@ -94,6 +94,7 @@ class _Driver:
                 f"{node.op_type} ({node.metadata_props.get('j2o.source', 'unknown source')}): {error}"
             ) from error
         if result is None:
+            self._discard()
             return False
         if isinstance(result, dict):
             self._unsorted = True  # some of the replaced values may be made further up
@@ -104,9 +105,18 @@ class _Driver:
         added = [new for new in self._new if new.graph is None]
         self._graph.insert_before(node, added)
         self._replace(node, pairs)
+        for new in reversed(added):
+            self._remove_dead(new)
         for new in added:
             self._push(new)
         return True
+
+    def _discard(self) -> None:
+        """Take back what a rule built before it declined: it must not count as a reader of anything."""
+        for node in self._new:
+            for index in range(len(node.inputs)):
+                node.replace_input_with(index, None)
+        self._new.clear()
 
     def _check(self, rule: Rewrite, node: ir.Node, pairs: dict[ir.Value, Any]) -> None:
         for old, new in pairs.items():

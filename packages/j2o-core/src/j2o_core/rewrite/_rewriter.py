@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,10 @@ import numpy as np
 import onnx_ir as ir
 
 from .._builder import Builder
+from .._compat import is_symbolic
+from .._dims import Dimensions
 from .._infer import same_shape
+from .._layout import expand, reshape
 from .._values import numpy_dtype, shape_of
 
 
@@ -33,27 +37,39 @@ class Rewriter:
         opset: the target opset.
     """
 
-    def __init__(self, builder: Builder):
+    def __init__(self, builder: Builder, dims: Dimensions):
         self.op = builder
         self.opset = builder.opset
+        self._dims = dims
+        self.asked_for_sizes = False
 
     def const(self, value: Any, dtype: Any = None) -> ir.Value:
         """A constant; `dtype` is a dtype or a value whose dtype is taken."""
         return self.op.const(value, dtype)
 
     def reshape(self, x: ir.Value, shape: Any) -> ir.Value:
-        """`x` with another static shape of the same number of elements."""
-        zero = {"allowzero": 1} if 0 in shape else {}
-        result: ir.Value = self.op.Reshape(x, self.const([int(size) for size in shape], np.int64), **zero)
-        return result
+        """`x` with another shape of the same number of elements."""
+        self.asked_for_sizes |= any(map(is_symbolic, shape))
+        return reshape(self.op, self._dims, x, shape)
+
+    def rows(self, x: ir.Value, shape: Sequence[Any]) -> ir.Value:
+        """A constant written out to a symbolic shape, once for the whole graph."""
+        self.asked_for_sizes = True
+        return expand(self._dims.builder, self._dims, x, shape)
 
     def cut(self, x: ir.Value, axis: int, start: int, stop: int) -> ir.Value:
         """`x[start:stop]` along an axis; of a constant, a constant."""
         array = self.op.constant_value(x)
         if array is not None:
-            return self.op.constants.get(array[(slice(None),) * axis + (slice(start, stop),)])
+            part = array[(slice(None),) * axis + (slice(start, stop),)]
+            hint = self.op.constants.hint(x)
+            return self.op.constants.get(part, f"{hint}[{start}:{stop}]" if hint else None)
         result: ir.Value = self.op.Slice(x, *(self.const([i], np.int64) for i in (start, stop, axis)))
         return result
+
+    def derived(self, source: ir.Value, how: str, make: Callable[[np.ndarray[Any, Any]], Any]) -> ir.Value:
+        """A constant made from the array of another, stored once for each way `how` it is made."""
+        return self.op.constants.derived(source, how, make)
 
     def constant(self, value: ir.Value | None) -> np.ndarray[Any, Any] | None:
         """The array of a constant, None for everything else."""
@@ -140,17 +156,22 @@ class Rewriter:
             found = Slice(node.outputs[0], node.inputs[0], axis, start, end)
         return found
 
-    def slices(self, value: ir.Value) -> list[Slice] | None:
-        """How a value is cut up, if all its readers are slices along one axis that do not overlap."""
+    def slices(self, value: ir.Value, *, other_readers: bool = False) -> list[Slice] | None:
+        """How a value is cut up, if all its readers are slices along one axis that do not overlap.
+
+        With `other_readers`, readers that are no slices do not matter.
+        """
         found: list[Slice] = []
         for user, index in value.uses():
             one = self.slice_of(user.outputs[0]) if index == 0 else None
+            if one is None and other_readers:
+                continue
             if one is None or (found and one.axis != found[0].axis):
                 return None
             found.append(one)
         found.sort(key=lambda one: one.start)
         overlap = any(left.stop > right.start for left, right in itertools.pairwise(found))
-        return None if overlap or value.is_graph_output() else found
+        return None if overlap or (value.is_graph_output() and not other_readers) else found
 
     def attr(self, node: ir.Node, name: str, default: Any = None) -> Any:
         """An attribute's value, or the default."""

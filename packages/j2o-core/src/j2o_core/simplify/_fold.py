@@ -137,7 +137,7 @@ def _small_enough(eqn: Any, values: list[Any]) -> bool:
     if eqn.primitive.name == "broadcast_in_dim":
         return True  # a view in NumPy; it is only written out where something else reads it
     work = sum(value.nbytes for value in values)
-    return size <= FOLD_LIMIT_BYTES and work <= 16 * FOLD_LIMIT_BYTES
+    return bool(size <= FOLD_LIMIT_BYTES and work <= 16 * FOLD_LIMIT_BYTES)
 
 
 def _evaluate(eqn: Any, values: list[Any]) -> list[Any]:

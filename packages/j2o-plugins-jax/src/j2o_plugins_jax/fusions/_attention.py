@@ -10,6 +10,7 @@ q, k, v have shape [batch, heads, length, size], or [heads, length, size] withou
 from __future__ import annotations
 
 import onnx_ir as ir
+
 from j2o_core import Rewriter
 
 from .._plugin import plugin

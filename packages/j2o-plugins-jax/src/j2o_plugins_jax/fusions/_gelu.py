@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 
 import onnx_ir as ir
+
 from j2o_core import Rewriter
 
 from .._plugin import plugin
@@ -78,9 +79,7 @@ def _is_tanh_argument(rw: Rewriter, value: ir.Value | None, x: ir.Value) -> bool
             continue
         number, powers = rw.product(cubic)
         cube = rw.producer(powers[0], "Pow") if len(powers) == 1 else None
-        is_cube = powers == [x, x, x] or (
-            cube is not None and cube.inputs[0] is x and rw.scalar(cube.inputs[1]) == 3
-        )
+        is_cube = powers == [x, x, x] or (cube is not None and cube.inputs[0] is x and rw.scalar(cube.inputs[1]) == 3)
         if is_cube and _close(number, 0.044715):
             return True
     return False

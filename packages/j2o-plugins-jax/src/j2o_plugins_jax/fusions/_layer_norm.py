@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
+
 from j2o_core import Rewriter
 
 from .._plugin import plugin

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+
 from j2o_core import Rewriter
 
 from .._plugin import plugin
@@ -35,11 +36,12 @@ def _rotary(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     return None
 
 
-def _with_constant(rw: Rewriter, node: ir.Node) -> list[tuple[ir.Value, Any]]:
+def _with_constant(rw: Rewriter, node: ir.Node) -> list[tuple[ir.Value, ir.Value]]:
     """(operand, table) of a Mul by a constant."""
     left, right = node.inputs
-    pairs = [(left, rw.constant(right)), (right, rw.constant(left))]
-    return [(value, table) for value, table in pairs if table is not None and value is not None]
+    assert left is not None
+    assert right is not None
+    return [(value, table) for value, table in ((left, right), (right, left)) if rw.constant(table) is not None]
 
 
 def _is_rotated(rw: Rewriter, value: ir.Value, x: ir.Value) -> bool:
@@ -64,48 +66,43 @@ def _is_rotated(rw: Rewriter, value: ir.Value, x: ir.Value) -> bool:
     )
 
 
-def _rotation(rw: Rewriter, x: ir.Value, cos: Any, rotated: ir.Value, sin: Any) -> ir.Value | None:
+def _rotation(rw: Rewriter, x: ir.Value, cos: ir.Value, rotated: ir.Value, sin: ir.Value) -> ir.Value | None:
     shape = rw.shape(x)
     assert shape is not None
-    if rw.opset >= 23 and x.dtype in _DTYPES and len(shape) == 4:
-        tables = [_half_table(table, shape) for table in (cos, sin)]
-        if tables[0] is not None and tables[1] is not None:
-            return _rotary_embedding(rw, x, tables[0], tables[1])
-    concat = rotated.producer()
+    if rw.opset >= 23 and x.dtype in _DTYPES and len(shape) == 4 and all(_has_halves(rw, t, shape) for t in (cos, sin)):
+        return _rotary_embedding(rw, x, cos, sin)
+    concat, table = rotated.producer(), rw.constant(sin)
     assert concat is not None
-    half = shape[-1] // 2
-    if np.broadcast_shapes(sin.shape, (shape[-1],))[-1] != sin.shape[-1]:
-        return None
-    signed = np.concatenate([-sin[..., :half], sin[..., half:]], -1)
+    assert table is not None
     negated = rw.producer(concat.inputs[0], "Neg")
-    assert negated is not None
+    if negated is None or table.ndim == 0 or table.shape[-1] != shape[-1]:
+        return None
+    half = shape[-1] // 2
+    signed = rw.derived(sin, "signed", lambda array: np.concatenate([-array[..., :half], array[..., half:]], -1))
     swapped = rw.op.Concat(negated.inputs[0], concat.inputs[1], axis=-1)
-    return rw.op.Add(rw.op.Mul(x, rw.const(cos)), rw.op.Mul(swapped, rw.const(signed)))  # type: ignore[no-any-return]
+    return rw.op.Add(rw.op.Mul(x, cos), rw.op.Mul(swapped, signed))  # type: ignore[no-any-return]
 
 
-def _half_table(table: Any, shape: tuple[Any, ...]) -> Any | None:
-    """A table [length, size] of equal halves as [length, size / 2]."""
+def _has_halves(rw: Rewriter, value: ir.Value, shape: tuple[Any, ...]) -> bool:
+    """Whether a table is [length, size] with two equal halves, the same for all batches and heads."""
     length, size = shape[-2:]
-    if not isinstance(length, int) or table.shape[-1] != size:
-        return None
-    if table.ndim < 2 or table.shape[-2] != length or any(extent != 1 for extent in table.shape[:-2]):
-        return None
-    flat = table.reshape(length, size)
-    half = size // 2
-    return np.ascontiguousarray(flat[:, :half]) if np.array_equal(flat[:, :half], flat[:, half:]) else None
+    table = rw.constant(value)
+    if table is None or table.ndim < 2 or table.shape[-2:] != (length, size):
+        return False
+    halves = table[..., : size // 2], table[..., size // 2 :]
+    return all(extent == 1 for extent in table.shape[:-2]) and np.array_equal(*halves)
 
 
-def _rotary_embedding(rw: Rewriter, x: ir.Value, cos: Any, sin: Any) -> ir.Value:
+def _rotary_embedding(rw: Rewriter, x: ir.Value, cos: ir.Value, sin: ir.Value) -> ir.Value:
     """The tables are looked up by position, the same for each row of the batch."""
-    batch, length = (rw.shape(x) or ())[0], cos.shape[0]
+    batch, _, length, size = rw.shape(x) or ()
     if batch == 1:
-        result: ir.Value = rw.op.RotaryEmbedding(x, rw.const(cos[None], x), rw.const(sin[None], x))
+        tables = [
+            rw.derived(t, "halves", lambda table: table.reshape(1, length, size)[..., : size // 2]) for t in (cos, sin)
+        ]
+        result: ir.Value = rw.op.RotaryEmbedding(x, *tables)
         return result
+    tables = [rw.derived(t, "rows", lambda table: table.reshape(length, size)[:, : size // 2]) for t in (cos, sin)]
     positions = rw.const(np.arange(length)[None], np.int64)
-    if isinstance(batch, int):
-        positions = rw.const(np.broadcast_to(np.arange(length), (batch, length)), np.int64)
-    else:
-        rows = rw.op.Shape(x, start=0, end=1)
-        positions = rw.op.Expand(positions, rw.op.Concat(rows, rw.const([length], np.int64), axis=0))
-    result = rw.op.RotaryEmbedding(x, rw.const(cos, x), rw.const(sin, x), positions)
+    result = rw.op.RotaryEmbedding(x, *tables, rw.rows(positions, (batch, length)))
     return result

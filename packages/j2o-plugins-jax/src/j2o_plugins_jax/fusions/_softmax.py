@@ -9,6 +9,7 @@ Declines for more than one axis, and where what is subtracted is not the maximum
 from __future__ import annotations
 
 import onnx_ir as ir
+
 from j2o_core import Rewriter
 
 from .._plugin import plugin

@@ -1,0 +1,215 @@
+"""Make values real that ONNX has no type for: typed keys and complex numbers become arrays with one more, trailing axis.
+
+A key is its words, a complex number its real and imaginary part. What only moves elements about is the same operation
+with the trailing axis carried along; the rest has a rule, written in JAX on the arrays that stand for the values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from .. import _compat
+from .._compat import Literal, as_closed, is_jaxpr, literal_value, make_closed, new_var
+from .._errors import UnsupportedError
+from ._complex import COMPLEX_RULES
+from ._fold import ConstantTable
+from ._inline import inline_calls
+from ._keys import KEY_RULES
+
+# The trailing axis may simply be there: parameters name axes from the front and no sizes.
+_CARRIED = frozenset(
+    "add add_any sub neg concatenate rev squeeze copy copy_p stack split reduce_sum cumsum stop_gradient".split()
+)
+# Elements are moved, not looked at: the operation for each position of the trailing axis.
+_MAPPED = frozenset(
+    """slice dynamic_slice dynamic_update_slice gather scatter scatter-add scatter-sub scatter_add scatter_sub pad tile
+    expand_dims select_and_scatter_add reduce_window_sum""".split()
+)
+_CONTROL_FLOW = frozenset({"cond", "while", "scan"})
+
+
+def make_real(jaxpr: Any, table: ConstantTable) -> Any:
+    """The closed jaxpr without typed keys and complex numbers; the same jaxpr if it has none.
+
+    Raises:
+        UnsupportedError: naming every operation on such values that cannot be expressed.
+    """
+    if not _has_standing(jaxpr):
+        return jaxpr
+    missing: dict[str, list[Any]] = {}
+    result = _real_jaxpr(jaxpr, table, missing)
+    if missing:
+        lines = [f"  {name:24} {len(eqns)} equations" for name, eqns in missing.items()]
+        raise UnsupportedError(
+            "Operations on complex numbers or typed keys that have no lowering:\n" + "\n".join(lines)
+        )
+    return result
+
+
+def stands(aval: Any) -> bool:
+    """Whether a value needs an array to stand for it."""
+    dtype = getattr(aval, "dtype", None)
+    if dtype is None:
+        return False
+    return _compat.is_key_dtype(dtype) or bool(jax.dtypes.issubdtype(dtype, np.complexfloating))
+
+
+def standing_aval(aval: Any) -> Any:
+    """The abstract value of the array that stands for a value."""
+    if not stands(aval):
+        return aval
+    if _compat.is_key_dtype(aval.dtype):
+        return _compat.ShapedArray((*aval.shape, *_compat.key_shape(aval.dtype)), np.dtype(np.uint32))
+    return _compat.ShapedArray((*aval.shape, 2), np.finfo(aval.dtype).dtype)
+
+
+def standing_array(value: Any) -> Any:
+    """The array that stands for a constant."""
+    if isinstance(value, jax.Array) and _compat.is_key_dtype(value.dtype):
+        return np.asarray(jax.random.key_data(value))
+    plain = np.asarray(value)
+    return np.stack([plain.real, plain.imag], -1) if plain.dtype.kind == "c" else value
+
+
+def _has_standing(jaxpr: Any) -> bool:
+    variables = [*jaxpr.jaxpr.invars, *jaxpr.jaxpr.constvars, *jaxpr.jaxpr.outvars]
+    for eqn in jaxpr.jaxpr.eqns:
+        if any(stands(atom.aval) for atom in (*eqn.invars, *eqn.outvars)):
+            return True
+        if not hasattr(eqn.primitive, "composite") and any(map(_has_standing, _inner(eqn))):
+            return True
+    return any(stands(atom.aval) for atom in variables)
+
+
+def _inner(eqn: Any) -> list[Any]:
+    found = []
+    for value in eqn.params.values():
+        for item in value if isinstance(value, (tuple, list)) else (value,):
+            if is_jaxpr(item):
+                found.append(as_closed(item))
+    return found
+
+
+def _real_jaxpr(jaxpr: Any, table: ConstantTable, missing: dict[str, list[Any]]) -> Any:
+    writer = _Writer(table, missing)
+    invars = [new_var(standing_aval(var.aval)) for var in jaxpr.jaxpr.invars]
+    outs = writer.run(jaxpr, invars, None)
+    return make_closed(list(writer.consts), list(writer.consts.values()), invars, outs, writer.eqns)
+
+
+class _Writer:
+    """Writes a jaxpr anew, with arrays standing for the values that need one."""
+
+    def __init__(self, table: ConstantTable, missing: dict[str, list[Any]]):
+        self.eqns: list[Any] = []
+        self.consts: dict[Any, Any] = {}
+        self._table = table
+        self._missing = missing
+        self._by_identity: dict[int, Any] = {}
+
+    def constant(self, value: Any) -> Any:
+        """One variable per constant array."""
+        known = self._by_identity.get(id(value))
+        if known is None:
+            array = standing_array(value)
+            self._table.set_name(array, self._table.name(value))
+            known = self._by_identity[id(value)] = new_var(_compat.ShapedArray(np.shape(array), array.dtype))
+            self.consts[known] = array
+        return known
+
+    def run(self, jaxpr: Any, operands: Sequence[Any], caller: Any) -> list[Any]:
+        """Append the equations of a jaxpr on these operands; `caller` is the equation that they stand for."""
+        env: dict[Any, Any] = dict(zip(jaxpr.jaxpr.invars, operands, strict=True))
+        for var, value in zip(jaxpr.jaxpr.constvars, jaxpr.consts, strict=True):
+            env[var] = self.constant(value)
+
+        def read(atom: Any) -> Any:
+            if isinstance(atom, Literal):
+                return self.constant(literal_value(atom)) if stands(atom.aval) else atom
+            return env[atom]
+
+        for eqn in jaxpr.jaxpr.eqns:
+            if caller is not None:
+                eqn = eqn.replace(source_info=caller.source_info)
+            results = self.equation(eqn, [read(atom) for atom in eqn.invars])
+            env.update(zip(eqn.outvars, results, strict=True))
+        return [read(atom) for atom in jaxpr.jaxpr.outvars]
+
+    def equation(self, eqn: Any, operands: list[Any]) -> list[Any]:
+        """Append what stands for one equation."""
+        affected = any(stands(atom.aval) for atom in (*eqn.invars, *eqn.outvars))
+        name = eqn.primitive.name
+        if hasattr(eqn.primitive, "composite"):
+            return self.run(inline_calls(eqn.params["body"]), operands, eqn) if affected else self._same(eqn, operands)
+        if name in _CONTROL_FLOW or not affected:
+            return self._same(eqn, operands)
+        rule = _rule(eqn)
+        if rule is None:
+            self._missing.setdefault(name, []).append(eqn)
+            return [new_var(standing_aval(var.aval)) for var in eqn.outvars]
+        structs = [jax.ShapeDtypeStruct(atom.aval.shape, atom.aval.dtype) for atom in operands]
+        traced = inline_calls(jax.make_jaxpr(rule)(*structs))
+        return self.run(traced, operands, eqn)
+
+    def _same(self, eqn: Any, operands: list[Any]) -> list[Any]:
+        params = dict(eqn.params)
+        if not hasattr(eqn.primitive, "composite"):
+            for key, value in params.items():
+                if is_jaxpr(value):
+                    params[key] = self._nested(value)
+                elif isinstance(value, (tuple, list)) and any(map(is_jaxpr, value)):
+                    params[key] = type(value)(self._nested(item) if is_jaxpr(item) else item for item in value)
+        outvars = [new_var(standing_aval(var.aval)) for var in eqn.outvars]
+        self.eqns.append(eqn.replace(invars=operands, outvars=outvars, params=params))
+        return outvars
+
+    def _nested(self, jaxpr: Any) -> Any:
+        closed = as_closed(jaxpr)
+        return _real_jaxpr(closed, self._table, self._missing) if _has_standing(closed) else closed
+
+
+def _rule(eqn: Any) -> Callable[..., Any] | None:
+    name, params = eqn.primitive.name, eqn.params
+    atoms = (*eqn.invars, *eqn.outvars)
+    rules = KEY_RULES if any(_compat.is_key_dtype(atom.aval.dtype) for atom in atoms) else COMPLEX_RULES
+    if name in rules:
+        return lambda *arrays: rules[name](eqn, *arrays)
+    if name in _SHAPED:
+        return lambda *arrays: _SHAPED[name](eqn, *arrays)
+    if name in _CARRIED:
+        return lambda *arrays: eqn.primitive.bind(*arrays, **params)
+    if name in _MAPPED:
+        axes = tuple(-1 if stands(atom.aval) else None for atom in eqn.invars)
+        return jax.vmap(lambda *arrays: eqn.primitive.bind(*arrays, **params), axes, -1)
+    return None
+
+
+def _reshape(eqn: Any, x: Any, *_: Any) -> Any:
+    return jax.lax.reshape(x, (*eqn.outvars[0].aval.shape, x.shape[-1]))
+
+
+def _broadcast_in_dim(eqn: Any, x: Any, *_: Any) -> Any:
+    shape = eqn.outvars[0].aval.shape
+    return jax.lax.broadcast_in_dim(x, (*shape, x.shape[-1]), (*eqn.params["broadcast_dimensions"], len(shape)))
+
+
+def _transpose(eqn: Any, x: Any) -> Any:
+    return jax.lax.transpose(x, (*eqn.params["permutation"], x.ndim - 1))
+
+
+def _select_n(eqn: Any, which: Any, *cases: Any) -> Any:
+    if which.ndim:
+        which = jax.lax.broadcast_in_dim(which, cases[0].shape, range(which.ndim))
+    return jax.lax.select_n(which, *cases)
+
+
+_SHAPED: dict[str, Callable[..., Any]] = {
+    "reshape": _reshape,
+    "broadcast_in_dim": _broadcast_in_dim,
+    "transpose": _transpose,
+    "select_n": _select_n,
+}
