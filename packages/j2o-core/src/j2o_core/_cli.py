@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"j2o {options.command}: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `j2o plugins | head`
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the exit flushes into nothing
         return 0
     finally:
         sys.path.remove(os.getcwd())

@@ -162,9 +162,9 @@ def verify_model(
             names = ", ".join(str(value.name) for value in values)
             raise SpecError(f"The model has {len(values)} {what} ({names}), the function {given[what]} arrays there.")
     begin("verify")
-    names = [str(value.name) for value in model.graph.outputs]
+    output_names = [str(value.name) for value in model.graph.outputs]
     return _compare_runs(
-        fn, traced, Session(model), names, (), lambda leaves: "", sizes=sizes, seed=seed, rtol=rtol, atol=atol
+        fn, traced, Session(model), output_names, (), lambda leaves: "", sizes=sizes, seed=seed, rtol=rtol, atol=atol
     )
 
 
@@ -307,7 +307,7 @@ def _first_divergence(program: OnnxProgram, leaves: Sequence[Any]) -> str:
 
 
 def _equation_results(jaxpr: Any, leaves: Sequence[Any]) -> list[list[Any]]:
-    env = dict(zip(itertools.chain(jaxpr.jaxpr.constvars, jaxpr.jaxpr.invars), [*jaxpr.consts, *leaves], strict=True))
+    env = dict(zip(itertools.chain(jaxpr.jaxpr.constvars, jaxpr.jaxpr.invars), [*jaxpr.consts, *map(as_fed, leaves)], strict=True))
     results = []
     for eqn in jaxpr.jaxpr.eqns:
         values = [_compat.literal_value(a) if isinstance(a, _compat.Literal) else env[a] for a in eqn.invars]

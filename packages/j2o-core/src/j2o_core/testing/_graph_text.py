@@ -15,15 +15,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-_DTYPES = {
-    "FLOAT": "f32",
-    "DOUBLE": "f64",
-    "FLOAT16": "f16",
-    "BFLOAT16": "bf16",
-    "BOOL": "bool",
-    **{f"INT{bits}": f"i{bits}" for bits in (2, 4, 8, 16, 32, 64)},
-    **{f"UINT{bits}": f"u{bits}" for bits in (2, 4, 8, 16, 32, 64)},
-}
+from .._values import dtype_text, shape_text
+
 # Larger anonymous constants are told by their type alone.
 _SHOWN_ELEMENTS = 8
 
@@ -32,13 +25,6 @@ def graph_text(model: ir.Model) -> str:
     """The graph of a model as lines of chains."""
     names: dict[ir.Value, str] = {}
     return "\n".join(_Writer(model.graph, names).lines())
-
-
-def dtype_text(value: ir.Value) -> str:
-    """A short name of a value's element type."""
-    if value.dtype is None:
-        return "?"
-    return _DTYPES.get(value.dtype.name, value.dtype.name.lower())
 
 
 class _Writer:
@@ -114,7 +100,7 @@ class _Writer:
             name = self._names[value]
             if value in self._inputs and value not in self._named_inputs:
                 self._named_inputs.add(value)
-                return f"{name}:{dtype_text(value)}{_shape_text(value)}"
+                return f"{name}:{dtype_text(value)}{shape_text(value)}"
             return name
         if value.const_value is not None:
             return _constant_text(value)
@@ -186,20 +172,12 @@ def _types(node: ir.Node, source: ir.Value | None) -> str:
     texts = []
     for value in node.outputs:
         same_dtype = source is not None and source.dtype == value.dtype
-        same_shape = source is not None and _shape_text(source) == _shape_text(value)
+        same_shape = source is not None and shape_text(source) == shape_text(value)
         text = "" if same_dtype else f":{dtype_text(value)}"
-        texts.append(text if same_dtype and same_shape else f"{text}{_shape_text(value)}")
+        texts.append(text if same_dtype and same_shape else f"{text}{shape_text(value)}")
     if len(set(texts)) == 1:
         return texts[0]
     return "|".join(texts)
-
-
-def _shape_text(value: ir.Value) -> str:
-    if value.shape is None:
-        return "[?]"
-    return f"[{','.join(str(d.value if isinstance(d, ir.SymbolicDim) else d) for d in value.shape)}]".replace(
-        "None", "?"
-    )
 
 
 def _constant_text(value: ir.Value) -> str:
@@ -211,7 +189,7 @@ def _constant_text(value: ir.Value) -> str:
     if tensor.size <= _SHOWN_ELEMENTS:
         array = tensor.numpy()
         return _number_text(array.reshape(-1)[0]) if array.ndim == 0 else _list_text(array)
-    return f"{dtype_text(value)}{_shape_text(value)}"
+    return f"{dtype_text(value)}{shape_text(value)}"
 
 
 def _list_text(array: np.ndarray[Any, Any]) -> str:
