@@ -18,12 +18,16 @@ from . import _padding as _padding
 from . import _passing as _passing
 from . import _pooling as _pooling
 from . import _powers as _powers
+from . import _random as _random
 from . import _reductions as _reductions
 from . import _rounding as _rounding
+from . import _scatter as _scatter
 from . import _shapes as _shapes
 from . import _slicing as _slicing
 from . import _sorting as _sorting
+from . import _special_bessel as _special_bessel
 from . import _special_erf as _special_erf
+from . import _special_gamma as _special_gamma
 from . import _transcendental as _transcendental
 from . import fusions as fusions
 from ._plugin import plugin as plugin
