@@ -5,13 +5,12 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
 from j2o_core import LoweringContext
 
-from ._folding import Values, prefixes
+from ._folding import Values, highest, lowest, prefixes
 from ._plugin import plugin
 from ._precision import in_float32
 
@@ -34,17 +33,9 @@ def _prefixes(ctx: LoweringContext, x: ir.Value, *, op_type: str, identity: Any,
     return prefixes(ctx, [x], ctx.avals_in[0].shape, axis, combine, [neutral], reverse=reverse)[0]
 
 
-def _lowest(dtype: np.dtype[Any]) -> Any:
-    return -np.inf if "float" in dtype.name else ml_dtypes.iinfo(dtype).min
-
-
-def _highest(dtype: np.dtype[Any]) -> Any:
-    return np.inf if "float" in dtype.name else ml_dtypes.iinfo(dtype).max
-
-
 plugin.lowering("cumprod")(functools.partial(_prefixes, op_type="Mul", identity=lambda dtype: 1))
-plugin.lowering("cummax")(functools.partial(_prefixes, op_type="Max", identity=_lowest))
-plugin.lowering("cummin")(functools.partial(_prefixes, op_type="Min", identity=_highest))
+plugin.lowering("cummax")(functools.partial(_prefixes, op_type="Max", identity=lowest))
+plugin.lowering("cummin")(functools.partial(_prefixes, op_type="Min", identity=highest))
 
 
 @plugin.lowering("cumlogsumexp")
@@ -57,5 +48,5 @@ def _cumlogsumexp(ctx: LoweringContext, x: ir.Value, *, axis: int, reverse: bool
         ratio = ctx.op.Exp(ctx.op.Neg(ctx.op.Abs(difference)))
         return [ctx.op.Add(ctx.op.Max(a, b), ctx.op.Log(ctx.op.Add(ratio, ctx.const(1, x))))]
 
-    lowest = ctx.const(-np.inf, x)
-    return prefixes(ctx, [x], ctx.avals_in[0].shape, axis, combine, [lowest], reverse=reverse)[0]
+    neutral = ctx.const(-np.inf, x)
+    return prefixes(ctx, [x], ctx.avals_in[0].shape, axis, combine, [neutral], reverse=reverse)[0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
@@ -17,6 +18,20 @@ from j2o_core._compat import is_symbolic
 
 Values = Sequence[ir.Value]
 Combine = Callable[[LoweringContext, Values, Values], Values]
+
+
+def lowest(dtype: np.dtype[Any]) -> Any:
+    """What every number is at least: the neutral element of the maximum."""
+    if dtype == np.bool_:
+        return False
+    return -np.inf if "float" in dtype.name else ml_dtypes.iinfo(dtype).min
+
+
+def highest(dtype: np.dtype[Any]) -> Any:
+    """What every number is at most: the neutral element of the minimum."""
+    if dtype == np.bool_:
+        return True
+    return np.inf if "float" in dtype.name else ml_dtypes.iinfo(dtype).max
 
 
 def fold(

@@ -13,20 +13,26 @@ from jax.extend.core import jaxpr_as_fun
 from j2o_core import LoweringContext
 from j2o_core._compat import is_symbolic
 
-from ._folding import Values, fold
+from ._folding import Values, fold, highest, lowest
 from ._plugin import plugin
+
+_NEUTRAL = {
+    "ReduceSum": lambda dtype: 0,
+    "ReduceProd": lambda dtype: 1,
+    "ReduceMax": lowest,
+    "ReduceMin": highest,
+}
 
 
 def _reduce(ctx: LoweringContext, x: ir.Value, op_type: str, axes: tuple[int, ...]) -> Any:
-    if ctx.dtype(x) == np.bool_ and any(_may_be_empty(ctx.avals_in[0].shape[axis]) for axis in axes):
-        # Runtimes have no extreme of no booleans; of no bytes it is 0 or 255.
+    dtype, sizes = ctx.dtype(x), [ctx.avals_in[0].shape[axis] for axis in axes]
+    if any(not is_symbolic(size) and size == 0 for size in sizes):
+        return ctx.expand(ctx.const(_NEUTRAL[op_type](dtype), dtype), ctx.avals_out[0].shape)
+    if dtype == np.bool_ and any(map(is_symbolic, sizes)):
+        # Runtimes have no extreme of no booleans. Of no bytes it is 0 or 255.
         return ctx.cast(_reduce(ctx, ctx.cast(x, np.uint8), op_type, axes), np.bool_)
     # ONNX reads empty axes as "all axes" unless told otherwise, JAX as "none".
     return ctx.op(op_type, x, ctx.const(axes, np.int64), keepdims=0, noop_with_empty_axes=1 if not axes else None)
-
-
-def _may_be_empty(size: Any) -> bool:
-    return is_symbolic(size) or size == 0
 
 
 def _natural(ctx: LoweringContext, x: ir.Value, *, op_type: str, axes: tuple[int, ...], **_: Any) -> Any:
