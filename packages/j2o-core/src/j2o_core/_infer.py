@@ -275,6 +275,13 @@ def _gather(first: Shape, shapes: Any, inputs: Any, attrs: Any, constant: Any) -
     return (*first[:axis], *shapes[1], *first[axis + 1 :])
 
 
+def _gather_nd(first: Shape, shapes: Any, inputs: Any, attrs: Any, constant: Any) -> Shape | None:
+    indices = shapes[1]
+    if indices is None or not isinstance(indices[-1], int):
+        return None
+    return (*indices[:-1], *first[attrs.get("batch_dims", 0) + indices[-1] :])
+
+
 def _of_constant_shape(first: Shape, shapes: Any, inputs: Any, attrs: Any, constant: Any) -> Shape | None:
     target = constant(inputs[1])
     if target is None or (target == 0).any() or (target == -1).any():
