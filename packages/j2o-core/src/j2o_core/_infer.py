@@ -357,6 +357,7 @@ _RULES: dict[str, Callable[..., Any]] = {
     "Split": _split,
     "Gather": _gather,
     "GatherElements": _gather_elements,
+    "GatherND": _gather_nd,
     "Reshape": _of_constant_shape,
     "Expand": _expand,
     "ConstantOfShape": _constant_of_shape,
