@@ -103,6 +103,14 @@ def dim_terms(dimension: Any) -> list[tuple[int, list[tuple[Any, int]]]]:
     return terms
 
 
+def dim_constraints(dimension: Any) -> list[tuple[Any, bool]]:
+    """What was said of the symbols in a dimension's scope: expressions that are zero (True) or not negative (False)."""
+    return [
+        (constraint.diff, constraint.cmp == _shape_poly.Comparator.EQ)
+        for constraint in dimension.scope._explicit_constraints
+    ]
+
+
 def literal_value(literal: Any) -> np.ndarray[Any, Any]:
     """The value of a literal with the dtype of its aval."""
     return np.asarray(literal.val, dtype=literal.aval.dtype)

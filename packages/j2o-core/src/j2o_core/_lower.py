@@ -57,9 +57,9 @@ def lower(traced: Traced, jaxpr: Any, registry: Registry, opset: int, table: Con
     """
     check_supported(jaxpr, registry, opset)
     inputs = []
-    for leaf in traced.inputs.leaves:
+    for leaf, var in zip(traced.inputs.leaves, jaxpr.jaxpr.invars, strict=True):
         value = ir.Value(name=leaf.name)
-        stamp(value, leaf.dtype, leaf.shape)
+        stamp(value, var.aval.dtype, var.aval.shape)  # the leaf's own, but for keys and complex numbers
         inputs.append(value)
     graph = ir.Graph(inputs, [], nodes=[], opset_imports={"": opset}, name="main")
     constants = Constants()

@@ -107,7 +107,8 @@ def _compare_runs(
         cases = [(leaves, run) for run in runs if (leaves := random_leaves(inputs, run, seed)) is not None]
     if not cases:
         raise VerifyError(
-            f"No size out of {list(sizes)} satisfies the constraints on {inputs.symbols}; pass arguments."
+            f"No size out of {list(sizes)} satisfies the constraints on {inputs.symbols}; "
+            f"pass sizes=... or arguments."
         )
     for leaves, run in cases:
         expected = _run_jax(fn, inputs, leaves)
@@ -196,11 +197,23 @@ def random_leaves(inputs: Inputs, sizes: dict[str, int], seed: int) -> list[Any]
         shape = []
         for dimension in leaf.shape:
             size = evaluate_dimension(dimension, sizes)
-            if size < 0:
+            if size < 0 or not _satisfied(dimension, sizes):
                 return None
             shape.append(size)
         leaves.append(random_array(rng, tuple(shape), leaf.dtype))
     return leaves
+
+
+def _satisfied(dimension: Any, sizes: dict[str, int]) -> bool:
+    """Whether sizes fit the constraints that were given with a dimension; those on symbols of no input always do."""
+    if not _compat.is_symbolic(dimension):
+        return True
+    for difference, is_zero in _compat.dim_constraints(dimension):
+        if _compat.symbol_names(difference) <= sizes.keys():
+            value = evaluate_dimension(difference, sizes)
+            if value < 0 or (is_zero and value != 0):
+                return False
+    return True
 
 
 def evaluate_dimension(dimension: Any, sizes: dict[str, int]) -> int:

@@ -18,7 +18,7 @@ FOLD_LIMIT_BYTES = 1 << 20
 _LAYOUT = frozenset({"reshape", "transpose", "squeeze", "expand_dims", "broadcast_in_dim", "copy", "rev"})
 _NOT_FOLDED = frozenset({"random_wrap", "random_seed", "dim_as_value"})
 # Cheap to compute and larger than what they are made from: kept as equations if something else reads them.
-_EXPANDING = frozenset({"broadcast_in_dim", "iota", "tile"})
+_EXPANDING = frozenset({"broadcast_in_dim", "iota", "iota_2x32_shape", "tile"})
 
 
 class ConstantTable:
