@@ -282,6 +282,14 @@ def _gather_nd(first: Shape, shapes: Any, inputs: Any, attrs: Any, constant: Any
     return (*indices[:-1], *first[attrs.get("batch_dims", 0) + indices[-1] :])
 
 
+def _pad(first: Shape, shapes: Any, inputs: Any, attrs: Any, constant: Any) -> Shape | None:
+    amounts = constant(inputs[1])
+    if amounts is None or len(inputs) > 3:
+        return None
+    low, high = amounts[: len(first)], amounts[len(first) :]
+    return tuple(size + int(before) + int(behind) for size, before, behind in zip(first, low, high, strict=True))
+
+
 def _of_constant_shape(first: Shape, shapes: Any, inputs: Any, attrs: Any, constant: Any) -> Shape | None:
     target = constant(inputs[1])
     if target is None or (target == 0).any() or (target == -1).any():
