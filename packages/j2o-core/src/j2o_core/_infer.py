@@ -366,6 +366,7 @@ _RULES: dict[str, Callable[..., Any]] = {
     "Gather": _gather,
     "GatherElements": _gather_elements,
     "GatherND": _gather_nd,
+    "Pad": _pad,
     "Reshape": _of_constant_shape,
     "Expand": _expand,
     "ConstantOfShape": _constant_of_shape,
