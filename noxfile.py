@@ -196,7 +196,8 @@ def docs(session: nox.Session) -> None:
     else:
         session.run("python", "tools/support_table.py", *(["--sweep", str(sweep)] if sweep.exists() else []))
     session.run("pytest", "-p", "doc_examples", "--tb=short", *_pages(), env={"PYTHONPATH": "tools"})
-    session.run("mkdocs", "build", "--strict", "--quiet", "--site-dir", str(BUILD / "site"))
+    site = str(BUILD / "site")
+    session.run("mkdocs", "build", "--strict", "--quiet", "--site-dir", site, env={"NO_MKDOCS_2_WARNING": "1"})
 
 
 def _pages() -> list[str]:
@@ -254,5 +255,5 @@ def template(session: nox.Session) -> None:
     dist = _build(session, *(f"packages/{package}" for package in _closure("j2o-plugins-jax")), folder)
     (wheel,) = _wheels(dist, "plugin-template")
     session.install(*_wheels(dist, *_closure("j2o-plugins-jax")), f"{wheel}[test]")
-    session.run("python", "-W", "error", "tools/check_installed.py", "j2o-plugin-template")
     session.run("pytest", f"{folder}/tests", *session.posargs)
+    session.run("j2o", "plugins")
