@@ -36,8 +36,13 @@ def _pairs(eqn: Any, arrays: Any) -> list[Pair]:
 
 
 def _lift(fn: Callable[..., Pair]) -> Callable[..., Any]:
-    """A rule from a function of parts to parts."""
-    return lambda eqn, *arrays: pair(*fn(*_pairs(eqn, arrays)))
+    """A rule from a function of parts to parts. Scalars among the operands are as good as arrays in a jaxpr."""
+
+    def rule(eqn: Any, *arrays: Any) -> Any:
+        shape = eqn.outvars[0].aval.shape
+        return pair(*(jnp.broadcast_to(part, shape) for part in fn(*_pairs(eqn, arrays))))
+
+    return rule
 
 
 # Products and quotients
@@ -81,12 +86,12 @@ def _integer_pow(eqn: Any, x: Any) -> Any:
 
 
 def _abs(x: Pair) -> Any:
-    """Without overflow on the way; infinite if either part is."""
+    """Without overflow on the way."""
     a, b = abs(x[0]), abs(x[1])
     large, small = lax.max(a, b), lax.min(a, b)
     ratio = small / jnp.where((large == 0) | jnp.isinf(large), 1, large)
     length = large * jnp.sqrt(1 + ratio * ratio)
-    return jnp.where(jnp.isinf(a) | jnp.isinf(b), jnp.inf, length)
+    return jnp.where(jnp.isinf(large), jnp.inf, length)
 
 
 def _sign(x: Pair) -> Pair:
@@ -128,7 +133,7 @@ def _sqrt(x: Pair) -> Pair:
     other = abs(b) / jnp.where(root == 0, 1, 2 * root)
     real = jnp.where(a >= 0, root, other)
     imag = jnp.where(a >= 0, other, root)
-    return real, jnp.where(lax.sign(b) < 0, -imag, imag)
+    return real, jnp.where(b < 0, -imag, imag)
 
 
 def _rsqrt(x: Pair) -> Pair:
@@ -172,7 +177,7 @@ def _tanh(x: Pair) -> Pair:
 
 
 def _turned(fn: Callable[[Pair], Pair]) -> Callable[[Pair], Pair]:
-    """f(z) = -i g(i z): sin from sinh, tan from tanh, asin from asinh, atan from atanh."""
+    """f(z) = -i g(i z): sin from sinh, tan from tanh, atan from atanh."""
 
     def turned(x: Pair) -> Pair:
         real, imag = fn((-x[1], x[0]))
@@ -185,28 +190,37 @@ def _cos(x: Pair) -> Pair:
     return _cosh((-x[1], x[0]))
 
 
-def _asinh(x: Pair) -> Pair:
-    """Hull, Fairgrieve and Tang's formulas through the two roots of 1 +- i z."""
-    a, b = x
+# Inverses after Kahan (Branch cuts for complex elementary functions, 1987), with a zero on a cut counted as positive.
+
+
+def _arcsinh_parts(a: Any, b: Any) -> Pair:
+    """Size of the real part, and the imaginary part, of asinh(a + ib)."""
     s1, s2 = _sqrt((1 + b, -a)), _sqrt((1 - b, a))
-    # asinh z = asinh(Re(conj(s1) s2 turned)), with the parts taken apart as Kahan does.
-    real = jnp.arcsinh(s1[0] * s2[1] - s2[0] * s1[1])
-    imag = jnp.arctan2(b, s1[0] * s2[0] - s1[1] * s2[1])
-    return real, imag
+    return abs(jnp.arcsinh(s1[0] * s2[1] - s2[0] * s1[1])), jnp.arctan2(b, s1[0] * s2[0] - s1[1] * s2[1])
 
 
-def _acosh(x: Pair) -> Pair:
-    """Kahan: real part asinh(Re(conj(sqrt(z-1)) sqrt(z+1))), imaginary 2 atan(Im sqrt(z-1) / Re sqrt(z+1))."""
-    a, b = x
-    s1, s2 = _sqrt((a - 1, b)), _sqrt((a + 1, b))
-    return jnp.arcsinh(s1[0] * s2[0] + s1[1] * s2[1]), 2 * jnp.arctan2(s1[1], s2[0])
+def _asinh(x: Pair) -> Pair:
+    size, angle = _arcsinh_parts(*x)
+    return jnp.where(x[0] < 0, -size, size), angle
+
+
+def _asin(x: Pair) -> Pair:
+    size, angle = _arcsinh_parts(-x[1], x[0])
+    return angle, jnp.where(x[1] < 0, -size, size)
 
 
 def _acos(x: Pair) -> Pair:
-    """Kahan: real part 2 atan(Re sqrt(1-z) / Re sqrt(1+z)), imaginary asinh(Im(conj(sqrt(1+z)) sqrt(1-z)))."""
+    """Real part 2 atan(Re sqrt(1-z) / Re sqrt(1+z)), imaginary part that of -asin(z)."""
     a, b = x
     s1, s2 = _sqrt((1 - a, -b)), _sqrt((1 + a, b))
-    return 2 * jnp.arctan2(s1[0], s2[0]), jnp.arcsinh(s2[0] * s1[1] - s2[1] * s1[0])
+    return 2 * jnp.arctan2(s1[0], s2[0]), -_asin(x)[1]
+
+
+def _acosh(x: Pair) -> Pair:
+    """Real part asinh(Re(conj(sqrt(z-1)) sqrt(z+1))), imaginary 2 atan(Im sqrt(z-1) / Re sqrt(z+1))."""
+    a, b = x
+    s1, s2 = _sqrt((a - 1, b)), _sqrt((a + 1, b))
+    return jnp.arcsinh(s1[0] * s2[0] + s1[1] * s2[1]), 2 * jnp.arctan2(s1[1], s2[0])
 
 
 def _atanh(x: Pair) -> Pair:
@@ -300,16 +314,24 @@ def _fold(combine: Callable[[Pair, Pair], Pair]) -> Callable[..., Any]:
         order = (*rest, *axes)
         count = int(np.prod([real.shape[axis] for axis in axes]))
         kept = [real.shape[axis] for axis in rest]
-        z = tuple(lax.reshape(lax.transpose(part, order), (*kept, count)) for part in (real, imag))
+        z = _flat(real, order, kept, count), _flat(imag, order, kept, count)
         while count > 1:
             half = count // 2
             both = combine(*_halves(z, half))
             tail = tuple(part[..., 2 * half :] for part in z)
-            z = tuple(jnp.concatenate([b, t], -1) for b, t in zip(both, tail, strict=True)) if count % 2 else both
+            z = (_joined(both[0], tail[0]), _joined(both[1], tail[1])) if count % 2 else both
             count -= half
         return pair(z[0][..., 0], z[1][..., 0])
 
     return rule
+
+
+def _flat(x: Any, order: Any, kept: Any, count: int) -> Any:
+    return lax.reshape(lax.transpose(x, order), (*kept, count))
+
+
+def _joined(x: Any, y: Any) -> Any:
+    return jnp.concatenate([x, y], -1)
 
 
 def _halves(z: Pair, half: int) -> tuple[Pair, Pair]:
@@ -345,7 +367,7 @@ def _sort(eqn: Any, *arrays: Any) -> Any:
 COMPLEX_RULES: dict[str, Callable[..., Any]] = {
     "real": lambda eqn, x: x[..., 0],
     "imag": lambda eqn, x: x[..., 1],
-    "complex": lambda eqn, real, imag: pair(real, imag),
+    "complex": _lift(lambda x, y: (x[0], y[0])),
     "conj": _conj,
     "abs": lambda eqn, x: _abs(parts(x)),
     "mul": _lift(_mul),
@@ -372,7 +394,7 @@ COMPLEX_RULES: dict[str, Callable[..., Any]] = {
     "sin": _lift(_turned(_sinh)),
     "cos": _lift(_cos),
     "tan": _lift(_turned(_tanh)),
-    "asin": _lift(_turned(_asinh)),
+    "asin": _lift(_asin),
     "acos": _lift(_acos),
     "atan": _lift(_turned(_atanh)),
     "eq": _equal,

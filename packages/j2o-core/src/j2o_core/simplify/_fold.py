@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import _compat
 from .._compat import Literal, as_closed, is_jaxpr, literal_value, make_closed
+from .._memory import memory_place
 from ._identities import passes_on
 
 # A folded tensor larger than this is left to the graph, which computes it from something smaller.
@@ -22,15 +23,18 @@ _EXPANDING = frozenset({"broadcast_in_dim", "iota", "iota_2x32_shape", "tile"})
 
 
 class ConstantTable:
-    """Names of constants by `id`, and the arrays themselves, so that an `id` is never reused."""
+    """Names of constants by `id` or place in memory, and the arrays themselves, so that neither is reused."""
 
-    def __init__(self, names: dict[int, str]):
+    def __init__(self, names: dict[Any, str]):
         self._names = dict(names)
         self._alive: list[Any] = []
 
     def name(self, value: Any) -> str | None:
         """The name of a constant, if it has one."""
-        return self._names.get(id(value))
+        name = self._names.get(id(value))
+        if name is None and isinstance(value, np.ndarray):
+            name = self._names.get(memory_place(value))
+        return name
 
     def set_name(self, value: Any, name: str | None) -> None:
         """Remember a name for an array."""

@@ -1,7 +1,7 @@
 """Fourier transforms as matrix products with tables of cosines and sines, in steps where a length is long.
 
 A complex vector with its parts side by side, (n, 2) read as 2n numbers, times a real (2n, 2m) matrix is one product:
-exact to rounding for every length, and faster than ONNX Runtime's DFT, which is inexact where a length is no power of 2.
+exact to rounding for every length, and faster than ONNX Runtime's DFT, which is inexact but for powers of 2.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from .. import _compat
 from .._errors import UnsupportedError
 
 _REFUSED = (
-    "The key type {name!r} draws its numbers with an algorithm of the accelerator at hand, which ONNX cannot repeat bit "
-    "for bit.\nUse a key of the default type: jax.random.key(seed, impl='threefry2x32')."
+    "The key type {name!r} draws its numbers with an algorithm of the accelerator at hand; ONNX cannot repeat it "
+    "bit for bit.\nUse a key of the default type: jax.random.key(seed, impl='threefry2x32')."
 )
 
 

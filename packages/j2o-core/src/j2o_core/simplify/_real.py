@@ -1,4 +1,4 @@
-"""Make values real that ONNX has no type for: typed keys and complex numbers become arrays with one more, trailing axis.
+"""Make values real that ONNX has no type for: typed keys and complex numbers become arrays with a trailing axis.
 
 A key is its words, a complex number its real and imaginary part. What only moves elements about is the same operation
 with the trailing axis carried along; the rest has a rule, written in JAX on the arrays that stand for the values.
@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from .. import _compat
@@ -21,13 +22,25 @@ from ._inline import inline_calls
 from ._keys import KEY_RULES
 
 # The trailing axis may simply be there: parameters name axes from the front and no sizes.
-_CARRIED = frozenset(
-    "add add_any sub neg concatenate rev squeeze copy copy_p stack split reduce_sum cumsum stop_gradient".split()
-)
+_CARRIED = frozenset({"neg", "concatenate", "rev", "squeeze", "copy", "stack", "split", "reduce_sum", "cumsum"})
 # Elements are moved, not looked at: the operation for each position of the trailing axis.
 _MAPPED = frozenset(
-    """slice dynamic_slice dynamic_update_slice gather scatter scatter-add scatter-sub scatter_add scatter_sub pad tile
-    expand_dims select_and_scatter_add reduce_window_sum""".split()
+    {
+        "slice",
+        "dynamic_slice",
+        "dynamic_update_slice",
+        "gather",
+        "scatter",
+        "scatter-add",
+        "scatter-sub",
+        "scatter_add",
+        "scatter_sub",
+        "pad",
+        "tile",
+        "expand_dims",
+        "select_and_scatter_add",
+        "reduce_window_sum",
+    }
 )
 _CONTROL_FLOW = frozenset({"cond", "while", "scan"})
 
@@ -55,7 +68,7 @@ def stands(aval: Any) -> bool:
     dtype = getattr(aval, "dtype", None)
     if dtype is None:
         return False
-    return _compat.is_key_dtype(dtype) or bool(jax.dtypes.issubdtype(dtype, np.complexfloating))
+    return _compat.is_key_dtype(dtype) or bool(jnp.issubdtype(dtype, np.complexfloating))
 
 
 def standing_aval(aval: Any) -> Any:
@@ -207,9 +220,20 @@ def _select_n(eqn: Any, which: Any, *cases: Any) -> Any:
     return jax.lax.select_n(which, *cases)
 
 
+def _add(eqn: Any, x: Any, y: Any) -> Any:
+    return x + y  # a scalar among the operands is as good as an array
+
+
+def _sub(eqn: Any, x: Any, y: Any) -> Any:
+    return x - y
+
+
 _SHAPED: dict[str, Callable[..., Any]] = {
     "reshape": _reshape,
     "broadcast_in_dim": _broadcast_in_dim,
     "transpose": _transpose,
     "select_n": _select_n,
+    "add": _add,
+    "add_any": _add,
+    "sub": _sub,
 }
