@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from ._memory import memory_place
 from ._values import onnx_dtype, stamp
 
 # Constants up to this size are compared by content, larger ones by identity.
@@ -26,8 +27,7 @@ class Constants:
     def get(self, array: Any, name: str | None = None) -> ir.Value:
         """The value for an array (NumPy or JAX), made on first use."""
         plain = np.asarray(array)
-        # Views of the same memory are the same constant, whatever object holds them.
-        place = (plain.__array_interface__["data"][0], plain.shape, plain.strides, plain.dtype)
+        place = memory_place(plain)
         known = self._by_place.get(place)
         if known is not None:
             return known

@@ -1,7 +1,8 @@
 """Input specs: what the user gives for the arguments, as abstract values with names."""
 
+import ast
 import inspect
-import re
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -210,11 +211,9 @@ def unique_names(names: Iterable[str]) -> list[str]:
     for name in names:
         number = 0
         unique = name
-        while unique in seen:
+        while unique in seen or (number and unique in taken):
             number += 1
             unique = f"{name}_{number}"
-            if unique in taken:
-                continue
         seen.add(unique)
         result.append(unique)
     return result
@@ -253,14 +252,14 @@ class _SpecReader:
     def _dimension(self, name: str, shape: tuple[Any, ...], dimension: Any) -> Any:
         if isinstance(dimension, str):
             text = dimension.strip()
-            if re.fullmatch(r"\d+", text):
-                return int(text)
             try:
-                (parsed,) = export.symbolic_shape(text, scope=self._scope)
-            except (ValueError, TypeError) as error:
+                parsed = self._expression(ast.parse(text, mode="eval").body)
+            except (ValueError, TypeError, SyntaxError) as error:
                 raise SpecError(
                     f"Dimension {dimension!r} of input {name!r} {shape!r} cannot be read: {error}"
                 ) from error
+            if not export.is_symbolic_dim(parsed) and parsed < 0:
+                raise SpecError(f"Dimension {dimension!r} of input {name!r} {shape!r} is negative.")
             return parsed
         if export.is_symbolic_dim(dimension):
             # A user's own symbols live in a scope of their own; here all share one.
@@ -272,6 +271,36 @@ class _SpecReader:
                 f'Expected an integer >= 0 or a symbolic dimension such as "B" or "2*T".'
             )
         return int(dimension)
+
+    def _expression(self, node: ast.expr) -> Any:
+        """The size that an expression in Python's syntax stands for; names are symbols."""
+        if isinstance(node, ast.Constant) and type(node.value) is int:
+            return node.value
+        if isinstance(node, ast.Name):
+            return self._symbolic(node.id)
+        if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
+            return _OPERATORS[type(node.op)](self._expression(node.left), self._expression(node.right))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _FUNCTIONS:
+            left, right = map(self._expression, node.args)
+            return self._symbolic(f"{node.func.id}({left}, {right})")
+        raise ValueError(
+            f"{ast.unparse(node)!r} is not an expression of sizes. Known are integers, names, + - * // % and "
+            f"{', '.join(_FUNCTIONS)} of two."
+        )
+
+    def _symbolic(self, text: str) -> Any:
+        (parsed,) = export.symbolic_shape(text, scope=self._scope)
+        return parsed
+
+
+_FUNCTIONS = ("max", "min", "floordiv", "mod")
+_OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+}
 
 
 def _check_dtype(name: str, dtype: np.dtype[Any]) -> None:

@@ -14,9 +14,10 @@ import numpy as np
 from jax.tree_util import GetAttrKey
 
 from . import _compat
-from ._capture import capturing
+from ._capture import captured, capturing
 from ._composite import Composite
 from ._errors import J2oError, TraceError
+from ._memory import memory_place
 from ._specs import Inputs, check_names, path_part, unique_names
 
 _NOT_ARRAY = """{fn} returned {value!r} (of type {type}) at output {where}, which is not an array.
@@ -33,14 +34,14 @@ class Traced:
         inputs: the arguments.
         output_names: one per result of the jaxpr.
         output_tree: what puts the results back into the function's return value.
-        constant_names: names of constants by `id` of the array, from the place in module or closure they came from.
+        constant_names: where constants came from in module or closure, by `id` or place in memory of the array.
     """
 
     jaxpr: Any
     inputs: Inputs
     output_names: tuple[str, ...]
     output_tree: Callable[[Sequence[Any]], Any]
-    constant_names: dict[int, str]
+    constant_names: dict[Any, str]
 
 
 def trace(
@@ -66,7 +67,7 @@ def trace(
     outputs: list[Any] = []
 
     def flat(*arrays: Any) -> list[Any]:
-        result = inputs.call(fn, arrays)
+        result = inputs.call(captured(fn), arrays)
         paths, treedef = jax.tree_util.tree_flatten_with_path(result)
         leaves, kept = _array_outputs(fn, paths)
         outputs[:] = [paths, treedef, kept]
@@ -140,8 +141,8 @@ def _explain(fn: Callable[..., Any], structs: list[Any], error: Exception) -> st
     )
 
 
-def constant_names(fn: Callable[..., Any]) -> dict[int, str]:
-    """Names of the arrays that a callable holds, by `id`: the variable that holds them and the pytree path.
+def constant_names(fn: Callable[..., Any]) -> dict[Any, str]:
+    """Names of the arrays that a callable holds, by `id`, for NumPy also by place in memory: variable and pytree path.
 
     The variable is left out if it is the only one that holds a tree of arrays: a single model's weights have the names
     that they have in the model.
@@ -156,10 +157,13 @@ def constant_names(fn: Callable[..., Any]) -> dict[int, str]:
             if isinstance(leaf, (jax.Array, np.ndarray)):
                 found.append((prefix, ".".join(path_part(key) for key in path), leaf))
     trees = {prefix for prefix, path, _ in found if path}
-    names: dict[int, str] = {}
-    for prefix, path, leaf in found:
-        parts = [path] if path and len(trees) == 1 else [part for part in (prefix, path) if part]
-        names.setdefault(id(leaf), ".".join(parts) or "constant")
+    names: dict[Any, str] = {}
+    for prefix, inside, leaf in found:
+        parts = [inside] if inside and len(trees) == 1 else [part for part in (prefix, inside) if part]
+        name = ".".join(parts) or "constant"
+        names.setdefault(id(leaf), name)
+        if isinstance(leaf, np.ndarray):
+            names.setdefault(memory_place(leaf), name)
     return names
 
 
