@@ -22,6 +22,8 @@ from ._plugin import plugin
 @plugin.lowering("bitcast_convert_type")
 def _bitcast_convert_type(ctx: LoweringContext, x: ir.Value, *, new_dtype: Any) -> Any:
     old, new = ctx.dtype(x), np.dtype(new_dtype)
+    if old == new:
+        return x
     old_bits, new_bits = _width(old), _width(new)
     if old_bits == new_bits:
         return _same_width(ctx, x, new)

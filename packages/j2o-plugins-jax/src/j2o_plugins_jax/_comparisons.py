@@ -62,10 +62,10 @@ def is_negative(ctx: LoweringContext, x: ir.Value) -> Any:
 def _total_order(ctx: LoweringContext, x: ir.Value, y: ir.Value, *, op_type: str) -> Any:
     if "float" not in ctx.dtype(x).name:
         return _order(ctx, x, y, op_type=op_type) if op_type != "Equal" else ctx.op.Equal(x, y)
-    return ctx.op(op_type, *(ctx.lower_fun(_rank, operand) for operand in (x, y)))
+    return ctx.op(op_type, *(ctx.lower_fun(total_rank, operand) for operand in (x, y)))
 
 
-def _rank(x: jax.Array) -> jax.Array:
+def total_rank(x: jax.Array) -> jax.Array:
     """Integers in the order -NaN < -infinity < ... < -0 < 0 < ... < infinity < NaN."""
     word = jnp.dtype(f"int{x.dtype.itemsize * 8}")
     bits = lax.bitcast_convert_type(x, word)

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from j2o_core import LoweringContext
 
+from ._comparisons import total_rank
 from ._plugin import plugin
 
 
@@ -26,46 +27,55 @@ def _sort(ctx: LoweringContext, *operands: ir.Value, dimension: int, num_keys: i
     return [ctx.op.GatherElements(x, order, axis=dimension) for x in operands]
 
 
-@plugin.lowering("top_k")
-def _top_k_rule(ctx: LoweringContext, x: ir.Value, *, k: int, axis: int = -1, **_: Any) -> Sequence[ir.Value]:
-    return _first(ctx, x, k, axis % len(ctx.avals_in[0].shape), largest=True)
-
-
 @plugin.lowering("approx_top_k")
 def _approx_top_k(
-    ctx: LoweringContext, x: ir.Value, *, k: int, reduction_dimension: int, is_max_k: bool, **_: Any
+    ctx: LoweringContext, x: ir.Value, *, reduction_dimension: int, is_max_k: bool, **_: Any
 ) -> Sequence[ir.Value]:
-    # Exact, which every recall allows.
-    return _first(ctx, x, k, reduction_dimension % len(ctx.avals_in[0].shape), largest=is_max_k)
+    # Exact, which every recall allows. Where NaN goes is open in JAX too.
+    values, indices = ctx.avals_out
+    axis = reduction_dimension % len(values.shape)
+    found, positions = _top_k(ctx, x, ctx.shape([values.shape[axis]]), axis, largest=is_max_k)
+    return found, ctx.cast(positions, indices.dtype)
 
 
-def _first(ctx: LoweringContext, x: ir.Value, k: Any, axis: int, *, largest: bool) -> Sequence[ir.Value]:
-    """The k first elements and their positions, in the dtypes of the results."""
+@plugin.lowering("top_k")
+def _largest(ctx: LoweringContext, x: ir.Value, *, k: int, axis: int = -1, **_: Any) -> Sequence[ir.Value]:
+    """Without BitCast every NaN counts as positive, which JAX has first, and zeros are equal."""
+    axis, count = axis % len(ctx.avals_in[0].shape), ctx.shape([k])
     index_dtype = ctx.avals_out[1].dtype
-    count = ctx.shape([k])
-    if not _has_nan(ctx, x):
-        values, positions = _top_k(ctx, x, count, axis, largest=largest)
+
+    def plain(ctx: LoweringContext) -> Sequence[ir.Value]:
+        values, positions = _top_k(ctx, x, count, axis, largest=True)
         return values, ctx.cast(positions, index_dtype)
 
-    def plain(inner: LoweringContext) -> Sequence[ir.Value]:
-        values, positions = _top_k(inner, x, count, axis, largest=largest)
-        return values, inner.cast(positions, index_dtype)
+    if not _has_nan(ctx, x):
+        return plain(ctx)
+    size = ctx.shape([ctx.avals_in[0].shape[axis]])
 
-    def with_nan(inner: LoweringContext) -> Sequence[ir.Value]:
-        size = inner.shape([ctx.avals_in[0].shape[axis]])
-        order = _ordered(inner, x, None, size, axis, largest=largest)
-        bounds = inner.const([0], np.int64), count, inner.const([axis], np.int64)
-        positions = inner.op.Slice(order, *bounds)
-        return inner.op.GatherElements(x, positions, axis=axis), inner.cast(positions, index_dtype)
+    def with_nan(ctx: LoweringContext) -> Sequence[ir.Value]:
+        order = _ordered(ctx, x, None, size, axis, largest=True)
+        positions = ctx.op.Slice(order, ctx.const([0], np.int64), count, ctx.const([axis], np.int64))
+        return ctx.op.GatherElements(x, positions, axis=axis), ctx.cast(positions, index_dtype)
 
-    # A NaN comes first to JAX and anywhere to TopK. With one among the elements, all of them are sorted.
+    # TopK does not order NaN. With one among the elements, all of them are sorted.
     any_nan = ctx.op.ReduceMax(ctx.cast(ctx.op.IsNaN(x), np.uint8), keepdims=0)
-    branches = {
-        "then_branch": ctx.subgraph(None, [], with_nan, outputs=ctx.avals_out),
-        "else_branch": ctx.subgraph(None, [], plain, outputs=ctx.avals_out),
-    }
-    results: Sequence[ir.Value] = ctx.op.If(ctx.cast(any_nan, np.bool_), outputs=2, **branches)
+    results: Sequence[ir.Value] = ctx.op.If(
+        ctx.cast(any_nan, np.bool_),
+        then_branch=ctx.subgraph(None, [], with_nan, outputs=ctx.avals_out),
+        else_branch=ctx.subgraph(None, [], plain, outputs=ctx.avals_out),
+        outputs=2,
+    )
     return results
+
+
+@plugin.lowering("top_k", opset=26)
+def _largest_26(ctx: LoweringContext, x: ir.Value, *, k: int, axis: int = -1, **params: Any) -> Sequence[ir.Value]:
+    """By XLA's order of floats, which knows the signs of zeros and NaN."""
+    if not _has_nan(ctx, x):
+        return _largest(ctx, x, k=k, axis=axis, **params)
+    axis %= len(ctx.avals_in[0].shape)
+    positions = _top_k(ctx, ctx.lower_fun(total_rank, x), ctx.shape([k]), axis, largest=True)[1]
+    return ctx.op.GatherElements(x, positions, axis=axis), ctx.cast(positions, ctx.avals_out[1].dtype)
 
 
 def _has_nan(ctx: LoweringContext, x: ir.Value) -> bool:
