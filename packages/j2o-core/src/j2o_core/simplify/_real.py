@@ -122,17 +122,20 @@ class _Writer:
         self.consts: dict[Any, Any] = {}
         self._table = table
         self._missing = missing
-        self._by_identity: dict[int, Any] = {}
+        self._by_identity: dict[int, tuple[Any, Any]] = {}
+        self._makers: dict[Any, Any] = {}  # equations that join or take apart, by their result
 
     def constant(self, value: Any) -> Any:
         """One variable per constant array."""
         known = self._by_identity.get(id(value))
-        if known is None:
-            array = standing_array(value)
-            self._table.set_name(array, self._table.name(value))
-            known = self._by_identity[id(value)] = new_var(_compat.ShapedArray(np.shape(array), array.dtype))
-            self.consts[known] = array
-        return known
+        if known is not None:
+            return known[0]
+        array = standing_array(value)
+        self._table.set_name(array, self._table.name(value))
+        var = new_var(_compat.ShapedArray(np.shape(array), array.dtype))
+        self.consts[var] = array
+        self._by_identity[id(value)] = (var, value)  # the value too: an id is only good as long as what it names
+        return var
 
     def run(self, jaxpr: Any, operands: Sequence[Any], caller: Any) -> list[Any]:
         """Append the equations of a jaxpr on these operands; `caller` is the equation that they stand for."""
@@ -159,7 +162,8 @@ class _Writer:
         if hasattr(eqn.primitive, "composite"):
             return self.run(inline_calls(eqn.params["body"]), operands, eqn) if affected else self._same(eqn, operands)
         if name in _CONTROL_FLOW or not affected:
-            return self._same(eqn, operands)
+            part = self._part(eqn, operands)
+            return self._same(eqn, operands) if part is None else [part]
         rule = _rule(eqn)
         if rule is None:
             self._missing.setdefault(name, []).append(eqn)
@@ -178,7 +182,24 @@ class _Writer:
                     params[key] = type(value)(self._nested(item) if is_jaxpr(item) else item for item in value)
         outvars = [new_var(standing_aval(var.aval)) for var in eqn.outvars]
         self.eqns.append(eqn.replace(invars=operands, outvars=outvars, params=params))
+        if eqn.primitive.name in ("stack", "slice"):
+            self._makers[outvars[0]] = self.eqns[-1]
         return outvars
+
+    def _part(self, eqn: Any, operands: list[Any]) -> Any:
+        """What `squeeze(slice(stack(parts)))` takes out again: rules split what other rules have just joined."""
+        name, params = eqn.primitive.name, eqn.params
+        last = len(eqn.outvars[0].aval.shape) if eqn.outvars else 0
+        if name != "squeeze" or tuple(params["dimensions"]) != (last,):
+            return None
+        made = None if isinstance(operands[0], Literal) else self._makers.get(operands[0])
+        joined = self._makers.get(made.invars[0]) if made is not None and made.primitive.name == "slice" else None
+        if joined is None or joined.primitive.name != "stack" or joined.params["axis"] != last:
+            return None
+        shape = joined.outvars[0].aval.shape
+        if str(made.outvars[0].aval.shape[:-1]) != str(shape[:-1]):  # a part of it only
+            return None
+        return joined.invars[made.params["start_indices"][-1]]
 
     def _nested(self, jaxpr: Any) -> Any:
         closed = as_closed(jaxpr)
