@@ -1,0 +1,127 @@
+"""Complex numbers travel as a trailing real/imag pair, inside and at the interface; the numbers are JAX's."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from j2o_core import UnsupportedError, to_onnx
+from j2o_core.testing import Spec, check
+
+Z = np.complex64
+UNARY = [
+    *("real", "imag", "conj", "abs", "angle", "negative", "square", "sign", "reciprocal", "sqrt"),
+    *("exp", "expm1", "exp2", "log", "log1p", "sin", "cos", "tan", "sinh", "cosh", "tanh"),
+    *("arcsin", "arccos", "arctan", "arcsinh", "arccosh", "arctanh"),
+]
+
+
+@pytest.mark.parametrize("name", UNARY)
+def test_functions(name):
+    check(getattr(jnp, name), Spec((3, 5), Z), opsets=(21,))
+
+
+@pytest.mark.parametrize("name", UNARY)
+def test_functions_on_axes_and_large_numbers(name):
+    x = np.array([0, 1, -1, 1j, -1j, 2, -2, 2j, -2j, 0.5, -0.5, 1e-3, 1e-3j, 3 + 4j, -3 - 4j, 12 + 1j, -12 + 1j], Z)
+    if name in ("log", "reciprocal", "arctanh", "arctan"):
+        x = x[5:]  # poles
+    check(getattr(jnp, name), x, opsets=(21,))
+
+
+def test_absolute_value_does_not_overflow():
+    check(jnp.abs, np.array([3e30 + 4e30j, 1e-30 + 1e-30j, np.inf + 1j, -np.inf * 1j, np.nan + 1j], Z), opsets=(21,))
+    check(lambda x, y: x / y, np.array([1e30 + 1e30j, 1j], Z), np.array([2e30 - 1e30j, 3 + 1e-3j], Z), opsets=(21,))
+
+
+@pytest.mark.parametrize(
+    "fn", [jnp.add, jnp.subtract, jnp.multiply, jnp.divide, jnp.power, lambda x, y: x == y, jnp.not_equal]
+)
+def test_pairs_of_operands(fn):
+    check(fn, Spec(("B", 4), Z), Spec((4,), Z))
+    check(fn, Spec((3,), Z), Spec((3,), np.float32), opsets=(21,))
+
+
+@pytest.mark.parametrize("power", [-2, 0, 1, 3, 7])
+def test_integer_powers(power):
+    check(lambda x: x**power, Spec((3,), Z), opsets=(21,))
+
+
+def test_wide_complex_numbers():
+    with jax.enable_x64(True):
+        check(lambda x: jnp.abs(jnp.exp(x) / (x + 1j)) + x.real, Spec((3,), np.complex128), opsets=(21,))
+        check(lambda x: x.astype(np.complex64) * 2j, Spec((3,), np.complex128), opsets=(21,))
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda x: x.reshape(2, 6).T,
+        lambda x: x[1:, ::2][::-1],
+        lambda x: jnp.concatenate([x, 2j * x], 1),
+        lambda x: jnp.pad(x, ((1, 0), (2, 1)), constant_values=1 + 2j),
+        lambda x: jnp.where(x.real > 0, x, 1j),
+        lambda x: x[jnp.array([2, 0, 1, 1]), jnp.array([0, 3, 1, 2])],
+        lambda x: x.at[1].set(3j).at[0, 2].add(1 - 1j),
+        lambda x: lax.dynamic_slice(x, (1, 2), (2, 2)),
+        lambda x: jnp.broadcast_to(x, (2, 3, 4)).transpose(2, 0, 1),
+        lambda x: jnp.split(x, 2, axis=1),
+        lambda x: (x.sum(0), x.mean(), x.prod(1), jnp.cumsum(x, 1), jnp.cumprod(x, 1)),
+        lambda x: jnp.sort(x.ravel()),
+        lambda x: (x.astype(bool), x.real.astype(Z), jnp.isnan(x), jnp.isfinite(x)),
+        lambda x: lax.scan(lambda c, r: (c * r, c + r), x[0], jnp.tile(x, (20, 1))),
+        lambda x: lax.cond(x.real.sum() > 0, lambda: x * 2j, lambda: x),
+        lambda x: lax.fori_loop(0, 3, lambda i, c: c * x, x),
+        lambda x: lax.reduce_window(x, 0j, lax.add, (1, 2), (1, 1), "VALID"),
+        jax.vmap(lambda r: r @ jnp.conj(r)),
+        lambda x: jnp.exp(1j * x.real),
+        lambda x: jnp.einsum("ij,kj->ik", x, x),
+        lambda x: x @ jnp.ones((4, 2)),
+        lambda x: jnp.convolve(x[0], x[1]),
+    ],
+)
+def test_everything_else(fn):
+    check(fn, Spec((3, 4), Z), opsets=(21,))
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (1,), ()])
+def test_empty_and_size_one(shape):
+    check(lambda x: (x * x + jnp.abs(x), x.sum()), Spec(shape, Z), opsets=(21,))
+
+
+def test_gradient_of_a_complex_function():
+    check(jax.grad(lambda x: jnp.abs(jnp.exp(1j * x) * x).sum()), Spec((4,)), opsets=(21,))
+
+
+def test_missing_operations_are_named():
+    with pytest.raises(UnsupportedError, match="eig"):
+        to_onnx(lambda x: jnp.linalg.eigvals(x), [jax.ShapeDtypeStruct((2, 2), Z)])
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 8, 16, 30, 101, 400, 512, 600, 1024, 1013])
+def test_fourier_transforms_of_any_length(n):
+    check(lambda x: (jnp.fft.fft(x), jnp.fft.ifft(x)), Spec((2, n), Z), opsets=(21,))
+    check(lambda x: (jnp.abs(jnp.fft.rfft(x)), jnp.fft.irfft(jnp.fft.rfft(x), n)), Spec((2, n)), opsets=(21,))
+
+
+def test_fourier_transforms_of_several_axes():
+    check(lambda x: (jnp.fft.fft2(x), jnp.fft.ifft2(x)), Spec(("B", 6, 5), Z))
+    check(lambda x: (jnp.fft.rfft2(x), jnp.fft.rfftn(x, axes=(0, 1, 2))), Spec((4, 3, 6)), opsets=(21,))
+    check(lambda x: jnp.fft.irfftn(x), Spec((2, 3, 4), Z), opsets=(21,))
+    check(lambda x: jnp.fft.fft(x, axis=0), Spec((4, 3), Z), opsets=(21,))
+
+
+def test_real_transform_is_one_product():
+    program = check(lambda x: jnp.abs(jnp.fft.rfft(x)), Spec(("B", 400)), contains=["MatMul"], absent=["DFT"])
+    assert [node.op_type for node in program.model.graph].count("MatMul") == 1
+
+
+def test_gradient_of_a_transform():
+    check(jax.grad(lambda x: jnp.abs(jnp.fft.rfft(x)).sum()), Spec((9,)), opsets=(21,))
+    check(jax.vmap(jax.grad(lambda x: jnp.abs(jnp.fft.fft(x)[1:3]).sum())), Spec((2, 8)), opsets=(21,))
+
+
+def test_wide_transforms():
+    with jax.enable_x64(True):
+        check(lambda x: jnp.fft.irfft(jnp.fft.rfft(x)[:20]), Spec((600,), np.float64), opsets=(21,))
