@@ -192,14 +192,18 @@ class _Writer:
         last = len(eqn.outvars[0].aval.shape) if eqn.outvars else 0
         if name != "squeeze" or tuple(params["dimensions"]) != (last,):
             return None
-        made = None if isinstance(operands[0], Literal) else self._makers.get(operands[0])
-        joined = self._makers.get(made.invars[0]) if made is not None and made.primitive.name == "slice" else None
-        if joined is None or joined.primitive.name != "stack" or joined.params["axis"] != last:
+        sliced = self._made("slice", operands[0])
+        joined = self._made("stack", sliced.invars[0]) if sliced is not None else None
+        if sliced is None or joined is None or joined.params["axis"] != last:
             return None
-        shape = joined.outvars[0].aval.shape
-        if str(made.outvars[0].aval.shape[:-1]) != str(shape[:-1]):  # a part of it only
+        if str(sliced.outvars[0].aval.shape[:-1]) != str(joined.outvars[0].aval.shape[:-1]):  # a part of it only
             return None
-        return joined.invars[made.params["start_indices"][-1]]
+        return joined.invars[sliced.params["start_indices"][-1]]
+
+    def _made(self, name: str, atom: Any) -> Any | None:
+        """The equation of that name that a value comes from, if it does."""
+        eqn = None if isinstance(atom, Literal) else self._makers.get(atom)
+        return eqn if eqn is not None and eqn.primitive.name == name else None
 
     def _nested(self, jaxpr: Any) -> Any:
         closed = as_closed(jaxpr)
