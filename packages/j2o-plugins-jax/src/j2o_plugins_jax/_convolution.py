@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import onnx_ir as ir
 from jax import lax
@@ -42,7 +43,7 @@ def _conv_general_dilated(
     if is_empty(out.shape) or is_empty(x_shape) or is_empty(w_shape):
         return filled(ctx, ctx.const(0, out.dtype), out.shape)
 
-    wide = np.promote_types(x_aval.dtype, out.dtype)
+    wide = _accumulator(x_aval.dtype, out.dtype)
     x = ctx.cast(ctx.op.Transpose(lhs, perm=x_axes), wide)
     w = ctx.cast(ctx.op.Transpose(rhs, perm=w_axes), wide)
     groups = feature_group_count
@@ -70,6 +71,14 @@ def _conv_general_dilated(
     else:
         y = _convolve(ctx, x, w, x_shape, w_shape, windows, groups)
     return ctx.cast(ctx.op.Transpose(y, perm=np.argsort(out_axes).tolist()), out.dtype)
+
+
+def _accumulator(operand: np.dtype[Any], result: np.dtype[Any]) -> np.dtype[Any]:
+    """What to compute in: the wider of the two, and float32 at least where integers become floats."""
+    wide = jnp.promote_types(operand, result)
+    if jnp.issubdtype(operand, np.integer) and jnp.issubdtype(result, np.floating):
+        wide = jnp.promote_types(wide, np.float32)
+    return np.dtype(wide)
 
 
 def _convolve(
