@@ -42,6 +42,18 @@ def capturing(composites: Sequence[Composite]) -> Iterator[None]:
         _uninstall(installed)
 
 
+def captured(function: Any) -> Any:
+    """What stands for a function while it is captured; a function that is not stays as it is.
+
+    A function given by value (`to_onnx(jax.nn.gelu, ...)`) is not looked up anywhere where it could be replaced.
+    """
+    with _lock:
+        for entry in _installed.values():
+            if entry.original is function:
+                return entry.replacement
+    return function
+
+
 def _install(composites: Sequence[Composite]) -> list[Composite]:
     found = []
     with _lock:

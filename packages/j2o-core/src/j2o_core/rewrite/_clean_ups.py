@@ -19,6 +19,10 @@ _BROADCASTING = (
     *("Add", "Sub", "Mul", "Div", "Pow", "Mod", "Max", "Min", "Where", "And", "Or", "Xor", "Equal"),
     *("Less", "LessOrEqual", "Greater", "GreaterOrEqual", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitShift"),
 )
+_POINTWISE = (
+    *("Abs", "Neg", "Exp", "Log", "Sqrt", "Reciprocal", "Erf", "Sin", "Cos", "Tanh", "Sigmoid", "Relu", "Gelu", "Not"),
+    *("Floor", "Ceil", "Round", "Sign", "Clip", "Elu", "LeakyRelu", "Softsign", "HardSigmoid", "HardSwish"),
+)
 _REDUCTIONS = ("ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceMean", "ArgMax", "ArgMin")
 
 
@@ -137,6 +141,41 @@ def _kept_axes(shape: Shape, wanted: Shape) -> list[int] | None:
         elif not same_dimension(size, 1):
             return None
     return kept if len(kept) == len(wanted) else None
+
+
+@plugin.rewrite(*_POINTWISE, "Mul", "Div", "Add", "Sub", "Pow", "Max", "Min", "Softmax", "LogSoftmax")
+def _layout_below_pointwise(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    """Mul(Reshape(x), 2) -> Reshape(Mul(x, 2)), also for Transpose: changes of layout come together and cancel."""
+    places = [
+        index
+        for index, value in enumerate(node.inputs)
+        if value is None or rw.scalar(value) is None or not _is_scalar(rw, value)
+    ]
+    if len(places) != 1:
+        return None
+    moved = node.inputs[places[0]]
+    layout = rw.producer(moved, "Reshape", "Transpose")
+    if moved is None or layout is None or layout.inputs[0] is None or not rw.only_use(moved):
+        return None
+    x = layout.inputs[0]
+    before, after = rw.shape(x), rw.shape(moved)
+    if before is None or after is None:
+        return None
+    attrs = {name: attribute.value for name, attribute in node.attributes.items()}
+    if node.op_type in ("Softmax", "LogSoftmax"):
+        keeps_last = before and after and same_dimension(before[-1], after[-1]) and layout.op_type == "Reshape"
+        if not keeps_last or rw.attr(node, "axis", -1) not in (-1, len(after) - 1):
+            return None
+        attrs["axis"] = -1
+    inputs = [x if index == places[0] else value for index, value in enumerate(node.inputs)]
+    result = rw.op(node.op_type, *inputs, **attrs)
+    if layout.op_type == "Transpose":
+        return rw.op.Transpose(result, perm=rw.attr(layout, "perm"))  # type: ignore[no-any-return]
+    return rw.reshape(result, after)
+
+
+def _is_scalar(rw: Rewriter, value: ir.Value) -> bool:
+    return rw.shape(value) == ()
 
 
 @plugin.rewrite("Split")

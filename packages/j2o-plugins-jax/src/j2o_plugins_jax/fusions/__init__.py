@@ -3,5 +3,6 @@
 from . import _attention as _attention
 from . import _gelu as _gelu
 from . import _layer_norm as _layer_norm
+from . import _relu as _relu
 from . import _rotary as _rotary
 from . import _softmax as _softmax

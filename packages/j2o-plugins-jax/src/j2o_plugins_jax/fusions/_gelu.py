@@ -21,7 +21,7 @@ from .._plugin import plugin
 _TOLERANCE = 1e-3  # of the constants: bfloat16 and float16 round them
 
 
-@plugin.rewrite("Mul")
+@plugin.rewrite("Mul", "Div")
 def _gelu(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     number, factors = rw.product(node.outputs[0])
     if len(factors) != 2 or not _close(number, 0.5):

@@ -1,7 +1,7 @@
 """LayerNormalization-17.
 
 before: m = ReduceMean(x, axes); d = Sub(x, m); v = ReduceMean(Mul(d, d), axes)
-        y = Mul(d, Reciprocal(Sqrt(Add(v, eps))))            (or Div(d, Sqrt(...)), Max(v, 0) allowed)
+        y = Mul(d, Reciprocal(Sqrt(Add(v, eps))))            (or Div(d, Sqrt(...)); Max(v, 0) or Relu(v) allowed)
         z = Add(Mul(y, weight), bias)                        (each optional)
 after:  z = LayerNormalization(x, weight, bias, axis, epsilon)
 
@@ -73,8 +73,10 @@ def _square_root(rw: Rewriter, value: ir.Value | None, *, inverted: bool) -> ir.
 
 def _mean_square(rw: Rewriter, variance: ir.Value) -> tuple[ir.Value, int] | None:
     """(d, first axis) if this is the mean of d * d over the last axes."""
-    clamp = rw.producer(variance, "Max")
-    if clamp is not None:
+    clamp = rw.producer(variance, "Max", "Relu")
+    if clamp is not None and clamp.op_type == "Relu":
+        variance = clamp.inputs[0] or variance
+    elif clamp is not None:
         for one, other in ((clamp.inputs[0], clamp.inputs[1]), (clamp.inputs[1], clamp.inputs[0])):
             if rw.scalar(other) == 0 and one is not None:
                 variance = one

@@ -1,0 +1,51 @@
+"""GELU in both forms, whatever the spelling."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from j2o_core.testing import Spec, check
+
+
+def erf_form(x):
+    return 0.5 * x * (1 + jax.lax.erf(x / math.sqrt(2)))
+
+
+def erfc_form(x):
+    return x * jax.lax.erfc(-x * math.sqrt(0.5)) / 2
+
+
+def tanh_form(x):
+    return 0.5 * x * (1 + jnp.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+@pytest.mark.parametrize(
+    "gelu",
+    [jax.nn.gelu, lambda x: jax.nn.gelu(x, approximate=False), erf_form, erfc_form, tanh_form],
+    ids=["jax tanh", "jax exact", "erf", "erfc", "tanh"],
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_is_one_operator(gelu, dtype):
+    check(gelu, Spec(("B", 5), dtype), contains=["Gelu"], absent=["Erf", "Tanh", "Mul"], opsets=(20, 26))
+
+
+def test_below_opset_20_the_form_that_the_runtime_fuses():
+    program = check(lambda x: jax.nn.gelu(x, approximate=False), Spec((4, 5)), opsets=(19,))
+    assert [node.op_type for node in program.model.graph] == ["Div", "Erf", "Add", "Mul", "Mul"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda x: 0.6 * x * (1 + jax.lax.erf(x / math.sqrt(2))),
+        lambda x: 0.5 * x * (1 + jax.lax.erf(x / 2)),
+        lambda x: 0.5 * x * (1 + jnp.tanh(0.9 * (x + 0.044715 * x**3))),
+        lambda x: 0.5 * x * (1 + jax.lax.erf(x[::-1] / math.sqrt(2))),
+    ],
+    ids=["factor", "scale", "tanh scale", "another value"],
+)
+def test_declines_other_functions(other):
+    check(other, Spec((4, 5)), absent=["Gelu"])

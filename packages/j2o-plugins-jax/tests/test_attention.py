@@ -1,0 +1,80 @@
+"""`jax.nn.dot_product_attention`: the composite at opset 23 and later, its body below."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.nn import dot_product_attention
+
+from j2o_core.testing import Spec, check
+
+QKV = [Spec(("B", 5, 4, 8))] * 3
+
+
+def masked_rows():
+    """A mask that leaves one query nothing to look at: JAX gives the mean of all values."""
+    mask = np.tril(np.ones((5, 5), bool))
+    mask[2] = False
+    return mask[None, None]
+
+
+CALLS = {
+    "plain": {},
+    "causal": {"is_causal": True},
+    "scale": {"scale": 0.3},
+    "mask": {"mask": masked_rows()},
+    "mask and causal": {"mask": masked_rows(), "is_causal": True},
+    "bias": {"bias": np.linspace(-1, 1, 4 * 25, dtype=np.float32).reshape(1, 4, 5, 5)},
+    "bias and mask": {"mask": masked_rows(), "bias": np.linspace(-1, 1, 25, dtype=np.float32).reshape(1, 1, 5, 5)},
+    "padding mask": {"mask": np.array([True, True, False, True, False])[None, None, None]},
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_each_call_is_one_attention(name):
+    check(
+        lambda q, k, v: jax.nn.dot_product_attention(q, k, v, **CALLS[name]),
+        *QKV,
+        contains=["Attention"],
+        absent=["Softmax"],
+        opsets=(21, 23, 26),
+    )
+
+
+def test_grouped_heads():
+    specs = [Spec(("B", 5, 8, 8)), Spec(("B", 5, 2, 8)), Spec(("B", 5, 2, 8))]
+    check(jax.nn.dot_product_attention, *specs, contains=["Attention"], opsets=(21, 23))
+
+
+def test_without_batch_and_under_vmap():
+    specs = [Spec((5, 4, 8))] * 3
+    check(jax.nn.dot_product_attention, *specs, contains=["Attention"], opsets=(23,))
+    check(jax.vmap(lambda *qkv: jax.nn.dot_product_attention(*qkv)), *QKV, contains=["Attention"], opsets=(23,))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"key_value_seq_lengths": np.array([3, 5], np.int32)}, {"local_window_size": 2}],
+    ids=["lengths", "window"],
+)
+def test_what_the_operator_cannot_say_is_decomposed(options):
+    specs = [Spec((2, 5, 4, 8))] * 3
+    check(lambda q, k, v: jax.nn.dot_product_attention(q, k, v, **options), *specs, opsets=(18, 23))
+
+
+def test_the_name_under_which_it_is_called_does_not_matter():
+    def call(q, k, v):
+        return dot_product_attention(q, k, v, is_causal=True)
+
+    original = dot_product_attention
+    check(call, *QKV, contains=["Attention"], opsets=(23,))
+    check(dot_product_attention, *QKV, contains=["Attention"], opsets=(23,))
+    assert jax.nn.dot_product_attention is original
+    assert dot_product_attention is original
+
+
+def test_gradient():
+    def loss(q, k, v):
+        return jnp.sum(jax.nn.dot_product_attention(q, k, v, is_causal=True) ** 2)
+
+    check(jax.grad(loss, (0, 1, 2)), *[Spec((2, 5, 4, 8))] * 3, opsets=(21, 23))
