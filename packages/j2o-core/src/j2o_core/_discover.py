@@ -24,6 +24,7 @@ class Registry:
     def __init__(self, plugins: Sequence[Plugin]):
         self.plugins = tuple(plugins)
         self._lowerings: dict[Any, list[Lowering]] = {}
+        self.decompositions: dict[str, Any] = {}
         self.composites: list[Composite] = []
         self.rewrites: list[Rewrite] = []
         names: dict[str, Plugin] = {}
@@ -52,6 +53,9 @@ class Registry:
                             f"{_origin(plugin)}. Uninstall one of them, or pass plugins=[...] to to_onnx."
                         )
             self._lowerings[key] = sorted([*self._lowerings.get(key, ()), *rules], key=lambda rule: rule.opset)
+        for name, fn in plugin.decompositions.items():
+            if self.decompositions.setdefault(name, fn) is not fn:
+                raise PluginError(f"Two plugins decompose {name}; one is {_origin(plugin)}. Uninstall one of them.")
         targets = {composite.target: composite for composite in self.composites}
         for composite in plugin.composites:
             if composite.target in targets:

@@ -65,7 +65,7 @@ def to_onnx(
     )
     begin("simplify")
     table = ConstantTable(traced.constant_names)
-    jaxpr = simplify(traced.jaxpr, table)
+    jaxpr = simplify(traced.jaxpr, table, registry.decompositions)
     # The stages below need onnx_ir, whose import takes longer than most exports.
     from ._finish import finish
     from ._lower import lower

@@ -118,7 +118,7 @@ class Lowerer:
 
     def inline(self, jaxpr: Any, operands: Sequence[ir.Value]) -> list[ir.Value]:
         """Lower a closed jaxpr that was not simplified yet, in place."""
-        jaxpr = simplify(_compat.as_closed(jaxpr), self.table)
+        jaxpr = simplify(_compat.as_closed(jaxpr), self.table, self.registry.decompositions)
         check_supported(jaxpr, self.registry, self.builder.opset)
         return self.run(jaxpr, operands)
 

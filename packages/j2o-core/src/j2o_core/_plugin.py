@@ -61,6 +61,7 @@ class Plugin:
         self.distribution: str | None = None
         self.version: str | None = None
         self.lowerings: dict[Any, list[Lowering]] = {}
+        self.decompositions: dict[str, Rule] = {}
         self.composites: list[Composite] = []
         self.rewrites: list[Rewrite] = []
         self.transforms: Callable[[Composite], None] | None = None
@@ -93,6 +94,23 @@ class Plugin:
                 raise PluginError(f"{self!r} registers two rules for {_key_name(primitive)} at opset {opset}.")
             rules.append(Lowering(rule, opset, self))
             return rule
+
+        return register
+
+    def decomposition(self, primitive: Primitive | str) -> Callable[[_F], _F]:
+        """Register a function `fn(*arrays, **params)` of JAX code that computes what a primitive does.
+
+        It stands for the primitive from the start, for every dtype, complex numbers included: use it for algorithms, such
+        as factorizations, that ONNX has no operator for at any opset.
+
+        Raises:
+            PluginError: if this plugin already has one for the primitive.
+        """
+
+        def register(fn: _F) -> _F:
+            if self.decompositions.setdefault(lowering_key(primitive), fn) is not fn:
+                raise PluginError(f"{self!r} registers two decompositions of {_key_name(primitive)}.")
+            return fn
 
         return register
 

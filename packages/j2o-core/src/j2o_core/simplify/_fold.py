@@ -105,6 +105,8 @@ def _fold_params(eqn: Any, table: ConstantTable) -> dict[str, Any]:
 
 def _fold(eqn: Any, known: dict[Any, Any], table: ConstantTable) -> list[Any] | None:
     """The values of an equation's results, or None if it has to stay."""
+    if eqn.outvars and not eqn.effects and all(_is_plain(var) and 0 in var.aval.shape for var in eqn.outvars):
+        return [np.zeros(var.aval.shape, var.aval.dtype) for var in eqn.outvars]  # nothing to compute
     values = []
     for atom in eqn.invars:
         if isinstance(atom, Literal):

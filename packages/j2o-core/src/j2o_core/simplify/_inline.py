@@ -1,6 +1,9 @@
 """Inline every call that means no more than its body: jit, custom derivatives, remat, closed calls."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
+
+import jax
 
 from .._compat import Literal, as_closed, has_user_frame, is_jaxpr, make_closed, new_var
 from .._errors import UnsupportedError
@@ -28,15 +31,38 @@ _IDENTITIES = frozenset({"stop_gradient", "copy", "copy_p", "pvary", "optimizati
 
 def inline_calls(jaxpr: Any) -> Any:
     """The same closed jaxpr without calls and without equations that only pass a value on."""
-    inliner = _Inliner()
+    return _inlined(jaxpr, {})
+
+
+def decompose(jaxpr: Any, decompositions: Mapping[str, Callable[..., Any]]) -> Any:
+    """The same closed jaxpr with the JAX code that stands for some primitives; the jaxpr itself if it has none of them."""
+    return _inlined(jaxpr, decompositions) if _has_primitive(jaxpr, decompositions) else jaxpr
+
+
+def _inlined(jaxpr: Any, decompositions: Mapping[str, Callable[..., Any]]) -> Any:
+    inliner = _Inliner(decompositions)
     env = dict(zip(jaxpr.jaxpr.invars, jaxpr.jaxpr.invars, strict=True))
     outs = inliner.run(jaxpr, env)
     constvars = list(inliner.consts)
     return make_closed(constvars, list(inliner.consts.values()), jaxpr.jaxpr.invars, outs, inliner.eqns)
 
 
+def _has_primitive(jaxpr: Any, names: Mapping[str, Any]) -> bool:
+    for eqn in jaxpr.jaxpr.eqns if names else ():
+        if eqn.primitive.name in names:
+            return True
+        if hasattr(eqn.primitive, "composite"):
+            continue
+        for value in eqn.params.values():
+            for item in value if isinstance(value, (tuple, list)) else (value,):
+                if is_jaxpr(item) and _has_primitive(as_closed(item), names):
+                    return True
+    return False
+
+
 class _Inliner:
-    def __init__(self) -> None:
+    def __init__(self, decompositions: Mapping[str, Callable[..., Any]]) -> None:
+        self._decompositions = decompositions
         self.eqns: list[Any] = []
         self.consts: dict[Any, Any] = {}
         self._by_identity: dict[int, Any] = {}
@@ -65,7 +91,7 @@ class _Inliner:
                 continue
             if caller is not None and not has_user_frame(eqn):
                 eqn = eqn.replace(source_info=caller.source_info)
-            call = _called(eqn, invars)
+            call = _called(eqn, invars, self._decompositions)
             if call is not None:
                 body, arguments = call
                 inner = dict(zip(body.jaxpr.invars, arguments, strict=True))
@@ -73,11 +99,15 @@ class _Inliner:
                 continue
             outvars = [new_var(var.aval) for var in eqn.outvars]
             env.update(zip(eqn.outvars, outvars, strict=True))
-            self.eqns.append(eqn.replace(invars=invars, outvars=outvars, params=_inline_params(eqn)))
+            self.eqns.append(
+                eqn.replace(invars=invars, outvars=outvars, params=_inline_params(eqn, self._decompositions))
+            )
         return [read(atom) for atom in closed.jaxpr.outvars]
 
 
-def _called(eqn: Any, invars: list[Any]) -> tuple[Any, list[Any]] | None:
+def _called(
+    eqn: Any, invars: list[Any], decompositions: Mapping[str, Callable[..., Any]]
+) -> tuple[Any, list[Any]] | None:
     """The body that an equation stands for, with its arguments; None if the equation is no call."""
     params = eqn.params
     body_param = _CALLS.get(eqn.primitive.name)
@@ -91,6 +121,10 @@ def _called(eqn: Any, invars: list[Any]) -> tuple[Any, list[Any]] | None:
         first = counts.matvec + counts.vecmat
         arguments = invars[first : first + counts.solve] + invars[sum(counts) :]
         return as_closed(jaxprs.solve), arguments
+    fn = decompositions.get(eqn.primitive.name)
+    if fn is not None:
+        structs = [jax.ShapeDtypeStruct(atom.aval.shape, atom.aval.dtype) for atom in eqn.invars]
+        return as_closed(jax.make_jaxpr(lambda *arrays: fn(*arrays, **params))(*structs)), invars
     return None
 
 
@@ -104,14 +138,14 @@ def _cpu_index(platforms: Any) -> int:
     )
 
 
-def _inline_params(eqn: Any) -> dict[str, Any]:
+def _inline_params(eqn: Any, decompositions: Mapping[str, Callable[..., Any]]) -> dict[str, Any]:
     """Parameters with the jaxprs of control flow inlined; a composite's body waits until it is needed."""
     if hasattr(eqn.primitive, "composite"):
         return dict(eqn.params)
     params = dict(eqn.params)
     for key, value in params.items():
         if is_jaxpr(value):
-            params[key] = inline_calls(as_closed(value))
+            params[key] = _inlined(as_closed(value), decompositions)
         elif isinstance(value, (tuple, list)) and any(map(is_jaxpr, value)):
-            params[key] = type(value)(inline_calls(as_closed(v)) if is_jaxpr(v) else v for v in value)
+            params[key] = type(value)(_inlined(as_closed(v), decompositions) if is_jaxpr(v) else v for v in value)
     return params
