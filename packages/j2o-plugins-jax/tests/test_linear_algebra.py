@@ -1,0 +1,119 @@
+"""Factorizations and solvers: the factors that JAX gives, real and complex, batched and mapped."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from j2o_core.testing import Spec, check
+
+TYPES = [np.float32, np.complex64]
+
+
+def _matrix(dtype, *shape):
+    rng = np.random.default_rng(0)
+    real = rng.standard_normal(shape)
+    return (real + 1j * rng.standard_normal(shape) if np.dtype(dtype).kind == "c" else real).astype(dtype)
+
+
+def _positive(dtype, *shape):
+    a = _matrix(dtype, *shape)
+    return a @ np.swapaxes(a.conj(), -1, -2) + np.eye(shape[-1], dtype=dtype)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("shape", [(1, 1), (5, 5), (2, 3, 4, 4)])
+def test_cholesky(dtype, shape):
+    check(jnp.linalg.cholesky, _positive(dtype, *shape), opsets=(21,))
+
+
+def test_cholesky_of_what_is_not_positive_is_nan():
+    check(jnp.linalg.cholesky, np.array([[1, 2], [2, 1]], np.float32))
+
+
+@pytest.mark.parametrize("left_side", [True, False])
+@pytest.mark.parametrize("lower", [True, False])
+@pytest.mark.parametrize(
+    ("dtype", "transpose_a", "conjugate_a", "unit_diagonal"),
+    [
+        (np.float32, False, False, False),
+        (np.float32, True, False, True),
+        (np.complex64, True, True, False),
+        (np.complex64, False, True, True),
+    ],
+)
+def test_triangular_solve(dtype, left_side, lower, transpose_a, conjugate_a, unit_diagonal):
+    a = _matrix(dtype, 2, 4, 4) + 3 * np.eye(4, dtype=dtype)
+    b = _matrix(dtype, 2, 4, 3) if left_side else _matrix(dtype, 2, 3, 4)
+    options = {"transpose_a": transpose_a, "conjugate_a": conjugate_a, "unit_diagonal": unit_diagonal}
+    check(
+        lambda a, b: lax.linalg.triangular_solve(a, b, left_side=left_side, lower=lower, **options), a, b, opsets=(21,)
+    )
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("shape", [(1, 1), (5, 5), (3, 5), (2, 5, 3)])
+def test_lu(dtype, shape):
+    check(lax.linalg.lu, _matrix(dtype, *shape), opsets=(21,))
+
+
+def test_lu_of_a_singular_matrix():
+    check(lax.linalg.lu, np.array([[0, 0], [0, 1]], np.float32), opsets=(21,))
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("shape", [(1, 1), (4, 4), (3, 5), (2, 5, 3)])
+@pytest.mark.parametrize("mode", ["reduced", "complete", "r"])
+def test_qr(dtype, shape, mode):
+    check(lambda a: jnp.linalg.qr(a, mode=mode), _matrix(dtype, *shape), opsets=(21,))
+
+
+def test_householder_reflections():
+    def fn(a):
+        reflections, factors = jnp.linalg.qr(a, mode="raw")
+        return factors, lax.linalg.householder_product(reflections.T, factors)
+
+    check(fn, _matrix(np.float32, 5, 3), opsets=(21,))
+    check(jnp.linalg.qr, np.array([[3, 1], [0, 2]], np.float32), opsets=(21,))
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_solve_inverse_determinant(dtype):
+    a, b = _matrix(dtype, 2, 4, 4), _matrix(dtype, 2, 4, 3)
+    check(jnp.linalg.solve, a, b, opsets=(21,))
+    check(lambda a: (jnp.linalg.inv(a), jnp.linalg.det(a), jnp.linalg.slogdet(a)), a, opsets=(21,))
+
+
+def test_constants_are_factorized_while_exporting():
+    a = _positive(np.float32, 4, 4)
+    check(lambda b: jnp.linalg.inv(a) @ b, Spec((4,)), absent=["Loop", "Scan"])
+
+
+def test_wide_types():
+    with jax.enable_x64(True):
+        check(
+            lambda a, b: (jnp.linalg.cholesky(a), jnp.linalg.solve(a, b)),
+            _positive(np.float64, 4, 4),
+            _matrix(np.float64, 4),
+            opsets=(21,),
+        )
+
+
+def test_tridiagonal_solve():
+    d = np.full((5,), 4, np.float32)
+    check(
+        lax.linalg.tridiagonal_solve,
+        _matrix(np.float32, 5),
+        d,
+        _matrix(np.float32, 5),
+        _matrix(np.float32, 5, 2),
+        opsets=(21,),
+    )
+
+
+def test_gradients_and_vmap():
+    a = _positive(np.float32, 3, 3, 3)
+    check(jax.vmap(jax.grad(lambda a: jnp.linalg.slogdet(a)[1])), a, opsets=(21,))
+    check(jax.grad(lambda a: jnp.linalg.cholesky(a).sum()), a[0], opsets=(21,))
+    check(jax.grad(lambda a, b: jnp.linalg.solve(a, b).sum(), argnums=(0, 1)), a[0], a[0, 0], opsets=(21,))
