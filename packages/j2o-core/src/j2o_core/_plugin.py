@@ -100,8 +100,8 @@ class Plugin:
     def decomposition(self, primitive: Primitive | str) -> Callable[[_F], _F]:
         """Register a function `fn(*arrays, **params)` of JAX code that computes what a primitive does.
 
-        It stands for the primitive from the start, for every dtype, complex numbers included: use it for algorithms, such
-        as factorizations, that ONNX has no operator for at any opset.
+        It stands for the primitive from the start, for every dtype, complex numbers included: use it for algorithms,
+        such as factorizations, that ONNX has no operator for at any opset.
 
         Raises:
             PluginError: if this plugin already has one for the primitive.

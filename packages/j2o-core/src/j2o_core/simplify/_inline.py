@@ -35,7 +35,7 @@ def inline_calls(jaxpr: Any) -> Any:
 
 
 def decompose(jaxpr: Any, decompositions: Mapping[str, Callable[..., Any]]) -> Any:
-    """The same closed jaxpr with the JAX code that stands for some primitives; the jaxpr itself if it has none of them."""
+    """The same closed jaxpr with the JAX code that stands for some primitives; itself if it has none of them."""
     return _inlined(jaxpr, decompositions) if _has_primitive(jaxpr, decompositions) else jaxpr
 
 
