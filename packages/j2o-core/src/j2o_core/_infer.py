@@ -201,6 +201,14 @@ def same_shape(left: Shape | None, right: Shape | None) -> bool:
     return all(map(same_dimension, left, right))
 
 
+def may_equal(left: Sequence[Any], right: Sequence[Any]) -> bool:
+    """Whether two shapes have the same rank and no known sizes that differ."""
+    if len(left) != len(right):
+        return False
+    pairs = zip(left, right, strict=True)
+    return all(_compat.is_symbolic(a) or _compat.is_symbolic(b) or int(a) == int(b) for a, b in pairs)
+
+
 def _transpose(first: Shape, _: Any, inputs: Any, attrs: Any, constant: Any) -> Shape:
     del inputs, constant
     return tuple(first[axis] for axis in attrs.get("perm", range(len(first))[::-1]))
@@ -315,13 +323,12 @@ def _shape_op(first: Shape, _: Any, inputs: Any, attrs: Any, constant: Any) -> S
 
 
 def _slice(first: Shape, _: Any, inputs: Any, attrs: Any, constant: Any) -> Shape | None:
-    parts = [constant(part) if part is not None else None for part in inputs[1:]]
-    if len(parts) < 3 or any(part is None for part in parts):
+    parts = [array for part in inputs[1:] if part is not None and (array := constant(part)) is not None]
+    if len(parts) < len(inputs) - 1 or len(parts) < 3:
         return None
-    starts, ends, axes = parts[:3]
-    steps = parts[3] if len(parts) > 3 else np.ones_like(starts)
+    steps = parts[3] if len(parts) > 3 else np.ones_like(parts[0])
     result = list(first)
-    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+    for start, end, axis, step in zip(*parts[:3], steps, strict=True):
         size = first[int(axis)]
         if not isinstance(size, (int, np.integer)):
             return None

@@ -19,7 +19,7 @@ from ._context import LoweringContext
 from ._dims import Dimensions
 from ._discover import Registry
 from ._errors import J2oError, LoweringError, UnsupportedError
-from ._infer import same_shape
+from ._infer import may_equal, same_shape
 from ._source import user_line
 from ._trace import Traced
 from ._values import onnx_dtype, shape_of, stamp
@@ -229,7 +229,7 @@ class Lowerer:
                     f"The rule for {eqn.primitive.name} ({self._plugin_of(eqn)}) returned dtype {value.dtype.name}, "
                     f"JAX's result is {wanted.name} ({_avals([aval])}).\n  at {line}"
                 )
-            if shape is not None and wanted is not None and not _may_equal(shape, aval.shape):
+            if shape is not None and wanted is not None and not may_equal(shape, aval.shape):
                 raise LoweringError(
                     f"The rule for {eqn.primitive.name} ({self._plugin_of(eqn)}) returned shape {shape}, "
                     f"JAX's result is {_avals([aval])}.\n  at {line}"
@@ -237,13 +237,6 @@ class Lowerer:
             if wanted is not None and not same_shape(shape, tuple(aval.shape)) and value.producer() is not None:
                 stamp(value, wanted, aval.shape)
         return results
-
-
-def _may_equal(left: tuple[Any, ...], right: Sequence[Any]) -> bool:
-    if len(left) != len(right):
-        return False
-    pairs = zip(left, right, strict=True)
-    return all(_compat.is_symbolic(a) or _compat.is_symbolic(b) or int(a) == int(b) for a, b in pairs)
 
 
 def _element_type(dtype: Any) -> ir.DataType | None:

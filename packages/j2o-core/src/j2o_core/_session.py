@@ -71,6 +71,11 @@ class Session:
         element = ir.DataType.from_numpy(array.dtype)
         carrier = np.uint16 if array.dtype.itemsize == 2 else np.uint8
         data = np.asarray(array, order="C").view(carrier)
+        if element.bitwidth < 8:
+            # The runtime takes the shape from the array and the elements from its first bytes, several to a byte.
+            packed = _pack(data, element.bitwidth)
+            data = np.zeros(data.shape, np.uint8)
+            data.reshape(-1)[: packed.size] = packed
         return make.ortvalue_from_numpy_with_onnx_type(data, int(element))
 
 
@@ -80,10 +85,10 @@ def as_fed(array: Any) -> np.ndarray[Any, Any]:
 
     if isinstance(array, jax.Array) and is_key_dtype(array.dtype):
         array = jax.random.key_data(array)
-    array = np.asarray(array)
-    if array.dtype.kind == "c":
-        array = np.stack([array.real, array.imag], -1)
-    return array
+    plain: np.ndarray[Any, Any] = np.asarray(array)
+    if plain.dtype.kind == "c":
+        plain = np.stack([plain.real, plain.imag], -1)
+    return plain
 
 
 def _numpy_output(value: ir.Value) -> np.dtype[Any]:
@@ -99,8 +104,27 @@ def _to_numpy(result: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     import ctypes
 
     shape = result.shape()
-    count = int(np.prod(shape)) * dtype.itemsize
+    count = int(np.prod(shape))
     if count == 0:
         return np.empty(shape, dtype)
-    raw = (ctypes.c_char * count).from_address(result.data_ptr())
-    return np.frombuffer(bytes(raw), dtype).reshape(shape)
+    bits = ir.DataType.from_numpy(dtype).bitwidth
+    raw = bytes((ctypes.c_char * -(-count * bits // 8)).from_address(result.data_ptr()))
+    if bits < 8:
+        elements = _unpack(np.frombuffer(raw, np.uint8), bits, count)
+        return elements.astype(np.int8).view(dtype).reshape(shape)
+    return np.frombuffer(raw, dtype).reshape(shape)
+
+
+def _pack(elements: np.ndarray[Any, Any], bits: int) -> np.ndarray[Any, Any]:
+    """Elements of a few bits, one in each byte, as several to a byte, the first one lowest."""
+    count = 8 // bits
+    flat = elements.reshape(-1) & ((1 << bits) - 1)
+    places = np.pad(flat, (0, -flat.size % count)).reshape(-1, count)
+    packed: np.ndarray[Any, Any] = np.bitwise_or.reduce(places << np.arange(0, 8, bits, dtype=np.uint8), axis=1)
+    return packed
+
+
+def _unpack(packed: np.ndarray[Any, Any], bits: int, count: int) -> np.ndarray[Any, Any]:
+    """The reverse of `_pack`, each element as the lowest bits of a byte."""
+    places = packed[:, None] >> np.arange(0, 8, bits, dtype=np.uint8)
+    return (places & ((1 << bits) - 1)).reshape(-1)[:count]

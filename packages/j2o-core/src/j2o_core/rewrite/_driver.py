@@ -10,7 +10,7 @@ import onnx_ir as ir
 from .._builder import Builder
 from .._errors import J2oError, RewriteError
 from .._finish import all_graphs, remove_unused_nodes
-from .._infer import same_shape
+from .._infer import may_equal, same_shape
 from .._plugin import Rewrite
 from .._values import shape_of, stamp
 from ._clean_ups import plugin as clean_ups
@@ -121,7 +121,7 @@ class _Driver:
     def _check(self, rule: Rewrite, node: ir.Node, pairs: dict[ir.Value, Any]) -> None:
         for old, new in pairs.items():
             shapes = shape_of(old), shape_of(new)
-            wrong_shape = shapes[0] is not None and shapes[1] is not None and len(shapes[0]) != len(shapes[1])
+            wrong_shape = shapes[0] is not None and shapes[1] is not None and not may_equal(shapes[0], shapes[1])
             if old.dtype != new.dtype or wrong_shape:
                 raise RewriteError(
                     f"The rewrite {rule.name} of plugin {rule.plugin.name!r} replaced {node.op_type} of "
