@@ -31,7 +31,7 @@ def make_plugin(name="fake", operators=_OPERATORS):
         plugin.lowering(primitive)(functools.partial(_elementwise, op_type=op_type))
     for rule in (_convert, _square, _broadcast_in_dim, _reshape, _squeeze, _transpose, _concatenate):
         plugin.lowering(rule.__name__[1:].replace("convert", "convert_element_type"))(rule)
-    for rule in (_reduce_sum, _dot_general, _iota, _select_n, _cond, _erf):
+    for rule in (_reduce_sum, _dot_general, _iota, _select_n, _cond, _erf, _dim_as_value):
         plugin.lowering(rule.__name__[1:])(rule)
     return plugin
 
@@ -100,6 +100,10 @@ def _cond(ctx, index, *operands, branches, **_):
     condition = ctx.cast(index, np.bool_)
     results = ctx.op.If(condition, then_branch=branch(1), else_branch=branch(0), outputs=len(ctx.avals_out))
     return results
+
+
+def _dim_as_value(ctx, *, dim):
+    return ctx.cast(ctx.dim(dim), ctx.avals_out[0].dtype)
 
 
 def _erf(ctx, x, **_):

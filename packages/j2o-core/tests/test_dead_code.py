@@ -1,0 +1,66 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from j2o_core.simplify import drop_dead_code, inline_calls
+
+X = np.linspace(-1, 1, 3, dtype=np.float32)
+
+
+def simplified(fn, *args):
+    return drop_dead_code(inline_calls(jax.make_jaxpr(fn)(*args)))
+
+
+def primitives(jaxpr):
+    return [eqn.primitive.name for eqn in jaxpr.jaxpr.eqns]
+
+
+def test_what_nobody_reads_goes_with_what_only_it_read():
+    weight = jnp.arange(3.0)
+
+    def fn(x):
+        unused = jnp.sort(x * weight)
+        jnp.cumsum(unused)
+        return jnp.sin(x)
+
+    jaxpr = simplified(fn, X)
+    assert primitives(jaxpr) == ["sin"]
+    assert list(jaxpr.consts) == []
+
+
+def test_inputs_stay_where_they_are():
+    jaxpr = simplified(lambda x, y, z: y + 1, X, X, X)
+    assert len(jaxpr.jaxpr.invars) == 3
+
+
+def test_one_live_result_keeps_the_equation():
+    jaxpr = simplified(lambda x: lax.top_k(x, 2)[1], X)
+    assert primitives(jaxpr) == ["top_k"]
+
+
+def test_branches_lose_their_dead_code():
+    def branch(x):
+        jnp.sort(x)
+        return jnp.sin(x)
+
+    jaxpr = simplified(lambda flag, x: lax.cond(flag, branch, jnp.cos, x), True, X)
+    assert "sort" not in str(jaxpr)
+
+
+def test_effects_are_kept():
+    def fn(x):
+        jax.debug.print("{}", x)
+        return x + 1
+
+    assert len(primitives(simplified(fn, X))) == 2
+
+
+def test_unused_keys_and_dropout_in_inference_leave_nothing():
+    def fn(x, key):
+        keys = jax.random.split(key)
+        jax.random.bernoulli(keys[0], 0.5, x.shape)
+        return x * 2
+
+    jaxpr = simplified(fn, X, jax.random.key(0))
+    assert primitives(jaxpr) == ["mul"]

@@ -1,0 +1,72 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+X = np.ones((2, 3), np.float32)
+
+
+def test_every_name_in_a_model_is_its_own(check):
+    weight = {"x": jnp.arange(3.0), "output": jnp.arange(3.0) + 1}
+
+    def fn(x, flag):
+        y = jax.lax.cond(flag, lambda: jnp.sin(x) * weight["x"], lambda: x)
+        return {"output": y + weight["output"], "x": y, "Sin_0": jnp.sin(y)}
+
+    program = check(fn, X, np.asarray(True), opsets=[21])
+    names = []
+    graphs = [program.model.graph]
+    for graph in graphs:
+        names += [value.name for value in (*graph.inputs, *graph.initializers.values())]
+        names += [value.name for node in graph for value in node.outputs]
+        graphs += [
+            attr.as_graph() for node in graph for attr in node.attributes.values() if attr.name.endswith("branch")
+        ]
+    assert len(graphs) == 3
+    assert len(names) == len(set(names))
+    nodes = [node.name for graph in graphs for node in graph]
+    assert len(nodes) == len(set(nodes))
+
+
+def test_nodes_are_named_after_the_module_of_their_weight(export):
+    model = {"blocks": [{"scale": jnp.arange(3.0)}, {"scale": jnp.arange(3.0) + 1}]}
+
+    def fn(x):
+        for block in model["blocks"]:
+            x = x * block["scale"] + 1
+        return x
+
+    nodes = list(export(fn, [(2, 3)]).model.graph)
+    assert [node.name for node in nodes] == ["blocks.0/Mul_0", "Add_0", "blocks.1/Mul_0", "Add_1"]
+    assert nodes[0].metadata_props["j2o.module"] == "blocks.0"
+
+
+def test_the_model_says_who_made_it(export):
+    model = export(jnp.sin, [(3,)]).model
+    assert model.producer_name == "j2o"
+    assert model.producer_version
+
+
+def test_the_same_export_gives_the_same_model(export):
+    weight = jnp.arange(3.0)
+
+    def fn(x):
+        return jnp.sin(x * weight) + jnp.cos(x)
+
+    def content():
+        import onnx_ir as ir
+
+        return ir.serde.serialize_model(export(fn, [("B", 3)]).model).SerializeToString(deterministic=True)
+
+    assert content() == content()
+
+
+def test_what_nobody_reads_is_not_in_the_model(plugin, export):
+    @plugin.lowering("cumsum")
+    def _cumsum(ctx, x, *, axis, reverse):
+        ctx.op.Sin(x)
+        ctx.op.Mul(x, ctx.const(np.arange(3.0), np.float32))
+        return ctx.op.CumSum(x, ctx.const(axis, np.int64), reverse=int(reverse))
+
+    model = export(jnp.cumsum, [(3,)]).model
+    assert [node.op_type for node in model.graph] == ["CumSum"]
+    assert len(model.graph.initializers) == 1

@@ -1,0 +1,107 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from j2o_core.simplify import ConstantTable, simplify
+from j2o_core.simplify._fold import FOLD_LIMIT_BYTES
+
+X = np.linspace(-1, 1, 3, dtype=np.float32)
+
+
+def simplified(fn, *args, names=None):
+    table = ConstantTable(names or {})
+    return simplify(jax.make_jaxpr(fn)(*args), table), table
+
+
+def primitives(jaxpr):
+    return [eqn.primitive.name for eqn in jaxpr.jaxpr.eqns]
+
+
+@pytest.mark.parametrize(
+    "constant",
+    [
+        lambda: jnp.arange(3) * 2.0,
+        lambda: jnp.sin(jnp.linspace(0, 1, 3)),
+        lambda: jnp.ones((3, 3)).sum(0),
+        lambda: jax.random.normal(jax.random.key(3), (3,)),
+        lambda: jnp.where(jnp.arange(3) > 1, 1.0, jnp.nan),
+        lambda: jnp.array([1.0, 2.0, 3.0], jnp.bfloat16).astype(jnp.float32) / 3,
+        lambda: jnp.float32(1e38) * jnp.float32(10) + jnp.zeros(3),
+        lambda: (jnp.int8(100) + jnp.int8(100)).astype(jnp.float32) + jnp.zeros(3),
+    ],
+    ids=range(8),
+)
+def test_constants_are_computed_with_jax_s_own_numbers(constant):
+    jaxpr, _ = simplified(lambda x: x + constant(), X)
+    assert primitives(jaxpr) == ["add"]
+    expected = X + constant()
+    np.testing.assert_array_equal(jax.extend.core.jaxpr_as_fun(jaxpr)(X)[0], expected)
+
+
+def test_a_constant_result_is_a_constant():
+    jaxpr, _ = simplified(lambda x: jnp.arange(4) * 2, X)
+    assert primitives(jaxpr) == []
+    np.testing.assert_array_equal(jax.extend.core.jaxpr_as_fun(jaxpr)(X)[0], np.arange(4) * 2)
+
+
+def test_large_results_are_left_to_the_graph():
+    size = FOLD_LIMIT_BYTES // 4 + 1
+    jaxpr, _ = simplified(lambda x: x[0] + jnp.sin(jnp.zeros(size) + jnp.arange(size)), X)
+    assert "sin" in primitives(jaxpr)
+    jaxpr, _ = simplified(lambda x: x[0] + jnp.sin(jnp.arange(100.0)), X)
+    assert "sin" not in primitives(jaxpr)
+
+
+def test_a_layout_of_a_weight_keeps_its_name_and_its_memory():
+    weight = np.random.default_rng(0).standard_normal((600, 600)).astype(np.float32)
+    jaxpr, table = simplified(lambda x: x[0] * jnp.asarray(weight).T, X, names={})
+    assert "transpose" not in primitives(jaxpr)
+    weight = jnp.asarray(weight)
+    jaxpr, table = simplified(lambda x: x[0] * weight.T, X, names={id(weight): "weight"})
+    (constant,) = jaxpr.consts
+    assert table.name(constant) == "weight"
+    assert np.shares_memory(np.asarray(constant), np.asarray(weight))
+
+
+@pytest.mark.parametrize(
+    ("fn", "expected"),
+    [
+        (lambda x: x * 1.0, []),
+        (lambda x: 1.0 * x, []),
+        (lambda x: x / 1.0, []),
+        (lambda x: x - 0.0, []),
+        (lambda x: jnp.maximum(x, -jnp.inf), []),
+        (lambda x: x + 0.0, ["add"]),
+        (lambda x: x * 0.0, ["mul"]),
+        (lambda x: 0.0 - x, ["sub"]),
+        (lambda x: 1.0 / x, ["div"]),
+        (lambda x: x - jnp.float32(-0.0), ["sub"]),
+    ],
+    ids=range(10),
+)
+def test_only_what_holds_for_every_value_is_an_identity(fn, expected):
+    """Minus zero plus zero is zero, NaN times zero is NaN: these stay."""
+    jaxpr, _ = simplified(fn, X)
+    assert primitives(jaxpr) == expected
+    special = jnp.array([jnp.nan, -0.0, jnp.inf])
+    result = np.asarray(jax.extend.core.jaxpr_as_fun(jaxpr)(special)[0])
+    np.testing.assert_array_equal(result, fn(special))
+    np.testing.assert_array_equal(np.signbit(result), np.signbit(fn(special)))
+
+
+def test_values_inside_branches_are_folded():
+    def fn(flag, x):
+        return jax.lax.cond(flag, lambda x: x + jnp.sin(jnp.arange(3.0)), lambda x: x, x)
+
+    jaxpr, _ = simplified(fn, True, X)
+    assert "sin" not in str(jaxpr)
+
+
+def test_folding_in_64_bit():
+    with jax.enable_x64(True):
+        jaxpr, _ = simplified(lambda x: x + jnp.arange(3) ** 40, np.arange(3))
+        assert primitives(jaxpr) == ["add"]
+        np.testing.assert_array_equal(
+            jax.extend.core.jaxpr_as_fun(jaxpr)(np.arange(3))[0], np.arange(3) + np.arange(3) ** 40
+        )

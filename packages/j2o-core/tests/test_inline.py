@@ -1,0 +1,88 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from j2o_core.simplify import inline_calls
+
+X = np.linspace(-1, 1, 3, dtype=np.float32)
+
+
+def primitives(jaxpr):
+    return [eqn.primitive.name for eqn in jaxpr.jaxpr.eqns]
+
+
+def run(jaxpr, *args):
+    return jax.extend.core.jaxpr_as_fun(jaxpr)(*args)
+
+
+@jax.custom_jvp
+def with_jvp(x):
+    return jnp.sin(x) * 2
+
+
+with_jvp.defjvp(lambda primals, tangents: (with_jvp(*primals), tangents[0]))
+
+
+@jax.custom_vjp
+def with_vjp(x):
+    return jnp.sin(x) + 1
+
+
+with_vjp.defvjp(lambda x: (with_vjp(x), None), lambda _, g: (g,))
+
+
+CALLS = [
+    (jax.jit(jnp.sin), ["sin"]),
+    (jax.jit(jax.jit(lambda x: jnp.sin(x) + 1)), ["sin", "add"]),
+    (jax.checkpoint(jnp.sin), ["sin"]),
+    (with_jvp, ["sin", "mul"]),
+    (with_vjp, ["sin", "add"]),
+    (lambda x: lax.stop_gradient(jnp.sin(x)), ["sin"]),
+    (lambda x: lax.optimization_barrier(jnp.sin(x)), ["sin"]),
+    (lambda x: jax.jit(lambda y: y)(x), []),
+    (jax.vmap(with_jvp), ["sin", "mul"]),
+]
+
+
+@pytest.mark.parametrize(("fn", "expected"), CALLS, ids=range(len(CALLS)))
+def test_calls_become_their_bodies(fn, expected):
+    jaxpr = inline_calls(jax.make_jaxpr(fn)(X))
+    assert primitives(jaxpr) == expected
+    np.testing.assert_allclose(run(jaxpr, X)[0], fn(X), rtol=1e-6)
+
+
+def test_a_body_used_twice_gets_variables_of_its_own():
+    square = jax.jit(lambda x: jnp.sin(x) * x)
+    jaxpr = inline_calls(jax.make_jaxpr(lambda x: square(square(x)))(X))
+    assert primitives(jaxpr) == ["sin", "mul", "sin", "mul"]
+    variables = [var for eqn in jaxpr.jaxpr.eqns for var in eqn.outvars]
+    assert len(set(variables)) == 4
+    np.testing.assert_allclose(run(jaxpr, X)[0], square(square(X)), rtol=1e-6)
+
+
+def test_a_constant_used_in_two_calls_is_one():
+    weight = jnp.arange(3.0)
+    one, two = jax.jit(lambda x: x * weight), jax.jit(lambda x: x + weight)
+    jaxpr = inline_calls(jax.make_jaxpr(lambda x: one(x) + two(x))(X))
+    assert len(jaxpr.consts) == 1
+    np.testing.assert_allclose(run(jaxpr, X)[0], one(X) + two(X), rtol=1e-6)
+
+
+def test_branches_and_bodies_are_inlined_too():
+    inner = jax.jit(jnp.sin)
+
+    def fn(x):
+        x = lax.cond(x[0] > 0, inner, jax.jit(jnp.cos), x)
+        return lax.fori_loop(0, 3, lambda i, y: inner(y), x)
+
+    jaxpr = inline_calls(jax.make_jaxpr(fn)(X))
+    assert "jit" not in str(jaxpr)
+    np.testing.assert_allclose(run(jaxpr, X)[0], fn(X), rtol=1e-6)
+
+
+def test_equations_that_jax_made_get_the_line_of_their_caller(export, check):
+    program = check(lambda x: jax.nn.relu(x), X, opsets=[21])
+    (node,) = program.model.graph
+    assert __file__ in node.metadata_props["j2o.source"]

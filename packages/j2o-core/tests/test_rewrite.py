@@ -1,0 +1,128 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.lax import neg
+
+from j2o_core import RewriteError
+
+X = np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)
+
+
+def operators(program):
+    return [node.op_type for node in program.model.graph]
+
+
+def test_a_pattern_is_replaced(plugin, check):
+    @plugin.rewrite("Mul")
+    def _silly(rw, node):
+        """Mul(Sin(x), 2) -> Add(Sin(x), Sin(x))."""
+        for sine, factor in rw.operands(node, "Sin"):
+            if rw.scalar(factor) == 2:
+                return rw.op.Add(sine.outputs[0], sine.outputs[0])
+        return None
+
+    assert operators(check(lambda x: jnp.sin(x) * 2, X, opsets=[21])) == ["Sin", "Add"]
+    assert operators(check(lambda x: 2 * jnp.sin(x), X, opsets=[21])) == ["Sin", "Add"]
+    assert operators(check(lambda x: jnp.sin(x) * 3, X, opsets=[21])) == ["Sin", "Mul"]
+
+
+def test_rewrites_run_until_nothing_changes(plugin, check):
+    @plugin.rewrite("Neg")
+    def _double_negation(rw, node):
+        inner = rw.producer(node.inputs[0], "Neg")
+        return inner.inputs[0] if inner is not None else None
+
+    assert operators(check(lambda x: neg(neg(neg(neg(neg(x))))), X, opsets=[21])) == ["Neg"]
+
+
+def test_a_result_that_becomes_an_input_gets_an_identity(plugin, check):
+    @plugin.rewrite("Neg")
+    def _double_negation(rw, node):
+        inner = rw.producer(node.inputs[0], "Neg")
+        return inner.inputs[0] if inner is not None else None
+
+    program = check(lambda x: (neg(neg(x)), x + 1), X, opsets=[21])
+    assert sorted(operators(program)) == ["Add", "Identity"]
+
+
+def test_what_others_read_stays(plugin, check):
+    @plugin.rewrite("Mul")
+    def _square(rw, node):
+        sine = rw.producer(node.inputs[0], "Sin")
+        if sine is None or rw.scalar(node.inputs[1]) != 2:
+            return None
+        return rw.op.Add(node.inputs[0], node.inputs[0])
+
+    program = check(lambda x: (jnp.sin(x) * 2, jnp.sin(x)), X, opsets=[21])
+    assert sorted(operators(program)) == ["Add", "Sin"]
+
+
+def test_rewrites_below_their_opset_do_not_run(plugin, export):
+    @plugin.rewrite("Sin", opset=23)
+    def _later(rw, node):
+        return rw.op.Cos(node.inputs[0])
+
+    assert operators(export(jnp.sin, [(3,)], opset=22)) == ["Sin"]
+    assert operators(export(jnp.sin, [(3,)], opset=23)) == ["Cos"]
+
+
+def test_replacements_keep_line_and_module(plugin, export):
+    @plugin.rewrite("Sin")
+    def _other(rw, node):
+        return rw.op.Cos(node.inputs[0])
+
+    (node,) = export(lambda x: jnp.sin(x), [(3,)]).model.graph
+    assert __file__ in node.metadata_props["j2o.source"]
+
+
+def test_a_rewrite_that_raises_is_named(plugin, export):
+    @plugin.rewrite("Sin")
+    def _fails(rw, node):
+        raise KeyError("axis")
+
+    with pytest.raises(RewriteError, match=r"The rewrite fails of plugin 'fake' raised KeyError at Sin \(.*test_re"):
+        export(lambda x: jnp.sin(x), [(3,)])
+
+
+@pytest.mark.parametrize("wrong", ["dtype", "rank"])
+def test_a_rewrite_may_change_neither_dtype_nor_rank(plugin, export, wrong):
+    @plugin.rewrite("Sin")
+    def _wrong(rw, node):
+        if wrong == "dtype":
+            return rw.op.Less(node.inputs[0], node.inputs[0])
+        return rw.op.Unsqueeze(node.inputs[0], rw.const([0], np.int64))
+
+    with pytest.raises(RewriteError, match="The rewrite wrong of plugin 'fake' replaced Sin of"):
+        export(jnp.sin, [(3,)])
+
+
+def test_a_rewrite_may_not_change_a_known_size(plugin, export):
+    @plugin.rewrite("Sin")
+    def _wrong(rw, node):
+        return rw.op.Concat(node.inputs[0], node.inputs[0], axis=0)
+
+    with pytest.raises(RewriteError, match="replaced Sin"):
+        export(jnp.sin, [(3,)])
+
+
+def test_rewrites_that_undo_each_other_are_stopped(plugin, export):
+    plugin.rewrite("Sin")(lambda rw, node: rw.op.Cos(node.inputs[0]))
+    plugin.rewrite("Cos")(lambda rw, node: rw.op.Sin(node.inputs[0]))
+    with pytest.raises(RewriteError, match="do not settle"):
+        export(jnp.sin, [(3,)])
+
+
+def test_branches_are_rewritten_too(plugin, check):
+    import jax
+
+    @plugin.rewrite("Mul")
+    def _sum(rw, node):
+        if rw.scalar(node.inputs[1]) != 2:
+            return None
+        return rw.op.Add(node.inputs[0], node.inputs[0])
+
+    program = check(
+        lambda flag, x: jax.lax.cond(flag, lambda: jnp.sin(x) * 2, lambda: x), np.asarray(True), X, opsets=[21]
+    )
+    branch = next(node for node in program.model.graph if node.op_type == "If").attributes["then_branch"].as_graph()
+    assert "Mul" not in [node.op_type for node in branch]
