@@ -12,6 +12,7 @@ from . import _convolution as _convolution
 from . import _creation as _creation
 from . import _cumulative as _cumulative
 from . import _dot_general as _dot_general
+from . import _eigenvalues as _eigenvalues
 from . import _gather as _gather
 from . import _joining as _joining
 from . import _linear_algebra as _linear_algebra

@@ -23,7 +23,8 @@ def mapped(fn: Callable[..., Any], *arrays: Any, ranks: tuple[int, ...] = (2,)) 
     return fn(*arrays)
 
 
-def _conj(x: Any) -> Any:
+def conj(x: Any) -> Any:
+    """The conjugate; a real array as it is."""
     return jnp.conj(x) if jnp.iscomplexobj(x) else x
 
 
@@ -33,18 +34,18 @@ def _cholesky(a: Any, **_: object) -> Any:
 
 
 def _cholesky_one(a: Any) -> Any:
-    """Column by column: what is left of a column over the root of its diagonal element."""
+    """Column by column: what is left of a column over the root of its diagonal element. Above the diagonal a stays."""
     n = a.shape[-1]
     rows = jnp.arange(n)
 
     def column(j: Any, factor: Any) -> Any:
-        rest = a[:, j] - factor @ _conj(factor[j])
+        rest = a[:, j] - factor @ conj(factor[j])
         root = jnp.sqrt(jnp.real(rest[j]))
         return factor.at[:, j].set(jnp.where(rows > j, rest / root, jnp.where(rows == j, root, 0)).astype(a.dtype))
 
     factor = lax.fori_loop(0, n, column, jnp.zeros_like(a))
     positive = (jnp.real(jnp.diagonal(factor)) > 0).all()
-    return jnp.where(positive, factor, jnp.nan)
+    return jnp.where(positive, factor + jnp.triu(a, 1), jnp.nan)
 
 
 @plugin.decomposition("triangular_solve")
@@ -60,7 +61,7 @@ def _triangular_solve(
     **_: object,
 ) -> Any:
     """All cases by transposing and turning around until the matrix is lower and on the left."""
-    a = _conj(a) if conjugate_a else a
+    a = conj(a) if conjugate_a else a
     if not left_side:
         b = jnp.swapaxes(b, -1, -2)
     if transpose_a == left_side:
@@ -136,7 +137,7 @@ def _geqrf_one(a: Any) -> tuple[Any, Any]:
     def column(j: Any, state: Any) -> Any:
         a, taus = state
         vector, beta, tau = _reflection(a[:, j], j, rows)
-        update = _conj(tau) * vector[:, None] * (_conj(vector) @ a)[None]
+        update = conj(tau) * vector[:, None] * (conj(vector) @ a)[None]
         turned = jnp.where(columns[None] > j, a - update, a)
         kept = jnp.where(rows > j, vector, jnp.where(rows == j, beta, turned[:, j]))
         return turned.at[:, j].set(kept), taus.at[j].set(tau)
@@ -175,7 +176,7 @@ def _householder_product_one(a: Any, taus: Any) -> Any:
     def reflect(step: Any, q: Any) -> Any:
         j = count - 1 - step
         vector = jnp.where(rows > j, a[:, j], jnp.where(rows == j, 1, 0)).astype(a.dtype)
-        return q - taus[j] * vector[:, None] * (_conj(vector) @ q)[None]
+        return q - taus[j] * vector[:, None] * (conj(vector) @ q)[None]
 
     identity = jnp.eye(m, n, dtype=a.dtype)
     return lax.fori_loop(0, count, reflect, identity) if count else identity
@@ -185,10 +186,11 @@ def _householder_product_one(a: Any, taus: Any) -> Any:
 def _qr(a: Any, *, pivoting: bool, full_matrices: bool, **_: object) -> Any:
     if pivoting:
         raise NotImplementedError("QR with column pivoting")
-    return mapped(lambda a: _qr_one(a, full_matrices), a)
+    return mapped(lambda a: qr_one(a, full_matrices), a)
 
 
-def _qr_one(a: Any, full_matrices: bool) -> tuple[Any, Any]:
+def qr_one(a: Any, full_matrices: bool) -> tuple[Any, Any]:
+    """Q and R of one matrix."""
     m, n = a.shape
     reflections, taus = _geqrf_one(a)
     width = m if full_matrices else min(m, n)

@@ -1,0 +1,68 @@
+"""Eigenvalues and singular values are JAX's; vectors are compared through what does not depend on their sign."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from j2o_core.testing import check
+
+TYPES = [np.float32, np.complex64]
+
+
+def _matrix(dtype, *shape):
+    rng = np.random.default_rng(0)
+    real = rng.standard_normal(shape)
+    return (real + 1j * rng.standard_normal(shape) if np.dtype(dtype).kind == "c" else real).astype(dtype)
+
+
+def _adjoint(x):
+    return jnp.conj(jnp.swapaxes(x, -1, -2))
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("shape", [(1, 1), (2, 2), (5, 5), (2, 6, 6)])
+def test_symmetric_eigenvalues(dtype, shape):
+    def fn(a):
+        values, vectors = jnp.linalg.eigh(a)
+        return values, (vectors * values[..., None, :]) @ _adjoint(vectors), _adjoint(vectors) @ vectors
+
+    check(fn, _matrix(dtype, *shape), opsets=(21,))
+
+
+def test_equal_and_zero_eigenvalues():
+    check(jnp.linalg.eigvalsh, np.diag([2, 2, 0, -1]).astype(np.float32), opsets=(21,))
+    check(jnp.linalg.eigvalsh, np.ones((4, 4), np.float32), opsets=(21,))
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("shape", [(1, 1), (4, 4), (3, 6), (2, 7, 3)])
+@pytest.mark.parametrize("full_matrices", [True, False])
+def test_singular_values(dtype, shape, full_matrices):
+    def fn(a):
+        u, s, v = jnp.linalg.svd(a, full_matrices=full_matrices)
+        k = s.shape[-1]
+        return s, (u[..., :k] * s[..., None, :]) @ v[..., :k, :], u.shape, v.shape, _adjoint(u) @ u, v @ _adjoint(v)
+
+    check(lambda a: [x for x in fn(a) if not isinstance(x, tuple)], _matrix(dtype, *shape), opsets=(21,))
+
+
+def test_rank_deficient():
+    a = _matrix(np.float32, 5, 2) @ _matrix(np.float32, 2, 4)
+
+    def fn(a):
+        u, _, v = jnp.linalg.svd(a)
+        return u.T @ u, v @ v.T
+
+    check(fn, a, opsets=(21,))
+    check(jnp.linalg.matrix_rank, a, opsets=(21,))
+
+
+def test_what_is_built_on_singular_values():
+    a = _matrix(np.float32, 4, 3)
+    check(lambda a: (jnp.linalg.pinv(a), jnp.linalg.norm(a, 2), jnp.linalg.cond(a)), a, opsets=(21,))
+    check(lambda a, b: jnp.linalg.lstsq(a, b)[0], a, a[:, 0], opsets=(21,))
+
+
+def test_gradient_of_eigenvalues():
+    check(jax.grad(lambda a: jnp.linalg.eigvalsh(a + a.T)[0]), _matrix(np.float32, 4, 4), opsets=(21,))
