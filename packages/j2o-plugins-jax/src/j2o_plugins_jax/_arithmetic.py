@@ -22,6 +22,7 @@ for _primitive, _op_type in {
     "add_any": "Add",
     "sub": "Sub",
     "mul": "Mul",
+    "abs": "Abs",
 }.items():
     plugin.lowering(_primitive)(functools.partial(_natural, op_type=_op_type))
 
@@ -78,11 +79,6 @@ def _neg(ctx: LoweringContext, x: ir.Value) -> Any:
     if ctx.dtype(x).kind == "u":  # ONNX's Neg has no unsigned types
         return ctx.op.Sub(ctx.const(0, x), x)
     return ctx.op.Neg(x)
-
-
-@plugin.lowering("abs")
-def _abs(ctx: LoweringContext, x: ir.Value) -> Any:
-    return x if ctx.dtype(x).kind == "u" else ctx.op.Abs(x)
 
 
 @plugin.lowering("sign")

@@ -16,6 +16,7 @@ from j2o_core import LoweringContext, UnsupportedError
 
 from ._bits import shift, unsigned
 from ._comparisons import is_negative
+from ._conversions import to_float8
 from ._plugin import plugin
 
 
@@ -54,7 +55,7 @@ def _same_width(ctx: LoweringContext, x: ir.Value, new: np.dtype[Any]) -> Any:
         return x
     if "int" in old.name and "int" in new.name:
         return ctx.cast(x, new)  # wraps
-    if ctx.opset >= 26:
+    if ctx.opset >= 26 and _FLOAT8 not in (old, new):
         return ctx.op.BitCast(x, to=ir.DataType.from_numpy(new))
     if "int" not in old.name and "int" not in new.name:  # two floats of one width
         return _same_width(ctx, _same_width(ctx, x, unsigned(old)), new)
@@ -102,7 +103,9 @@ class _Format:
         return int(2 ** (self.bits - 1 - self.stored) - 2)
 
 
+_FLOAT8 = np.dtype(ml_dtypes.float8_e5m2)  # the one of its width that is IEEE's; ONNX Runtime's BitCast has none
 _FORMATS = {
+    "float8_e5m2": _Format(8, 2, -14),
     "float16": _Format(16, 10, -14),
     "bfloat16": _Format(16, 7, -126),
     "float32": _Format(32, 23, -126),
@@ -147,7 +150,8 @@ def _float_of_bits(ctx: LoweringContext, x: ir.Value, new: np.dtype[Any]) -> Any
     magnitude = ctx.op.Where(is_nan, ctx.const(np.nan, np.float64), magnitude)
     sign = ctx.op.BitwiseAnd(shift(ctx, bits, form.bits - 1, "RIGHT"), ctx.const(1, word))
     negative = ctx.op.Equal(sign, ctx.const(1, word))
-    return ctx.cast(ctx.op.Where(negative, ctx.op.Neg(magnitude), magnitude), new)
+    result = ctx.op.Where(negative, ctx.op.Neg(magnitude), magnitude)
+    return to_float8(ctx, ctx.cast(result, np.float32), new) if form.bits == 8 else ctx.cast(result, new)
 
 
 def _bits_of_float(ctx: LoweringContext, x: ir.Value, new: np.dtype[Any]) -> Any:

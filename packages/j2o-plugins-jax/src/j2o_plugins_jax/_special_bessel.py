@@ -21,7 +21,7 @@ _FAR = 8.0
 
 def _power_series(order: int, x: float) -> float:
     """exp(-x) I(x)/x^order."""
-    term = 0.5**order * math.exp(-x) / math.factorial(order)
+    term = math.ldexp(math.exp(-x), -order) / math.factorial(order)
     total, k = 0.0, 0
     while k < 10 or term > 1e-18 * total:
         total, k = total + term, k + 1
@@ -33,7 +33,7 @@ def _far_factor(order: int, inverse: float) -> float:
     """sqrt(x) exp(-x) I(x) as a function of 1/x."""
     if inverse > 1 / 40:
         x = 1 / inverse
-        return _power_series(order, x) * x ** (order + 0.5)
+        return _power_series(order, x) * math.pow(x, order + 0.5)
     term, total = 1.0, 0.0  # the asymptotic series, whose terms still shrink where they are below rounding
     for k in range(1, 30):
         total += term

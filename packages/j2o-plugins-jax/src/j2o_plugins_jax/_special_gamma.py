@@ -28,7 +28,7 @@ def _bernoulli(count: int) -> tuple[float, ...]:
     """The numbers B2, B4, ..., from their recurrence."""
     numbers = [fractions.Fraction(1)]
     for n in range(1, 2 * count + 1):
-        total = sum(math.comb(n + 1, k) * number for k, number in enumerate(numbers))
+        total = sum((math.comb(n + 1, k) * number for k, number in enumerate(numbers)), fractions.Fraction(0))
         numbers.append(-total / (n + 1))
     return tuple(float(number) for number in numbers[2::2])
 

@@ -1,0 +1,63 @@
+"""Conversions between dtypes, out-of-range values included."""
+
+import ml_dtypes
+import numpy as np
+import pytest
+from jax import lax
+
+from j2o_core.testing import DTYPES, Spec, check
+
+FLOATS = (*DTYPES.floats, np.float64)
+INTEGERS = (*DTYPES.integers, np.int64, np.uint64)
+NARROW = (ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2)
+
+
+def _to(*dtypes):
+    return lambda x: [lax.convert_element_type(x, dtype) for dtype in dtypes]
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_float_to_integer_saturates(x64, extremes, dtype):
+    bounds = [float(2**k) for k in (7, 8, 15, 16, 31, 32, 63, 64)]
+    edges = np.array([s * b * f for b in bounds for s in (1, -1) for f in (1, 0.99, 1.01)])
+    with np.errstate(over="ignore"):
+        x = np.concatenate([extremes(dtype), edges.astype(dtype), np.array([2.9, -2.9, -0.5], dtype)])
+    check(_to(*INTEGERS), x, opsets=(21,))
+
+
+@pytest.mark.parametrize("dtype", [*INTEGERS, np.bool_])
+def test_integer_to_anything(x64, extremes, dtype):
+    check(_to(*INTEGERS, np.bool_, *FLOATS), extremes(dtype), opsets=(21,), atol=0)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_float_to_float_and_bool(x64, extremes, dtype):
+    with np.errstate(over="ignore"):
+        check(_to(*FLOATS, np.bool_), extremes(dtype), opsets=(21,), atol=0)
+
+
+@pytest.mark.parametrize("narrow", NARROW)
+def test_float8(extremes, narrow):
+    x = extremes(np.float32)
+    # Opset 19 brought the type.
+    check(lambda x: lax.convert_element_type(lax.convert_element_type(x, narrow), np.float32), x, opsets=(19, 26))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_int4(extremes, dtype):
+    # Opset 21 brought the type.
+    check(
+        lambda x: lax.convert_element_type(lax.convert_element_type(x, ml_dtypes.int4), np.int32),
+        extremes(dtype),
+        opsets=(21, 26),
+    )
+
+
+def test_same_dtype_is_nothing():
+    program = check(lambda x: lax.convert_element_type(x, np.float32) + 1, Spec(("B", 2)), absent=["Cast"])
+    assert len(list(program.model.graph)) == 1
+
+
+@pytest.mark.parametrize("shape", [(0, 2), (), ("B", 3)])
+def test_shapes(shape):
+    check(_to(np.int8, np.int32, np.bool_, np.float16), Spec(shape), opsets=(21,))
