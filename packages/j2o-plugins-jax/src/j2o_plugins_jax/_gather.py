@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 from jax import lax
+from jax.export import is_symbolic_dim
 
 from j2o_core import LoweringContext
 
@@ -48,6 +49,8 @@ def _gather(
         dnums.collapsed_slice_dims,
         dnums.offset_dims,
     )
+    if mode == lax.GatherScatterMode.FILL_OR_DROP and _wraps_indices(ctx):
+        indices = ctx.cast(indices, np.int32)
     index = index_vectors(ctx, indices, ctx.avals_in[1].shape)
     # XLA clamps even where JAX promises that all is inside, and `x[i]` promises that.
     clamped = clamp_indices(ctx, index, windows.last_starts)
@@ -59,6 +62,12 @@ def _gather(
     if inside is None:
         return gathered
     return ctx.op.Where(windows.spread(ctx, inside), gathered, fill)  # type: ignore[no-any-return]
+
+
+def _wraps_indices(ctx: LoweringContext) -> bool:
+    """Whether JAX cuts 64-bit indices to 32 bits before it compares them with the ends of the axes."""
+    shape, wide = ctx.avals_in[0].shape, ctx.avals_in[1].dtype.itemsize == 8
+    return wide and not any(is_symbolic_dim(size) or size > np.iinfo(np.int32).max for size in shape)
 
 
 def _gathered(ctx: LoweringContext, x: ir.Value, index: ir.Value, windows: Windows) -> _Gathered:
