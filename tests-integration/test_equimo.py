@@ -44,13 +44,15 @@ def model(request):
 @pytest.mark.parametrize("style", KEYS)
 def test_features(model, style, opset):
     key = KEYS[style](0)
-    features = jax.vmap(lambda a: model.features(a, key=key, inference=True))
-    program = j2o_core.to_onnx(features, [("B", 3, 224, 224)], opset=opset)
-    reference = jax.jit(features)
+    program = j2o_core.to_onnx(
+        jax.vmap(lambda a: model.features(a, key=key, inference=True)), [("B", 3, 224, 224)], opset=opset
+    )
+    reference = jax.jit(jax.vmap(lambda a, key: model.features(a, key=key, inference=True), in_axes=(0, None)))
     rng = np.random.default_rng(0)
     for batch in (1, 2, 5):
         images = rng.standard_normal((batch, 3, 224, 224)).astype(np.float32)
-        expected = np.asarray(reference(images))
+        # A key of its own each time: that one key is used twice is what JAX_DEBUG_KEY_REUSE is there to report.
+        expected = np.asarray(reference(images, KEYS[style](0)))
         actual = program(images)
         assert actual.shape == expected.shape == (batch, 201, 384)
         assert actual.dtype == expected.dtype
