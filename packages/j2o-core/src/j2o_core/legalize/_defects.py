@@ -1,0 +1,72 @@
+"""Kernels of ONNX Runtime (CPU) that run and give a wrong result, and what stands in for them.
+
+Each was measured with onnxruntime 1.31.1. tests/test_legalize/test_defects.py runs them as they are and expects them
+to fail: an entry whose test passes on all processors can go.
+
+    ReduceSum, Einsum       integers      summed in float64: wrong above 2^53, saturates where it has to wrap
+    ReduceProd              integers      the same
+    Mod (fmod=1)            64-bit        computed in float64
+    Max, Min, Clip, Relu,   int64         two numbers that agree in their upper 32 bits are ordered by the lower 32 as
+      Sign, ReduceMax/Min                 if those had a sign: max(3, 3e9) is 3
+    ReduceMax/Min           floats        NaN is lost unless it comes first
+    ArgMax/Min, MaxPool,    floats        NaN is lost
+      Scatter with max/min
+    Sign                    16-bit float  NaN becomes 0 (the table says that it does not run, so float32 is used)
+    Reduce...               empty         negative axes are not reduced; of bool: fails
+    MatMul                  empty         with nothing to sum, some products of floats are memory as it was found;
+                                          those of uint32/64, and those of vectors with empty batches, fail
+    Cast                    chains        float -> wide integer -> narrow integer becomes one undefined conversion;
+                                          float -> bfloat16 -> int8 skips the rounding
+    Cast                    to float8     what rounds to more than the largest value does not become NaN or infinity
+    Cast                    from float8   -0 becomes True
+    Cast                    to 4 bits     floats are rounded, where they are truncated to all other integers
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import onnx_ir as ir
+
+from . import _cast_defects, _empty_defects, _order_defects, _sum_defects
+from ._composer import Composer
+
+StandIn = Callable[[Composer, ir.Node], "Sequence[ir.Value] | None"]
+"""Writes the node with others, or returns None if the kernel is right for it."""
+
+
+def _either(*stand_ins: StandIn) -> StandIn:
+    """The first that has something to say."""
+
+    def either(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
+        return next((values for stand_in in stand_ins if (values := stand_in(c, node)) is not None), None)
+
+    return either
+
+
+DEFECTS: Mapping[str, StandIn] = {
+    "ArgMax": _order_defects.arg_extreme,
+    "ArgMin": _order_defects.arg_extreme,
+    "Cast": _cast_defects.cast,
+    "Clip": _order_defects.clip,
+    "Einsum": _sum_defects.einsum,
+    "GlobalMaxPool": _order_defects.max_pool,
+    "MatMul": _empty_defects.matmul,
+    "Max": _order_defects.extreme,
+    "MaxPool": _order_defects.max_pool,
+    "Min": _order_defects.extreme,
+    "Mod": _sum_defects.mod,
+    **dict.fromkeys(
+        ("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMean", "ReduceSumSquare"),
+        _empty_defects.reduction,
+    ),
+    "ReduceMax": _either(_empty_defects.reduction, _order_defects.reduce_extreme),
+    "ReduceMin": _either(_empty_defects.reduction, _order_defects.reduce_extreme),
+    "ReduceProd": _either(_empty_defects.reduction, _sum_defects.reduce_prod),
+    "ReduceSum": _either(_empty_defects.reduction, _sum_defects.reduce_sum),
+    "Relu": _order_defects.relu,
+    "ScatterElements": _order_defects.scatter,
+    "ScatterND": _order_defects.scatter,
+    "Sign": _order_defects.sign,
+}
+"""For each operator with a defective kernel, what writes the nodes that are affected with others."""

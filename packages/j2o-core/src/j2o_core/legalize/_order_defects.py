@@ -1,0 +1,202 @@
+"""Maxima and minima: of floats, where the kernels lose NaN; of int64, where they compare words by halves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from ._composer import Composer, dimensions
+from ._detours import INTEGERS, UNSIGNED, bits
+from ._emitter import read_attribute, read_constant
+
+T = ir.DataType
+
+_NAN_TYPES = (T.FLOAT16, T.FLOAT, T.DOUBLE)
+
+# int64. The comparison operators are right, and so are ArgMax and ArgMin.
+
+
+def extreme(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
+    """Max and Min as Where(a > b, a, b), one operand after the other."""
+    operands = [value for value in node.inputs if value is not None]
+    if operands[0].dtype is not T.INT64 or all(map(_fits_int32, operands)):
+        return None
+    result = operands[0]
+    for other in operands[1:]:
+        result = _larger(c, result, other, node.op_type == "Min", node.outputs[0].shape)
+    return [c.op("Identity", result) if result is operands[0] else result]
+
+
+def _larger(c: Composer, a: ir.Value, b: ir.Value, smaller: bool, shape: ir.Shape | None) -> ir.Value:
+    condition = c.op("Less" if smaller else "Greater", a, b, dtype=T.BOOL, shape=shape)
+    return c.op("Where", condition, a, b, dtype=a.dtype, shape=shape)
+
+
+def clip(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
+    """As the smaller of the larger of x and the lower bound, and the upper bound."""
+    x, *bounds = node.inputs
+    if x is None or x.dtype is not T.INT64:
+        return None
+    if all(_fits_int32(value) for value in node.inputs if value is not None):
+        return None
+    result = x
+    for bound, smaller in zip(bounds, (False, True), strict=False):
+        if bound is not None:
+            result = _larger(c, result, bound, smaller, x.shape)
+    return [c.op("Identity", x) if result is x else result]
+
+
+def relu(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
+    """As the larger of x and 0."""
+    x = node.inputs[0]
+    if x is None or x.dtype is not T.INT64 or _fits_int32(x):
+        return None
+    return [_larger(c, x, c.const(0, x), False, x.shape)]
+
+
+def sign(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
+    """As (x > 0) - (x < 0)."""
+    x = node.inputs[0]
+    if x is None or x.dtype is not T.INT64 or _fits_int32(x):
+        return None
+    above, below = (c.op(op_type, x, c.const(0, x), dtype=T.BOOL) for op_type in ("Greater", "Less"))
+    return [c.op("Sub", c.cast(above, T.INT64), c.cast(below, T.INT64))]
+
+
+def _fits_int32(value: ir.Value, depth: int = 8) -> bool:
+    """Whether all elements are known to lie in the range of int32, where the kernels are right: sizes, indices."""
+    array = read_constant(value)
+    if array is not None:
+        return array.size == 0 or (array.min() >= -(2**31) and array.max() < 2**31)
+    node = value.producer()
+    if node is None or depth == 0 or node.inputs[0] is None:
+        return False
+    if node.op_type == "Cast":
+        source = node.inputs[0].dtype
+        return source is T.BOOL or (source in INTEGERS and bits(source) <= 32 - (source in UNSIGNED))
+    if node.op_type in ("Shape", "Size", "ArgMax", "ArgMin", "NonZero"):
+        return True
+    if node.op_type in _PASS_ON_FIRST:
+        return _fits_int32(node.inputs[0], depth - 1)
+    if node.op_type in _PASS_ON_ALL:
+        data = node.inputs[1:] if node.op_type == "Where" else node.inputs
+        return all(_fits_int32(v, depth - 1) for v in data if v is not None)
+    return False
+
+
+_PASS_ON_FIRST = frozenset(
+    {
+        "Gather",
+        "GatherElements",
+        "GatherND",
+        "Slice",
+        "Squeeze",
+        "Unsqueeze",
+        "Reshape",
+        "Transpose",
+        "Flatten",
+        "Expand",
+    }
+    | {"Tile", "Identity", "Split", "ReduceMax", "ReduceMin"}
+)
+_PASS_ON_ALL = frozenset({"Concat", "Max", "Min", "Clip", "Where"})
+
+
+# Floats
+
+
+def reduce_extreme(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
+    """Of floats Where(ReduceMin(x == x), ReduceMax(x), NaN): x == x is False for NaN only."""
+    x = node.inputs[0]
+    if x is not None and x.dtype is T.INT64 and not _fits_int32(x):
+        return _reduce_int64(c, node, x)
+    if x is None or x.dtype not in _NAN_TYPES or (x.shape is not None and 0 in x.shape) or _has_no_nan(x):
+        return None
+    shape, axes = node.outputs[0].shape, node.inputs[1:]
+    numbers = c.op("Equal", x, x, dtype=T.BOOL)
+    numbers = c.op("ReduceMin", numbers, *axes, shape=shape, **_attributes(node))
+    kernel = c.op(node.op_type, x, *axes, shape=shape, trusted=True, **_attributes(node))
+    return [c.op("Where", numbers, kernel, c.const(np.nan, x), dtype=x.dtype)]
+
+
+def _reduce_int64(c: Composer, node: ir.Node, x: ir.Value) -> Sequence[ir.Value] | None:
+    """The elements at ArgMax, one axis after the other."""
+    sizes = dimensions(x)
+    axes = c.axes(len(sizes))
+    if 0 in sizes:
+        return None
+    result = x
+    for axis in axes:
+        sizes[axis] = 1
+        index = c.op("Arg" + node.op_type[-3:], result, dtype=T.INT64, shape=sizes, axis=axis, keepdims=1, trusted=True)
+        result = c.op("GatherElements", result, index, shape=sizes, axis=axis)
+    if not axes:
+        return [c.op("Identity", x)]
+    if c.attribute("keepdims", 1):
+        return [result]
+    return [c.op("Squeeze", result, c.ints(axes), shape=node.outputs[0].shape)]
+
+
+def arg_extreme(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
+    """As Where(some NaN, ArgMax(x is NaN), ArgMax(x)): the position of the first NaN, if there is one."""
+    x = node.inputs[0]
+    if x is None or x.dtype not in _NAN_TYPES or _has_no_nan(x):
+        return None
+    shape = node.outputs[0].shape
+    nan = c.cast(c.op("IsNaN", x, dtype=T.BOOL), T.UINT8)
+    axes, keepdims = c.ints([c.attribute("axis", 0)]), c.attribute("keepdims", 1)
+    some = c.cast(c.op("ReduceMax", nan, axes, shape=shape, keepdims=keepdims), T.BOOL)
+    layout = _attributes(node)
+    first = c.op("ArgMax", nan, dtype=T.INT64, shape=shape, **layout)
+    kernel = c.op(node.op_type, x, dtype=T.INT64, shape=shape, trusted=True, **layout)
+    return [c.op("Where", some, first, kernel, dtype=T.INT64)]
+
+
+def max_pool(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
+    """As Where(MaxPool(x is NaN), NaN, MaxPool(x))."""
+    x = node.inputs[0]
+    if x is None or x.dtype not in _NAN_TYPES or len(node.outputs) > 1 or _has_no_nan(x):
+        return None
+    if node.op_type == "GlobalMaxPool" and x.dtype is T.DOUBLE:
+        return None  # has no kernel at all
+    shape, layout = node.outputs[0].shape, _attributes(node)
+    nan = c.cast(c.op("IsNaN", x, dtype=T.BOOL), x.dtype)
+    seen = c.cast(c.op(node.op_type, nan, shape=shape, trusted=True, **layout), T.BOOL)
+    kernel = c.op(node.op_type, x, shape=shape, trusted=True, **layout)
+    return [c.op("Where", seen, c.const(np.nan, x), kernel, dtype=x.dtype)]
+
+
+def scatter(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
+    """As Where(Scatter(data is NaN, updates is NaN), NaN, Scatter(data, updates)), for reductions max and min."""
+    data, indices, updates = node.inputs
+    if data is None or updates is None or data.dtype not in _NAN_TYPES:
+        return None
+    if c.attribute("reduction", "none") not in ("max", "min"):
+        return None
+    layout = _attributes(node)
+    if data.dtype is T.FLOAT16:
+        # One of the two kernels has no float16 for this.
+        wide = c.op(node.op_type, c.cast(data, T.FLOAT), indices, c.cast(updates, T.FLOAT), **layout)
+        return [c.cast(wide, data.dtype)]
+    marks = [c.cast(c.op("IsNaN", value, dtype=T.BOOL), T.UINT8) for value in (data, updates)]
+    seen = c.op(node.op_type, marks[0], indices, marks[1], **(layout | {"reduction": "max"}))
+    kernel = c.op(node.op_type, data, indices, updates, trusted=True, **layout)
+    return [c.op("Where", c.cast(seen, T.BOOL), c.const(np.nan, data), kernel, dtype=data.dtype)]
+
+
+def _attributes(node: ir.Node) -> dict[str, Any]:
+    return {name: read_attribute(node, name, None) for name in node.attributes}
+
+
+def _has_no_nan(x: ir.Value) -> bool:
+    """Whether x is known to be made of numbers: a constant, or cast from integers."""
+    array = read_constant(x)
+    if array is not None:
+        return not bool(np.isnan(array).any())
+    producer = x.producer()
+    if producer is None or producer.op_type != "Cast" or producer.inputs[0] is None:
+        return False
+    return producer.inputs[0].dtype in (T.BOOL, *INTEGERS)

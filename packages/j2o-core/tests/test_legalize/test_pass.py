@@ -1,0 +1,356 @@
+"""The walk: what is left alone, how results are named, and what an error says."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from j2o_core import LegalizeError
+
+
+def typed(node: ir.Node, like: ir.Value, dtype: ir.DataType | None = None) -> ir.Value:
+    for out in node.outputs:
+        out.type, out.shape = ir.TensorType(dtype or like.dtype), like.shape
+    return node.outputs[0]
+
+
+def feed(name: str, dtype: ir.DataType, shape=(3,)) -> ir.Value:
+    return ir.Value(name=name, type=ir.TensorType(dtype), shape=ir.Shape(shape))
+
+
+def operators(graph: ir.Graph | ir.Function) -> list[str]:
+    return [node.op_type for node in graph]
+
+
+def test_legal_graphs_are_not_touched(kit):
+    x = feed("x", ir.DataType.FLOAT)
+    nodes = [ir.node("Add", [x, x], name="a")]
+    nodes.append(ir.node("Exp", nodes[0].outputs, name="b"))
+    for node in nodes:
+        typed(node, x)
+    model = kit.model_of([x], nodes, nodes[-1].outputs, 21)
+    before = ir.to_proto(model).SerializeToString(deterministic=True)
+    kit.legalize(model)
+    assert ir.to_proto(model).SerializeToString(deterministic=True) == before
+
+
+def test_ten_thousand_legal_nodes_take_no_time(kit):
+    x = feed("x", ir.DataType.FLOAT)
+    value, nodes = x, []
+    for number in range(10_000):
+        nodes.append(ir.node(("Add", "Mul", "MatMul", "Cast")[number % 4], [value, x][: 2 - (number % 4 == 3)]))
+        if number % 4 == 3:
+            nodes[-1].attributes["to"] = ir.AttrInt64("to", 1)
+        value = typed(nodes[-1], x)
+    model = kit.model_of([x], nodes, [value], 21)
+    kit.legalize(model)  # reads the table
+    start = time.perf_counter()
+    kit.legalize(model)
+    assert time.perf_counter() - start < 1.0  # a tenth of it on an idle machine
+    assert len(model.graph) == 10_000
+
+
+def test_results_keep_their_names_and_nodes_their_metadata(kit):
+    x = feed("x", ir.DataType.UINT16)
+    node = ir.node("Max", [x, x], name="blocks.0/Max", metadata_props={"j2o.source": "model.py:19 in forward"})
+    node.outputs[0].name = "activations"
+    node.outputs[0].metadata_props["kept"] = "yes"
+    typed(node, x)
+    after = ir.node("Identity", node.outputs)
+    typed(after, x)
+    after.outputs[0].name = "y"
+    model = kit.model_of([x], [node, after], [node.outputs[0], after.outputs[0]], 21)
+    kit.legalize(model)
+    assert operators(model.graph) == ["Cast", "Max", "Cast", "Identity"]
+    assert [out.name for out in model.graph.outputs] == ["activations", "y"]
+    assert model.graph.outputs[0].metadata_props == {"kept": "yes"}
+    assert model.graph.outputs[0].dtype == ir.DataType.UINT16
+    assert [n.name for n in model.graph][1] == "blocks.0/Max"
+    assert all(n.name.startswith("blocks.0/Max") for n in list(model.graph)[:3])
+    for n in list(model.graph)[:3]:
+        assert n.metadata_props == {"j2o.source": "model.py:19 in forward"}
+    names = [out.name for n in model.graph for out in n.outputs]
+    assert len(set(names)) == len(names)
+    wide = model.graph[1].outputs[0]
+    assert wide.dtype == ir.DataType.INT32
+    assert wide.shape == x.shape
+
+
+def test_names_in_the_model_are_not_taken_twice(kit):
+    x, taken = feed("x", ir.DataType.UINT16), feed("Max_0/Cast", ir.DataType.UINT16)
+    node = ir.node("Max", [x, taken], name="Max_0")
+    typed(node, x)
+    model = kit.model_of([x, taken], [node], node.outputs, 21)
+    kit.legalize(model)
+    values = [v.name for v in model.graph.inputs] + [out.name for n in model.graph for out in n.outputs]
+    assert len(set(values)) == len(values)
+    nodes = [n.name for n in model.graph]
+    assert len(set(nodes)) == len(nodes)
+
+
+def chain(kit, dtype: ir.DataType, *op_types: str) -> ir.Model:
+    x = feed("x", dtype)
+    value, nodes = x, []
+    for op_type in op_types:
+        two = op_type in ("Max", "Min", "Add", "Mul")
+        nodes.append(ir.node(op_type, [value, x] if two else [value]))
+        value = typed(nodes[-1], x)
+    value.name = "y"
+    return kit.model_of([x], nodes, [value], 21)
+
+
+def test_exact_wide_values_are_passed_on(kit):
+    """Max of uint16 values is one: nothing between the two needs a cast."""
+    model = chain(kit, ir.DataType.UINT16, "Max", "Min", "Max")
+    kit.legalize(model)
+    assert operators(model.graph) == ["Cast", "Max", "Min", "Max", "Cast"]
+
+
+def test_rounding_between_operators_is_kept(kit):
+    """JAX rounds to bfloat16 after each operator; going on in float32 would be another program."""
+    model = chain(kit, ir.DataType.BFLOAT16, "Add", "Exp")
+    kit.legalize(model)
+    assert operators(model.graph) == ["Cast", "Add", "Cast", "Cast", "Exp", "Cast"]
+    x = np.array([1.01, -3.3, 0.007], kit.dtype_named("bfloat16"))
+    total = (x.astype(np.float32) * 2).astype(x.dtype)
+    expected = np.exp(total.astype(np.float32)).astype(x.dtype)
+    for optimize in (False, True):
+        np.testing.assert_array_equal(kit.run(model, [x], optimize=optimize)[0], expected.astype(np.float32))
+
+
+def test_rounding_survives_the_optimizer(kit):
+    """The runtime takes float32 -> bfloat16 -> float32 for what it is, at every level."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(1000).astype(kit.dtype_named("bfloat16"))
+    value, nodes, expected = feed("x", ir.DataType.BFLOAT16, (1000,)), [], x
+    first = value
+    for _ in range(8):
+        nodes.append(ir.node("Mul", [value, first]))
+        value = typed(nodes[-1], first)
+        expected = (expected.astype(np.float32) * x.astype(np.float32)).astype(x.dtype)
+    value.name = "y"
+    model = kit.model_of([first], nodes, [value], 21)
+    kit.legalize(model)
+    for optimize in (False, True):
+        np.testing.assert_array_equal(kit.run(model, [x], optimize=optimize)[0], expected.astype(np.float32))
+
+
+def test_exact_operators_of_bfloat16_need_one_cast(kit):
+    model = chain(kit, ir.DataType.BFLOAT16, "Neg", "Abs", "Max", "Floor")
+    kit.legalize(model)
+    assert operators(model.graph) == ["Cast", "Neg", "Abs", "Max", "Floor", "Cast"]
+
+
+def test_intermediate_results_that_are_outputs_are_cast_back(kit):
+    model = chain(kit, ir.DataType.UINT16, "Max", "Min")
+    middle = model.graph[0].outputs[0]
+    model.graph.outputs.append(middle)
+    kit.legalize(model)
+    assert operators(model.graph) == ["Cast", "Max", "Cast", "Min", "Cast"]
+    assert [out.dtype for out in model.graph.outputs] == [ir.DataType.UINT16] * 2
+
+
+# Graphs inside nodes
+
+
+def branch(op_type: str, x: ir.Value, name: str) -> ir.Graph:
+    node = ir.node(op_type, [x, x], name=f"{name}/{op_type}")
+    node.outputs[0].name = f"{name}_result"
+    typed(node, x)
+    return ir.Graph([], node.outputs, nodes=[node], name=name, opset_imports={"": 21})
+
+
+def test_branches_of_if(kit):
+    x, condition = feed("x", ir.DataType.UINT16), feed("c", ir.DataType.BOOL, ())
+    node = ir.node("If", [condition], {"then_branch": branch("Max", x, "yes"), "else_branch": branch("Add", x, "no")})
+    typed(node, x)
+    node.outputs[0].name = "y"
+    model = kit.model_of([x, condition], [node], node.outputs, 21)
+    kit.legalize(model)
+    assert operators(model.graph) == ["If"]
+    assert operators(node.attributes["then_branch"].as_graph()) == ["Cast", "Max", "Cast"]
+    assert operators(node.attributes["else_branch"].as_graph()) == ["Add"]
+    values = np.array([1, 40000, 65535], np.uint16)
+    np.testing.assert_array_equal(kit.run(model, [values, np.array(True)])[0], values)
+    np.testing.assert_array_equal(kit.run(model, [values, np.array(False)])[0], values + values)
+
+
+def test_casts_in_a_branch_stay_there(kit):
+    """A value that was cast inside a branch is cast again outside; one that was cast outside is used inside."""
+    x, condition = feed("x", ir.DataType.UINT16), feed("c", ir.DataType.BOOL, ())
+    y = feed("y", ir.DataType.UINT16)
+    before = ir.node("Max", [y, y])
+    typed(before, y)
+    inner = ir.node("Max", [x, y], name="inner")
+    typed(inner, x)
+    inner.outputs[0].name = "inner_result"
+    yes = ir.Graph([], inner.outputs, nodes=[inner], name="yes", opset_imports={"": 21})
+    node = ir.node("If", [condition], {"then_branch": yes, "else_branch": branch("Max", x, "no")})
+    typed(node, x)
+    after = ir.node("Max", [x, node.outputs[0]])
+    typed(after, x)
+    after.outputs[0].name = "z"
+    model = kit.model_of([x, y, condition], [before, node, after], [after.outputs[0], before.outputs[0]], 21)
+    kit.legalize(model)
+    assert operators(yes) == ["Cast", "Max", "Cast"]  # x only: y was cast before
+    a, b = np.array([1, 2, 3], np.uint16), np.array([2, 1, 65535], np.uint16)
+    np.testing.assert_array_equal(kit.run(model, [a, b, np.array(True)])[0], np.maximum(a, b))
+
+
+def test_body_of_loop(kit):
+    dtype = ir.DataType.BFLOAT16
+    x = feed("x", dtype)
+    count = kit.initializer("count", np.array(3))
+    going = kit.initializer("going", np.array(True))
+    step, go, state = feed("step", ir.DataType.INT64, ()), feed("go", ir.DataType.BOOL, ()), feed("state", dtype)
+    twice = ir.node("Add", [state, x], name="twice")
+    typed(twice, state)
+    again = ir.node("Identity", [go])
+    typed(again, go)
+    body = ir.Graph(
+        [step, go, state],
+        [again.outputs[0], twice.outputs[0], twice.outputs[0]],
+        nodes=[again, twice],
+        name="body",
+        opset_imports={"": 21},
+    )
+    again.outputs[0].name, twice.outputs[0].name = "go_on", "next"
+    node = ir.node("Loop", [count, going, x], {"body": body}, num_outputs=2)
+    typed(node, x)
+    node.outputs[1].shape = ir.Shape((3, 3))
+    node.outputs[0].name, node.outputs[1].name = "last", "all"
+    model = kit.model_of([x], [node], node.outputs, 21, [count, going])
+    kit.legalize(model)
+    assert [out.name for out in body.outputs] == ["go_on", "next", "next"]
+    values = np.array([1, 2.5, -3], kit.dtype_named("bfloat16"))
+    last, steps = kit.run(model, [values])
+    np.testing.assert_array_equal(last, values.astype(np.float32) * 4)
+    np.testing.assert_array_equal(steps[1], values.astype(np.float32) * 3)
+
+
+def test_body_of_scan(kit):
+    x = feed("x", ir.DataType.UINT16, (4,))
+    state, element = feed("state", ir.DataType.UINT16, ()), feed("element", ir.DataType.UINT16, ())
+    larger = ir.node("Max", [state, element], name="larger")
+    typed(larger, state)
+    same = ir.node("Identity", larger.outputs)
+    typed(same, state)
+    larger.outputs[0].name, same.outputs[0].name = "next", "seen"
+    body = ir.Graph(
+        [state, element], [larger.outputs[0], same.outputs[0]], nodes=[larger, same], name="b", opset_imports={"": 21}
+    )
+    start = kit.initializer("start", np.array(7, np.uint16))
+    node = ir.node("Scan", [start, x], {"body": body, "num_scan_inputs": 1}, num_outputs=2)
+    typed(node, x)
+    node.outputs[0].shape = ir.Shape(())
+    node.outputs[0].name, node.outputs[1].name = "last", "all"
+    model = kit.model_of([x], [node], node.outputs, 21, [start])
+    kit.legalize(model)
+    values = np.array([1, 40000, 3, 65535], np.uint16)
+    np.testing.assert_array_equal(kit.run(model, [values])[1], np.maximum.accumulate(np.maximum(values, 7)))
+
+
+def test_functions_have_no_initializers(kit):
+    """Constants in the body of a function are nodes."""
+    x = feed("x", ir.DataType.UINT64)
+    formal = feed("formal", ir.DataType.UINT64)
+    node = ir.node("ReduceMax", [formal], {"keepdims": 0})
+    node.outputs[0].type, node.outputs[0].shape = ir.TensorType(ir.DataType.UINT64), ir.Shape(())
+    node.outputs[0].name, node.name = "result", "largest"
+    body = ir.Graph([formal], node.outputs, nodes=[node], name="f", opset_imports={"": 21})
+    function = ir.Function("local", "Largest", graph=body, attributes=[])
+    call = ir.node("Largest", [x], domain="local")
+    call.outputs[0].type, call.outputs[0].shape, call.outputs[0].name = node.outputs[0].type, ir.Shape(()), "y"
+    model = kit.model_of([x], [call], call.outputs, 21)
+    model.graph.opset_imports["local"] = 1
+    model.functions[function.identifier()] = function
+    kit.legalize(model)
+    assert "Constant" in operators(function)
+    assert not model.graph.initializers
+    values = np.array([1, 2**63 + 5, 2**31], np.uint64)
+    np.testing.assert_array_equal(kit.run(model, [values])[0], values.max())
+
+
+# Errors
+
+
+def test_all_nodes_without_a_form_are_listed(kit):
+    x = feed("x", ir.DataType.DOUBLE, (1, 2, 2))
+    nodes = []
+    for number, op_type in enumerate(("Det", "Det", "Det", "Det", "Det", "Hardmax")):
+        source = {"j2o.source": f"model.py:{number} in forward"}
+        nodes.append(ir.node(op_type, [x], name=f"{op_type}_{number}", metadata_props=source))
+        typed(nodes[-1], x)
+    model = kit.model_of([x], nodes, [node.outputs[0] for node in nodes], 21)
+    with pytest.raises(LegalizeError) as caught:
+        kit.legalize(model)
+    message = str(caught.value)
+    assert "6 nodes have no exact form in onnxruntime 1." in message
+    assert "at opset 21" in message
+    assert 'Det(float64)   model.py:0 in forward (node "Det_0")' in message
+    assert "and 2 more" in message
+    assert "runs float32, float16" in message
+    assert 'Hardmax(float64)   model.py:5 in forward (node "Hardmax_5")' in message
+    assert "target=None" in message
+
+
+@pytest.mark.parametrize(
+    ("op_type", "inputs", "attributes", "opset", "reason"),
+    [
+        ("RMSNormalization", [ir.DataType.FLOAT] * 2, {}, 21, "opset 21 does not have this operator"),
+        ("Add", [ir.DataType.FLOAT, ir.DataType.INT32], {}, 21, "different element types"),
+        ("Add", [ir.DataType.BOOL, ir.DataType.BOOL], {}, 21, "ONNX allows float32"),
+        ("Identity", [ir.DataType.COMPLEX64], {}, 21, "onnxruntime 1.* runs float32"),
+        ("Cast", [ir.DataType.FLOAT], {"to": ir.DataType.FLOAT4E2M1.value}, 23, "runs"),
+        ("Mod", [ir.DataType.FLOAT, ir.DataType.FLOAT], {"fmod": 0}, 21, "runs"),
+        ("RandomNormalLike", [ir.DataType.FLOAT], {}, 22, "has no kernel"),
+    ],
+)
+def test_reasons(kit, op_type, inputs, attributes, opset, reason):
+    values = [feed(f"x{i}", dtype) for i, dtype in enumerate(inputs)]
+    node = ir.node(op_type, values, attributes)
+    typed(node, values[0], ir.DataType(attributes["to"]) if "to" in attributes else None)
+    model = kit.model_of(values, [node], node.outputs, opset)
+    with pytest.raises(LegalizeError, match=reason):
+        kit.legalize(model)
+
+
+def test_nodes_without_a_name_are_named_as_such(kit):
+    x = feed("x", ir.DataType.DOUBLE, (2, 2))
+    node = ir.node("Det", [x])
+    typed(node, x)
+    model = kit.model_of([x], [node], node.outputs, 21)
+    node.name = None
+    with pytest.raises(LegalizeError, match="a node without a name"):
+        kit.legalize(model)
+
+
+def test_unknown_target(kit):
+    with pytest.raises(LegalizeError, match="target is 'tensorrt'"):
+        kit.legalize(kit.model_of([], [], [], 21), target="tensorrt")
+
+
+@pytest.mark.parametrize("opset", [17, 27])
+def test_unknown_opset(kit, opset):
+    with pytest.raises(LegalizeError, match=f"opset {opset}.*18 to 26"):
+        kit.legalize(kit.model_of([], [], [], opset))
+
+
+def test_values_without_element_type_are_taken_as_they_are(kit):
+    x = ir.Value(name="x")
+    node = ir.node("Det", [x])
+    model = kit.model_of([x], [node], node.outputs, 21)
+    kit.legalize(model)
+    assert operators(model.graph) == ["Det"]
+
+
+def test_other_domains_are_left_alone(kit):
+    x = feed("x", ir.DataType.UINT16)
+    node = ir.node("Where", [x], domain="com.example")
+    typed(node, x)
+    model = kit.model_of([x], [node], node.outputs, 21)
+    kit.legalize(model)
+    assert operators(model.graph) == ["Where"]
