@@ -1,3 +1,4 @@
 """Equinox on top of JAX: its own primitives, and source lines that name the model instead of the library."""
 
+from . import _control as _control
 from ._plugin import plugin as plugin

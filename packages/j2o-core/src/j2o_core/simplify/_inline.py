@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from .._compat import Literal, as_closed, has_user_frame, is_jaxpr, make_closed, new_var
+from .._compat import Literal, as_closed, has_user_frame, is_jaxpr, literal_value, make_closed, new_var
 from .._errors import UnsupportedError
 
 # Primitive -> the parameter that holds its body.
@@ -123,8 +123,17 @@ def _called(
         return as_closed(jaxprs.solve), arguments
     fn = decompositions.get(eqn.primitive.name)
     if fn is not None:
-        structs = [jax.ShapeDtypeStruct(atom.aval.shape, atom.aval.dtype) for atom in eqn.invars]
-        return as_closed(jax.make_jaxpr(lambda *arrays: fn(*arrays, **params))(*structs)), invars
+        # What is known is given as it is: some primitives hold a choice in an operand.
+        known = [literal_value(atom) if isinstance(atom, Literal) else None for atom in eqn.invars]
+        rest = [atom for atom in eqn.invars if not isinstance(atom, Literal)]
+
+        def flat(*arrays: Any) -> Any:
+            remaining = iter(arrays)
+            return fn(*(next(remaining) if value is None else value for value in known), **params)
+
+        structs = [jax.ShapeDtypeStruct(atom.aval.shape, atom.aval.dtype) for atom in rest]
+        operands = [new for new, old in zip(invars, eqn.invars, strict=True) if not isinstance(old, Literal)]
+        return as_closed(jax.make_jaxpr(flat)(*structs)), operands
     return None
 
 

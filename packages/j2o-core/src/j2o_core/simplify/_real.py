@@ -22,7 +22,9 @@ from ._inline import inline_calls
 from ._keys import KEY_RULES
 
 # The trailing axis may simply be there: parameters name axes from the front and no sizes.
-_CARRIED = frozenset({"neg", "concatenate", "rev", "squeeze", "copy", "stack", "split", "reduce_sum", "cumsum"})
+_CARRIED = frozenset(
+    {"neg", "concatenate", "rev", "squeeze", "copy", "stack", "unstack", "split", "reduce_sum", "cumsum"}
+)
 # Elements are moved, not looked at: the operation for each position of the trailing axis.
 _MAPPED = frozenset(
     {

@@ -1,0 +1,53 @@
+"""What Equinox wraps around code: run-time checks, which a graph cannot make, and boundaries that mean nothing to it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import onnx_ir as ir
+from j2o_core import LoweringContext
+
+from ._plugin import plugin
+
+_DROPPED = """The run-time check {messages} is not part of the graph: ONNX cannot raise errors.
+Check the inputs before they go into the graph if you rely on it."""
+
+# equinox.error_if and every check inside Equinox go through this function.
+branched_error_if = plugin.composite("equinox._errors.branched_error_if")
+
+
+@plugin.lowering(branched_error_if)
+def _error_if(ctx: LoweringContext, x: Any, pred: Any, index: Any, msgs: Sequence[str], **_: object) -> list[ir.Value]:
+    del pred, index
+    warnings.warn(_DROPPED.format(messages=" / ".join(map(repr, msgs))), UserWarning, stacklevel=2)
+    leaves = [leaf for leaf in jax.tree.leaves(x) if isinstance(leaf, ir.Value)]
+    # Under vmap with a mapped condition alone, the result is mapped and x is not.
+    return [ctx.expand(leaf, aval.shape) for leaf, aval in zip(leaves, ctx.avals_out, strict=True)]
+
+
+@plugin.decomposition("noinline")
+def _noinline(*operands: Any, **params: Any) -> Any:
+    """The function itself; its place in Equinox's table is the first operand."""
+    from equinox.internal import noinline_p  # loaded by whoever used it, and only then
+
+    return noinline_p.impl(*operands, **params)
+
+
+def _identity(x: Any, **_: object) -> Any:
+    return x
+
+
+for _name in ("nontraceable", "nonbatchable", "nondifferentiable_backward"):
+    plugin.decomposition(_name)(_identity)
+
+
+def _over_everything(reduce: Callable[[Any], Any]) -> Callable[..., Any]:
+    return lambda x, **_: reduce(x)
+
+
+for _name, _reduce in {"unvmap_any": jnp.any, "unvmap_all": jnp.all, "unvmap_max": jnp.max}.items():
+    plugin.decomposition(_name)(_over_everything(_reduce))

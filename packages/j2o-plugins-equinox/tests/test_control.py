@@ -1,0 +1,46 @@
+"""Checks at run time are dropped with a warning that names them; boundaries of Equinox's own leave no trace."""
+
+import equinox as eqx
+import equinox.internal as eqxi
+import jax
+import jax.numpy as jnp
+import pytest
+from j2o_core import to_onnx
+from j2o_core.testing import Spec, check
+
+
+def _checked(x):
+    return eqx.error_if(x, jnp.any(x > 100), "x is too large") * 2
+
+
+def test_checks_are_dropped_with_a_warning():
+    with pytest.warns(UserWarning, match="x is too large"):
+        program = to_onnx(_checked, [("B", 3)])
+    assert [node.op_type for node in program.model.graph] == ["Mul"]
+
+
+@pytest.mark.filterwarnings("ignore:The run-time check")
+@pytest.mark.parametrize(
+    "fn",
+    [
+        _checked,
+        jax.jit(_checked),
+        jax.vmap(_checked),
+        jax.grad(lambda x: _checked(x).sum()),
+        jax.vmap(lambda x: eqx.error_if(jnp.ones(2), x[0] > 100, "mapped condition") + x[0]),
+        lambda x: eqx.error_if((x, {"a": x[0]}), x[0, 0] > 100, "a tree"),
+    ],
+)
+def test_values_with_checks(fn):
+    check(fn, Spec((4, 3)), opsets=(21,), absent=["If"])
+
+
+def test_noinline():
+    fn = lambda x: eqxi.noinline(lambda y: jnp.sin(y) * 2)(x)  # noqa: E731
+    check(fn, Spec((3,)), opsets=(21,))
+    check(jax.vmap(fn), Spec((2, 3)), opsets=(21,))
+    check(jax.grad(lambda x: fn(x).sum()), Spec((3,)), opsets=(21,))
+
+
+def test_markers():
+    check(lambda x: eqxi.nondifferentiable_backward(x) + eqxi.unvmap_any(x > 0), Spec((3,)), opsets=(21,))
