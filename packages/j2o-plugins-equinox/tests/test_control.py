@@ -5,6 +5,7 @@ import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 import pytest
+
 from j2o_core import to_onnx
 from j2o_core.testing import Spec, check
 

@@ -1,4 +1,4 @@
-"""What Equinox wraps around code: run-time checks, which a graph cannot make, and boundaries that mean nothing to it."""
+"""What Equinox wraps around code: checks at run time, which a graph cannot make, and boundaries that mean nothing."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import onnx_ir as ir
+
 from j2o_core import LoweringContext
 
 from ._plugin import plugin
