@@ -213,12 +213,6 @@ def sample(dtype: np.dtype, shape: Sequence[int], seed: int = 0) -> np.ndarray:
     return values.astype(dtype).reshape(shape)
 
 
-def whole_sample(dtype: np.dtype, shape: Sequence[int]) -> np.ndarray:
-    """A sample without NaN."""
-    values = sample(dtype, shape)
-    return np.where(values == values, values, np.ones((), dtype))
-
-
 @pytest.fixture
 def kit() -> Any:
     """The functions of this file."""

@@ -9,12 +9,13 @@ to fail: an entry whose test passes on all processors can go.
     Max, Min, Clip, Relu,   int64         two numbers that agree in their upper 32 bits are ordered by the lower 32 as
       Sign, ReduceMax/Min                 if those had a sign: max(3, 3e9) is 3
     ReduceMax/Min           floats        NaN is lost unless it comes first
-    ArgMax/Min, MaxPool,    floats        NaN is lost
-      Scatter with max/min
+    MaxPool, Scatter with   floats        NaN is lost
+      max and min
     Sign                    16-bit float  NaN becomes 0 (the table says that it does not run, so float32 is used)
     Reduce...               empty         negative axes are not reduced; of bool: fails
     MatMul                  empty         with nothing to sum, some products of floats are memory as it was found;
                                           those of uint32/64, and those of vectors with empty batches, fail
+    Mul, Div                float64       by a number, next to a MatMul: merged into it with the number as float32
     Cast                    chains        float -> wide integer -> narrow integer becomes one undefined conversion;
                                           float -> bfloat16 -> int8 skips the rounding
     Cast                    to float8     what rounds to more than the largest value does not become NaN or infinity
@@ -28,7 +29,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import onnx_ir as ir
 
-from . import _cast_defects, _empty_defects, _order_defects, _sum_defects
+from . import _cast_defects, _empty_defects, _order_defects, _scale_defects, _sum_defects
 from ._composer import Composer
 
 StandIn = Callable[[Composer, ir.Node], "Sequence[ir.Value] | None"]
@@ -45,10 +46,9 @@ def _either(*stand_ins: StandIn) -> StandIn:
 
 
 DEFECTS: Mapping[str, StandIn] = {
-    "ArgMax": _order_defects.arg_extreme,
-    "ArgMin": _order_defects.arg_extreme,
     "Cast": _cast_defects.cast,
     "Clip": _order_defects.clip,
+    "Div": _scale_defects.scale,
     "Einsum": _sum_defects.einsum,
     "GlobalMaxPool": _order_defects.max_pool,
     "MatMul": _empty_defects.matmul,
@@ -56,6 +56,7 @@ DEFECTS: Mapping[str, StandIn] = {
     "MaxPool": _order_defects.max_pool,
     "Min": _order_defects.extreme,
     "Mod": _sum_defects.mod,
+    "Mul": _scale_defects.scale,
     **dict.fromkeys(
         ("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMean", "ReduceSumSquare"),
         _empty_defects.reduction,

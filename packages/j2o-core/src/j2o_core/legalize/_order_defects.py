@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from ._bounds import fits_int32
 from ._composer import Composer, dimensions
-from ._detours import INTEGERS, UNSIGNED, bits
+from ._detours import INTEGERS
 from ._emitter import read_attribute, read_constant
 
 T = ir.DataType
@@ -22,7 +23,7 @@ _NAN_TYPES = (T.FLOAT16, T.FLOAT, T.DOUBLE)
 def extreme(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
     """Max and Min as Where(a > b, a, b), one operand after the other."""
     operands = [value for value in node.inputs if value is not None]
-    if operands[0].dtype is not T.INT64 or all(map(_fits_int32, operands)):
+    if operands[0].dtype is not T.INT64 or all(map(fits_int32, operands)):
         return None
     result = operands[0]
     for other in operands[1:]:
@@ -40,7 +41,7 @@ def clip(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
     x, *bounds = node.inputs
     if x is None or x.dtype is not T.INT64:
         return None
-    if all(_fits_int32(value) for value in node.inputs if value is not None):
+    if all(fits_int32(value) for value in node.inputs if value is not None):
         return None
     result = x
     for bound, smaller in zip(bounds, (False, True), strict=False):
@@ -52,7 +53,7 @@ def clip(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
 def relu(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
     """As the larger of x and 0."""
     x = node.inputs[0]
-    if x is None or x.dtype is not T.INT64 or _fits_int32(x):
+    if x is None or x.dtype is not T.INT64 or fits_int32(x):
         return None
     return [_larger(c, x, c.const(0, x), False, x.shape)]
 
@@ -60,49 +61,10 @@ def relu(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
 def sign(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
     """As (x > 0) - (x < 0)."""
     x = node.inputs[0]
-    if x is None or x.dtype is not T.INT64 or _fits_int32(x):
+    if x is None or x.dtype is not T.INT64 or fits_int32(x):
         return None
     above, below = (c.op(op_type, x, c.const(0, x), dtype=T.BOOL) for op_type in ("Greater", "Less"))
     return [c.op("Sub", c.cast(above, T.INT64), c.cast(below, T.INT64))]
-
-
-def _fits_int32(value: ir.Value, depth: int = 8) -> bool:
-    """Whether all elements are known to lie in the range of int32, where the kernels are right: sizes, indices."""
-    array = read_constant(value)
-    if array is not None:
-        return array.size == 0 or (array.min() >= -(2**31) and array.max() < 2**31)
-    node = value.producer()
-    if node is None or depth == 0 or node.inputs[0] is None:
-        return False
-    if node.op_type == "Cast":
-        source = node.inputs[0].dtype
-        return source is T.BOOL or (source in INTEGERS and bits(source) <= 32 - (source in UNSIGNED))
-    if node.op_type in ("Shape", "Size", "ArgMax", "ArgMin", "NonZero"):
-        return True
-    if node.op_type in _PASS_ON_FIRST:
-        return _fits_int32(node.inputs[0], depth - 1)
-    if node.op_type in _PASS_ON_ALL:
-        data = node.inputs[1:] if node.op_type == "Where" else node.inputs
-        return all(_fits_int32(v, depth - 1) for v in data if v is not None)
-    return False
-
-
-_PASS_ON_FIRST = frozenset(
-    {
-        "Gather",
-        "GatherElements",
-        "GatherND",
-        "Slice",
-        "Squeeze",
-        "Unsqueeze",
-        "Reshape",
-        "Transpose",
-        "Flatten",
-        "Expand",
-    }
-    | {"Tile", "Identity", "Split", "ReduceMax", "ReduceMin"}
-)
-_PASS_ON_ALL = frozenset({"Concat", "Max", "Min", "Clip", "Where"})
 
 
 # Floats
@@ -111,7 +73,7 @@ _PASS_ON_ALL = frozenset({"Concat", "Max", "Min", "Clip", "Where"})
 def reduce_extreme(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
     """Of floats Where(ReduceMin(x == x), ReduceMax(x), NaN): x == x is False for NaN only."""
     x = node.inputs[0]
-    if x is not None and x.dtype is T.INT64 and not _fits_int32(x):
+    if x is not None and x.dtype is T.INT64 and not fits_int32(x):
         return _reduce_int64(c, node, x)
     if x is None or x.dtype not in _NAN_TYPES or (x.shape is not None and 0 in x.shape) or _has_no_nan(x):
         return None
@@ -138,21 +100,6 @@ def _reduce_int64(c: Composer, node: ir.Node, x: ir.Value) -> Sequence[ir.Value]
     if c.attribute("keepdims", 1):
         return [result]
     return [c.op("Squeeze", result, c.ints(axes), shape=node.outputs[0].shape)]
-
-
-def arg_extreme(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
-    """As Where(some NaN, ArgMax(x is NaN), ArgMax(x)): the position of the first NaN, if there is one."""
-    x = node.inputs[0]
-    if x is None or x.dtype not in _NAN_TYPES or _has_no_nan(x):
-        return None
-    shape = node.outputs[0].shape
-    nan = c.cast(c.op("IsNaN", x, dtype=T.BOOL), T.UINT8)
-    axes, keepdims = c.ints([c.attribute("axis", 0)]), c.attribute("keepdims", 1)
-    some = c.cast(c.op("ReduceMax", nan, axes, shape=shape, keepdims=keepdims), T.BOOL)
-    layout = _attributes(node)
-    first = c.op("ArgMax", nan, dtype=T.INT64, shape=shape, **layout)
-    kernel = c.op(node.op_type, x, dtype=T.INT64, shape=shape, trusted=True, **layout)
-    return [c.op("Where", some, first, kernel, dtype=T.INT64)]
 
 
 def max_pool(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
