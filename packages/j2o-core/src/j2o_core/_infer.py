@@ -49,9 +49,35 @@ def infer_dtypes(op_type: str, inputs: Sequence[ir.Value | None], attrs: Mapping
         return [inputs[1].dtype if inputs[1] is not None else None]
     if op_type in ("DequantizeLinear", "QuantizeLinear"):
         return [inputs[1].dtype if op_type == "DequantizeLinear" and inputs[1] is not None else None]
-    if op_type in ("If", "Loop", "Scan"):
-        return [None] * outputs
+    if op_type in _CONTROL_FLOW:
+        values = _body_results(op_type, attrs)
+        return [value.dtype for value in values] if len(values) == outputs else [None] * outputs
     return [first] * outputs
+
+
+_CONTROL_FLOW = frozenset({"If", "Loop", "Scan"})
+
+
+def _body_results(op_type: str, attrs: Mapping[str, Any]) -> list[ir.Value]:
+    """What the nested graph gives for each output: results, final states, or one element of what is stacked."""
+    if op_type == "If":
+        return list(attrs["then_branch"].outputs)
+    return list(attrs["body"].outputs[1 if op_type == "Loop" else 0 :])
+
+
+def _control_flow_shapes(
+    op_type: str, inputs: Sequence[ir.Value | None], attrs: Mapping[str, Any], outputs: int
+) -> list[Shape | None]:
+    """Shapes of results and final states; how much is stacked is not told here."""
+    values = _body_results(op_type, attrs)
+    if len(values) != outputs:
+        return [None] * outputs
+    shapes = [shape_of(value) for value in values]
+    if op_type == "If":
+        others = [shape_of(value) for value in attrs["else_branch"].outputs]
+        return [left if same_shape(left, right) else None for left, right in zip(shapes, others, strict=True)]
+    states = len(inputs) - (2 if op_type == "Loop" else attrs["num_scan_inputs"])
+    return [*shapes[:states], *[None] * (outputs - states)]
 
 
 _UNARY = frozenset(
@@ -157,6 +183,8 @@ def infer_shapes(
         return [first] + [None] * (outputs - 1)
     if op_type in _BROADCAST:
         return [broadcast_shapes(shapes)]
+    if op_type in _CONTROL_FLOW:
+        return _control_flow_shapes(op_type, inputs, attrs, outputs)
     if first is None:
         return [None] * outputs
     rule = _RULES.get(op_type)
