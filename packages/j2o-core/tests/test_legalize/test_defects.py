@@ -36,6 +36,14 @@ _HALVES = np.array([3, 3 * 10**9])
         ("ReduceMax", [np.repeat(_HALVES, 8)], [_LAST], _HALVES[1], {"keepdims": 0}),
         ("ReduceMax", [_NAN_INSIDE], [_LAST], np.float32(NAN), {"keepdims": 0}),
         ("ReduceMin", [_NAN_INSIDE], [_LAST], np.float32(NAN), {"keepdims": 0}),
+        ("MaxPool", [_NAN_INSIDE.reshape(1, 1, 3)], [], np.full((1, 1, 1), NAN, np.float32), {"kernel_shape": [3]}),
+        (
+            "ScatterND",
+            [_NAN_INSIDE, np.array([[0], [1]]), _NAN_INSIDE[1:]],
+            [],
+            np.array([NAN, NAN, 2], np.float32),
+            {"reduction": "max"},
+        ),
         ("Sign", [np.array([NAN], np.float16)], [], np.array([NAN], np.float16), {}),
         ("ReduceSum", [np.ones((3, 0), np.float32)], [np.array([-1])], np.zeros(3, np.float32), {"keepdims": 0}),
         ("ReduceMin", [np.ones((3, 0), bool)], [np.array([1])], np.ones(3, bool), {"keepdims": 0}),
@@ -270,34 +278,49 @@ def test_indices_are_clipped_by_one_node(kit):
     np.testing.assert_array_equal(kit.run(model, [x])[0], [0, 7, 9, 0])
 
 
+class Graph:
+    """Adds nodes of int64."""
+
+    def __init__(self, kit):
+        self.kit = kit
+        self.x = kit.value("x0", np.zeros((5,), np.float32), ["N"])
+        self.index = kit.value("x1", np.zeros((4,), np.int32))
+        self.constants = [kit.initializer("zero", np.array(0)), kit.initializer("one", np.array([1]))]
+        self.nodes = []
+
+    def add(self, op_type, *inputs, **attributes):
+        self.nodes.append(self.kit.ir.node(op_type, inputs, attributes))
+        (out,) = self.nodes[-1].outputs
+        out.type, out.shape = self.kit.ir.TensorType(self.kit.ir.DataType.INT64), self.kit.ir.Shape((4,))
+        return out
+
+    def legalized(self):
+        model = self.kit.model_of([self.x, self.index], self.nodes, self.nodes[-1].outputs, 21, self.constants)
+        self.kit.legalize(model)
+        return model, [node.op_type for node in model.graph]
+
+
 def test_what_is_computed_from_sizes_is_small(kit):
-    """An index that is clipped to a symbolic size needs no stand-in; one that was multiplied often does."""
-    x, index = kit.value("x0", np.zeros((5,), np.float32), ["N"]), kit.value("x1", np.zeros((4,), np.int32))
-    nodes = []
-
-    def add(op_type, *inputs, dtype=kit.ir.DataType.INT64, **attributes):
-        nodes.append(kit.ir.node(op_type, inputs, attributes))
-        nodes[-1].outputs[0].type = kit.ir.TensorType(dtype)
-        nodes[-1].outputs[0].shape = kit.ir.Shape((4,))
-        return nodes[-1].outputs[0]
-
-    zero, one = kit.initializer("zero", np.array(0)), kit.initializer("one", np.array([1]))
-    last = add("Sub", add("Shape", x), one)
-    clipped = add("Min", add("Max", add("Cast", index, to=7), zero), last)
-    model = kit.model_of([x, index], nodes, [clipped], 21, [zero, one])
-    kit.legalize(model)
-    assert [n.op_type for n in model.graph] == ["Shape", "Sub", "Cast", "Max", "Min"]
+    """An index that is clipped to a symbolic size needs no stand-in."""
+    graph = Graph(kit)
+    zero, one = graph.constants
+    last = graph.add("Sub", graph.add("Shape", graph.x), one)
+    graph.add("Min", graph.add("Max", graph.add("Cast", graph.index, to=7), zero), last)
+    model, operators = graph.legalized()
+    assert operators == ["Shape", "Sub", "Cast", "Max", "Min"]
     result = kit.run(model, [np.zeros(5, np.float32), np.array([-3, 2, 4, 9], np.int32)])[0]
     np.testing.assert_array_equal(result, [0, 2, 4, 4])
 
-    nodes.clear()
-    power = add("Cast", index, to=7)
-    for _ in range(2):
-        power = add("Mul", power, power)
-    add("Max", power, zero)
-    model = kit.model_of([x, index], nodes, nodes[-1].outputs, 21, [zero])
-    kit.legalize(model)
-    assert "Max" not in [n.op_type for n in model.graph]
+
+def test_what_is_multiplied_is_not_small(kit):
+    graph = Graph(kit)
+    power = graph.add("Cast", graph.index, to=7)
+    graph.add("Max", graph.add("Mul", power, power), graph.constants[0])
+    model, operators = graph.legalized()
+    assert operators == ["Cast", "Mul", "Greater", "Where"]
+    index = np.array([-3, 2**31 - 1, 50000, 0], np.int32)
+    result = kit.run(model, [np.zeros(5, np.float32), index])[0]
+    np.testing.assert_array_equal(result, index.astype(np.int64) ** 2)
 
 
 @pytest.mark.parametrize("op_type", ["ScatterND", "ScatterElements"])

@@ -103,17 +103,26 @@ def _reduce_int64(c: Composer, node: ir.Node, x: ir.Value) -> Sequence[ir.Value]
 
 
 def max_pool(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
-    """As Where(MaxPool(x is NaN), NaN, MaxPool(x))."""
+    """As Where(MaxPool(x is NaN), NaN, MaxPool(x)); what lies at padding may be minus infinity and not the lowest number."""
     x = node.inputs[0]
     if x is None or x.dtype not in _NAN_TYPES or len(node.outputs) > 1 or _has_no_nan(x):
         return None
     if node.op_type == "GlobalMaxPool" and x.dtype is T.DOUBLE:
         return None  # has no kernel at all
     shape, layout = node.outputs[0].shape, _attributes(node)
-    nan = c.cast(c.op("IsNaN", x, dtype=T.BOOL), x.dtype)
-    seen = c.cast(c.op(node.op_type, nan, shape=shape, trusted=True, **layout), T.BOOL)
     kernel = c.op(node.op_type, x, shape=shape, trusted=True, **layout)
-    return [c.op("Where", seen, c.const(np.nan, x), kernel, dtype=x.dtype)]
+    kind = c.cast(c.op("IsNaN", x, dtype=T.BOOL), x.dtype)
+    padded = any(c.attribute("pads", []))
+    if padded:
+        # NaN counts 1, minus infinity -1, a number 0: the largest in a window says what the result is.
+        lowest = c.op("Equal", x, c.const(-np.inf, x), dtype=T.BOOL)
+        kind = c.op("Sub", kind, c.cast(lowest, x.dtype), trusted=True)
+    kind = c.op(node.op_type, kind, shape=shape, trusted=True, **layout)
+    if padded:
+        nothing = c.op("Less", kind, c.const(0, x), dtype=T.BOOL)
+        kernel = c.op("Where", nothing, c.const(-np.inf, x), kernel, dtype=x.dtype)
+        kind = c.op("Max", kind, c.const(0, x), trusted=True)
+    return [c.op("Where", c.cast(kind, T.BOOL), c.const(np.nan, x), kernel, dtype=x.dtype)]
 
 
 def scatter(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
