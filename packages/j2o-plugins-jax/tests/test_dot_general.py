@@ -147,3 +147,9 @@ def test_under_grad():
 
     once(jax.grad(loss, (0, 1)), Spec(("B", 3)), Spec((4, 3)))
     once(jax.hessian(lambda x: jnp.sum((WEIGHT @ x) ** 3)), Spec((3,)))
+
+
+def test_mixing_over_an_axis_in_the_middle_moves_no_activation():
+    w = RNG.normal(size=(5, 3)).astype(np.float32)
+    for spec in (Spec(("B", 3, 4, 2)), Spec(("B", 3, 4))):
+        once(lambda x: jnp.einsum("oc,bc...->bo...", w, x), spec, contains=["MatMul"], absent=["Transpose"])

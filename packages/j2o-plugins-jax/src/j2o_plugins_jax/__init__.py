@@ -31,5 +31,6 @@ from . import _special_bessel as _special_bessel
 from . import _special_erf as _special_erf
 from . import _special_gamma as _special_gamma
 from . import _transcendental as _transcendental
+from . import _transposed_products as _transposed_products
 from . import fusions as fusions
 from ._plugin import plugin as plugin

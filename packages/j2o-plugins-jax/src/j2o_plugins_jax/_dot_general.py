@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -37,10 +37,70 @@ class _Side:
     def sizes(self, axes: Sequence[int]) -> list[Any]:
         return [self.shape[axis] for axis in axes]
 
-    def ordered_like(self, other: _Side) -> _Side:
+    def contracted_like(self, other: _Side) -> _Side:
         """The same with the contracted axes in another order: that in which they lie in the other operand."""
         order = sorted(range(len(self.contract)), key=lambda i: other.contract[i])
-        return _Side(self.value, self.shape, self.batch, tuple(self.contract[i] for i in order), self.constant)
+        return replace(self, contract=tuple(self.contract[i] for i in order))
+
+
+@dataclass(frozen=True)
+class _Form:
+    """A way to write the product: MatMul(left, right), in which JAX's lhs may be on the right (`swapped`).
+
+    The free axes of `right` in front of the contracted ones may stay there (`kept` of them): MatMul broadcasts `left`
+    over them. The result then has the axes (batch, kept, free axes of left, other free axes of right).
+    """
+
+    left: _Side
+    right: _Side
+    swapped: bool
+    kept: int = 0
+
+    @property
+    def left_perm(self) -> tuple[int, ...]:
+        return (*self.left.batch, *self.left.free, *self.left.contract)
+
+    @property
+    def right_perm(self) -> tuple[int, ...]:
+        free = self.right.free
+        return (*self.right.batch, *free[: self.kept], *self.right.contract, *free[self.kept :])
+
+    @property
+    def result_sizes(self) -> list[Any]:
+        left, right = self.left, self.right
+        front, back = right.free[: self.kept], right.free[self.kept :]
+        return left.sizes(left.batch) + right.sizes(front) + left.sizes(left.free) + right.sizes(back)
+
+    @property
+    def result_perm(self) -> list[int]:
+        """Where the axes of JAX's result (batch, free axes of lhs, free axes of rhs) are."""
+        batch, rows, columns = len(self.left.batch), len(self.left.free), len(self.right.free)
+        axes = list(range(batch + rows + columns))
+        left = axes[batch + self.kept : batch + self.kept + rows]
+        right = axes[batch : batch + self.kept] + axes[batch + self.kept + rows :]
+        return axes[:batch] + (right + left if self.swapped else left + right)
+
+    @property
+    def cost(self) -> float:
+        """How many arrays have to be moved at run time; constants are moved at export."""
+        left, right = self.left, self.right
+        cost = 0.0
+        if not left.constant:
+            cost += _moves(self.left_perm, left.shape) + 0.3 * (len(left.free) > 1 and bool(left.batch or self.kept))
+        if not right.constant:
+            # Several free axes on the right are merged, and taken apart again in the result. That is cheap unless
+            # a symbolic axis, mostly the first one, is among them.
+            merging = 0.2 if self.kept else 0.6
+            cost += _moves(self.right_perm, right.shape) + merging * (len(right.free) - self.kept > 1)
+        # A transpose of the result often meets JAX's own one, and the two cancel.
+        cost += 0.5 * _moves(self.result_perm, self.result_sizes)
+        return cost + 0.1 * (left.constant and not right.constant)
+
+
+def _moves(perm: Sequence[int], shape: Sequence[Any]) -> bool:
+    """Whether a transpose moves any axis but those of size 1."""
+    moved = [axis for axis in perm if is_symbolic_dim(shape[axis]) or shape[axis] != 1]
+    return moved != sorted(moved)
 
 
 @plugin.lowering("dot_general")
@@ -50,26 +110,27 @@ def _dot_general(
     (lhs_contract, rhs_contract), (lhs_batch, rhs_batch) = dimension_numbers
     wanted = ctx.avals_out[0].dtype
     dtype = _product_dtype(ctx, wanted)
-    left, right = (
+    sides = [
         _Side(ctx.cast(x, dtype), tuple(aval.shape), tuple(batch), tuple(contract), ctx.constant_value(x) is not None)
         for x, aval, batch, contract in (
             (lhs, ctx.avals_in[0], lhs_batch, lhs_contract),
             (rhs, ctx.avals_in[1], rhs_batch, rhs_contract),
         )
-    )
-    batch = len(lhs_batch)
-    straight, swapped = _cost(left, right), _cost(right, left) + (0.5 if left.free and right.free else 0)
-    if swapped < straight or (swapped == straight and left.constant and not right.constant):
-        result = _product(ctx, right, left)
-        first, second = len(right.free), len(left.free)
-        # JAX's result has the axes of lhs first. What follows is often the transpose that undoes this one.
-        perm = [*range(batch), *(batch + first + i for i in range(second)), *(batch + i for i in range(first))]
-        result = ctx.op.Transpose(result, perm=perm)
-    else:
-        result = _product(ctx, left, right)
+    ]
+    result = _product(ctx, min(_forms(*sides), key=lambda form: form.cost))
     if wanted == np.bool_:
         return ctx.op.Greater(result, ctx.const(0, result))  # type: ignore[no-any-return]
     return ctx.cast(result, wanted)
+
+
+def _forms(lhs: _Side, rhs: _Side) -> Iterator[_Form]:
+    for left, right, swapped in ((lhs, rhs, False), (rhs, lhs, True)):
+        # The contracted axes come in the order of the operand that is costly to move.
+        guide = right if left.constant and not right.constant else left
+        yield _Form(left.contracted_like(guide), right.contracted_like(guide), swapped)
+        kept = sum(axis < min(right.contract, default=0) for axis in right.free)
+        if 0 < kept < len(right.free) and not left.batch:
+            yield _Form(left.contracted_like(right), right.contracted_like(right), swapped, kept)
 
 
 def _product_dtype(ctx: LoweringContext, wanted: Any) -> Any:
@@ -86,42 +147,15 @@ def _product_dtype(ctx: LoweringContext, wanted: Any) -> Any:
     return wanted if wanted.itemsize >= 4 else np.dtype(np.uint32 if wanted.kind == "u" else np.int32)
 
 
-def _cost(left: _Side, right: _Side) -> float:
-    """How much has to be moved at run time to multiply in this order; constants are moved at export."""
-    left, right = _aligned(left, right)
-    cost = 0.0
-    for side, last in ((left, left.contract), (right, right.free)):
-        middle = side.free if side is left else side.contract
-        if side.constant:
-            continue
-        cost += not _in_order(side, (*side.batch, *middle, *last))
-    # Several free axes on the right, or on the left beside batch axes, are merged and taken apart again.
-    cost += 0.3 * (len(right.free) > 1) + 0.3 * (len(left.free) > 1 and bool(left.batch))
-    return cost
-
-
-def _in_order(side: _Side, perm: Sequence[int]) -> bool:
-    moved = [axis for axis in perm if is_symbolic_dim(side.shape[axis]) or side.shape[axis] != 1]
-    return moved == sorted(moved)
-
-
-def _aligned(left: _Side, right: _Side) -> tuple[_Side, _Side]:
-    """The contracted axes of both in the order in which they lie in the one that is costly to move."""
-    if left.constant and not right.constant:
-        return left.ordered_like(right), right.ordered_like(right)
-    return left.ordered_like(left), right.ordered_like(left)
-
-
-def _product(ctx: LoweringContext, left: _Side, right: _Side) -> ir.Value:
-    """The product with axes (batch, free axes of left, free axes of right)."""
-    left, right = _aligned(left, right)
+def _product(ctx: LoweringContext, form: _Form) -> ir.Value:
+    left, right = form.left, form.right
     batch, inner = left.sizes(left.batch), math.prod(left.sizes(left.contract))
     rows, columns = left.sizes(left.free), right.sizes(right.free)
-    # MatMul broadcasts over leading axes and takes vectors: without batch axes all rows may stay as they are.
-    rows_kept = [math.prod(rows)] if batch else rows
+    front, columns = columns[: form.kept], columns[form.kept :]
+    # MatMul broadcasts over leading axes and takes vectors: without other batch axes all rows may stay as they are.
+    rows_kept = [math.prod(rows)] if batch or front else rows
     columns_kept = [math.prod(columns)] if batch or columns else []
-    x = ctx.op.Transpose(left.value, perm=(*left.batch, *left.free, *left.contract))
-    y = ctx.op.Transpose(right.value, perm=(*right.batch, *right.contract, *right.free))
-    x = ctx.reshape(x, [*batch, *rows_kept, inner])
-    y = ctx.reshape(y, [*batch, inner, *columns_kept])
-    return ctx.reshape(ctx.op.MatMul(x, y), [*batch, *rows, *columns])
+    x = ctx.reshape(ctx.op.Transpose(left.value, perm=form.left_perm), [*batch, *rows_kept, inner])
+    y = ctx.reshape(ctx.op.Transpose(right.value, perm=form.right_perm), [*batch, *front, inner, *columns_kept])
+    result = ctx.reshape(ctx.op.MatMul(x, y), form.result_sizes)
+    return ctx.op.Transpose(result, perm=form.result_perm)  # type: ignore[no-any-return]
