@@ -10,7 +10,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import onnx_ir as ir
+from jax import lax
 
 from j2o_core import LoweringContext
 from j2o_core._compat import special_function
@@ -82,7 +84,9 @@ def digamma(x: jax.Array) -> jax.Array:
     result = far - jnp.where(positive < _FAR, inverses, 0.0)
     pole = _from_pole(x)
     result = jnp.where(reflected, result - math.pi / jnp.tan(math.pi * pole), result)
-    return jnp.where(reflected & (pole == 0), math.nan, result)
+    result = jnp.where(reflected & (pole == 0), math.nan, result)
+    # NaN or -infinity, as the release has it; a constant when it comes to lowering.
+    return jnp.where(x == 0, lax.digamma(np.zeros((), x.dtype)), result)
 
 
 def zeta(x: jax.Array, q: jax.Array) -> jax.Array:
