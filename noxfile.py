@@ -81,19 +81,25 @@ def _group(name: str) -> list[str]:
 # -- Tests -----------------------------------------------------------------------------------------------------------
 
 
+# One process per core; `-- -n 0` runs in one, as a debugger needs it.
+_PARALLEL = ("-n", "auto", "--dist", "worksteal")
+
+
 @nox.session(python=PYTHONS)
 @nox.parametrize("package", PACKAGES, ids=PACKAGES)
 def tests(session: nox.Session, package: str) -> None:
     """Each package's tests, with nothing installed but what the package and its `test` extra declare."""
-    session.install(*_editable(package, extras="test"))
-    session.run("pytest", f"packages/{package}/tests", *session.posargs)
+    session.install(*_editable(package, extras="test"), *_group("tests"))
+    session.run("pytest", *_PARALLEL, f"packages/{package}/tests", *session.posargs)
 
 
 @nox.session(python=PYTHONS)
 def integration(session: nox.Session) -> None:
     """What crosses packages, over opsets and over static and symbolic shapes: `nox -s integration -- --opset 23`."""
-    session.install(*_editable(*PACKAGES, extras="test"), *_group("integration"))
-    session.run("pytest", "tests-integration", "--ignore=tests-integration/plugin-template", *session.posargs)
+    session.install(*_editable(*PACKAGES, extras="test"), *_group("tests"))
+    session.run(
+        "pytest", *_PARALLEL, "tests-integration", "--ignore=tests-integration/plugin-template", *session.posargs
+    )
 
 
 @nox.session
@@ -102,8 +108,8 @@ def oldest(session: nox.Session, package: str) -> None:
     """Each package's tests at the lowest versions that it and those of ours below it declare."""
     constraints = Path(session.create_tmp()) / "lowest.txt"
     constraints.write_text("\n".join(_lowest(package)) + "\n")
-    session.install(*_editable(package, extras="test"), "--constraint", str(constraints))
-    session.run("pytest", f"packages/{package}/tests", *session.posargs)
+    session.install(*_editable(package, extras="test"), *_group("tests"), "--constraint", str(constraints))
+    session.run("pytest", *_PARALLEL, f"packages/{package}/tests", *session.posargs)
 
 
 def _lowest(package: str) -> list[str]:
@@ -128,8 +134,8 @@ def _lowest(package: str) -> list[str]:
 @nox.session(python="3.13")
 def smoke(session: nox.Session) -> None:
     """The newest Python: every package installs together and the core's tests pass."""
-    session.install(*_editable(*PACKAGES, extras="test"))
-    session.run("pytest", "packages/j2o-core/tests", *session.posargs)
+    session.install(*_editable(*PACKAGES, extras="test"), *_group("tests"))
+    session.run("pytest", *_PARALLEL, "packages/j2o-core/tests", *session.posargs)
 
 
 @nox.session
