@@ -31,7 +31,11 @@ def test_functions_on_axes_and_large_numbers(name):
 
 
 def test_absolute_value_does_not_overflow():
-    check(jnp.abs, np.array([3e30 + 4e30j, 1e-30 + 1e-30j, np.inf + 1j, -np.inf * 1j, np.nan + 1j], Z), opsets=(21,))
+    check(
+        jnp.abs,
+        np.array([3e30 + 4e30j, 1e-30 + 1e-30j, np.inf + 1j, complex(0, -np.inf), np.nan + 1j], Z),
+        opsets=(21,),
+    )
     check(lambda x, y: x / y, np.array([1e30 + 1e30j, 1j], Z), np.array([2e30 - 1e30j, 3 + 1e-3j], Z), opsets=(21,))
 
 
@@ -92,6 +96,17 @@ def test_empty_and_size_one(shape):
 
 def test_gradient_of_a_complex_function():
     check(jax.grad(lambda x: jnp.abs(jnp.exp(1j * x) * x).sum()), Spec((4,)), opsets=(21,))
+
+
+def test_largest_and_smallest():
+    x = np.array([[np.nan + 1j, 1 + 2j, 1 + 3j, -np.inf + 0j]], Z)
+    check(
+        lambda x, y: (jnp.maximum(x, y), lax.max(x, y), lax.min(x, y)),
+        np.repeat(x.T, 4, 1),
+        np.repeat(x, 4, 0),
+        opsets=(21,),
+    )
+    check(lambda x: (x.max(1), x.min()), Spec((3, 5), Z), opsets=(21,))
 
 
 def test_missing_operations_are_named():

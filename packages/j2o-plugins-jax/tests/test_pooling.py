@@ -92,6 +92,12 @@ def test_empty_and_size_one(shape):
     check(_pool(lax.add, window_dimensions=(1, 2), window_strides=(1, 1), padding="VALID"), Spec(shape), opsets=(21,))
 
 
+def test_windows_of_minus_infinity_at_padding():
+    all_minus = np.full((1, 1, 7, 6), -np.inf, np.float32)
+    check(_pool(lax.max, **IMAGE, padding="SAME"), all_minus, opsets=(21,))
+    check(_pool(lax.min, **IMAGE, padding="SAME"), -all_minus, opsets=(21,))
+
+
 def test_any_reducer():
     def both(x, y):
         larger = lambda a, b: (jnp.where(a[0] >= b[0], a[0], b[0]), jnp.where(a[0] >= b[0], a[1], b[1]))  # noqa: E731

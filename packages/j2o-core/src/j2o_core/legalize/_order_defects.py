@@ -103,7 +103,7 @@ def _reduce_int64(c: Composer, node: ir.Node, x: ir.Value) -> Sequence[ir.Value]
 
 
 def max_pool(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
-    """As Where(MaxPool(x is NaN), NaN, MaxPool(x)); what lies at padding may be minus infinity and not the lowest number."""
+    """As Where(MaxPool(x is NaN), NaN, MaxPool(x)), where padding does not make the lowest number of minus infinity."""
     x = node.inputs[0]
     if x is None or x.dtype not in _NAN_TYPES or len(node.outputs) > 1 or _has_no_nan(x):
         return None

@@ -86,12 +86,12 @@ def _integer_pow(eqn: Any, x: Any) -> Any:
 
 
 def _abs(x: Pair) -> Any:
-    """Without overflow on the way."""
+    """Without overflow on the way; infinite if either part is, as C has it and JAX from 0.12 on."""
     a, b = abs(x[0]), abs(x[1])
     large, small = lax.max(a, b), lax.min(a, b)
     ratio = small / jnp.where((large == 0) | jnp.isinf(large), 1, large)
     length = large * jnp.sqrt(1 + ratio * ratio)
-    return jnp.where(jnp.isinf(large), jnp.inf, length)
+    return jnp.where(jnp.isinf(a) | jnp.isinf(b), jnp.inf, length)
 
 
 def _sign(x: Pair) -> Pair:
@@ -249,17 +249,17 @@ def _not_equal(eqn: Any, *arrays: Any) -> Any:
     return (a != c) | (b != d)
 
 
-def _after(x: Pair, y: Pair) -> Any:
-    return (x[0] > y[0]) | ((x[0] == y[0]) & (x[1] > y[1])) | jnp.isnan(x[0]) | (jnp.isnan(x[1]) & ~jnp.isnan(y[0]))
+def _larger(x: Pair, y: Pair) -> Any:
+    return jnp.where(x[0] == y[0], x[1] > y[1], x[0] > y[0])
 
 
 def _max(x: Pair, y: Pair) -> Pair:
-    first = _after(x, y)
+    first = _larger(x, y)
     return jnp.where(first, x[0], y[0]), jnp.where(first, x[1], y[1])
 
 
 def _min(x: Pair, y: Pair) -> Pair:
-    first = _after((-x[0], -x[1]), (-y[0], -y[1]))
+    first = _larger(y, x)
     return jnp.where(first, x[0], y[0]), jnp.where(first, x[1], y[1])
 
 
