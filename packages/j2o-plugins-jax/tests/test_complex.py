@@ -78,6 +78,8 @@ def test_wide_complex_numbers():
         lambda x: lax.cond(x.real.sum() > 0, lambda: x * 2j, lambda: x),
         lambda x: lax.fori_loop(0, 3, lambda i, c: c * x, x),
         lambda x: lax.reduce_window(x, 0j, lax.add, (1, 2), (1, 1), "VALID"),
+        lambda x: lax.reduce_window(x, np.complex64(1), lax.mul, (1, 2), (1, 1), "SAME"),
+        lambda x: lax.reduce(x, np.complex64(1), lambda a, b: a * b + 0, (1,)),
         jax.vmap(lambda r: r @ jnp.conj(r)),
         lambda x: jnp.exp(1j * x.real),
         lambda x: jnp.einsum("ij,kj->ik", x, x),

@@ -8,7 +8,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.extend.core import jaxpr_as_fun
 
+from .._compat import as_closed
 from ._fourier import fft
 
 Pair = tuple[Any, Any]
@@ -364,6 +366,50 @@ def _sort(eqn: Any, *arrays: Any) -> Any:
     return [pair(next(results), next(results)) if _is_complex(atom) else next(results) for atom in eqn.invars]
 
 
+def _reducing(reduce: Callable[..., Any]) -> Callable[..., Any]:
+    """A reduction by any operation: the parts are operands of their own, which the operation puts together."""
+
+    def rule(eqn: Any, *arrays: Any) -> Any:
+        count = len(arrays) // 2
+        kinds = [_is_complex(atom) for atom in eqn.invars[:count]]
+        operation = jaxpr_as_fun(as_closed(eqn.params["jaxpr"]))
+
+        def split(values: Any) -> list[Any]:
+            return [
+                part for value, kind in zip(values, kinds, strict=True) for part in (parts(value) if kind else (value,))
+            ]
+
+        def joined(values: Any, join: Callable[[Any, Any], Any]) -> list[Any]:
+            rest = iter(values)
+            return [join(next(rest), next(rest)) if kind else next(rest) for kind in kinds]
+
+        def combine(left: Any, right: Any) -> Any:
+            results = operation(*joined(left, lax.complex), *joined(right, lax.complex))
+            return tuple(
+                part
+                for value, kind in zip(results, kinds, strict=True)
+                for part in ((lax.real(value), lax.imag(value)) if kind else (value,))
+            )
+
+        results = reduce(eqn.params, tuple(split(arrays[:count])), tuple(split(arrays[count:])), combine)
+        return joined(results, pair)
+
+    return rule
+
+
+def _window_params(params: Any) -> dict[str, Any]:
+    names = ("window_dimensions", "window_strides", "padding", "base_dilation", "window_dilation")
+    return {name: params[name] for name in names}
+
+
+def _extreme_window(combine: Callable[[Pair, Pair], Pair], first: float) -> Callable[..., Any]:
+    def rule(eqn: Any, x: Any) -> Any:
+        inits = (np.array(first, x.dtype), np.array(0, x.dtype))
+        return pair(*lax.reduce_window(parts(x), inits, combine, **_window_params(eqn.params)))
+
+    return rule
+
+
 COMPLEX_RULES: dict[str, Callable[..., Any]] = {
     "real": lambda eqn, x: x[..., 0],
     "imag": lambda eqn, x: x[..., 1],
@@ -408,6 +454,12 @@ COMPLEX_RULES: dict[str, Callable[..., Any]] = {
     "reduce_max": _fold(_max),
     "reduce_min": _fold(_min),
     "cumprod": _cumprod,
+    "reduce": _reducing(lambda params, xs, inits, fn: lax.reduce(xs, inits, fn, params["dimensions"])),
+    "reduce_window": _reducing(
+        lambda params, xs, inits, fn: lax.reduce_window(xs, inits, fn, **_window_params(params))
+    ),
+    "reduce_window_max": _extreme_window(_max, -np.inf),
+    "reduce_window_min": _extreme_window(_min, np.inf),
     "sort": _sort,
     "fft": fft,
 }
