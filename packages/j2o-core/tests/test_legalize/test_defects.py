@@ -38,6 +38,13 @@ _HALVES = np.array([3, 3 * 10**9])
         ("ReduceMin", [_NAN_INSIDE], [_LAST], np.float32(NAN), {"keepdims": 0}),
         ("MaxPool", [_NAN_INSIDE.reshape(1, 1, 3)], [], np.full((1, 1, 1), NAN, np.float32), {"kernel_shape": [3]}),
         (
+            "MaxPool",
+            [np.full((1, 1, 3), -np.inf, np.float32)],
+            [],
+            np.full((1, 1, 1), -np.inf, np.float32),
+            {"kernel_shape": [3]},
+        ),
+        (
             "ScatterND",
             [_NAN_INSIDE, np.array([[0], [1]]), _NAN_INSIDE[1:]],
             [],
@@ -218,6 +225,29 @@ def test_max_pool_keeps_nan(kit, dtype):
     with np.errstate(all="ignore"):
         expected = wide.reshape(3, 2, 3, 2).max((1, 3)).reshape(1, 1, 3, 3).astype(x.dtype)
     kit.check_node("MaxPool", [x], expected, kernel_shape=[2, 2], strides=[2, 2], pads=[1, 1, 1, 1])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "bfloat16"])
+@pytest.mark.parametrize("pads", [0, 1])
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_max_pool_keeps_minus_infinity(kit, rank, pads, dtype):
+    x = np.full((1, 2) + (4,) * rank, -np.inf)
+    x[0, 1, 0] = 5
+    x[0, 1, 2] = NAN
+    x = x.astype(kit.dtype_named(dtype))
+    wide = np.pad(x.astype(np.float64), [(0, 0), (0, 0), *[(pads, pads)] * rank], constant_values=-np.inf)
+    size = wide.shape[-1] // 2
+    with np.errstate(all="ignore"):
+        blocks = wide.reshape(1, 2, *(size, 2) * rank)
+        expected = blocks.max(tuple(range(3, blocks.ndim, 2))).astype(x.dtype)
+    kit.check_node("MaxPool", [x], expected, kernel_shape=[2] * rank, strides=[2] * rank, pads=[pads] * 2 * rank)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_global_max_pool(kit, dtype):
+    x = np.array([[[1, NAN], [-np.inf, -np.inf], [-np.inf, np.inf]]]).astype(dtype)
+    expected = np.array([NAN, -np.inf, np.inf]).reshape(1, 3, 1).astype(dtype)
+    kit.check_node("GlobalMaxPool", [x], expected)
 
 
 def test_max_pool_with_indices_is_left_alone(kit):

@@ -11,6 +11,7 @@ to fail: an entry whose test passes on all processors can go.
     ReduceMax/Min           floats        NaN is lost unless it comes first
     MaxPool, Scatter with   floats        NaN is lost
       max and min
+    MaxPool                 float32       minus infinity everywhere becomes the lowest number
     Sign                    16-bit float  NaN becomes 0 (the table says that it does not run, so float32 is used)
     Reduce...               empty         negative axes are not reduced; of bool: fails
     MatMul                  empty         with nothing to sum, some products of floats are memory as it was found;

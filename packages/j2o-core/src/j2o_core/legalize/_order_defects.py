@@ -103,7 +103,10 @@ def _reduce_int64(c: Composer, node: ir.Node, x: ir.Value) -> Sequence[ir.Value]
 
 
 def max_pool(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
-    """As Where(MaxPool(x is NaN), NaN, MaxPool(x)), where padding does not make the lowest number of minus infinity."""
+    """As Where(some NaN, NaN, MaxPool(x)); of float32 also Where(all minus infinity, that, MaxPool(x)).
+
+    The kernel starts from the lowest number, which only its float64 form and the cast back to float16 make right.
+    """
     x = node.inputs[0]
     if x is None or x.dtype not in _NAN_TYPES or len(node.outputs) > 1 or _has_no_nan(x):
         return None
@@ -112,13 +115,13 @@ def max_pool(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
     shape, layout = node.outputs[0].shape, _attributes(node)
     kernel = c.op(node.op_type, x, shape=shape, trusted=True, **layout)
     kind = c.cast(c.op("IsNaN", x, dtype=T.BOOL), x.dtype)
-    padded = any(c.attribute("pads", []))
-    if padded:
+    starts_lowest = x.dtype is T.FLOAT
+    if starts_lowest:
         # NaN counts 1, minus infinity -1, a number 0: the largest in a window says what the result is.
         lowest = c.op("Equal", x, c.const(-np.inf, x), dtype=T.BOOL)
         kind = c.op("Sub", kind, c.cast(lowest, x.dtype), trusted=True)
     kind = c.op(node.op_type, kind, shape=shape, trusted=True, **layout)
-    if padded:
+    if starts_lowest:
         nothing = c.op("Less", kind, c.const(0, x), dtype=T.BOOL)
         kernel = c.op("Where", nothing, c.const(-np.inf, x), kernel, dtype=x.dtype)
         kind = c.op("Max", kind, c.const(0, x), trusted=True)
