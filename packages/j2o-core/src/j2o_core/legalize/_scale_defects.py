@@ -12,7 +12,10 @@ from ._emitter import read_constant
 
 
 def scale(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
-    """Mul or Div by a number, next to a MatMul: the number written out along the last axis, which is not merged."""
+    """Mul or Div by a number, next to a MatMul: the number written out along an axis, which is not merged.
+
+    An operand without an axis that is known to be longer than 1 keeps the number, and its error of 3e-8.
+    """
     if len(node.inputs) != 2 or node.outputs[0].dtype is not ir.DataType.DOUBLE or not _next_to_product(node):
         return None
     for position, value in enumerate(node.inputs):
@@ -25,9 +28,11 @@ def scale(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
         if np.float64(np.float32(factor)) == factor:
             return None
         shape = node.outputs[0].shape
-        if shape is None or len(shape) == 0 or not isinstance(shape[-1], int) or shape[-1] < 2:
+        sizes = [size if isinstance(size, int) else 0 for size in shape] if shape is not None else []
+        axis = next((axis for axis in reversed(range(len(sizes))) if sizes[axis] > 1), None)
+        if axis is None:
             return None
-        line = c.const(np.broadcast_to(number.reshape(()), (shape[-1],)), value)
+        line = c.const(np.full((sizes[axis], *(1,) * (len(sizes) - axis - 1)), number.reshape(())), value)
         inputs = [line if value is other else other for other in node.inputs]
         return [c.op(node.op_type, *inputs, dtype=ir.DataType.DOUBLE, shape=shape, trusted=True)]
     return None
