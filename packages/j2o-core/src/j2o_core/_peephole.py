@@ -189,11 +189,11 @@ def _reshape(builder: Builder, inputs: Inputs, attrs: dict[str, Any]) -> ir.Valu
         return None
     if sizes is not None and not attrs.get("allowzero"):
         # A zero copies the size at its place: that has to be the same one further up.
-        source = shape_of(producer.inputs[0]) if producer.inputs[0] is not None else None
+        before = shape_of(producer.inputs[0]) if producer.inputs[0] is not None else None
         places = [int(axis) for axis in np.flatnonzero(sizes == 0)]
-        if places and (source is None or shape is None):
+        if places and (before is None or shape is None):
             return None
-        if any(axis >= len(source) or not same_dimension(source[axis], shape[axis]) for axis in places):  # type: ignore[arg-type, index]
+        if any(axis >= len(before or ()) or not same_dimension(before[axis], shape[axis]) for axis in places):  # type: ignore[index]
             return None
     return builder("Reshape", producer.inputs[0], target, **attrs)  # type: ignore[no-any-return]
 

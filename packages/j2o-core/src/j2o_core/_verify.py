@@ -179,8 +179,27 @@ def _runs(symbols: Sequence[str], sizes: Sequence[int]) -> list[dict[str, int]]:
 
 
 def _run_jax(fn: Callable[..., Any], inputs: Inputs, leaves: Sequence[Any]) -> list[Any]:
-    result = jax.tree.leaves(jax.jit(lambda *arrays: _array_leaves(inputs.call(fn, arrays)))(*leaves))
-    return [as_fed(value) for value in result]
+    return [as_fed(value) for value in jax.tree.leaves(_compiled(_Call(fn, inputs))(*leaves))]
+
+
+class _Call:
+    """A function and how it is called, compared by identity: one function at several opsets is compiled once."""
+
+    def __init__(self, fn: Callable[..., Any], inputs: Inputs):
+        self.fn, self.inputs = fn, inputs
+        # A method or partial made anew for each call is another object: it is compiled again, no more.
+        self._key = (id(fn), inputs.treedef, tuple((i, id(value)) for i, value in inputs.static.items()))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Call) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+
+@functools.lru_cache(maxsize=4)
+def _compiled(call: _Call) -> Callable[..., Any]:
+    return jax.jit(lambda *arrays: _array_leaves(call.inputs.call(call.fn, arrays)))
 
 
 def _array_leaves(result: Any) -> list[Any]:
