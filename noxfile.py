@@ -213,8 +213,8 @@ def _pages() -> list[str]:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The figures of docs/benchmarks.md, with the peers in environments of their own."""
-    session.install(*_editable(*PACKAGES, extras="test"))
+    """Measure, print and write docs/benchmarks.md; `-- --peers` measures other exporters too, in environments of theirs."""
+    session.install(*_editable(*PACKAGES, extras="test"), *_group("primitives"))
     session.run("python", "tools/bench.py", *session.posargs)
 
 
