@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,13 @@ class OnnxProgram:
         self.lowered = lowered
         self.registry = registry
         self._session: Any = None
+
+    @functools.cached_property
+    def reference(self) -> Callable[..., list[Any]]:
+        """The original function, compiled by JAX, on the graph's inputs: what `verify` compares with."""
+        from ._verify import reference
+
+        return reference(self.fn, self.traced.inputs)
 
     @property
     def opset(self) -> int:

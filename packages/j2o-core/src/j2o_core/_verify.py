@@ -80,11 +80,13 @@ class Verification:
 def verify(program: OnnxProgram, args: Sequence[Any], **options: Any) -> Verification:
     """Compare; see `OnnxProgram.verify`."""
     diagnose = functools.partial(_first_divergence, program)
-    return _compare_runs(program.fn, program.traced, program.session, program.output_names, args, diagnose, **options)
+    return _compare_runs(
+        program.reference, program.traced, program.session, program.output_names, args, diagnose, **options
+    )
 
 
 def _compare_runs(
-    fn: Callable[..., Any],
+    jax_function: Callable[..., list[Any]],
     traced: Traced,
     session: Session,
     output_names: Sequence[str],
@@ -107,11 +109,10 @@ def _compare_runs(
         cases = [(leaves, run) for run in runs if (leaves := random_leaves(inputs, run, seed)) is not None]
     if not cases:
         raise VerifyError(
-            f"No size out of {list(sizes)} satisfies the constraints on {inputs.symbols}; "
-            f"pass sizes=... or arguments."
+            f"No size out of {list(sizes)} satisfies the constraints on {inputs.symbols}; pass sizes=... or arguments."
         )
     for leaves, run in cases:
-        expected = _run_jax(fn, inputs, leaves)
+        expected = jax_function(*leaves)
         actual = session.run(leaves)
         for name, want, got in zip(output_names, expected, actual, strict=True):
             problem, difference = compare(name, want, got, rtol, atol)
@@ -165,7 +166,16 @@ def verify_model(
     begin("verify")
     output_names = [str(value.name) for value in model.graph.outputs]
     return _compare_runs(
-        fn, traced, Session(model), output_names, (), lambda leaves: "", sizes=sizes, seed=seed, rtol=rtol, atol=atol
+        reference(fn, traced.inputs),
+        traced,
+        Session(model),
+        output_names,
+        (),
+        lambda leaves: "",
+        sizes=sizes,
+        seed=seed,
+        rtol=rtol,
+        atol=atol,
     )
 
 
@@ -178,28 +188,14 @@ def _runs(symbols: Sequence[str], sizes: Sequence[int]) -> list[dict[str, int]]:
     ]
 
 
-def _run_jax(fn: Callable[..., Any], inputs: Inputs, leaves: Sequence[Any]) -> list[Any]:
-    return [as_fed(value) for value in jax.tree.leaves(_compiled(_Call(fn, inputs))(*leaves))]
+def reference(fn: Callable[..., Any], inputs: Inputs) -> Callable[..., list[Any]]:
+    """The function on the graph's inputs, compiled by JAX, with the graph's outputs as arrays."""
+    compiled = jax.jit(lambda *arrays: _array_leaves(inputs.call(fn, arrays)))
 
+    def run(*arrays: Any) -> list[Any]:
+        return [as_fed(value) for value in jax.tree.leaves(compiled(*arrays))]
 
-class _Call:
-    """A function and how it is called, compared by identity: one function at several opsets is compiled once."""
-
-    def __init__(self, fn: Callable[..., Any], inputs: Inputs):
-        self.fn, self.inputs = fn, inputs
-        # A method or partial made anew for each call is another object: it is compiled again, no more.
-        self._key = (id(fn), inputs.treedef, tuple((i, id(value)) for i, value in inputs.static.items()))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Call) and self._key == other._key
-
-    def __hash__(self) -> int:
-        return hash(self._key)
-
-
-@functools.lru_cache(maxsize=4)
-def _compiled(call: _Call) -> Callable[..., Any]:
-    return jax.jit(lambda *arrays: _array_leaves(call.inputs.call(call.fn, arrays)))
+    return run
 
 
 def _array_leaves(result: Any) -> list[Any]:
@@ -339,7 +335,13 @@ def _first_divergence(program: OnnxProgram, leaves: Sequence[Any]) -> str:
 
 
 def _equation_results(jaxpr: Any, leaves: Sequence[Any]) -> list[list[Any]]:
-    env = dict(zip(itertools.chain(jaxpr.jaxpr.constvars, jaxpr.jaxpr.invars), [*jaxpr.consts, *map(as_fed, leaves)], strict=True))
+    env = dict(
+        zip(
+            itertools.chain(jaxpr.jaxpr.constvars, jaxpr.jaxpr.invars),
+            [*jaxpr.consts, *map(as_fed, leaves)],
+            strict=True,
+        )
+    )
     results = []
     for eqn in jaxpr.jaxpr.eqns:
         values = [_compat.literal_value(a) if isinstance(a, _compat.Literal) else env[a] for a in eqn.invars]
