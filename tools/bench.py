@@ -1,0 +1,253 @@
+"""Measure what j2o promises, print the table and write docs/benchmarks.md. Ends with 1 if a promise is not kept.
+
+    python tools/bench.py            measures ours and quotes the peers' last figures from tools/peers.json
+    python tools/bench.py --peers    measures the peers too, in environments below build/peers, and keeps that
+    python tools/bench.py --quick    leaves the sweep over JAX's primitives out
+
+Times on a busy machine are worth little; ratios are of medians measured in turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import bench_measures as measures
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "benchmarks.md"
+PEERS = ROOT / "tools" / "peers.json"
+# Operators that a vision transformer should come down to at opset 23, with the least and most that are right.
+# Equimo's `features` ends before the last LayerNormalization.
+WANTED = {"Attention": (12, 12), "RotaryEmbedding": (12, 24), "LayerNormalization": (24, 25), "Gelu": (12, 12)}
+
+
+@dataclasses.dataclass
+class Row:
+    """One promise.
+
+    Attributes:
+        what: what was measured.
+        must: the promise.
+        found: the figure.
+        kept: whether the figure keeps the promise.
+        peers: figures of other exporters.
+    """
+
+    what: str
+    must: str
+    found: str
+    kept: bool
+    peers: str = ""
+
+
+def main() -> int:
+    """Run the command; returns its exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers", action="store_true", help="measure the peers too (downloads them)")
+    parser.add_argument("--quick", action="store_true", help="leave the sweep over primitives out")
+    parser.add_argument("--rounds", type=int, default=measures.ROUNDS, help="rounds of the latency measurement")
+    options = parser.parse_args()
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+    imports = measures.import_times()  # first, while nothing else is warm
+    with tempfile.TemporaryDirectory() as folder:
+        peers, peer_files = json.loads(PEERS.read_text()), {}
+        if options.peers:
+            import bench_peers
+
+            peers, peer_files = bench_peers.measure(ROOT / "build" / "peers")
+        rows, details = _vision_rows(Path(folder), peers, peer_files, options.rounds)
+        if options.peers:
+            PEERS.write_text(json.dumps(peers, indent=1) + "\n")
+    rows += _import_rows(imports, peers)
+    if not options.quick:
+        rows.append(_primitives_row(peers))
+    page = _page(rows, details, peers)
+    PAGE.write_text(page)
+    print(page)
+    return 0 if all(row.kept for row in rows) else 1
+
+
+def _vision_rows(
+    folder: Path, peers: dict[str, Any], peer_files: dict[str, Path], rounds: int
+) -> tuple[list[Row], list[str]]:
+    import onnx_ir as ir
+
+    import hand_made_vit
+
+    rows, details = [], []
+    files = {}
+    counts = {}
+    models = {name: make() for name, make in measures.MODELS.items()}
+    for opset in (21, 23):
+        files[f"hand-made {opset}"] = folder / f"hand{opset}.onnx"
+        ir.save(hand_made_vit.build(opset), files[f"hand-made {opset}"])
+    accuracy = {}
+    for name, fn in models.items():
+        for opset in (21, 23):
+            path = files[f"{name} {opset}"] = folder / f"{name[0]}{opset}.onnx"
+            program = measures.export(fn, path, opset)
+            counts[name, opset] = measures.operators(path)
+            if opset == 21:
+                accuracy[name] = program.verify().relative
+    rows.append(
+        Row(
+            "DINOv3-S/16, 224 px, opset 21: ONNX Runtime against JAX, relative to the largest magnitude",
+            "<= 1e-5",
+            _each(accuracy, "{:.1e}"),
+            max(accuracy.values()) <= 1e-5,
+        )
+    )
+    for opset, most in ((21, 600), (23, 400)):
+        found = {name: counts[name, opset].total() for name in models}
+        theirs = _peer_figures(peers, lambda figures, o=str(opset): figures.get("nodes", {}).get(o), "{}")
+        rows.append(
+            Row(f"nodes at opset {opset}", f"<= {most}", _each(found, "{}"), max(found.values()) <= most, theirs)
+        )
+    for op_type, (least, most) in WANTED.items():
+        found = {name: counts[name, 23][op_type] for name in models}
+        must = str(least) if least == most else f"{least} to {most}"
+        kept = all(least <= count <= most for count in found.values())
+        rows.append(Row(f"{op_type} at opset 23", must, _each(found, "{}"), kept))
+    details.append(_latency(rows, models, {**files, **peer_files}, peers, rounds))
+    details.append(_export_time(rows, models, folder, peers))
+    symbolic = folder / "symbolic.onnx"
+    worst = {}
+    for name, fn in models.items():
+        measures.export(fn, symbolic, 21, batch="B")
+        worst[name] = measures.runs_at(symbolic, fn, (1, 2, 5))
+    rows.append(
+        Row(
+            "symbolic batch: one file at 1, 2 and 5 images, largest relative difference",
+            "<= 1e-5",
+            _each(worst, "{:.1e}"),
+            max(worst.values()) <= 1e-5,
+        )
+    )
+    return rows, details
+
+
+def _latency(
+    rows: list[Row], models: dict[str, Any], files: dict[str, Path], peers: dict[str, Any], rounds: int
+) -> str:
+    milliseconds = measures.latencies(files, rounds)
+    lines = ["| model | ms | over hand-made |", "| --- | ---: | ---: |"]
+    ratios = {}
+    for name, value in milliseconds.items():
+        ratios[name] = value / milliseconds[f"hand-made {name.rpartition(' ')[2]}"]
+        lines.append(f"| {name} | {value:.1f} | {ratios[name]:.3f} |")
+    for opset in (21, 23):
+        found = {name: ratios[f"{name} {opset}"] for name in models}
+        for peer, figures in peers.items():
+            if isinstance(figures, dict) and f"{peer} {opset}" in ratios:
+                figures["latency over hand-made"] = round(ratios[f"{peer} {opset}"], 2)
+        theirs = _peer_figures(peers, lambda figures: figures.get("latency over hand-made"), "{:.2f}")
+        what = f"latency, one thread, opset {opset}, over the hand-made graph"
+        rows.append(Row(what, "<= 1.03", _each(found, "{:.3f}"), max(found.values()) <= 1.03, theirs))
+    return "## Latency, one thread, medians in turns\n\n" + "\n".join(lines)
+
+
+def _export_time(rows: list[Row], models: dict[str, Any], folder: Path, peers: dict[str, Any]) -> str:
+    lines = [
+        "| model | caches | make_jaxpr s | writing s | export s | ratio |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+    ]
+    ratios = {}
+    for name, fn in models.items():
+        for clear in (False, True):
+            times = measures.export_times(fn, folder, clear=clear)
+            ratio = times["export"] / (times["make_jaxpr"] + times["write"])
+            if not clear:
+                ratios[name] = ratio
+            caches = "cleared each time" if clear else "warm, new function"
+            figures = " | ".join(f"{times[what]:.2f}" for what in ("make_jaxpr", "write", "export"))
+            lines.append(f"| {name} | {caches} | {figures} | {ratio:.2f} |")
+    theirs = _peer_figures(peers, lambda figures: figures.get("export seconds"), "{} s")
+    what = "warm export over jax.make_jaxpr and writing the bytes"
+    rows.append(Row(what, "<= 4", _each(ratios, "{:.2f}"), max(ratios.values()) <= 4, theirs))
+    return "## Export time\n\n" + "\n".join(lines)
+
+
+def _import_rows(times: dict[str, float], peers: dict[str, Any]) -> list[Row]:
+    extra = times["first export"] - times["onnx_ir"]
+    return [
+        Row(
+            "after `import jax`: `import j2o_core`",
+            "<= 0.2 s",
+            f"{times['j2o_core']:.3f} s",
+            times["j2o_core"] <= 0.2,
+            _peer_figures(peers, lambda figures: figures.get("import seconds"), "{} s"),
+        ),
+        Row(
+            f"after `import jax`: first export of `jnp.sin` over `import onnx_ir` ({times['onnx_ir']:.2f} s)",
+            "<= + 0.4 s",
+            f"+ {extra:.2f} s",
+            extra <= 0.4,
+            _peer_figures(peers, lambda figures: figures.get("first export seconds"), "{} s in all"),
+        ),
+    ]
+
+
+def _primitives_row(peers: dict[str, Any]) -> Row:
+    out = ROOT / "build" / "primitives.jsonl"
+    command = [sys.executable, str(ROOT / "tools" / "primitives.py"), "j2o", str(out), "--every", "20"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    return Row(
+        "primitive sweep, every 20th of JAX's harnesses",
+        ">= 75%, no wrong value, no crash",
+        done.stdout.strip().splitlines()[-1].partition("   ")[0],
+        done.returncode == 0,
+        _peer_figures(peers, lambda figures: figures.get("primitives percent"), "{}% of all"),
+    )
+
+
+def _each(figures: dict[str, Any], form: str) -> str:
+    """`ours 419, Equimo's 450`."""
+    return ", ".join(f"{name} {form.format(figure)}" for name, figure in figures.items())
+
+
+def _peer_figures(peers: dict[str, Any], pick: Any, form: str) -> str:
+    found = {name: pick(figures) for name, figures in peers.items() if isinstance(figures, dict)}
+    return _each({name: figure for name, figure in found.items() if figure is not None}, form)
+
+
+def _page(rows: list[Row], details: list[str], peers: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("jax", "onnxruntime", "onnx-ir", "equinox"))
+    lines = [
+        "# Benchmarks",
+        "",
+        "Written by `nox -s bench` (`tools/bench.py`). "
+        f"Measured {datetime.date.today().isoformat()} on {os.cpu_count()} cores ({platform.machine()}), "
+        f"Python {platform.python_version()}, {versions}. Differences of latency under 3% are noise.",
+        "",
+        "| what | must | j2o | | other exporters |",
+        "| --- | --- | --- | --- | --- |",
+        *(
+            f"| {row.what} | {row.must} | {row.found} | {'yes' if row.kept else '**no**'} | {row.peers} |"
+            for row in rows
+        ),
+        "",
+        f"Figures of other exporters were measured on {peers['measured']} ({peers['where']}) and are kept in "
+        "`tools/peers.json`; `nox -s bench -- --peers` measures them again.",
+        *(
+            f"- {name}: {figures.get('of') or 'fails: ' + figures['fails']}"
+            for name, figures in peers.items()
+            if isinstance(figures, dict)
+        ),
+    ]
+    return "\n\n".join(["\n".join(lines), *details]) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""Other exporters on the same model, each in an environment of its own.
+
+`measure(folder)` makes the environments below `folder` (minutes, and gigabytes for torch), runs this file inside each,
+and returns what `peers.json` keeps. An exporter that fails is listed with its message.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+REQUIREMENTS = {
+    "jax2onnx": ["jax2onnx==0.17.1", "equimo==1.1.0", "lz4", "onnxruntime"],
+    "torch": ["torch==2.13.0", "transformers", "onnx", "onnxscript", "onnxruntime"],
+}
+SIZE = 224
+OPSETS = (21, 23)
+
+
+# -- Outside: environments -------------------------------------------------------------------------------------------
+
+
+def measure(folder: Path) -> tuple[dict[str, Any], dict[str, Path]]:
+    """What `peers.json` keeps, and the files that the peers wrote, by name and opset."""
+    result: dict[str, Any] = {
+        "measured": datetime.date.today().isoformat(),
+        "where": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+    }
+    files: dict[str, Path] = {}
+    for peer, requirements in REQUIREMENTS.items():
+        home = folder / peer
+        python = _environment(home, requirements)
+        done = subprocess.run(
+            [python, __file__, peer, str(home)],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        )
+        if done.returncode:
+            said = done.stderr.strip().splitlines() or ["nothing"]
+            result[peer] = {"fails": said[-1]}
+            continue
+        figures = json.loads(done.stdout.splitlines()[-1])
+        name = figures.pop("name")
+        result[name] = figures
+        for opset in figures["nodes"]:
+            files[f"{name} {opset}"] = home / f"{opset}.onnx"
+    return result, files
+
+
+def _environment(home: Path, requirements: list[str]) -> str:
+    python = home / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
+    uv = shutil.which("uv")
+    if not python.exists():
+        home.mkdir(parents=True, exist_ok=True)
+        make = [uv, "venv", "-q", "--python", sys.executable] if uv else [sys.executable, "-m", "venv"]
+        subprocess.run([*make, str(home / "venv")], check=True)
+    install = (
+        [uv, "pip", "install", "-q", "--python", str(python)] if uv else [str(python), "-m", "pip", "install", "-q"]
+    )
+    if requirements[0].startswith("torch"):  # without CUDA's libraries where the index of CPU builds can be reached
+        cpu = ["--extra-index-url", "https://download.pytorch.org/whl/cpu"]
+        if subprocess.run([*install, *cpu, *requirements], capture_output=True).returncode == 0:
+            return str(python)
+    subprocess.run([*install, *requirements], check=True)
+    return str(python)
+
+
+# -- Inside an environment ---------------------------------------------------------------------------------------------
+
+
+def _nodes(path: Path) -> int:
+    import onnx
+
+    def count(graph: Any) -> int:
+        nested = (a.g for node in graph.node for a in node.attribute if a.HasField("g"))
+        return len(graph.node) + sum(map(count, nested))
+
+    model = onnx.load(path, load_external_data=False)
+    return count(model.graph) + sum(len(function.node) for function in model.functions)
+
+
+def _jax2onnx(folder: Path) -> dict[str, Any]:
+    begin = time.perf_counter()
+    import jax
+
+    after_jax = time.perf_counter()
+    import jax2onnx
+
+    imported = time.perf_counter() - after_jax
+    del begin
+    first = time.perf_counter()
+    jax2onnx.to_onnx(jax.numpy.sin, inputs=[(3,)], return_mode="file", output_path=str(folder / "sin.onnx"))
+    first = time.perf_counter() - first
+    from equimo.models.vit import dinov3_vits16_pretrain_lvd1689m
+
+    key = jax.random.key(0)
+    model = dinov3_vits16_pretrain_lvd1689m(pretrained=False)
+
+    def fn(images: Any) -> Any:
+        return jax.vmap(lambda image: model.features(image, key=key, inference=True))(images)
+
+    of = "Equimo's model, unmodified"
+    try:
+        _jax2onnx_export(jax2onnx, fn, folder, 21)
+    except Exception as error:  # noqa: BLE001 (any refusal is the figure)
+        of = f"Equimo's model with its random keys stubbed out; unmodified: {type(error).__name__}: {str(error)[:200]}"
+        jax.random.split = lambda key, num=2: [key] * num  # inference draws nothing
+    seconds = {opset: _jax2onnx_export(jax2onnx, fn, folder, opset) for opset in (21, 21)}
+    return {
+        "name": "jax2onnx 0.17.1",
+        "of": of,
+        "nodes": {"21": _nodes(folder / "21.onnx")},
+        "export seconds": round(seconds[21], 2),
+        "import seconds": round(imported, 2),
+        "first export seconds": round(imported + first, 2),
+    }
+
+
+def _jax2onnx_export(jax2onnx: Any, fn: Any, folder: Path, opset: int) -> float:
+    begin = time.perf_counter()
+    path = str(folder / f"{opset}.onnx")
+    jax2onnx.to_onnx(lambda x: fn(x), inputs=[(1, 3, SIZE, SIZE)], opset=opset, return_mode="file", output_path=path)
+    return time.perf_counter() - begin
+
+
+def _torch(folder: Path) -> dict[str, Any]:
+    import torch
+    from transformers import DINOv3ViTConfig, DINOv3ViTModel
+
+    config = DINOv3ViTConfig(
+        hidden_size=384,
+        intermediate_size=1536,
+        num_hidden_layers=12,
+        num_attention_heads=6,
+        num_register_tokens=4,
+        patch_size=16,
+        image_size=SIZE,
+    )
+    model = DINOv3ViTModel(config).eval()
+    image = torch.zeros(1, 3, SIZE, SIZE)
+    nodes, seconds = {}, 0.0
+    for opset in (OPSETS[0], *OPSETS):  # the first one warms up
+        begin = time.perf_counter()
+        torch.onnx.export(model, (image,), str(folder / f"{opset}.onnx"), opset_version=opset, dynamo=True)
+        seconds = time.perf_counter() - begin
+        nodes[str(opset)] = _nodes(folder / f"{opset}.onnx")
+    return {
+        "name": f"torch.onnx {torch.__version__.partition('+')[0]}",
+        "of": "transformers' DINOv3ViTModel, random weights",
+        "nodes": nodes,
+        "export seconds": round(seconds, 2),
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps({"jax2onnx": _jax2onnx, "torch": _torch}[sys.argv[1]](Path(sys.argv[2]))))
