@@ -92,7 +92,7 @@ def parse_specs(fn: Callable[..., Any], texts: Sequence[str]) -> Any:
         return list(named.values()) if named else positional
     in_order = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     has_rest = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    known = {*in_order, *(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)}
+    known = [*in_order, *(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)]
     for name in named:
         if name not in known and not has_rest:
             raise SpecError(f"--input {name}=...: the function has no parameter {name!r}. It has {', '.join(known)}.")
