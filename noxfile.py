@@ -213,7 +213,7 @@ def _pages() -> list[str]:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure, print and write docs/benchmarks.md; `-- --peers` measures other exporters too, in environments of theirs."""
+    """Measure, print and write docs/benchmarks.md; `-- --peers` measures the other exporters again."""
     session.install(*_editable(*PACKAGES, extras="test"), *_group("primitives"))
     session.run("python", "tools/bench.py", *session.posargs)
 
