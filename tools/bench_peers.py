@@ -89,20 +89,18 @@ def _nodes(path: Path) -> int:
 
 
 def _jax2onnx(folder: Path) -> dict[str, Any]:
-    begin = time.perf_counter()
     import jax
 
-    after_jax = time.perf_counter()
+    begin = time.perf_counter()
     import jax2onnx
 
-    imported = time.perf_counter() - after_jax
-    del begin
+    imported = time.perf_counter() - begin
     first = time.perf_counter()
     jax2onnx.to_onnx(jax.numpy.sin, inputs=[(3,)], return_mode="file", output_path=str(folder / "sin.onnx"))
     first = time.perf_counter() - first
     from equimo.models.vit import dinov3_vits16_pretrain_lvd1689m
 
-    key = jax.random.key(0)
+    key = jax.random.PRNGKey(0)  # typed keys it does not know
     model = dinov3_vits16_pretrain_lvd1689m(pretrained=False)
 
     def fn(images: Any) -> Any:
