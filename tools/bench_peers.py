@@ -124,6 +124,8 @@ def _jax2onnx(folder: Path) -> dict[str, Any]:
 
 
 def _jax2onnx_export(jax2onnx: Any, fn: Any, folder: Path, opset: int) -> float:
+    for old in folder.glob(f"{opset}.onnx*"):  # it refuses to write where a data file is
+        old.unlink()
     begin = time.perf_counter()
     path = str(folder / f"{opset}.onnx")
     jax2onnx.to_onnx(lambda x: fn(x), inputs=[(1, 3, SIZE, SIZE)], opset=opset, return_mode="file", output_path=path)
