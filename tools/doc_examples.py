@@ -38,7 +38,9 @@ def _run_console(example: Example) -> None:
 
 def _find_quote(example: Example) -> None:
     quoted = example.parsed.strip()
-    assert any(quoted in source.read_text() for source in _QUOTED.rglob("*.py")), f"not found below {_QUOTED}:\n{quoted}"
+    assert any(quoted in source.read_text() for source in _QUOTED.rglob("*.py")), (
+        f"not found below {_QUOTED}:\n{quoted}"
+    )
 
 
 class _EmptyFolder:

@@ -77,7 +77,6 @@ def test_initializers_bear_the_published_names(tiny, weights):
         assert any(name in initializer for initializer in initializers), name
 
 
-@pytest.mark.xfail(strict=True, reason="a weight that a fusion transposes, splits or scales loses its name")
 def test_no_weight_is_nameless(tiny, weights):
     model = from_state_dict(weights, tiny)
     initializers = j2o_core.to_onnx(model, [(3, 32, 48)], opset=23).model.graph.initializers

@@ -48,7 +48,8 @@ class Constants:
         """A constant made from another one, once for each way `how` it is made."""
         key = (source, how)
         if key not in self._derived:
-            self._derived[key] = self.get(make(self._arrays[source][0]))
+            hint = self.hint(source)
+            self._derived[key] = self.get(make(self._arrays[source][0]), f"{hint}.{how}" if hint else None)
         return self._derived[key]
 
     def array(self, value: ir.Value | None) -> np.ndarray[Any, Any] | None:

@@ -67,9 +67,9 @@ def _fold_squeeze(arrays: list[Any], attrs: dict[str, Any]) -> Any:
 def _fold_cast(arrays: list[Any], attrs: dict[str, Any]) -> Any:
     (x,) = arrays
     new = ir.DataType(int(attrs["to"])).numpy()
-    if x.nbytes > _FOLD_BYTES:
+    if x.nbytes > _FOLD_BYTES or x.dtype == new:
         return None
-    if x.dtype == new or (x.dtype.kind in "biu" and new.kind in "biuf") or (x.dtype.kind == "f" and new.kind == "f"):
+    if (x.dtype.kind in "biu" and new.kind in "biuf") or (x.dtype.kind == "f" and new.kind == "f"):
         with np.errstate(all="ignore"):
             return x.astype(new)
     return None

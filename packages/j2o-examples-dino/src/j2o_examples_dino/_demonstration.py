@@ -210,19 +210,18 @@ def demonstrate(request: Request) -> Outcome:
             side_by_side(photo, features, grid, title).save(temporary)
         except OSError as error:
             raise PathError(f"Cannot write {request.picture}: {error.strerror or error}.") from error
-        program.save(request.output)
+        written = program.save(request.output)
 
     with _stage("measure", seconds):
         single_thread = _latency(request, images.shape, single_thread=True)
         all_threads = _latency(request, images.shape, single_thread=False)
-    side_file = request.output.with_name(f"{request.output.name}.data")
     return Outcome(
         photo=seen,
         random=random,
         operators=_operators(program),
         single_thread=single_thread,
         all_threads=all_threads,
-        file_bytes=sum(path.stat().st_size for path in (request.output, side_file) if path.exists()),
+        file_bytes=sum(os.path.getsize(path) for path in written),
         build_seconds=seconds["build"],
         export_seconds=seconds["export"],
         verify_seconds=seconds["verify"],

@@ -33,8 +33,29 @@ def test_positions_and_tables_are_shared():
     assert sum(list(shape) == [LENGTH, SIZE // 2] for shape in shapes if shape is not None) == 2
 
 
+@pytest.mark.parametrize("shape", [(2, LENGTH, SIZE), (1, 2, LENGTH, SIZE)])
+def test_one_image_and_a_batch_of_one(shape):
+    check(rotate, Spec(shape), contains=["RotaryEmbedding"], absent=["Mul"], opsets=(23,))
+
+
+@pytest.mark.parametrize("batch", [(), (3,), ("B",)])
+def test_heads_behind_the_tokens(batch):
+    def turn(x):
+        cos, sin = (np.concatenate([table, table], -1)[:, None] for table in (np.cos(ANGLES), np.sin(ANGLES)))
+        first, second = jnp.split(x, 2, -1)
+        return x * cos + jnp.concatenate([-second, first], -1) * sin
+
+    check(turn, Spec((*batch, LENGTH, 2, SIZE)), contains=["RotaryEmbedding"], absent=["Mul"], opsets=(23,))
+
+
 def test_other_ranks_are_left_decomposed():
-    check(rotate, Spec((2, LENGTH, SIZE)), absent=["RotaryEmbedding"], opsets=(23,))
+    check(rotate, Spec((LENGTH, SIZE)), absent=["RotaryEmbedding"], opsets=(23,))
+    check(rotate, Spec((2, 1, 2, LENGTH, SIZE)), absent=["RotaryEmbedding"], opsets=(23,))
+
+
+def test_a_table_for_each_head_is_left_decomposed():
+    angles = np.stack([ANGLES, ANGLES / 2])
+    check(lambda x: rotate(x, angles), Spec((1, 2, LENGTH, SIZE)), absent=["RotaryEmbedding"], opsets=(23,))
 
 
 def test_tables_whose_halves_differ_are_left_decomposed():

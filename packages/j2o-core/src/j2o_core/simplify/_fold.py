@@ -52,13 +52,13 @@ def fold_constants(jaxpr: Any, table: ConstantTable) -> Any:
     for eqn in jaxpr.jaxpr.eqns:
         if same_as:
             eqn = eqn.replace(invars=[_follow(atom, same_as) for atom in eqn.invars])
+        passed_on = passes_on(eqn, known)
+        if passed_on is not None:  # a constant that only passes through stays the constant that it was
+            same_as[eqn.outvars[0]] = passed_on
+            continue
         values = _fold(eqn, known, table)
         if values is None:
-            passed_on = passes_on(eqn, known)
-            if passed_on is not None:
-                same_as[eqn.outvars[0]] = passed_on
-            else:
-                eqns.append(eqn.replace(params=_fold_params(eqn, table)))
+            eqns.append(eqn.replace(params=_fold_params(eqn, table)))
             continue
         known.update(zip(eqn.outvars, values, strict=True))
         if eqn.primitive.name in _EXPANDING and values[0].size > 16 and values[0].size > 4 * _largest_input(eqn):

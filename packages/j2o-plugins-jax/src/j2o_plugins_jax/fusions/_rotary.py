@@ -4,7 +4,8 @@ before: a, b = Split(x, 2 parts); y = x * cos + Concat(Neg(b), a) * sin      wit
 after:  y = RotaryEmbedding(x, cos[..., :half], sin[..., :half])             at opset 23 and later
         y = x * cos + Concat(b, a) * sin'  with sin' negative in its first half, below
 
-x has shape [batch, heads, length, size]. Declines for other ranks and for tables that vary by batch or head.
+x has shape [batch, heads, length, size] or [batch, length, heads, size], or one of these without batch. The operator
+declines for other ranks, for tables that vary by batch or head, and for float64 and bfloat16.
 """
 
 from __future__ import annotations
@@ -69,8 +70,10 @@ def _is_rotated(rw: Rewriter, value: ir.Value, x: ir.Value) -> bool:
 def _rotation(rw: Rewriter, x: ir.Value, cos: ir.Value, rotated: ir.Value, sin: ir.Value) -> ir.Value | None:
     shape = rw.shape(x)
     assert shape is not None
-    if rw.opset >= 23 and x.dtype in _DTYPES and len(shape) == 4 and all(_has_halves(rw, t, shape) for t in (cos, sin)):
-        return _rotary_embedding(rw, x, cos, sin)
+    if rw.opset >= 23 and x.dtype in _DTYPES and len(shape) in (3, 4):
+        axes = {_length_axis(rw, table, shape) for table in (cos, sin)}
+        if len(axes) == 1 and (axis := axes.pop()) is not None:
+            return _rotary_embedding(rw, x, cos, sin, axis)
     concat, table = rotated.producer(), rw.constant(sin)
     assert concat is not None
     assert table is not None
@@ -83,26 +86,49 @@ def _rotation(rw: Rewriter, x: ir.Value, cos: ir.Value, rotated: ir.Value, sin: 
     return rw.op.Add(rw.op.Mul(x, cos), rw.op.Mul(swapped, signed))  # type: ignore[no-any-return]
 
 
-def _has_halves(rw: Rewriter, value: ir.Value, shape: tuple[Any, ...]) -> bool:
-    """Whether a table is [length, size] with two equal halves, the same for all batches and heads."""
-    length, size = shape[-2:]
+def _length_axis(rw: Rewriter, value: ir.Value, shape: tuple[Any, ...]) -> int | None:
+    """The axis along which a table of two equal halves varies, None if it is no such table or has another axis too."""
     table = rw.constant(value)
-    if table is None or table.ndim < 2 or table.shape[-2:] != (length, size):
-        return False
-    halves = table[..., : size // 2], table[..., size // 2 :]
-    return all(extent == 1 for extent in table.shape[:-2]) and np.array_equal(*halves)
+    rank, size = len(shape), shape[-1]
+    if table is None or table.ndim > rank or table.shape[-1:] != (size,):
+        return None
+    if not np.array_equal(table[..., : size // 2], table[..., size // 2 :]):
+        return None
+    varying = [axis for axis, extent in enumerate(table.shape[:-1], rank - table.ndim) if extent != 1]
+    if (
+        len(varying) != 1
+        or varying[0] not in (rank - 2, rank - 3)
+        or table.shape[varying[0] - rank] != shape[varying[0]]
+    ):
+        return None
+    return varying[0]
 
 
-def _rotary_embedding(rw: Rewriter, x: ir.Value, cos: ir.Value, sin: ir.Value) -> ir.Value:
+def _rotary_embedding(rw: Rewriter, x: ir.Value, cos: ir.Value, sin: ir.Value, axis: int) -> ir.Value:
+    """The operator wants [batch, heads, length, size]; around attention the changes of layout cancel."""
+    shape = rw.shape(x) or ()
+    length, tokens_first, batched = shape[axis], axis == len(shape) - 3, len(shape) == 4
+    first, swap = rw.const([0], np.int64), (0, 2, 1, 3)
+    rows = x if batched else rw.op.Unsqueeze(x, first)
+    heads_first = rw.op.Transpose(rows, perm=swap) if tokens_first else rows
+    turned = _looked_up(rw, heads_first, cos, sin, shape[0] if batched else 1, length)
+    rows = rw.op.Transpose(turned, perm=swap) if tokens_first else turned
+    result: ir.Value = rows if batched else rw.op.Squeeze(rows, first)
+    return result
+
+
+def _looked_up(rw: Rewriter, x: ir.Value, cos: ir.Value, sin: ir.Value, batch: Any, length: int) -> ir.Value:
     """The tables are looked up by position, the same for each row of the batch."""
-    batch, _, length, size = rw.shape(x) or ()
+
+    def half(table: np.ndarray[Any, Any]) -> Any:
+        rows = table.reshape(length, table.shape[-1])
+        return rows[:, : table.shape[-1] // 2]
+
     if batch == 1:
-        tables = [
-            rw.derived(t, "halves", lambda table: table.reshape(1, length, size)[..., : size // 2]) for t in (cos, sin)
-        ]
+        tables = [rw.derived(table, "row", lambda array: half(array)[None]) for table in (cos, sin)]
         result: ir.Value = rw.op.RotaryEmbedding(x, *tables)
         return result
-    tables = [rw.derived(t, "rows", lambda table: table.reshape(length, size)[:, : size // 2]) for t in (cos, sin)]
+    tables = [rw.derived(table, "rows", half) for table in (cos, sin)]
     positions = rw.const(np.arange(length)[None], np.int64)
     result = rw.op.RotaryEmbedding(x, *tables, rw.rows(positions, (batch, length)))
     return result
