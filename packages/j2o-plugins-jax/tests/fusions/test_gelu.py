@@ -42,10 +42,11 @@ def test_below_opset_20_the_form_that_the_runtime_fuses():
     [
         lambda x: 0.6 * x * (1 + jax.lax.erf(x / math.sqrt(2))),
         lambda x: 0.5 * x * (1 + jax.lax.erf(x / 2)),
+        lambda x: 0.5 * x * (1 + jax.lax.erf(x * 0.7075)),
         lambda x: 0.5 * x * (1 + jnp.tanh(0.9 * (x + 0.044715 * x**3))),
         lambda x: 0.5 * x * (1 + jax.lax.erf(x[::-1] / math.sqrt(2))),
     ],
-    ids=["factor", "scale", "tanh scale", "another value"],
+    ids=["factor", "scale", "nearly the scale", "tanh scale", "another value"],
 )
 def test_declines_other_functions(other):
     check(other, Spec((4, 5)), absent=["Gelu"])

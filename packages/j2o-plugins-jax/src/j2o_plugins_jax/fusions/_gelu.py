@@ -18,13 +18,15 @@ from j2o_core import Rewriter
 
 from .._plugin import plugin
 
-_TOLERANCE = 1e-3  # of the constants: bfloat16 and float16 round them
+# Relative, of the constants: people write 0.79788 for sqrt(2 / pi), and half precision rounds what they write.
+_TOLERANCE = 1e-5
+_HALF_TOLERANCE = 4e-3
 
 
 @plugin.rewrite("Mul", "Div")
 def _gelu(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     number, factors = rw.product(node.outputs[0])
-    if len(factors) != 2 or not _close(number, 0.5):
+    if len(factors) != 2 or not _close(number, 0.5, node.outputs[0]):
         return None
     for x, gate in ((factors[0], factors[1]), (factors[1], factors[0])):
         if x.dtype is None or x.dtype is ir.DataType.DOUBLE or not rw.same_shape(x, node.outputs[0]):
@@ -63,7 +65,7 @@ def _is_scaled(rw: Rewriter, value: ir.Value | None, x: ir.Value, number: float)
     if value is None:
         return False
     scale, factors = rw.product(value)
-    return factors == [x] and _close(scale, number)
+    return factors == [x] and _close(scale, number, x)
 
 
 def _is_tanh_argument(rw: Rewriter, value: ir.Value | None, x: ir.Value) -> bool:
@@ -72,7 +74,7 @@ def _is_tanh_argument(rw: Rewriter, value: ir.Value | None, x: ir.Value) -> bool
         return False
     scale, factors = rw.product(value)
     total = rw.producer(factors[0], "Add") if len(factors) == 1 else None
-    if total is None or not _close(scale, math.sqrt(2 / math.pi)):
+    if total is None or not _close(scale, math.sqrt(2 / math.pi), x):
         return False
     for one, cubic in ((total.inputs[0], total.inputs[1]), (total.inputs[1], total.inputs[0])):
         if one is not x or cubic is None:
@@ -80,10 +82,11 @@ def _is_tanh_argument(rw: Rewriter, value: ir.Value | None, x: ir.Value) -> bool
         number, powers = rw.product(cubic)
         cube = rw.producer(powers[0], "Pow") if len(powers) == 1 else None
         is_cube = powers == [x, x, x] or (cube is not None and cube.inputs[0] is x and rw.scalar(cube.inputs[1]) == 3)
-        if is_cube and _close(number, 0.044715):
+        if is_cube and _close(number, 0.044715, x):
             return True
     return False
 
 
-def _close(value: float, expected: float) -> bool:
-    return math.isclose(value, expected, rel_tol=_TOLERANCE)
+def _close(value: float, expected: float, like: ir.Value) -> bool:
+    tolerance = _TOLERANCE if like.dtype is ir.DataType.FLOAT else _HALF_TOLERANCE
+    return math.isclose(value, expected, rel_tol=tolerance)
