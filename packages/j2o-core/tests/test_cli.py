@@ -65,7 +65,7 @@ MODULE = """
 
 
 @pytest.fixture(autouse=True)
-def workplace(tmp_path, monkeypatch, plugin):
+def folder_of_models(tmp_path, monkeypatch, plugin):
     """A folder with `models.py`, and the fake plugin installed."""
     (tmp_path / "models.py").write_text(textwrap.dedent(MODULE))
     monkeypatch.chdir(tmp_path)
