@@ -1,5 +1,6 @@
 """Rotary embedding of halves."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -70,3 +71,11 @@ def test_tables_whose_halves_differ_are_left_decomposed():
 
 def test_a_swap_without_sign_is_no_rotation():
     check(lambda x: rotate(x, sign=1.0), Spec((1, 2, LENGTH, SIZE)), absent=["RotaryEmbedding"], opsets=(23,))
+
+
+@pytest.mark.parametrize("batch", [3, "B"])
+def test_inside_a_loop(batch):
+    def repeated(x):
+        return jax.lax.fori_loop(0, x.shape[2] * 4, lambda i, y: rotate(y), x)
+
+    check(repeated, Spec((batch, 2, LENGTH, SIZE)), opsets=(21, 23))

@@ -36,13 +36,18 @@ def rewrite(lowered: Lowered, registry: Registry, opset: int) -> None:
     rewrites = [rule for rule in (*clean_ups.rewrites, *registry.rewrites) if rule.opset <= opset]
     early = _by_operator([rule for rule in rewrites if not rule.late])
     late = _by_operator([rule for rule in rewrites if rule.late])
+    asked_for_sizes = False
     for graph in list(all_graphs(lowered.graph)):
         remove_unused_nodes(graph)
         for rules in (early, late):
-            _Driver(graph, lowered, rules, opset).run()
+            driver = _Driver(graph, lowered, rules, opset)
+            driver.run()
+            asked_for_sizes |= driver.asked_for_sizes
         left = sorted({node.op_type for node in graph if node.domain == INTERNAL_DOMAIN})
         if left:
             raise RewriteError(f"The internal operators {left} are left: a late rewrite that expands them is missing.")
+    if asked_for_sizes:  # they are computed at the end of the main graph, whichever graph asked
+        lowered.graph.sort()
 
 
 def _by_operator(rewrites: list[Rewrite]) -> dict[str, list[Rewrite]]:
@@ -78,8 +83,13 @@ class _Driver:
                     break
             if budget < 0:
                 raise RewriteError("The rewrites do not settle: two of them undo each other's work.")
-        if self._unsorted or self._rewriter.asked_for_sizes:
+        if self._unsorted:
             self._graph.sort()
+
+    @property
+    def asked_for_sizes(self) -> bool:
+        """Whether a rule needed a symbolic size as a value."""
+        return self._rewriter.asked_for_sizes
 
     def _try(self, rule: Rewrite, node: ir.Node) -> bool:
         self._new.clear()
