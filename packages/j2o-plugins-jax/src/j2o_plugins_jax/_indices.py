@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from jax.errors import InconclusiveDimensionOperation
 from jax.export import is_symbolic_dim
+from jax.extend.core import InconclusiveDimensionOperation
 
 from j2o_core import LoweringContext
 
