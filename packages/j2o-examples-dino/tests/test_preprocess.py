@@ -55,7 +55,8 @@ def test_under_jit_and_vmap():
     photo = skimage.data.chelsea()
     expected = preprocess(photo, 64)
     batch = jax.jit(jax.vmap(lambda image: preprocess(image, 64)))(np.stack([photo, photo[::-1]]))
-    np.testing.assert_allclose(batch[0], expected, atol=1e-6)
+    # Values up to 2.7, so 3e-6 is a dozen float32 steps: a compiled batch sums hundreds of pixels in another order.
+    np.testing.assert_allclose(batch[0], expected, atol=3e-6)
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (3, 32, 32), (2, 32, 32, 3), (32, 0, 3), (32, 32, 4)])
