@@ -87,6 +87,8 @@ def _find_places(fresh: dict[int, _Installed]) -> None:
         namespace = getattr(module, "__dict__", None)
         if type(namespace) is not dict:
             continue
+        if fresh.keys().isdisjoint(map(id, list(namespace.values()))):
+            continue
         for name, value in list(namespace.items()):
             entry = fresh.get(id(value))
             if entry is not None and (module, name) not in entry.places:

@@ -134,7 +134,7 @@ def _load(name: str, value: str, distribution: str, version: str) -> Plugin:
     try:
         plugin = metadata.EntryPoint(name, value, GROUP).load()
     except ImportError as error:
-        missing = getattr(error, "name", None)
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
         advice = f"Its dependency {missing!r} is not installed. " if missing else ""
         raise PluginError(
             f"{where} cannot be imported: {error}. {advice}Install what it needs, or uninstall {distribution}."
