@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from .._compat import Literal, as_closed, is_jaxpr, make_closed
+from .._compat import Literal, make_closed
+from ._nested import map_nested
 
 
 def drop_dead_code(jaxpr: Any) -> Any:
@@ -13,7 +14,7 @@ def drop_dead_code(jaxpr: Any) -> Any:
         if not _has_effect(eqn) and not any(var in live for var in eqn.outvars):
             continue
         live.update(atom for atom in eqn.invars if not isinstance(atom, Literal))
-        eqns.append(eqn.replace(params=_live_params(eqn)))
+        eqns.append(eqn.replace(params=map_nested(eqn, drop_dead_code)))
     eqns.reverse()
     consts = {var: value for var, value in zip(jaxpr.jaxpr.constvars, jaxpr.consts, strict=True) if var in live}
     return make_closed(list(consts), list(consts.values()), jaxpr.jaxpr.invars, jaxpr.jaxpr.outvars, eqns)
@@ -21,15 +22,3 @@ def drop_dead_code(jaxpr: Any) -> Any:
 
 def _has_effect(eqn: Any) -> bool:
     return bool(eqn.effects) and not hasattr(eqn.primitive, "composite")
-
-
-def _live_params(eqn: Any) -> dict[str, Any]:
-    params = dict(eqn.params)
-    if hasattr(eqn.primitive, "composite"):
-        return params
-    for key, value in params.items():
-        if is_jaxpr(value):
-            params[key] = drop_dead_code(as_closed(value))
-        elif isinstance(value, (tuple, list)) and any(map(is_jaxpr, value)):
-            params[key] = type(value)(drop_dead_code(as_closed(v)) if is_jaxpr(v) else v for v in value)
-    return params

@@ -9,9 +9,10 @@ import jax
 import numpy as np
 
 from .. import _compat
-from .._compat import Literal, as_closed, is_jaxpr, literal_value, make_closed
+from .._compat import Literal, is_jaxpr, literal_value, make_closed
 from .._memory import memory_place
 from ._identities import passes_on
+from ._nested import map_nested
 
 # A folded tensor larger than this is left to the graph, which computes it from something smaller.
 FOLD_LIMIT_BYTES = 1 << 20
@@ -58,7 +59,7 @@ def fold_constants(jaxpr: Any, table: ConstantTable) -> Any:
             continue
         values = _fold(eqn, known, table)
         if values is None:
-            eqns.append(eqn.replace(params=_fold_params(eqn, table)))
+            eqns.append(eqn.replace(params=map_nested(eqn, lambda body: fold_constants(body, table))))
             continue
         known.update(zip(eqn.outvars, values, strict=True))
         if eqn.primitive.name in _EXPANDING and values[0].size > 16 and values[0].size > 4 * _largest_input(eqn):
@@ -89,18 +90,6 @@ def _with_constants(
     new_eqns = [eqn.replace(invars=[resolve(atom) for atom in eqn.invars]) for eqn in eqns]
     outvars = [resolve(atom) for atom in outvars]
     return make_closed(list(used), list(used.values()), invars, outvars, new_eqns)
-
-
-def _fold_params(eqn: Any, table: ConstantTable) -> dict[str, Any]:
-    params = dict(eqn.params)
-    if hasattr(eqn.primitive, "composite"):
-        return params
-    for key, value in params.items():
-        if is_jaxpr(value):
-            params[key] = fold_constants(as_closed(value), table)
-        elif isinstance(value, (tuple, list)) and any(map(is_jaxpr, value)):
-            params[key] = type(value)(fold_constants(as_closed(v), table) if is_jaxpr(v) else v for v in value)
-    return params
 
 
 def _fold(eqn: Any, known: dict[Any, Any], table: ConstantTable) -> list[Any] | None:

@@ -7,6 +7,7 @@ import jax
 
 from .._compat import Literal, as_closed, has_user_frame, is_jaxpr, literal_value, make_closed, new_var
 from .._errors import UnsupportedError
+from ._nested import map_nested
 
 # Primitive -> the parameter that holds its body.
 _CALLS = {
@@ -100,7 +101,11 @@ class _Inliner:
             outvars = [new_var(var.aval) for var in eqn.outvars]
             env.update(zip(eqn.outvars, outvars, strict=True))
             self.eqns.append(
-                eqn.replace(invars=invars, outvars=outvars, params=_inline_params(eqn, self._decompositions))
+                eqn.replace(
+                    invars=invars,
+                    outvars=outvars,
+                    params=map_nested(eqn, lambda body: _inlined(body, self._decompositions)),
+                )
             )
         return [read(atom) for atom in closed.jaxpr.outvars]
 
@@ -145,16 +150,3 @@ def _cpu_index(platforms: Any) -> int:
     raise UnsupportedError(
         f"lax.platform_dependent has branches for {platforms} only. Give it a branch for 'cpu' or a default."
     )
-
-
-def _inline_params(eqn: Any, decompositions: Mapping[str, Callable[..., Any]]) -> dict[str, Any]:
-    """Parameters with the jaxprs of control flow inlined; a composite's body waits until it is needed."""
-    if hasattr(eqn.primitive, "composite"):
-        return dict(eqn.params)
-    params = dict(eqn.params)
-    for key, value in params.items():
-        if is_jaxpr(value):
-            params[key] = _inlined(as_closed(value), decompositions)
-        elif isinstance(value, (tuple, list)) and any(map(is_jaxpr, value)):
-            params[key] = type(value)(_inlined(as_closed(v), decompositions) if is_jaxpr(v) else v for v in value)
-    return params
