@@ -118,6 +118,28 @@ def test_afterwards_every_function_is_the_very_same_object(library, composites, 
     assert not capture_module._installed
 
 
+def test_also_in_a_module_that_is_imported_meanwhile(library, composites, export, monkeypatch):
+    late = types.ModuleType("latelib")
+
+    def model(x):
+        late.activation = library.gelu
+        monkeypatch.setitem(sys.modules, "latelib", late)
+        return late.activation(x)
+
+    original = library.gelu
+    assert operators(export(model, [(3,)])) == ["Gelu"]
+    assert late.activation is original
+
+
+def test_an_export_looks_for_captured_functions_once(library, plugin, composites, export, monkeypatch):
+    scans = []
+    find = capture_module._find_places
+    monkeypatch.setattr(capture_module, "_find_places", lambda fresh: (scans.append(len(fresh)), find(fresh)))
+    plugin.lowering("cbrt")(lambda ctx, x, **params: ctx.lower_fun(lambda y: jnp.sin(y) + jnp.sin(2 * y), x))
+    export(lambda x: jax.lax.cbrt(jax.lax.cbrt(x)), [(3,)])
+    assert [count for count in scans if count] == [2]
+
+
 def test_also_after_an_error(library, composites, export):
     before = library.gelu
 

@@ -27,19 +27,32 @@ class _Installed:
         self.original = original
         self.replacement = replacement
         self.places: list[tuple[Any, str]] = []
+        self.modules = frozenset(sys.modules)  # those loaded later may have imported the replacement
+
+
+@contextmanager
+def installed(composites: Sequence[Composite]) -> Iterator[list[Composite]]:
+    """Keep the pass-throughs of these composites in place: to look through all loaded modules costs milliseconds.
+
+    Yields those whose functions were found. Nothing is bound until `capturing` is entered too.
+    """
+    found = _install(composites)
+    try:
+        yield found
+    finally:
+        _uninstall(found)
 
 
 @contextmanager
 def capturing(composites: Sequence[Composite]) -> Iterator[None]:
     """Bind these composites when their functions are called in this thread."""
-    installed = _install(composites)
-    outer: frozenset[Composite] = getattr(_thread, "active", frozenset())
-    _thread.active = outer | frozenset(installed)
-    try:
-        yield
-    finally:
-        _thread.active = outer
-        _uninstall(installed)
+    with installed(composites) as found:
+        outer: frozenset[Composite] = getattr(_thread, "active", frozenset())
+        _thread.active = outer | frozenset(found)
+        try:
+            yield
+        finally:
+            _thread.active = outer
 
 
 def captured(function: Any) -> Any:
@@ -107,6 +120,11 @@ def _uninstall(composites: Sequence[Composite]) -> None:
                 # Someone else may have replaced it meanwhile: theirs stays.
                 if vars(owner).get(attribute) is entry.replacement:
                     setattr(owner, attribute, entry.original)
+            for name in sys.modules.keys() - entry.modules:
+                module = sys.modules[name]
+                for attribute, value in list(getattr(module, "__dict__", {}).items()):
+                    if value is entry.replacement:
+                        setattr(module, attribute, entry.original)
 
 
 def _pass_through(composite: Composite, original: Callable[..., Any]) -> Callable[..., Any]:

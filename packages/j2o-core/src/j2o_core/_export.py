@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ._capture import installed
 from ._discover import discover
 from ._errors import SpecError
 from ._plugin import HIGHEST_OPSET, LOWEST_OPSET, Plugin
@@ -58,22 +59,24 @@ def to_onnx(
     begin = progress or (lambda stage: None)
     begin("discover")
     registry = discover(plugins)
-    begin("trace")
-    parsed = parse_inputs(fn, inputs, input_names=input_names, constraints=constraints)
-    traced = trace(
-        fn, parsed, composites=registry.traced_composites, context=registry.context, output_names=output_names
-    )
-    begin("simplify")
-    table = ConstantTable(traced.constant_names)
-    jaxpr = simplify(traced.jaxpr, table, registry.decompositions)
-    # The stages below need onnx_ir, whose import takes longer than most exports.
+    with installed(registry.traced_composites):
+        begin("trace")
+        parsed = parse_inputs(fn, inputs, input_names=input_names, constraints=constraints)
+        traced = trace(
+            fn, parsed, composites=registry.traced_composites, context=registry.context, output_names=output_names
+        )
+        begin("simplify")
+        table = ConstantTable(traced.constant_names)
+        jaxpr = simplify(traced.jaxpr, table, registry.decompositions)
+        # This stage and those below need onnx_ir, whose import takes longer than most exports.
+        from ._lower import lower
+
+        begin("lower")
+        lowered = lower(traced, jaxpr, registry, opset, table)
     from ._finish import finish
-    from ._lower import lower
     from .legalize import legalize
     from .rewrite import rewrite
 
-    begin("lower")
-    lowered = lower(traced, jaxpr, registry, opset, table)
     begin("rewrite")
     rewrite(lowered, registry, opset)
     begin("finish")
