@@ -1,0 +1,128 @@
+"""The checks of tools/primitives_grades.py let pass what a primitive leaves open and nothing else."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.append(str(Path(__file__).parent.parent / "tools"))
+
+from primitives_grades import GRADES, complaint, unequal
+
+RNG = np.random.default_rng(0)
+DTYPES = [np.float32, np.float64, np.complex64, np.complex128]
+
+
+def _matrices(dtype, *shape):
+    values = RNG.normal(size=shape) + 1j * RNG.normal(size=shape)
+    return (values if np.issubdtype(dtype, np.complexfloating) else values.real).astype(dtype)
+
+
+def _adjoint(x):
+    return np.swapaxes(x.conj(), -1, -2)
+
+
+def _svd(dtype):
+    a = _matrices(dtype, 2, 4, 3)
+    u, s, vh = np.linalg.svd(a)
+    signs = np.array([1, -1, -1], u.dtype)
+    return {}, [a], [s, u, vh], [s, np.concatenate([u[..., :3] * signs, -u[..., 3:]], -1), vh * signs[:, None]]
+
+
+def _eigh(dtype):
+    a = _matrices(dtype, 2, 4, 4)
+    w, v = np.linalg.eigh(a + _adjoint(a))
+    return {"lower": True}, [np.tril(a + _adjoint(a))], [v, w], [v * np.array([1, -1, -1, 1], v.dtype), w]
+
+
+def _eig(dtype):
+    a = _matrices(dtype, 2, 4, 4)
+    w, v = (x.astype(np.result_type(dtype, np.complex64)) for x in np.linalg.eig(a))
+    left = _adjoint(np.linalg.inv(v))
+    left /= np.linalg.norm(left, axis=-2, keepdims=True)
+    params = {"compute_left_eigenvectors": True, "compute_right_eigenvectors": True}
+    phase = np.exp(2j).astype(w.dtype)
+    return params, [a], [w, left, v], [x[..., ::-1] for x in (w, phase * left, phase * v)]
+
+
+def _sort(dtype):
+    keys, values = np.array([1, 0, 1, 0]), np.arange(4).astype(dtype).real
+    params = {"num_keys": 1, "is_stable": False, "dimension": 0}
+    return (
+        params,
+        [keys, values],
+        [keys[[1, 3, 0, 2]], values[[1, 3, 0, 2]]],
+        [keys[[1, 3, 0, 2]], values[[3, 1, 0, 2]]],
+    )
+
+
+def _approx_top_k(dtype):
+    x = np.array([3, 1, 3, 2]).astype(dtype).real
+    return {}, [x], [x[[0, 2, 3]], np.array([0, 2, 3])], [x[[2, 0, 3]], np.array([2, 0, 3])]
+
+
+CASES = {"svd": _svd, "eigh": _eigh, "eig": _eig, "sort": _sort, "approx_top_k": _approx_top_k}
+
+
+@pytest.fixture(
+    params=[(group, dtype) for group in GRADES for dtype in DTYPES], ids=lambda p: f"{p[0]}-{p[1].__name__}"
+)
+def case(request):
+    group, dtype = request.param
+    return group, *CASES[group](dtype)
+
+
+def test_jaxs_result_passes(case):
+    group, params, arguments, results, _ = case
+    assert complaint(group, params, arguments, results, results) == ""
+
+
+def test_what_is_left_open_passes(case):
+    group, params, arguments, results, others = case
+    assert unequal(others, results)
+    assert complaint(group, params, arguments, others, results) == ""
+
+
+def test_a_wrong_number_in_any_result_is_caught(case):
+    group, params, arguments, results, others = case
+    for index, result in enumerate(others):
+        wrong = result.copy()
+        wrong.flat[1] += 1 if result.dtype.kind == "i" else 0.05
+        assert complaint(group, params, arguments, [*others[:index], wrong, *others[index + 1 :]], results)
+
+
+def test_a_result_of_other_arguments_is_caught(case):
+    group, params, arguments, results, _ = case
+    arguments = [argument + (1 if argument.dtype.kind == "i" else 0.05) for argument in arguments]
+    if len(results) > 1:
+        assert complaint(group, params, arguments, results, results)
+
+
+def test_nan_is_caught(case):
+    group, params, arguments, results, others = case
+    for index, result in enumerate(others):
+        if result.dtype.kind != "i":
+            wrong = np.full_like(result, np.nan)
+            assert complaint(group, params, arguments, [*others[:index], wrong, *others[index + 1 :]], results)
+
+
+def test_swapped_vectors_are_caught(case):
+    group, params, arguments, results, _ = case
+    index = {"svd": 2, "eigh": 0, "eig": 2}.get(group)
+    if index is None:
+        return
+    swapped = results[index][..., ::-1, :] if group == "svd" else results[index][..., ::-1]
+    assert complaint(group, params, arguments, [*results[:index], swapped, *results[index + 1 :]], results)
+
+
+def test_a_stable_sort_keeps_the_order():
+    params, arguments, results, others = _sort(np.float32)
+    assert complaint("sort", {**params, "is_stable": True}, arguments, others, results)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int32", "bool"])
+def test_other_numbers_are_unequal(dtype):
+    want = np.array([0, 1, 1]).astype(dtype)
+    assert unequal([want], [want]) == ""
+    assert unequal([np.roll(want, 1)], [want])

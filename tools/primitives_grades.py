@@ -1,0 +1,187 @@
+"""When a result of a primitive is right.
+
+Nearly always: when it equals JAX's, floats up to a tolerance. A few primitives promise less than one result: vectors up
+to their sign or phase, eigenvalues in any order, equal keys in any order. `GRADES` names these, with the reason, and
+checks what they do promise from the arguments, as a test of NumPy's would. QR and LU are not among them: their signs
+and pivots are LAPACK's in JAX and in the exported graph.
+
+Every check reads all results, so that a wrong one is caught (`tests-integration/test_primitives_grades.py` shows it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Arrays = Sequence[Any]
+
+# (relative, absolute) tolerances by dtype: the harnesses feed ordinary numbers, sums may be ordered otherwise.
+TOLERANCES = {
+    "float64": (1e-6, 1e-6),
+    "float32": (2e-3, 2e-4),
+    "float16": (2e-2, 2e-2),
+    "bfloat16": (5e-2, 5e-2),
+}
+NARROW = (5e-2, 5e-2)  # float8 and smaller; integers and booleans have to be equal
+
+
+@dataclass(frozen=True)
+class Grade:
+    """What a primitive promises.
+
+    Attributes:
+        reason: why its results need not be JAX's.
+        check: (parameters, arguments, results, JAX's results) to what is wrong with the results, or "".
+        determined: indices of the results that are JAX's nevertheless; only their gradients can be compared.
+    """
+
+    reason: str
+    check: Callable[[Mapping[str, Any], Arrays, Arrays, Arrays], str]
+    determined: tuple[int, ...]
+
+
+def complaint(group: str, params: Mapping[str, Any], arguments: Arrays, results: Arrays, expected: Arrays) -> str:
+    """What is wrong with the results of a harness of a group, or "" if they are right."""
+    if group in GRADES:
+        return GRADES[group].check(params, arguments, results, expected)
+    return unequal(results, expected)
+
+
+def determined_outputs(group: str, outputs: Arrays) -> Arrays:
+    """The outputs whose values a primitive determines."""
+    return [outputs[k] for k in GRADES[group].determined] if group in GRADES else outputs
+
+
+def unequal(results: Arrays, expected: Arrays) -> str:
+    """Where results are not JAX's, or ""."""
+    for index, (got, want) in enumerate(zip(results, expected, strict=True)):
+        if want.dtype.kind == "c":
+            got, want = (np.stack([array.real, array.imag], -1) for array in (got, want))
+        exact = want.dtype.kind in "biu" or "int" in want.dtype.name
+        relative, absolute = (0, 0) if exact else TOLERANCES.get(want.dtype.name, NARROW)
+        if not exact:
+            got, want = got.astype(np.float64), want.astype(np.float64)
+        try:
+            np.testing.assert_allclose(got, want, rtol=relative, atol=absolute, equal_nan=True)
+        except AssertionError as error:
+            return f"output {index}: " + " ".join(str(error).split())
+    return ""
+
+
+# -- Decompositions ----------------------------------------------------------------------------------------------------
+
+
+def _adjoint(x: Any) -> Any:
+    return np.swapaxes(x.conj(), -1, -2)
+
+
+def _differs(what: str, got: Any, want: Any, scale: Any = 1.0) -> str:
+    """A complaint unless two arrays agree up to the rounding of an algorithm on matrices of this size."""
+    if not got.size:
+        return ""
+    bound = 50 * np.finfo(got.dtype).eps * max(got.shape[-2:]) * np.max(scale)
+    error = np.max(np.abs(got - want))
+    return "" if error <= bound else f"{what}: differ by {error:.3g}, more than {bound:.3g}"  # NaN is more
+
+
+def _svd(params: Mapping[str, Any], arguments: Arrays, results: Arrays, expected: Arrays) -> str:
+    del params
+    (a,) = arguments
+    wrong = unequal(results[:1], expected[:1])
+    if wrong or len(results) == 1:
+        return wrong
+    s, u, vh = results
+    k = s.shape[-1]
+    return (
+        _differs("U^H U and 1", _adjoint(u) @ u, np.eye(u.shape[-1]))
+        or _differs("V^H V and 1", vh @ _adjoint(vh), np.eye(vh.shape[-2]))
+        or _differs("U S V^H and A", (u[..., :k] * s[..., None, :]) @ vh[..., :k, :], a, s)
+    )
+
+
+def _eigh(params: Mapping[str, Any], arguments: Arrays, results: Arrays, expected: Arrays) -> str:
+    (a,), (v, w) = arguments, results
+    half = np.tril(a, -1) if params["lower"] else np.triu(a, 1)
+    a = half + _adjoint(half) + np.eye(a.shape[-1]) * a.real
+    return (
+        unequal([w], expected[1:])
+        or _differs("V^H V and 1", _adjoint(v) @ v, np.eye(v.shape[-1]))
+        or _differs("A V and V W", (a @ v).astype(v.dtype), v * w[..., None, :], np.abs(w, where=w.size > 0))
+    )
+
+
+def _eig(params: Mapping[str, Any], arguments: Arrays, results: Arrays, expected: Arrays) -> str:
+    (a,), (w, *vectors) = arguments, results
+    if not w.size:
+        return ""
+    wrong = unequal([_in_order_of(w, expected[0])], expected[:1])
+    sides = [name for name in ("left", "right") if params[f"compute_{name}_eigenvectors"]]
+    for side, v in zip(sides, vectors, strict=True):
+        matrix, values = (a, w) if side == "right" else (_adjoint(a), w.conj())
+        lengths = np.sqrt(np.sum(np.abs(v) ** 2, -2))
+        wrong = wrong or _differs(f"lengths of {side} eigenvectors and 1", lengths, 1.0)
+        residual = (matrix @ v).astype(v.dtype)
+        wrong = wrong or _differs(f"A V and V W, {side}", residual, v * values[..., None, :], np.abs(w))
+    return wrong
+
+
+def _in_order_of(values: Any, wanted: Any) -> Any:
+    """Values of the last axis, each moved to where the nearest of the wanted ones is, one to one."""
+    from scipy.optimize import linear_sum_assignment
+
+    result = values.copy()
+    if not np.isfinite(values).all():
+        return result  # which then differ, unless JAX's are the same
+    for index in np.ndindex(values.shape[:-1]):
+        _, order = linear_sum_assignment(np.abs(wanted[index][:, None] - values[index][None]))
+        result[index] = values[index][order]
+    return result
+
+
+# -- Equal keys --------------------------------------------------------------------------------------------------------
+
+
+def _sort(params: Mapping[str, Any], arguments: Arrays, results: Arrays, expected: Arrays) -> str:
+    keys = params["num_keys"]
+    if params["is_stable"] or keys == len(results):
+        return unequal(results, expected)
+    wrong = unequal(results[:keys], expected[:keys])
+    if wrong:
+        return wrong
+    # Rows of numbers: one column for each operand, all places of the other axes below each other.
+    before, after = (
+        np.stack([np.moveaxis(x, params["dimension"], -1).astype(np.float64) for x in group], -1)
+        for group in (arguments, results)
+    )
+    for index in np.ndindex(before.shape[:-2]):
+        if sorted(before[index].tolist()) != sorted(after[index].tolist()):
+            return f"the rows of outputs at {index} are not a permutation of those of the arguments"
+    return ""
+
+
+def _approx_top_k(params: Mapping[str, Any], arguments: Arrays, results: Arrays, expected: Arrays) -> str:
+    del params  # along the last axis in all harnesses
+    (x,), (values, indices) = arguments, results
+    wrong = unequal([values], expected[:1])
+    if wrong:
+        return wrong
+    if indices.size and not 0 <= indices.min() <= indices.max() < x.shape[-1]:
+        return "indices are out of range"
+    if (np.diff(np.sort(indices, -1), axis=-1) == 0).any():
+        return "indices occur twice"
+    # Elements are moved, not computed: to the bit.
+    same = np.take_along_axis(x, indices.astype(np.int64), -1).tobytes() == values.tobytes()
+    return "" if same else "the elements at the indices are not the values"
+
+
+_SIGNS = "Vectors are determined up to a sign or phase, and those of equal values up to a rotation."
+GRADES = {
+    "svd": Grade(_SIGNS, _svd, (0,)),
+    "eigh": Grade(_SIGNS, _eigh, (1,)),
+    "eig": Grade(_SIGNS + " LAPACK's order of eigenvalues is no order by value.", _eig, (0,)),
+    "approx_top_k": Grade("Which of equal elements comes first is open.", _approx_top_k, (0,)),
+    "sort": Grade("Where is_stable is False, rows with equal keys come in any order.", _sort, (0,)),
+}
