@@ -57,6 +57,7 @@ def test_the_arguments_of_to_onnx_are_a_promise():
         "opset": 21,
         "input_names": None,
         "output_names": None,
+        "state": (),
         "constraints": (),
         "target": "onnxruntime",
         "plugins": None,

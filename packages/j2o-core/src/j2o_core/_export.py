@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ._capture import installed
@@ -24,6 +24,7 @@ def to_onnx(
     opset: int = 21,
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
+    state: Sequence[str] | Mapping[str, int | str] = (),
     constraints: Sequence[str] = (),
     target: str | None = "onnxruntime",
     plugins: Sequence[Plugin] | None = None,
@@ -38,7 +39,10 @@ def to_onnx(
             are symbolic dimensions (`"2*T"`, `"H*W"`): equal names are equal sizes.
         opset: ONNX opset to write, 18 to 26.
         input_names: names of the array inputs in order; by default parameter names and tree paths.
-        output_names: names of the array outputs in order; by default tree paths.
+        output_names: names of the array outputs in order, but for state; by default tree paths.
+        state: arguments whose new values the function returns, such as `["model", "opt_state"]`: the results of the
+            same names, else the first results in this order; or a mapping from arguments to places in the result. The
+            new value of the input `NAME` is the output `next.NAME`, and `program.state` pairs them.
         constraints: what is known of symbolic dimensions, such as `"T >= 4"`.
         target: `"onnxruntime"` (its CPU kernels) or None for standard ONNX.
         plugins: plugins to use instead of all installed ones.
@@ -63,7 +67,12 @@ def to_onnx(
         begin("trace")
         parsed = parse_inputs(fn, inputs, input_names=input_names, constraints=constraints)
         traced = trace(
-            fn, parsed, composites=registry.traced_composites, context=registry.context, output_names=output_names
+            fn,
+            parsed,
+            composites=registry.traced_composites,
+            context=registry.context,
+            output_names=output_names,
+            state=state,
         )
         begin("simplify")
         table = ConstantTable(traced.constant_names)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnx_ir as ir
 
     from ._discover import Registry
@@ -23,6 +24,7 @@ class OnnxProgram:
         model: the `onnx_ir.Model`.
         input_names: names of the graph's inputs, in order.
         output_names: names of the graph's outputs, in order.
+        state: names of the inputs that take the next time what comes out now, by the names of those outputs.
     """
 
     def __init__(self, model: ir.Model, fn: Callable[..., Any], traced: Traced, lowered: Lowered, registry: Registry):
@@ -54,6 +56,25 @@ class OnnxProgram:
     def output_names(self) -> list[str]:
         """Names of the graph's outputs, in order."""
         return [str(value.name) for value in self.model.graph.outputs]
+
+    @property
+    def state(self) -> dict[str, str]:
+        """Names of inputs by those of the outputs that are their next values, for what `to_onnx` got as `state`."""
+        inputs, outputs = self.input_names, self.output_names
+        return {outputs[after]: inputs[before] for after, before in self.traced.state.items()}
+
+    def feed(self, *args: Any, **kwargs: Any) -> dict[str, np.ndarray[Any, Any]]:
+        """The arguments of the original function as an ONNX Runtime session takes them: arrays by input name.
+
+        Complex numbers become a trailing real/imag pair, typed random keys their data.
+
+        Raises:
+            SpecError: if the arguments have another structure than the specs.
+        """
+        from ._session import as_fed
+
+        arrays = map(as_fed, self.traced.inputs.flatten(args, kwargs))
+        return dict(zip(self.input_names, arrays, strict=True))
 
     def save(
         self, path: str | os.PathLike[str], *, external_data: bool | None = None, weights: str | None = None

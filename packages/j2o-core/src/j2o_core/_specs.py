@@ -4,7 +4,7 @@ import ast
 import inspect
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -22,12 +22,13 @@ A Python value that is not an input belongs into the function: functools.partial
 
 @dataclass(frozen=True)
 class InputLeaf:
-    """One array argument: its name in the graph and its abstract value."""
+    """One array argument: its name in the graph, its abstract value, and its place: the parameter and the tree path."""
 
     name: str
     shape: tuple[Any, ...]
     dtype: np.dtype[Any]
     weak_type: bool = False
+    path: tuple[str, ...] = ()
 
     @property
     def struct(self) -> jax.ShapeDtypeStruct:
@@ -100,14 +101,15 @@ def parse_inputs(
     leaves: list[InputLeaf] = []
     static: dict[int, Any] = {}
     for index, (path, value) in enumerate(paths):
-        name = _leaf_name(path, parameters)
+        place = _place(path, parameters)
+        name = ".".join(place)
         leaf = reader.read(name, value)
         if leaf is None:
             if not any(isinstance(key, GetAttrKey) for key in path):
                 raise SpecError(_WRONG_LEAF.format(where=f"The spec of {name!r}", given=value))
             static[index] = value  # a setting of a module, such as an activation or a flag
         else:
-            leaves.append(leaf)
+            leaves.append(replace(leaf, path=place))
     leaves = _rename(leaves, input_names)
     # Specs may be tuples, which are pytrees themselves: the call's structure has one leaf in place of each.
     arguments, named = jax.tree.unflatten(treedef, [_OneLeaf()] * len(paths))
@@ -168,10 +170,10 @@ def _parameter_names(fn: Callable[..., Any], count: int) -> list[str]:
     return names + [f"input_{i}" for i in range(len(names), count)]
 
 
-def _leaf_name(path: Sequence[Any], parameters: Sequence[str]) -> str:
+def _place(path: Sequence[Any], parameters: Sequence[str]) -> tuple[str, ...]:
     which, first, *rest = path
     root = parameters[first.idx] if which.idx == 0 else str(first.key)
-    return ".".join([root, *(path_part(key) for key in rest)])
+    return (root, *(path_part(key) for key in rest))
 
 
 def path_part(key: Any) -> str:
@@ -184,12 +186,10 @@ def path_part(key: Any) -> str:
 
 def _rename(leaves: list[InputLeaf], names: Sequence[str] | None) -> list[InputLeaf]:
     if names is None:
-        return [
-            InputLeaf(unique, leaf.shape, leaf.dtype, leaf.weak_type)
-            for leaf, unique in zip(leaves, unique_names([leaf.name for leaf in leaves]), strict=True)
-        ]
-    check_names("input_names", names, len(leaves))
-    return [InputLeaf(name, leaf.shape, leaf.dtype, leaf.weak_type) for leaf, name in zip(leaves, names, strict=True)]
+        names = unique_names([leaf.name for leaf in leaves])
+    else:
+        check_names("input_names", names, len(leaves))
+    return [replace(leaf, name=name) for leaf, name in zip(leaves, names, strict=True)]
 
 
 def check_names(what: str, names: Sequence[str], count: int) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 import types
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -19,6 +19,7 @@ from ._composite import Composite
 from ._errors import J2oError, TraceError
 from ._memory import memory_place
 from ._specs import Inputs, check_names, path_part, unique_names
+from ._state import PREFIX, OutputLeaf, pair_state
 
 _NOT_ARRAY = """{fn} returned {value!r} (of type {type}) at output {where}, which is not an array.
 Expected arrays, numbers or a pytree of them. Return only arrays, for example with
@@ -35,6 +36,7 @@ class Traced:
         output_names: one per result of the jaxpr.
         output_tree: what puts the results back into the function's return value.
         constant_names: where constants came from in module or closure, by `id` or place in memory of the array.
+        state: indices of inputs whose next values are results, by the indices of those.
     """
 
     jaxpr: Any
@@ -42,6 +44,7 @@ class Traced:
     output_names: tuple[str, ...]
     output_tree: Callable[[Sequence[Any]], Any]
     constant_names: dict[Any, str]
+    state: dict[int, int] = field(default_factory=dict)
 
 
 def trace(
@@ -51,6 +54,7 @@ def trace(
     composites: Sequence[Composite] = (),
     context: Any = "j2o",
     output_names: Sequence[str] | None = None,
+    state: Sequence[str] | Mapping[str, int | str] = (),
 ) -> Traced:
     """Trace `fn` once.
 
@@ -59,9 +63,11 @@ def trace(
         inputs: parsed specs.
         composites: functions to keep whole.
         context: hashable value that stands for this set of composites in JAX's tracing caches.
-        output_names: names for the results instead of derived ones.
+        output_names: names for the results that are no state, instead of derived ones.
+        state: arguments whose next values are results, as `pair_state` reads it.
 
     Raises:
+        SpecError: if names or state do not fit the results.
         TraceError: if JAX cannot trace the function, or it returns something that is not an array.
     """
     outputs: list[Any] = []
@@ -82,9 +88,14 @@ def trace(
         except Exception as error:
             raise TraceError(_explain(fn, structs, error)) from error
     paths, treedef, kept = outputs
-    names = output_names or _output_names([paths[i][0] for i in kept])
-    check_names("output_names", names, len(kept))
-    return Traced(jaxpr, inputs, tuple(names), functools.partial(_rebuild, paths, treedef, kept), constant_names(fn))
+    places = [paths[i][0] for i in kept]
+    results = [
+        OutputLeaf(tuple(map(path_part, place)), aval) for place, aval in zip(places, jaxpr.out_avals, strict=True)
+    ]
+    pairs = pair_state(state, inputs.leaves, results)
+    names = _output_names(places, inputs, pairs, output_names)
+    rebuild = functools.partial(_rebuild, paths, treedef, kept)
+    return Traced(jaxpr, inputs, tuple(names), rebuild, constant_names(fn), pairs)
 
 
 def _rebuild(paths: list[tuple[Any, Any]], treedef: Any, kept: list[int], results: Sequence[Any]) -> Any:
@@ -111,14 +122,24 @@ def _array_outputs(fn: Callable[..., Any], paths: list[tuple[Any, Any]]) -> tupl
     return leaves, kept
 
 
-def _output_names(paths: list[Any]) -> list[str]:
-    if len(paths) == 1 and not paths[0]:
-        return ["output"]
-    names = []
-    for path in paths:
-        name = ".".join(path_part(key) for key in path)
-        names.append(name if not name[:1].isdigit() else f"output_{name}")
-    return unique_names(names)
+def _output_names(
+    paths: list[Any], inputs: Inputs, state: Mapping[int, int], chosen: Sequence[str] | None
+) -> list[str]:
+    """State is called after its input, other results as was asked or after their place."""
+    rest = [path for index, path in enumerate(paths) if index not in state]
+    if chosen:
+        check_names("output_names", chosen, len(rest))
+    others = iter(chosen or map(_place_name, rest))
+    return unique_names(
+        f"{PREFIX}{inputs.leaves[state[index]].name}" if index in state else next(others) for index in range(len(paths))
+    )
+
+
+def _place_name(path: Sequence[Any]) -> str:
+    name = ".".join(path_part(key) for key in path)
+    if not name:
+        return "output"
+    return f"output_{name}" if name[:1].isdigit() else name
 
 
 def describe(fn: Callable[..., Any]) -> str:
