@@ -14,6 +14,7 @@ from . import _cumulative as _cumulative
 from . import _dot_general as _dot_general
 from . import _eigenvalues as _eigenvalues
 from . import _gather as _gather
+from . import _householder as _householder
 from . import _joining as _joining
 from . import _linear_algebra as _linear_algebra
 from . import _padding as _padding

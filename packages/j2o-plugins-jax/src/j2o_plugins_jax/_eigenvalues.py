@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ._linear_algebra import conj, mapped, qr_one
+from ._householder import qr_one
+from ._linear_algebra import conj, mapped
 from ._plugin import plugin
 
 # Sweeps end when nothing is left to turn; this is a bound for matrices that hold NaN.

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from j2o_core import UnsupportedError
+
 from ._plugin import plugin
 
 
@@ -26,6 +28,16 @@ def mapped(fn: Callable[..., Any], *arrays: Any, ranks: tuple[int, ...] = (2,)) 
 def conj(x: Any) -> Any:
     """The conjugate; a real array as it is."""
     return jnp.conj(x) if jnp.iscomplexobj(x) else x
+
+
+def size(x: Any) -> Any:
+    """By what LAPACK chooses pivots: the absolute value, or the sum of those of the parts."""
+    return jnp.abs(jnp.real(x)) + jnp.abs(jnp.imag(x)) if jnp.iscomplexobj(x) else jnp.abs(x)
+
+
+def nan_unless(good: Any, x: Any) -> Any:
+    """`x`, or NaN in both parts of every element, as JAX has it where LAPACK fails."""
+    return jnp.where(good, x, np.array(complex(np.nan, np.nan) if jnp.iscomplexobj(x) else np.nan, x.dtype))
 
 
 @plugin.decomposition("cholesky")
@@ -45,7 +57,7 @@ def _cholesky_one(a: Any) -> Any:
 
     factor = lax.fori_loop(0, n, column, jnp.zeros_like(a))
     positive = (jnp.real(jnp.diagonal(factor)) > 0).all()
-    return jnp.where(positive, factor + jnp.triu(a, 1), jnp.nan)
+    return nan_unless(positive, factor + jnp.triu(a, 1))
 
 
 @plugin.decomposition("triangular_solve")
@@ -94,8 +106,7 @@ def _lu_one(a: Any) -> tuple[Any, Any, Any]:
 
     def column(k: Any, state: Any) -> Any:
         a, pivots, permutation = state
-        size = jnp.abs(jnp.real(a[:, k])) + jnp.abs(jnp.imag(a[:, k])) if jnp.iscomplexobj(a) else jnp.abs(a[:, k])
-        pivot = jnp.argmax(jnp.where(rows >= k, size, -jnp.inf)).astype(np.int32)
+        pivot = jnp.argmax(jnp.where(rows >= k, size(a[:, k]), -jnp.inf)).astype(np.int32)
         order = jnp.where(rows == k, pivot, jnp.where(rows == pivot, k, rows))
         a, permutation = a[order], permutation[order]
         head = a[k, k]
@@ -123,103 +134,74 @@ def _lu_pivots_to_permutation(pivots: Any, *, permutation_size: int, **_: object
     return mapped(one, pivots, ranks=(1,))
 
 
-@plugin.decomposition("geqrf")
-def _geqrf(a: Any, **_: object) -> Any:
-    return mapped(_geqrf_one, a)
-
-
-def _geqrf_one(a: Any) -> tuple[Any, Any]:
-    """Householder reflections H = 1 - tau v v^H that turn each column into a multiple of the first axis."""
-    m, n = a.shape
-    rows, columns = jnp.arange(m), jnp.arange(n)
-    count = min(m, n)
-
-    def column(j: Any, state: Any) -> Any:
-        a, taus = state
-        vector, beta, tau = _reflection(a[:, j], j, rows)
-        update = conj(tau) * vector[:, None] * (conj(vector) @ a)[None]
-        turned = jnp.where(columns[None] > j, a - update, a)
-        kept = jnp.where(rows > j, vector, jnp.where(rows == j, beta, turned[:, j]))
-        return turned.at[:, j].set(kept), taus.at[j].set(tau)
-
-    taus = jnp.zeros((count,), a.dtype)
-    return lax.fori_loop(0, count, column, (a, taus)) if count else (a, taus)
-
-
-def _reflection(column: Any, j: Any, rows: Any) -> tuple[Any, Any, Any]:
-    """The vector (1 at j, 0 above), the element that is left at j, and the factor: LAPACK's larfg."""
-    head = column[j]
-    tail = jnp.where(rows > j, column, 0)
-    scale = jnp.max(jnp.abs(tail), initial=0)
-    safe = jnp.where(scale == 0, 1, scale)
-    length = safe * jnp.sqrt(jnp.sum(jnp.abs(tail / safe) ** 2))
-    norm = jnp.hypot(jnp.abs(head), length)
-    beta = jnp.where(jnp.real(head) >= 0, -norm, norm).astype(column.dtype)
-    nothing = (length == 0) & (jnp.imag(head) == 0)
-    beta = jnp.where(nothing, head, beta)
-    tau = jnp.where(nothing, 0, (beta - head) / jnp.where(beta == 0, 1, beta))
-    vector = jnp.where(nothing, 0, tail / jnp.where(nothing, 1, head - beta))
-    return jnp.where(rows == j, 1, vector).astype(column.dtype), beta, tau.astype(column.dtype)
-
-
-@plugin.decomposition("householder_product")
-def _householder_product(a: Any, taus: Any, **_: object) -> Any:
-    return mapped(_householder_product_one, a, taus)
-
-
-def _householder_product_one(a: Any, taus: Any) -> Any:
-    """The reflections from the last to the first, applied to the first columns of the identity."""
-    m, n = a.shape
-    rows = jnp.arange(m)
-    count = taus.shape[0]
-
-    def reflect(step: Any, q: Any) -> Any:
-        j = count - 1 - step
-        vector = jnp.where(rows > j, a[:, j], jnp.where(rows == j, 1, 0)).astype(a.dtype)
-        return q - taus[j] * vector[:, None] * (conj(vector) @ q)[None]
-
-    identity = jnp.eye(m, n, dtype=a.dtype)
-    return lax.fori_loop(0, count, reflect, identity) if count else identity
-
-
-@plugin.decomposition("qr")
-def _qr(a: Any, *, pivoting: bool, full_matrices: bool, **_: object) -> Any:
-    if pivoting:
-        raise NotImplementedError("QR with column pivoting")
-    return mapped(lambda a: qr_one(a, full_matrices), a)
-
-
-def qr_one(a: Any, full_matrices: bool) -> tuple[Any, Any]:
-    """Q and R of one matrix."""
-    m, n = a.shape
-    reflections, taus = _geqrf_one(a)
-    width = m if full_matrices else min(m, n)
-    if width > n:
-        reflections = jnp.pad(reflections, ((0, 0), (0, width - n)))
-    q = _householder_product_one(reflections[:, :width], taus)
-    return q, jnp.triu(reflections[: width if not full_matrices else m, :n])
-
-
 @plugin.decomposition("tridiagonal_solve")
-def _tridiagonal_solve(lower: Any, diagonal: Any, upper: Any, b: Any, **_: object) -> Any:
+def _tridiagonal_solve(
+    lower: Any, diagonal: Any, upper: Any, b: Any, *, perturb_singular: bool = False, **_: object
+) -> Any:
+    if perturb_singular:
+        raise UnsupportedError(
+            "tridiagonal_solve(perturb_singular=True) has no ONNX form: JAX perturbs pivots by an amount that only its "
+            "own kernels know. Leave perturb_singular out; singular systems then give NaN."
+        )
+    if b.size == 0:
+        return b
     return mapped(_tridiagonal_solve_one, lower, diagonal, upper, b, ranks=(1,))
 
 
 def _tridiagonal_solve_one(lower: Any, diagonal: Any, upper: Any, b: Any) -> Any:
-    """Thomas's algorithm: eliminate downwards, substitute upwards."""
+    """Eliminate downwards, with the larger one of two rows as the pivot; substitute upwards. LAPACK's gtsv."""
 
-    def down(before: Any, row: Any) -> Any:
-        ratio, value = before
-        low, middle, high, right = row
-        scale = middle - low * ratio
-        now = (high / scale, (right - low * value) / scale)
-        return now, now
+    def down(above: Any, row: Any) -> Any:
+        # `above` is what is left of the row above: elements in the column of its pivot and in the next one.
+        head, next_to_head, right = above
+        low, middle, high, new_right = row
+        stays = size(head) >= size(low)
+        first = jnp.where(stays, head, low)
+        ratio = jnp.where(stays, low, head) / first
+        pivot = (
+            first,
+            jnp.where(stays, next_to_head, middle),
+            jnp.where(stays, 0, high),
+            jnp.where(stays, right, new_right),
+        )
+        rest = (
+            jnp.where(stays, middle - ratio * next_to_head, next_to_head - ratio * middle),
+            jnp.where(stays, high, -ratio * high),
+            jnp.where(stays, new_right - ratio * right, right - ratio * new_right),
+        )
+        return rest, pivot
 
     def up(below: Any, row: Any) -> Any:
-        ratio, value = row
-        x = value - ratio * below
-        return x, x
+        head, one, two, right = row
+        x = (right - one * below[0] - two * below[1]) / head
+        return (x, below[0]), x
 
-    start = (jnp.zeros_like(diagonal[0]), jnp.zeros_like(b[0]))
-    _, eliminated = lax.scan(down, start, (lower.at[0].set(0), diagonal, upper, b))
-    return lax.scan(up, jnp.zeros_like(b[0]), eliminated, reverse=True)[1]
+    nothing = jnp.zeros_like(b[0])
+    upper = upper.at[-1].set(0)
+    last, rows = lax.scan(down, (diagonal[0], upper[0], b[0]), (lower[1:], diagonal[1:], upper[1:], b[1:]))
+    x = last[2] / last[0]
+    _, above = lax.scan(up, (x, nothing), rows, reverse=True)
+    regular = (rows[0] != 0).all() & (last[0] != 0)
+    return nan_unless(regular, jnp.concatenate([above, x[None]]))
+
+
+@plugin.decomposition("symmetric_product")
+def _symmetric_product(a: Any, c: Any, *, alpha: float, beta: float, **_: object) -> Any:
+    return alpha * jnp.matmul(a, jnp.swapaxes(a, -1, -2), precision="highest") + beta * c
+
+
+@plugin.decomposition("cholesky_update")
+def _cholesky_update(factor: Any, vector: Any, **_: object) -> Any:
+    """Rotations of each row and the vector that make the vector zero."""
+
+    def row(k: Any, state: Any) -> Any:
+        factor, vector = state
+        head, tail = factor[k, k], vector[k]
+        large = jnp.maximum(abs(head), abs(tail))
+        head, tail = (jnp.where(tail == 0, plain, x / large) for plain, x in ((1, head), (0, tail)))
+        scale = 1 / jnp.sqrt(head**2 + tail**2)
+        cosine, sine = head * scale, tail * scale
+        line = cosine * factor[k] + sine * vector
+        return factor.at[k].set(line), cosine * vector - sine * factor[k]
+
+    return lax.fori_loop(0, vector.shape[0], row, (factor, vector))[0]
