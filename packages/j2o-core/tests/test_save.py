@@ -15,7 +15,7 @@ import onnxruntime
 import pytest
 import safetensors.numpy
 
-from j2o_core import J2oError, SaveError, _save
+from j2o_core import J2oError, SaveError, _model_file, _save
 
 X = np.linspace(-1, 1, 8, dtype=np.float32).reshape(2, 4)
 
@@ -352,9 +352,9 @@ def test_large_weights_begin_at_a_page(export, tmp_path):
     assert all(offset % 64 == 0 for offset in offsets.values())
 
 
-@pytest.mark.parametrize("weights", ["data", "safetensors"])
+@pytest.mark.parametrize("weights", [None, "data", "safetensors"])
 def test_weights_are_written_without_a_second_copy(tmp_path, weights):
-    """What is allocated while saving stays below 5% of the weights."""
+    """What is allocated while saving stays below 5% of the weights, inside the model file or beside it."""
     count, size = 16, 1 << 20
     graph = ir.Graph([], [], nodes=[], opset_imports={"": 21})
     for index in range(count):
@@ -377,6 +377,31 @@ def test_weights_are_written_without_a_second_copy(tmp_path, weights):
     assert (values["w7"].const_value.numpy() == 7).all()
     header = json.loads(json.dumps(list(values)))
     assert len(header) == count + 1
+
+
+def test_a_file_written_in_pieces_is_the_one_that_protobuf_writes(export, tmp_path):
+    """But for the order of its initializers."""
+    weights = [jnp.arange(count, dtype=dtype) for count in (3, 2000, 40000) for dtype in (jnp.float32, jnp.bfloat16)]
+    model = export(lambda x: [x + weight[:1].astype(x.dtype) for weight in weights] + weights, [(1,)]).model
+    large = next(v.const_value for v in model.graph.initializers.values() if v.const_value.nbytes > 100_000)
+    large.metadata_props["origin"] = "a test"
+    _save.save(model, tmp_path / "m.onnx")
+    expected = ir.to_proto(model)
+    written = onnx.load(tmp_path / "m.onnx")
+    for proto in (expected, written):
+        proto.graph.initializer.sort(key=lambda tensor: tensor.name)
+        proto.graph.value_info.sort(key=lambda info: info.name)
+    assert written == expected
+    assert any(tensor.metadata_props for tensor in written.graph.initializer)
+
+
+def test_a_model_too_large_for_one_file_is_refused(program, tmp_path, monkeypatch):
+    program.save(tmp_path / "m.onnx")
+    before = content(tmp_path)
+    monkeypatch.setattr(_model_file, "_LARGEST_BYTES", 1000)
+    with pytest.raises(SaveError, match="external_data=True"):
+        program.save(tmp_path / "m.onnx", external_data=False)
+    assert content(tmp_path) == before
 
 
 def test_external_data_is_chosen_by_size(program, tmp_path, monkeypatch):

@@ -16,18 +16,16 @@ import secrets
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
-import numpy as np
 import onnx_ir as ir
 
 from ._errors import SaveError
+from ._model_file import pieces, write_model
 
 # Protobuf cannot hold more than 2 GB; above this the weights go into a file of their own.
 EMBED_LIMIT_BYTES = 1_500_000_000
 
 WEIGHTS = ("data", "safetensors")
 
-# Weights are written in pieces, so that none is copied as a whole.
-_CHUNK_BYTES = 1 << 24
 # Runtimes map large weights into memory, which works by pages, and small ones like cache lines.
 _PAGE, _LINE, _LARGE = 4096, 64, 1 << 20
 
@@ -166,7 +164,7 @@ class _Digesting:
         self.position += len(content)
 
     def tensor(self, tensor: Any) -> None:
-        for piece in _pieces(tensor):
+        for piece in pieces(tensor):
             self.write(piece)
 
     def align(self, nbytes: int) -> None:
@@ -175,21 +173,6 @@ class _Digesting:
 
     def hexdigest(self) -> str:
         return self._digest.hexdigest()
-
-
-def _pieces(tensor: Any) -> Iterator[bytes | memoryview]:
-    """The bytes of a tensor, little endian, without a copy of all of it."""
-    array = tensor.numpy()
-    if tensor.dtype.bitwidth < 8 or array.dtype.byteorder == ">" or not array.flags.c_contiguous:
-        if array.nbytes <= _CHUNK_BYTES or array.ndim == 0 or tensor.dtype.bitwidth < 8:
-            yield tensor.tobytes()
-            return
-        for row in array:  # a view with a layout of its own, such as a broadcast one
-            yield from _pieces(ir.Tensor(row, dtype=tensor.dtype))
-        return
-    flat = memoryview(array.reshape(-1).view(np.uint8))
-    for start in range(0, len(flat), _CHUNK_BYTES):
-        yield flat[start : start + _CHUNK_BYTES]
 
 
 def _write_data(file: BinaryIO, tensors: Sequence[Any]) -> tuple[list[int], str]:
@@ -257,7 +240,7 @@ def _new_file(path: str, written: list[str]) -> Iterator[BinaryIO]:
 
 def _write_model(model: ir.Model, path: str, written: list[str]) -> None:
     with _new_file(path, written) as file:
-        file.write(ir.serde.serialize_model(model).SerializeToString(deterministic=True))
+        write_model(file, model)
 
 
 def _sync_folder(folder: str) -> None:
