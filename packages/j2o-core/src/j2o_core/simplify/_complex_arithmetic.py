@@ -1,0 +1,153 @@
+"""Complex arithmetic on real arrays with a trailing axis of two: the real and the imaginary part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+Pair = tuple[Any, Any]
+
+
+def parts(x: Any) -> Pair:
+    """Real and imaginary part."""
+    return x[..., 0], x[..., 1]
+
+
+def pair(real: Any, imag: Any) -> Any:
+    """The array that stands for real + i imag."""
+    return jnp.stack([real, imag], -1)
+
+
+def is_complex(atom: Any) -> bool:
+    return bool(jnp.issubdtype(atom.aval.dtype, np.complexfloating))
+
+
+def pairs(eqn: Any, arrays: Any) -> list[Pair]:
+    """Each operand as its parts; a real one has no imaginary part."""
+    return [
+        parts(x) if is_complex(atom) else (x, jnp.zeros_like(x)) for atom, x in zip(eqn.invars, arrays, strict=True)
+    ]
+
+
+def lift(fn: Callable[..., Pair]) -> Callable[..., Any]:
+    """A rule from a function of parts to parts. Scalars among the operands are as good as arrays in a jaxpr."""
+
+    def rule(eqn: Any, *arrays: Any) -> Any:
+        shape = eqn.outvars[0].aval.shape
+        return pair(*(jnp.broadcast_to(part, shape) for part in fn(*pairs(eqn, arrays))))
+
+    return rule
+
+
+# Products and quotients
+
+
+def times(x: Pair, y: Pair) -> Pair:
+    (a, b), (c, d) = x, y
+    return a * c - b * d, a * d + b * c
+
+
+def _square(x: Pair) -> Pair:
+    return times(x, x)
+
+
+def _over(x: Pair, y: Pair) -> Pair:
+    """Smith's division: by the larger part of the divisor first, so that nothing overflows on the way."""
+    (a, b), (c, d) = x, y
+    wide = abs(c) >= abs(d)
+    ratio = jnp.where(wide, d, c) / jnp.where(wide & (c == 0), 1, jnp.where(wide, c, d))
+    scale = jnp.where(wide, c + d * ratio, c * ratio + d)
+    real = jnp.where(wide, a + b * ratio, a * ratio + b) / scale
+    imag = jnp.where(wide, b - a * ratio, b * ratio - a) / scale
+    return real, imag
+
+
+def reciprocal(x: Pair) -> Pair:
+    return _over((jnp.ones_like(x[0]), jnp.zeros_like(x[0])), x)
+
+
+def _integer_pow(eqn: Any, x: Any) -> Any:
+    power = eqn.params["y"]
+    result = (jnp.ones_like(x[..., 0]), jnp.zeros_like(x[..., 0]))
+    base, left = parts(x), abs(power)
+    while left:
+        result = times(result, base) if left & 1 else result
+        base, left = times(base, base), left >> 1
+    return pair(*(reciprocal(result) if power < 0 else result))
+
+
+def magnitude(x: Pair) -> Any:
+    """Without overflow on the way; infinite if either part is, as C has it and JAX from 0.12 on."""
+    a, b = abs(x[0]), abs(x[1])
+    large, small = lax.max(a, b), lax.min(a, b)
+    ratio = small / jnp.where((large == 0) | jnp.isinf(large), 1, large)
+    length = large * jnp.sqrt(1 + ratio * ratio)
+    return jnp.where(jnp.isinf(a) | jnp.isinf(b), jnp.inf, length)
+
+
+# Comparisons: equal in both parts; order by the real part, then by the imaginary one
+
+
+def _equal(eqn: Any, *arrays: Any) -> Any:
+    (a, b), (c, d) = pairs(eqn, arrays)
+    return (a == c) & (b == d)
+
+
+def _not_equal(eqn: Any, *arrays: Any) -> Any:
+    (a, b), (c, d) = pairs(eqn, arrays)
+    return (a != c) | (b != d)
+
+
+def _is_larger(x: Pair, y: Pair) -> Any:
+    return jnp.where(x[0] == y[0], x[1] > y[1], x[0] > y[0])
+
+
+def larger_of(x: Pair, y: Pair) -> Pair:
+    first = _is_larger(x, y)
+    return jnp.where(first, x[0], y[0]), jnp.where(first, x[1], y[1])
+
+
+def smaller_of(x: Pair, y: Pair) -> Pair:
+    first = _is_larger(y, x)
+    return jnp.where(first, x[0], y[0]), jnp.where(first, x[1], y[1])
+
+
+# Conversions
+
+
+def _convert(eqn: Any, x: Any, *_: Any) -> Any:
+    new = eqn.params["new_dtype"]
+    from_complex, to_complex = is_complex(eqn.invars[0]), is_complex(eqn.outvars[0])
+    if to_complex:
+        x = lax.convert_element_type(x, np.finfo(new).dtype)
+        return x if from_complex else pair(x, jnp.zeros_like(x))
+    if np.dtype(new) == np.bool_:
+        return (x != 0).any(-1)
+    return lax.convert_element_type(x[..., 0], new)
+
+
+def _conj(eqn: Any, x: Any) -> Any:
+    ((real, imag),) = pairs(eqn, (x,))
+    return pair(real, -imag)
+
+
+ARITHMETIC: dict[str, Callable[..., Any]] = {
+    "real": lambda eqn, x: x[..., 0],
+    "imag": lambda eqn, x: x[..., 1],
+    "complex": lift(lambda x, y: (x[0], y[0])),
+    "conj": _conj,
+    "abs": lambda eqn, x: magnitude(parts(x)),
+    "mul": lift(times),
+    "div": lift(_over),
+    "square": lift(_square),
+    "integer_pow": _integer_pow,
+    "eq": _equal,
+    "ne": _not_equal,
+    "max": lift(larger_of),
+    "min": lift(smaller_of),
+    "convert_element_type": _convert,
+}

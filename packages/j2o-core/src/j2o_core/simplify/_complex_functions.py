@@ -1,0 +1,183 @@
+"""Powers, exponentials, circular and hyperbolic functions of complex numbers, on their parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from ._complex_arithmetic import Pair, lift, magnitude, reciprocal
+
+# Polar form
+
+
+def _sign(x: Pair) -> Pair:
+    length = magnitude(x)
+    safe = jnp.where(length == 0, 1, length)
+    return x[0] / safe, x[1] / safe
+
+
+def _log(x: Pair) -> Pair:
+    return jnp.log(magnitude(x)), jnp.arctan2(x[1], x[0])
+
+
+def _log1p(x: Pair) -> Pair:
+    """log|1+z| as log1p(a(a+2) + b^2) / 2 near zero, where 1 + a would lose a."""
+    a, b = x
+    near = (abs(a) < 0.5) & (abs(b) < 0.5)
+    inside = jnp.where(near, a * (a + 2) + b * b, 0)
+    return jnp.where(near, jnp.log1p(inside) / 2, jnp.log(magnitude((1 + a, b)))), jnp.arctan2(b, 1 + a)
+
+
+def _exp(x: Pair) -> Pair:
+    size = jnp.exp(x[0])
+    # exp(-inf) is 0 whatever the angle, and a real argument stays real.
+    return size * jnp.cos(x[1]), jnp.where(x[1] == 0, x[1], size * jnp.sin(x[1]))
+
+
+def _expm1(x: Pair) -> Pair:
+    """exp(a) cos b - 1 = expm1(a) cos b - 2 sin^2(b/2)."""
+    a, b = x
+    half = jnp.sin(b / 2)
+    return jnp.expm1(a) * jnp.cos(b) - 2 * half * half, jnp.exp(a) * jnp.sin(b)
+
+
+def _sqrt(x: Pair) -> Pair:
+    """The root with real part >= 0, from the half angle's formulas without cancellation."""
+    a, b = x
+    length = magnitude(x)
+    root = jnp.sqrt((length + abs(a)) / 2)
+    other = abs(b) / jnp.where(root == 0, 1, 2 * root)
+    real = jnp.where(a >= 0, root, other)
+    imag = jnp.where(a >= 0, other, root)
+    return real, jnp.where(b < 0, -imag, imag)
+
+
+def _rsqrt(x: Pair) -> Pair:
+    return reciprocal(_sqrt(x))
+
+
+def _cbrt(x: Pair) -> Pair:
+    return _pow(x, (jnp.full_like(x[0], 1 / 3), jnp.zeros_like(x[0])))
+
+
+def _pow(x: Pair, y: Pair) -> Pair:
+    length, angle = magnitude(x), jnp.arctan2(x[1], x[0])
+    zero = length == 0
+    size = jnp.log(jnp.where(zero, 1, length))
+    real, imag = _exp((y[0] * size - y[1] * angle, y[1] * size + y[0] * angle))
+    nothing = (y[0] == 0) & (y[1] == 0)
+    return jnp.where(zero, jnp.where(nothing, 1, 0), real), jnp.where(zero, 0, imag)
+
+
+# Circular and hyperbolic functions: one of each kind, the others by turning the plane
+
+
+def _sinh(x: Pair) -> Pair:
+    return jnp.sinh(x[0]) * jnp.cos(x[1]), jnp.cosh(x[0]) * jnp.sin(x[1])
+
+
+def _cosh(x: Pair) -> Pair:
+    return jnp.cosh(x[0]) * jnp.cos(x[1]), jnp.sinh(x[0]) * jnp.sin(x[1])
+
+
+def _tanh(x: Pair) -> Pair:
+    """(tanh a + i tan b) / (1 + i tanh a tan b), multiplied out with e = exp(-2|a|) so that nothing overflows."""
+    a, b = x
+    e = jnp.exp(-2 * abs(a))
+    scale = 1 + e * e + 2 * e * jnp.cos(2 * b)
+    near = abs(a) < 1
+    sinh_2a = jnp.sinh(jnp.where(near, 2 * a, 0))
+    cosh_2a = jnp.cosh(jnp.where(near, 2 * a, 0))
+    small = sinh_2a / (cosh_2a + jnp.cos(2 * b))
+    return jnp.where(near, small, lax.sign(a) * (1 - e * e) / scale), 2 * e * jnp.sin(2 * b) / scale
+
+
+def _turned(fn: Callable[[Pair], Pair]) -> Callable[[Pair], Pair]:
+    """f(z) = -i g(i z): sin from sinh, tan from tanh, atan from atanh."""
+
+    def turned(x: Pair) -> Pair:
+        real, imag = fn((-x[1], x[0]))
+        return imag, -real
+
+    return turned
+
+
+def _cos(x: Pair) -> Pair:
+    return _cosh((-x[1], x[0]))
+
+
+# Inverses after Kahan (Branch cuts for complex elementary functions, 1987), with a zero on a cut counted as positive.
+
+
+def _arcsinh_parts(a: Any, b: Any) -> Pair:
+    """Size of the real part, and the imaginary part, of asinh(a + ib)."""
+    s1, s2 = _sqrt((1 + b, -a)), _sqrt((1 - b, a))
+    return abs(jnp.arcsinh(s1[0] * s2[1] - s2[0] * s1[1])), jnp.arctan2(b, s1[0] * s2[0] - s1[1] * s2[1])
+
+
+def _asinh(x: Pair) -> Pair:
+    size, angle = _arcsinh_parts(*x)
+    return jnp.where(x[0] < 0, -size, size), angle
+
+
+def _asin(x: Pair) -> Pair:
+    size, angle = _arcsinh_parts(-x[1], x[0])
+    return angle, jnp.where(x[1] < 0, -size, size)
+
+
+def _acos(x: Pair) -> Pair:
+    """Real part 2 atan(Re sqrt(1-z) / Re sqrt(1+z)), imaginary part that of -asin(z)."""
+    a, b = x
+    s1, s2 = _sqrt((1 - a, -b)), _sqrt((1 + a, b))
+    return 2 * jnp.arctan2(s1[0], s2[0]), -_asin(x)[1]
+
+
+def _acosh(x: Pair) -> Pair:
+    """Real part asinh(Re(conj(sqrt(z-1)) sqrt(z+1))), imaginary 2 atan(Im sqrt(z-1) / Re sqrt(z+1))."""
+    a, b = x
+    s1, s2 = _sqrt((a - 1, b)), _sqrt((a + 1, b))
+    return jnp.arcsinh(s1[0] * s2[0] + s1[1] * s2[1]), 2 * jnp.arctan2(s1[1], s2[0])
+
+
+def _atanh(x: Pair) -> Pair:
+    """(log(1+z) - log(1-z)) / 2."""
+    a, b = x
+    real = jnp.log1p(4 * a / jnp.where((a == 1) & (b == 0), 0, (1 - a) ** 2 + b * b)) / 4
+    imag = jnp.arctan2(2 * b, (1 - a) * (1 + a) - b * b) / 2
+    return real, imag
+
+
+def _logistic(x: Pair) -> Pair:
+    real, imag = _tanh((x[0] / 2, x[1] / 2))
+    return (1 + real) / 2, imag / 2
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "pow": lift(_pow),
+    "sign": lift(_sign),
+    "exp": lift(_exp),
+    "exp2": lift(lambda x: _exp((x[0] * np.log(2), x[1] * np.log(2)))),
+    "expm1": lift(_expm1),
+    "log": lift(_log),
+    "log1p": lift(_log1p),
+    "sqrt": lift(_sqrt),
+    "rsqrt": lift(_rsqrt),
+    "cbrt": lift(_cbrt),
+    "logistic": lift(_logistic),
+    "sinh": lift(_sinh),
+    "cosh": lift(_cosh),
+    "tanh": lift(_tanh),
+    "asinh": lift(_asinh),
+    "acosh": lift(_acosh),
+    "atanh": lift(_atanh),
+    "sin": lift(_turned(_sinh)),
+    "cos": lift(_cos),
+    "tan": lift(_turned(_tanh)),
+    "asin": lift(_asin),
+    "acos": lift(_acos),
+    "atan": lift(_turned(_atanh)),
+}

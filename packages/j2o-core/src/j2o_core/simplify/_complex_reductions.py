@@ -1,0 +1,133 @@
+"""Reductions, scans and sorting of complex numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.extend.core import jaxpr_as_fun
+
+from .._compat import as_closed
+from ._complex_arithmetic import Pair, is_complex, larger_of, pair, parts, smaller_of, times
+
+
+def _fold(combine: Callable[[Pair, Pair], Pair]) -> Callable[..., Any]:
+    """A reduction over axes by halves."""
+
+    def rule(eqn: Any, x: Any) -> Any:
+        axes = eqn.params["axes"]
+        real, imag = parts(x)
+        rest = [axis for axis in range(real.ndim) if axis not in axes]
+        order = (*rest, *axes)
+        count = int(np.prod([real.shape[axis] for axis in axes]))
+        kept = [real.shape[axis] for axis in rest]
+        z = _flat(real, order, kept, count), _flat(imag, order, kept, count)
+        while count > 1:
+            half = count // 2
+            both = combine(*_halves(z, half))
+            tail = tuple(part[..., 2 * half :] for part in z)
+            z = (_joined(both[0], tail[0]), _joined(both[1], tail[1])) if count % 2 else both
+            count -= half
+        return pair(z[0][..., 0], z[1][..., 0])
+
+    return rule
+
+
+def _flat(x: Any, order: Any, kept: Any, count: int) -> Any:
+    return lax.reshape(lax.transpose(x, order), (*kept, count))
+
+
+def _joined(x: Any, y: Any) -> Any:
+    return jnp.concatenate([x, y], -1)
+
+
+def _halves(z: Pair, half: int) -> tuple[Pair, Pair]:
+    left = (z[0][..., :half], z[1][..., :half])
+    return left, (z[0][..., half : 2 * half], z[1][..., half : 2 * half])
+
+
+def _reduce_prod(eqn: Any, x: Any) -> Any:
+    if any(x.shape[axis] == 0 for axis in eqn.params["axes"]):
+        shape = eqn.outvars[0].aval.shape
+        return pair(jnp.ones(shape, x.dtype), jnp.zeros(shape, x.dtype))
+    return _fold(times)(eqn, x)
+
+
+def _cumprod(eqn: Any, x: Any) -> Any:
+    return pair(*lax.associative_scan(times, parts(x), axis=eqn.params["axis"], reverse=eqn.params["reverse"]))
+
+
+def _sort(eqn: Any, *arrays: Any) -> Any:
+    """Complex keys are sorted by their real part, then by the imaginary one."""
+    params = dict(eqn.params)
+    flat: list[Any] = []
+    keys = 0
+    for index, (atom, x) in enumerate(zip(eqn.invars, arrays, strict=True)):
+        columns = parts(x) if is_complex(atom) else (x,)
+        flat += columns
+        keys += len(columns) if index < params["num_keys"] else 0
+    params["num_keys"] = keys
+    results = iter(eqn.primitive.bind(*flat, **params))
+    return [pair(next(results), next(results)) if is_complex(atom) else next(results) for atom in eqn.invars]
+
+
+def _reducing(reduce: Callable[..., Any]) -> Callable[..., Any]:
+    """A reduction by any operation: the parts are operands of their own, which the operation puts together."""
+
+    def rule(eqn: Any, *arrays: Any) -> Any:
+        count = len(arrays) // 2
+        kinds = [is_complex(atom) for atom in eqn.invars[:count]]
+        operation = jaxpr_as_fun(as_closed(eqn.params["jaxpr"]))
+
+        def split(values: Any) -> list[Any]:
+            return [
+                part for value, kind in zip(values, kinds, strict=True) for part in (parts(value) if kind else (value,))
+            ]
+
+        def joined(values: Any, join: Callable[[Any, Any], Any]) -> list[Any]:
+            rest = iter(values)
+            return [join(next(rest), next(rest)) if kind else next(rest) for kind in kinds]
+
+        def combine(left: Any, right: Any) -> Any:
+            results = operation(*joined(left, lax.complex), *joined(right, lax.complex))
+            return tuple(
+                part
+                for value, kind in zip(results, kinds, strict=True)
+                for part in ((lax.real(value), lax.imag(value)) if kind else (value,))
+            )
+
+        results = reduce(eqn.params, tuple(split(arrays[:count])), tuple(split(arrays[count:])), combine)
+        return joined(results, pair)
+
+    return rule
+
+
+def _window_params(params: Any) -> dict[str, Any]:
+    names = ("window_dimensions", "window_strides", "padding", "base_dilation", "window_dilation")
+    return {name: params[name] for name in names}
+
+
+def _extreme_window(combine: Callable[[Pair, Pair], Pair], first: float) -> Callable[..., Any]:
+    def rule(eqn: Any, x: Any) -> Any:
+        inits = (np.array(first, x.dtype), np.array(0, x.dtype))
+        return pair(*lax.reduce_window(parts(x), inits, combine, **_window_params(eqn.params)))
+
+    return rule
+
+
+REDUCTIONS: dict[str, Callable[..., Any]] = {
+    "reduce_prod": _reduce_prod,
+    "reduce_max": _fold(larger_of),
+    "reduce_min": _fold(smaller_of),
+    "cumprod": _cumprod,
+    "reduce": _reducing(lambda params, xs, inits, fn: lax.reduce(xs, inits, fn, params["dimensions"])),
+    "reduce_window": _reducing(
+        lambda params, xs, inits, fn: lax.reduce_window(xs, inits, fn, **_window_params(params))
+    ),
+    "reduce_window_max": _extreme_window(larger_of, -np.inf),
+    "reduce_window_min": _extreme_window(smaller_of, np.inf),
+    "sort": _sort,
+}
