@@ -337,7 +337,7 @@ def main() -> int:
     print(f"{len(cases)} cases, {len(todo)} to run, {options.jobs} processes", file=sys.stderr)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     settings = (options.exporter, options.opset, options.transform)
-    with open(options.out, "a" if known else "w", encoding="utf-8") as file:
+    with open(options.out, "a" if options.resume or options.retry else "w", encoding="utf-8") as file:
         for case, (outcome, detail, seconds) in run_cases(todo, settings, jobs=options.jobs, timeout=options.timeout):
             harness = harnesses[case]
             dtype = str(getattr(harness.dtype, "__name__", harness.dtype))
