@@ -111,6 +111,47 @@ def test_largest_and_smallest():
     check(lambda x: (x.max(1), x.min()), Spec((3, 5), Z), opsets=(21,))
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("scan", [lax.cummax, lax.cummin, lax.cumprod, lax.cumlogsumexp])
+def test_cumulative_reductions(scan, reverse):
+    check(lambda x: scan(x, 1, reverse=reverse), Spec((2, 7), Z), opsets=(21,))
+
+
+def test_equal_real_parts_in_cumulative_reductions():
+    x = np.array([1 + 2j, 1 + 1j, 2 - 1j, 2 + 5j, -np.inf + 0j, 2 + 4j, np.inf - 1j], Z)
+    check(lambda x: (lax.cummax(x), lax.cummin(x)), x, opsets=(21,))
+
+
+@pytest.mark.parametrize("name", ["multiply", "max", "min", "add", "set"])
+def test_scatter_at_indices_that_repeat(name):
+    x = np.array([1 + 2j, -1 - 1j, 1 + 5j, np.inf + 0j, 3j], Z)
+    updates = np.array([1 + 1j, 5, 1 + 3j, 9j, 2 + 1j, 1, 4], Z)
+    index = np.array([0, 1, 1, 2, 4, -7, 9] if name == "set" else [0, 0, 1, 1, -3, -7, 9], np.int32)
+    for mode in ("drop", "clip") if name != "set" else ("drop",):
+        check(lambda x, i, u, mode=mode: getattr(x.at[i], name)(u, mode=mode), x, index, updates, opsets=(21,))
+    check(
+        lambda x, i, u: getattr(x.at[i[1:4], 1:], name)(u[:3, None]),
+        np.stack([x, x[::-1]], 1),
+        index,
+        updates,
+        opsets=(21,),
+    )
+
+
+def test_scatter_by_a_function():
+    def square(z):
+        return z * z + 1j
+
+    x = np.array([1 + 2j, -1 - 1j, 1 + 5j], Z)
+    check(lambda x, i: x.at[i].apply(square), x, np.array([0, 2, 0, 7], np.int32), opsets=(21,))
+    check(lambda x, i: x.at[i].apply(square, unique_indices=True), x, np.array([0, 2], np.int32), opsets=(21,))
+    check(jax.vmap(lambda x, i: x.at[i].multiply(2j)), Spec((3, 4), Z), Spec((3, 2), np.int32), opsets=(21,))
+
+
+def test_values_that_are_passed_on():
+    check(lambda x: lax.bitcast_convert_type(jax.device_put(x), Z) * 2, Spec((3,), Z), opsets=(21,))
+
+
 def test_missing_operations_are_named():
     with pytest.raises(UnsupportedError, match="eig"):
         to_onnx(lambda x: jnp.linalg.eigvals(x), [jax.ShapeDtypeStruct((2, 2), Z)])

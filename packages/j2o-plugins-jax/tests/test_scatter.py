@@ -124,6 +124,18 @@ def test_apply_uses_the_function_once_per_index():
     once(lambda x, i: x.at[i].apply(twice, unique_indices=True), X, np.array([1, 8, 2], np.int32))
 
 
+def test_apply_under_vmap_and_with_symbolic_sizes():
+    def twice(v):
+        return 2 * v + 1
+
+    i = RNG.integers(-5, 6, (3, 4)).astype(np.int32)
+    once(jax.vmap(lambda x, i: x.at[i].apply(twice)), X3, i)
+    once(jax.vmap(lambda x, i: x.at[:, i].apply(twice), in_axes=(2, 0)), X3, np.repeat(i[:1], 5, 0))
+    once(lambda x, i: x.at[i].apply(twice), Spec(("B", 4)), Spec(("N",), np.int32))
+    once(jax.vmap(lambda x, i: x.at[i].apply(twice)), Spec(("B", 4)), Spec(("B", 3), np.int32))
+    once(lambda x, i: x.at[i].apply(jnp.sqrt, mode="clip"), abs(X), ANY)
+
+
 def test_segments_and_counts():
     segments = np.array([0, 1, 1, 2, 7], np.int32)
     once(lambda x, i: jax.ops.segment_sum(x, i, 3), X, segments)

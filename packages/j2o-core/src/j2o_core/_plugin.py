@@ -101,7 +101,8 @@ class Plugin:
         """Register a function `fn(*arrays, **params)` of JAX code that computes what a primitive does.
 
         It stands for the primitive from the start, for every dtype, complex numbers included: use it for algorithms,
-        such as factorizations, that ONNX has no operator for at any opset.
+        such as factorizations, that ONNX has no operator for at any opset. Where it returns `NotImplemented`, the
+        primitive stays and is lowered by its rule.
 
         Raises:
             PluginError: if this plugin already has one for the primitive.

@@ -25,6 +25,7 @@ from . import _random as _random
 from . import _reductions as _reductions
 from . import _rounding as _rounding
 from . import _scatter as _scatter
+from . import _scatter_functions as _scatter_functions
 from . import _shapes as _shapes
 from . import _slicing as _slicing
 from . import _sorting as _sorting

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import onnx_ir as ir
 from jax import lax
-from jax.export import is_symbolic_dim
 
-from j2o_core import LoweringContext, UnsupportedError
+from j2o_core import LoweringContext
 
 from ._indexing import Axis, Windows
 from ._indices import clamp_indices, index_range, index_vectors, is_inside, number_of, same_size, window_offsets
@@ -26,14 +23,11 @@ from ._slicing import dynamic_slice, dynamic_update_slice, static_slice
 
 @dataclass(frozen=True)
 class _Update:
-    """What becomes of an element and its update: `reduction` combines them, `function` is any other way to."""
+    """What becomes of an element and its update."""
 
     reduction: str = "none"
-    function: Any = None
 
     def __call__(self, ctx: LoweringContext, old: ir.Value, update: ir.Value) -> ir.Value:
-        if self.function is not None:
-            return ctx.lower_fun(jnp.vectorize(self.function), old, update)  # type: ignore[no-any-return]
         if self.reduction == "none":
             return update
         return ctx.op(self.reduction.capitalize(), old, update)  # type: ignore[no-any-return]
@@ -75,9 +69,6 @@ def _scatter(
     reduction: str,
     dimension_numbers: lax.ScatterDimensionNumbers,
     mode: lax.GatherScatterMode,
-    update_jaxpr: Any,
-    update_consts: Sequence[Any],
-    unique_indices: bool,
     **_: Any,
 ) -> ir.Value:
     shape, index_shape, update_shape = (aval.shape for aval in ctx.avals_in)
@@ -86,11 +77,6 @@ def _scatter(
     windows = _windows(shape, index_shape[:-1], update_shape, dimension_numbers)
     one = _is_one_window(windows)
     update = _Update(reduction)
-    if reduction == "none" and update_jaxpr is not None:
-        function = functools.partial(_element, jaxpr=update_jaxpr, consts=update_consts)
-        if not (one or unique_indices):
-            return _in_turn(ctx, x, indices, function, windows, dimension_numbers, mode)
-        update = _Update(function=function)
     dtype = ctx.dtype(x)
     if reduction == "sub" and not one:
         updates = ctx.op.Sub(ctx.const(0, dtype), updates) if dtype.kind == "u" else ctx.op.Neg(updates)
@@ -139,44 +125,6 @@ def _is_one_window(windows: Windows) -> bool:
     return not windows.paired and all(same_size(size, 1) for size in windows.batch)
 
 
-def _element(old: Any, update: Any, *, jaxpr: Any, consts: Sequence[Any]) -> Any:
-    (new,) = jax.core.eval_jaxpr(getattr(jaxpr, "jaxpr", jaxpr), consts, old, update)
-    return new
-
-
-def _in_turn(
-    ctx: LoweringContext,
-    x: ir.Value,
-    indices: ir.Value,
-    function: Any,
-    windows: Windows,
-    dnums: lax.ScatterDimensionNumbers,
-    mode: lax.GatherScatterMode,
-) -> ir.Value:
-    """A function applied at indices that may repeat: it is applied as often, so one window comes after the other."""
-    if windows.paired or any(map(is_symbolic_dim, windows.batch)):
-        raise UnsupportedError(
-            "scatter with a function of one's own (x.at[i].apply) at indices that may repeat has no ONNX form under "
-            "vmap or with a symbolic number of indices. Say unique_indices=True if they do not repeat."
-        )
-    sizes = [windows.sizes[axis.number] for axis in windows.axes if not axis.of_indices]
-    alone = lax.ScatterDimensionNumbers(
-        tuple(range(len(sizes))), dnums.inserted_window_dims, dnums.scatter_dims_to_operand_dims
-    )
-
-    def apply_all(x: Any, indices: Any) -> Any:
-        vectors = indices.reshape(math.prod(windows.batch), len(windows.indexed))
-
-        def apply_one(i: Any, x: Any) -> Any:
-            return lax.scatter_apply(
-                x, vectors[i], lambda old: function(old, jnp.zeros_like(old)), alone, update_shape=sizes, mode=mode
-            )
-
-        return lax.fori_loop(0, len(vectors), apply_one, x)
-
-    return ctx.lower_fun(apply_all, x, indices)  # type: ignore[no-any-return]
-
-
 def _one_window(ctx: LoweringContext, x: ir.Value, updates: ir.Value, scatter: _Scatter) -> ir.Value:
     """A slice, updated."""
     windows = scatter.windows
@@ -222,7 +170,7 @@ def _updated(ctx: LoweringContext, x: ir.Value, updates: ir.Value, scatter: _Sca
     reduction = scatter.update.reduction
     by_element = scatter.width == 1 and not windows.rest and same_size(windows.sizes[windows.indexed[0]], 1)
     in_place = len(windows.batch) == len(windows.shape) and all(one == other for one, other in windows.paired.items())
-    if by_element and in_place and scatter.update.function is None:
+    if by_element and in_place:
         updates = windows.arrange(ctx, updates, windows.axes, batch)
         return ctx.op.ScatterElements(  # type: ignore[no-any-return]
             x, scatter.index, updates, axis=windows.indexed[0], reduction=reduction
@@ -234,8 +182,6 @@ def _updated(ctx: LoweringContext, x: ir.Value, updates: ir.Value, scatter: _Sca
     vectors = _vectors(ctx, scatter, columns, spans)
     rows = [Axis(False, axis) for axis in (*spans, *range(len(columns), len(windows.shape)))]
     updates = windows.arrange(ctx, updates, windows.axes, [*batch, *rows])
-    if scatter.update.function is not None:
-        updates = scatter.update(ctx, ctx.op.GatherND(x, vectors), updates)
     return ctx.op.ScatterND(x, vectors, updates, reduction=reduction)  # type: ignore[no-any-return]
 
 

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from .._errors import UnsupportedError
+
 Pair = tuple[Any, Any]
 
 
@@ -23,6 +25,7 @@ def pair(real: Any, imag: Any) -> Any:
 
 
 def is_complex(atom: Any) -> bool:
+    """Whether a variable of the jaxpr is complex."""
     return bool(jnp.issubdtype(atom.aval.dtype, np.complexfloating))
 
 
@@ -47,6 +50,7 @@ def lift(fn: Callable[..., Pair]) -> Callable[..., Any]:
 
 
 def times(x: Pair, y: Pair) -> Pair:
+    """The product."""
     (a, b), (c, d) = x, y
     return a * c - b * d, a * d + b * c
 
@@ -67,6 +71,7 @@ def _over(x: Pair, y: Pair) -> Pair:
 
 
 def reciprocal(x: Pair) -> Pair:
+    """One over a number."""
     return _over((jnp.ones_like(x[0]), jnp.zeros_like(x[0])), x)
 
 
@@ -107,11 +112,13 @@ def _is_larger(x: Pair, y: Pair) -> Any:
 
 
 def larger_of(x: Pair, y: Pair) -> Pair:
+    """The maximum as JAX has it: the second one if they do not compare."""
     first = _is_larger(x, y)
     return jnp.where(first, x[0], y[0]), jnp.where(first, x[1], y[1])
 
 
 def smaller_of(x: Pair, y: Pair) -> Pair:
+    """The minimum as JAX has it: the second one if they do not compare."""
     first = _is_larger(y, x)
     return jnp.where(first, x[0], y[0]), jnp.where(first, x[1], y[1])
 
@@ -135,6 +142,15 @@ def _conj(eqn: Any, x: Any) -> Any:
     return pair(real, -imag)
 
 
+def _bitcast(eqn: Any, x: Any) -> Any:
+    if eqn.params["new_dtype"] != eqn.invars[0].aval.dtype:
+        raise UnsupportedError(
+            "lax.bitcast_convert_type of complex numbers has no ONNX form: they travel as pairs of real numbers. "
+            "Take x.real and x.imag apart and convert these."
+        )
+    return x
+
+
 ARITHMETIC: dict[str, Callable[..., Any]] = {
     "real": lambda eqn, x: x[..., 0],
     "imag": lambda eqn, x: x[..., 1],
@@ -150,4 +166,5 @@ ARITHMETIC: dict[str, Callable[..., Any]] = {
     "max": lift(larger_of),
     "min": lift(smaller_of),
     "convert_element_type": _convert,
+    "bitcast_convert_type": _bitcast,
 }

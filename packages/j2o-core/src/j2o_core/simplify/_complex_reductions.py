@@ -56,8 +56,17 @@ def _reduce_prod(eqn: Any, x: Any) -> Any:
     return _fold(times)(eqn, x)
 
 
-def _cumprod(eqn: Any, x: Any) -> Any:
-    return pair(*lax.associative_scan(times, parts(x), axis=eqn.params["axis"], reverse=eqn.params["reverse"]))
+def _cumulative(combine: Callable[[Pair, Pair], Pair]) -> Callable[..., Any]:
+    def rule(eqn: Any, x: Any) -> Any:
+        params = eqn.params
+        return pair(*lax.associative_scan(combine, parts(x), axis=params["axis"], reverse=params["reverse"]))
+
+    return rule
+
+
+def _logaddexp(x: Pair, y: Pair) -> Pair:
+    z = jnp.logaddexp(lax.complex(*x), lax.complex(*y))
+    return lax.real(z), lax.imag(z)
 
 
 def _sort(eqn: Any, *arrays: Any) -> Any:
@@ -122,7 +131,10 @@ REDUCTIONS: dict[str, Callable[..., Any]] = {
     "reduce_prod": _reduce_prod,
     "reduce_max": _fold(larger_of),
     "reduce_min": _fold(smaller_of),
-    "cumprod": _cumprod,
+    "cumprod": _cumulative(times),
+    "cummax": _cumulative(larger_of),
+    "cummin": _cumulative(smaller_of),
+    "cumlogsumexp": _cumulative(_logaddexp),
     "reduce": _reducing(lambda params, xs, inits, fn: lax.reduce(xs, inits, fn, params["dimensions"])),
     "reduce_window": _reducing(
         lambda params, xs, inits, fn: lax.reduce_window(xs, inits, fn, **_window_params(params))

@@ -27,7 +27,9 @@ _CALLS = {
     "composite": "jaxpr",
     "run_state": "jaxpr",
 }
-_IDENTITIES = frozenset({"stop_gradient", "copy", "copy_p", "pvary", "optimization_barrier", "sharding_constraint"})
+_IDENTITIES = frozenset(
+    {"stop_gradient", "copy", "copy_p", "device_put", "name", "pvary", "optimization_barrier", "sharding_constraint"}
+)
 
 
 def inline_calls(jaxpr: Any) -> Any:
@@ -110,6 +112,10 @@ class _Inliner:
         return [read(atom) for atom in closed.jaxpr.outvars]
 
 
+class _Declined(Exception):
+    """A decomposition leaves an equation as it is."""
+
+
 def _called(
     eqn: Any, invars: list[Any], decompositions: Mapping[str, Callable[..., Any]]
 ) -> tuple[Any, list[Any]] | None:
@@ -134,11 +140,17 @@ def _called(
 
         def flat(*arrays: Any) -> Any:
             remaining = iter(arrays)
-            return fn(*(next(remaining) if value is None else value for value in known), **params)
+            results = fn(*(next(remaining) if value is None else value for value in known), **params)
+            if results is NotImplemented:
+                raise _Declined
+            return results
 
         structs = [jax.ShapeDtypeStruct(atom.aval.shape, atom.aval.dtype) for atom in rest]
         operands = [new for new, old in zip(invars, eqn.invars, strict=True) if not isinstance(old, Literal)]
-        return as_closed(jax.make_jaxpr(flat)(*structs)), operands
+        try:
+            return as_closed(jax.make_jaxpr(flat)(*structs)), operands
+        except _Declined:
+            return None
     return None
 
 
