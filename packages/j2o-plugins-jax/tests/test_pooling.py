@@ -69,6 +69,14 @@ def test_padding_and_dilation(op, padding, base, dilation):
     check(_pool(op, **params, base_dilation=base, window_dilation=dilation), Spec((6, 7)), opsets=(18,))
 
 
+@pytest.mark.parametrize(("op", "operator"), [(lax.max, "MaxPool"), (lax.add, "AveragePool")])
+def test_padding_that_no_window_reaches_is_left_out(op, operator):
+    params = {"window_dimensions": (1, 1, 3, 3), "window_strides": (1, 1, 2, 2)}
+    pool = _pool(op, **params, padding=((0, 0), (0, 0), (1, 3), (0, 1)))
+    check(pool, Spec((2, 3, 8, 9)), contains=[operator], absent=["Gather", "Pad"])
+    check(jax.grad(lambda x: (pool(x) ** 2).sum()), Spec((2, 3, 8, 9)), opsets=(21,))
+
+
 @pytest.mark.parametrize("op", [lax.max, lax.min, lax.add])
 def test_nan_and_infinity(op):
     x = np.random.default_rng(0).standard_normal((1, 1, 12, 12)).astype(np.float32)

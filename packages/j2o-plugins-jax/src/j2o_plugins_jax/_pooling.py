@@ -46,7 +46,7 @@ class Pooling:
     ):
         ones = (1,) * len(shape)
         every = [
-            Window(size, stride, low, high, base, dilation, length, count)
+            Window(size, stride, low, high, base, dilation, length, count).trimmed()
             for size, stride, (low, high), base, dilation, length, count in zip(
                 window_dimensions,
                 window_strides,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,13 @@ class Window:
         """Length of the axis after base dilation and padding."""
         inner = self.length if self.base == 1 else (self.length - 1) * self.base + 1
         return inner + self.low + self.high
+
+    def trimmed(self) -> Window:
+        """Without the padding behind the axis that no window reaches."""
+        if not is_static(self.padded, self.count) or self.high <= 0:
+            return self
+        unread = self.padded - ((self.count - 1) * self.stride + (self.size - 1) * self.dilation + 1)
+        return replace(self, high=max(self.high - unread, 0))
 
 
 def is_static(*sizes: Any) -> bool:
