@@ -211,3 +211,11 @@ def test_same_graph_before_and_after_running():
     fn(jnp.ones((80, 2)))
     second = to_onnx(fn, [(80, 2)])
     assert [n.op_type for n in first.model.graph] == [n.op_type for n in second.model.graph]
+
+
+def test_remainders_of_the_counter():
+    # The runtime merges (1 / n) * n, which is 0, into n / n.
+    def fn(x, n):
+        return lax.fori_loop(0, 4, lambda i, x: x.at[i % 3].set(i % n), x)
+
+    check(fn, np.arange(4, dtype=np.int32), np.int32(3))

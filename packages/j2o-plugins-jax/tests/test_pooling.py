@@ -138,3 +138,7 @@ def test_vmap():
     pool = _pool(lax.max, **IMAGE, padding="SAME")
     check(jax.vmap(pool, 1), Spec((2, 4, 3, 7, 6)), opsets=(21,))
     check(jax.vmap(jax.grad(lambda x: pool(x).sum())), Spec((4, 2, 3, 7, 6)), opsets=(21,))
+
+
+def test_a_scalar_stays_as_it_is():
+    check(lambda x, i: lax.reduce_window(x, i, lax.max, (), (), "SAME"), np.float32(1), np.float32(4))

@@ -504,3 +504,22 @@ def test_a_scaled_float64_product_keeps_its_precision(kit, op_type, number, befo
     legalize(model)
     scale = number if op_type == "Mul" else 1 / number
     np.testing.assert_allclose(kit.run(model, [q, k])[0], q @ k * scale, rtol=1e-13, atol=1e-13)
+
+
+# Quotients that are merged
+
+
+@pytest.mark.parametrize("legal", [False, True])
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_an_integer_reciprocal_is_rounded_before_it_is_multiplied(kit, dtype, legal):
+    y = np.array([1, 2, 3, 7, -1, np.iinfo(dtype).max], dtype)
+    feed, one = kit.value("y", y), kit.initializer("one", np.ones((), dtype))
+    quotient = ir.Node("", "Div", [one, feed])
+    product = ir.Node("", "Mul", [quotient.outputs[0], feed])
+    for node in (quotient, product):
+        node.outputs[0].type, node.outputs[0].shape = feed.type, feed.shape
+    model = kit.model_of([feed], [quotient, product], product.outputs, 21, [one])
+    if legal:
+        legalize(model)
+    expected = np.array([1, 0, 0, 0, 1, 0], dtype)
+    assert np.array_equal(kit.run(model, [y])[0], expected) is legal

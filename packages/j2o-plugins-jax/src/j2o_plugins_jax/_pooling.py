@@ -245,6 +245,8 @@ def _reduce_window_any(ctx: LoweringContext, *operands: ir.Value, jaxpr: Any, **
     aval, out = ctx.avals_in[0], ctx.avals_out[0]
     if is_empty(out.shape) or is_empty(aval.shape):
         return [filled(ctx, init, out.shape) for init in inits]
+    if not aval.shape:
+        return xs  # XLA leaves scalars as they are, whatever the initial values
     pooling = Pooling(aval.shape, out.shape, **_window_params(params))
     scalar = jaxpr_as_fun(jaxpr)
 

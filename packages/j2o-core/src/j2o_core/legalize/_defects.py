@@ -16,6 +16,7 @@ to fail: an entry whose test passes on all processors can go.
     Reduce...               empty         negative axes are not reduced; of bool: fails
     MatMul                  empty         with nothing to sum, some products of floats are memory as it was found;
                                           those of uint32/64, and those of vectors with empty batches, fail
+    Div                     int32, int64  (1 / y) * z is merged into z / y
     Mul, Div                float64       by a number, next to a MatMul: merged into it with the number as float32
     Cast                    chains        float -> wide integer -> narrow integer becomes one undefined conversion;
                                           float -> bfloat16 -> int8 skips the rounding
@@ -30,7 +31,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import onnx_ir as ir
 
-from . import _cast_defects, _empty_defects, _order_defects, _scale_defects, _sum_defects
+from . import _cast_defects, _empty_defects, _order_defects, _quotient_defects, _scale_defects, _sum_defects
 from ._composer import Composer
 
 StandIn = Callable[[Composer, ir.Node], "Sequence[ir.Value] | None"]
@@ -49,7 +50,7 @@ def _either(*stand_ins: StandIn) -> StandIn:
 DEFECTS: Mapping[str, StandIn] = {
     "Cast": _cast_defects.cast,
     "Clip": _order_defects.clip,
-    "Div": _scale_defects.scale,
+    "Div": _either(_scale_defects.scale, _quotient_defects.reciprocal),
     "Einsum": _sum_defects.einsum,
     "GlobalMaxPool": _order_defects.max_pool,
     "MatMul": _empty_defects.matmul,
