@@ -148,6 +148,13 @@ def primitives(session: nox.Session) -> None:
     session.run("python", "tools/primitives.py", "j2o", str(BUILD / "primitives.jsonl"), *arguments)
 
 
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Random small programs against JAX: `nox -s fuzz -- --first 5000 --count 1000`, `-- --seed 123` for one."""
+    session.install(*_editable("j2o-plugins-jax", extras="test"))
+    session.run("python", "tools/fuzz.py", *(session.posargs or ["--count", "2000"]))
+
+
 # -- The code itself -------------------------------------------------------------------------------------------------
 
 
