@@ -62,6 +62,7 @@ def test_wide_complex_numbers():
     "fn",
     [
         lambda x: x.reshape(2, 6).T,
+        lambda x: lax.reshape(x, (2, 6), dimensions=(1, 0)),
         lambda x: x[1:, ::2][::-1],
         lambda x: jnp.concatenate([x, 2j * x], 1),
         lambda x: jnp.pad(x, ((1, 0), (2, 1)), constant_values=1 + 2j),

@@ -229,6 +229,8 @@ def _rule(eqn: Any) -> Callable[..., Any] | None:
 
 
 def _reshape(eqn: Any, x: Any, *_: Any) -> Any:
+    order = eqn.params["dimensions"]  # in which the elements are read
+    x = x if order is None else jax.lax.transpose(x, (*order, x.ndim - 1))
     return jax.lax.reshape(x, (*eqn.outvars[0].aval.shape, x.shape[-1]))
 
 
