@@ -13,17 +13,9 @@ from ._complex_reductions import REDUCTIONS
 from ._fourier import fft
 
 
-def _bilinear(eqn: Any, *arrays: Any) -> Any:
-    """Anything linear in both operands: products of the parts."""
+def _dot_general(eqn: Any, *arrays: Any) -> Any:
     (a, b), (c, d) = pairs(eqn, arrays)
-    params = dict(eqn.params)
-    if params.get("preferred_element_type") is not None:
-        wide = np.dtype(params["preferred_element_type"])
-        params["preferred_element_type"] = np.finfo(wide).dtype if wide.kind == "c" else wide
-
-    def product(left: Any, right: Any) -> Any:
-        return eqn.primitive.bind(left, right, **params)
-
+    product = _of_parts(eqn)
     lhs, rhs = map(is_complex, eqn.invars)
     if not rhs:
         return pair(product(a, c), product(b, c))
@@ -32,11 +24,29 @@ def _bilinear(eqn: Any, *arrays: Any) -> Any:
     return pair(product(a, c) - product(b, d), product(a, d) + product(b, c))
 
 
+def _conv_general_dilated(eqn: Any, *arrays: Any) -> Any:
+    """Three products instead of four, after Gauss; they are JAX's, with the sums rounded before they are widened."""
+    (a, b), (c, d) = pairs(eqn, arrays)
+    product = _of_parts(eqn)
+    common = product(a + b, c)
+    return pair(common - product(b, c + d), common + product(a, d - c))
+
+
+def _of_parts(eqn: Any) -> Callable[[Any, Any], Any]:
+    """The product that an equation is, on parts of its operands."""
+    params = dict(eqn.params)
+    if params.get("preferred_element_type") is not None:
+        wide = np.dtype(params["preferred_element_type"])
+        params["preferred_element_type"] = np.finfo(wide).dtype if wide.kind == "c" else wide
+    dtype = np.finfo(eqn.outvars[0].aval.dtype).dtype
+    return lambda left, right: eqn.primitive.bind(left, right, **params).astype(dtype)
+
+
 COMPLEX_RULES: dict[str, Callable[..., Any]] = {
     **ARITHMETIC,
     **FUNCTIONS,
     **REDUCTIONS,
-    "dot_general": _bilinear,
-    "conv_general_dilated": _bilinear,
+    "dot_general": _dot_general,
+    "conv_general_dilated": _conv_general_dilated,
     "fft": fft,
 }
