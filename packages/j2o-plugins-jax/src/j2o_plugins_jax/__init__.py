@@ -3,6 +3,7 @@
 from . import _arg_reductions as _arg_reductions
 from . import _arithmetic as _arithmetic
 from . import _attention as _attention
+from . import _bit_generators as _bit_generators
 from . import _bitcast as _bitcast
 from . import _bits as _bits
 from . import _comparisons as _comparisons

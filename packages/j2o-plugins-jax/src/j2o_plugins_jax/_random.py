@@ -18,14 +18,14 @@ from j2o_core import LoweringContext, UnsupportedError
 from ._plugin import plugin
 
 _REFUSED = (
-    "lax.rng_bit_generator draws its numbers with an algorithm of the accelerator at hand; ONNX cannot repeat it "
-    "bit for bit.\nUse jax.random with a key of the default type: jax.random.key(seed, impl='threefry2x32')."
+    "lax.rng_uniform draws its numbers from a state that the device keeps; ONNX cannot repeat it bit for bit.\n"
+    "Use jax.random.uniform with a key: jax.random.key(seed, impl='threefry2x32')."
 )
 
 
 @plugin.lowering("threefry2x32")
 def _threefry2x32(ctx: LoweringContext, *operands: ir.Value, **_: object) -> Any:
-    return ctx.lower_fun(_threefry_2x32, *operands)
+    return ctx.lower_fun(threefry_2x32, *operands)
 
 
 @plugin.lowering("threefry4x32")
@@ -45,9 +45,8 @@ def _iota_2x32_shape(ctx: LoweringContext, *, shape: Sequence[Any], **_: object)
     return ctx.cast(high, np.uint32), ctx.cast(positions, np.uint32)
 
 
-@plugin.lowering(lax.rng_bit_generator_p)
 @plugin.lowering("rng_uniform")
-def _rng_bit_generator(ctx: LoweringContext, *_operands: ir.Value, **_: object) -> Any:
+def _rng_uniform(ctx: LoweringContext, *_operands: ir.Value, **_: object) -> Any:
     del ctx
     raise UnsupportedError(_REFUSED)
 
@@ -56,7 +55,7 @@ def _rotated(x: Any, count: int) -> Any:
     return lax.shift_left(x, np.uint32(count)) | lax.shift_right_logical(x, np.uint32(32 - count))
 
 
-def _threefry_2x32(key_0: Any, key_1: Any, x_0: Any, x_1: Any) -> tuple[Any, Any]:
+def threefry_2x32(key_0: Any, key_1: Any, x_0: Any, x_1: Any) -> tuple[Any, Any]:
     """Threefry-2x32 with 20 rounds (Salmon et al., Parallel random numbers: as easy as 1, 2, 3; 2011)."""
     rotations = ((13, 15, 26, 6), (17, 29, 16, 24))
     key = (key_0, key_1, key_0 ^ key_1 ^ np.uint32(0x1BD11BDA))
