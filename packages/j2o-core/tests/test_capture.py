@@ -21,6 +21,7 @@ def library(monkeypatch):
         "import jax.numpy as jnp\n"
         "def gelu(x, *, tanh=True):\n    return jnp.sin(x) * x + (1 if tanh else 0)\n"
         "def both(x):\n    return gelu(x) + 1\n"
+        "def with_notes(x, notes):\n    return {'x': x * 2, 'activation': gelu, 'notes': notes}\n"
         "class Norm:\n    def __call__(self, x):\n        return x * 2 + 1\n",
         first.__dict__,
     )
@@ -52,6 +53,21 @@ def operators(program):
 
 def test_a_captured_function_is_one_equation(library, composites, export):
     assert operators(export(lambda x: library.gelu(x), [(3,)])) == ["Gelu"]
+
+
+def test_what_is_no_array_is_returned_as_it_is(library, plugin, export):
+    composite = plugin.composite("somelib.with_notes")
+    composite.transforms_ready = True
+    activation = library.gelu
+    seen = []
+
+    def fn(x):
+        seen.append(library.with_notes(x, notes=("text", 3)))
+        return seen[0]["x"] + seen[0]["notes"][1]
+
+    assert operators(export(fn, [(3,)])) == ["Mul", "Add"]
+    assert seen[0]["activation"] is activation
+    assert seen[0]["notes"] == ("text", 3)
 
 
 def test_below_the_rule_s_opset_the_body_is_lowered(library, composites, check):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from j2o_core.simplify import inline_calls
+from j2o_core.simplify import Decompositions, inline_calls
 from j2o_core.simplify._inline import decompose
 
 X = np.linspace(-1, 1, 3, dtype=np.float32)
@@ -93,6 +93,6 @@ def test_a_decomposition_may_leave_an_equation_as_it_is():
     def half(x, **_):
         return NotImplemented if x.ndim else jnp.cos(x) + 1
 
-    jaxpr = decompose(jax.make_jaxpr(lambda x: jnp.sin(x).sum() + jnp.sin(x[0]))(X), {"sin": half})
+    jaxpr = decompose(jax.make_jaxpr(lambda x: jnp.sin(x).sum() + jnp.sin(x[0]))(X), Decompositions({"sin": half}))
     assert primitives(jaxpr).count("sin") == 1
     assert primitives(jaxpr).count("cos") == 1

@@ -40,6 +40,13 @@ def test_arrays_and_structs_keep_their_dtype():
     assert leaves(one, [struct]) == [("x", ("B", "4"), "float8_e4m3fn")]
 
 
+def test_a_typed_key_may_be_given_itself():
+    key = jax.random.key(0)
+    (leaf,) = parse_inputs(lambda key: key, [key]).leaves
+    assert leaf.dtype == key.dtype
+    assert leaf.shape == ()
+
+
 def test_weak_types_survive():
     (leaf,) = parse_inputs(one, [jnp.asarray(1.0)]).leaves
     assert leaf.weak_type

@@ -1,6 +1,8 @@
 """Products whose result is transposed."""
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from j2o_core.testing import Spec, check
@@ -25,3 +27,25 @@ def test_a_product_that_is_read_twice_stays():
 
 def test_batches_of_products():
     check(lambda x, y: (x @ y.mT).mT, Spec(("B", 4, 3)), Spec(("B", 5, 3)), opsets=(21,), sizes=(1, 3))
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (4, 4), (2, 4, 3), ("B", 4, 3)])
+def test_a_transposed_matrix_times_a_vector_has_the_vector_on_the_left(shape):
+    program = check(lambda a, v: a.mT @ v, Spec(shape), Spec((4,)))
+    assert [node.op_type for node in program.model.graph] == ["MatMul"]
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda a, v: (2 * a.mT) @ v,
+        lambda a, v: jnp.exp(a.mT) @ v,
+        lambda a, v: (a.mT @ v, a.mT),
+        lambda a, v: a.mT.astype(jnp.float16).astype(jnp.float32) @ v,
+        lambda a, v: a.transpose(1, 2, 0).sum(0) @ a[0, :, 0],
+        jax.vmap(lambda a, v: a.mT @ v, (0, None)),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int32])
+def test_what_stands_between_the_transpose_and_the_product_does_not_matter(fn, dtype):
+    check(fn, Spec((4, 4, 4), dtype), Spec((4,), dtype))

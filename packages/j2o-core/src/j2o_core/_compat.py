@@ -29,8 +29,11 @@ SymbolicDim = _shape_poly._DimExpr
 
 
 def is_jaxpr(value: object) -> bool:
-    """Whether a parameter of an equation is a jaxpr, closed or open (since JAX 0.11 these are one class)."""
-    return isinstance(value, (jex.Jaxpr, jex.ClosedJaxpr))
+    """Whether a parameter of an equation is a jaxpr that stands by itself (since JAX 0.11 all are of one class).
+
+    An open one with constants waits, in a closure that a library converted, for whoever has them.
+    """
+    return isinstance(value, jex.ClosedJaxpr) or (isinstance(value, jex.Jaxpr) and not value.constvars)
 
 
 def as_closed(jaxpr: Any) -> Any:

@@ -26,7 +26,6 @@ class Call:
     treedef: Any
     static: dict[int, Any]
     leaves: int
-    out_treedef: Any
     batch_ndim: int = 0
     batched: tuple[bool, ...] = ()
     base: Any = None  # the body before any mapping
@@ -93,23 +92,29 @@ class Composite:
         """Call `function` as one equation."""
         args, kwargs = _normalise(function, args, kwargs)
         leaves, treedef = jax.tree.flatten((args, kwargs))
-        static = {i: leaf for i, leaf in enumerate(leaves) if not isinstance(leaf, (jax.Array, np.ndarray, Tracer))}
+        static = {i: leaf for i, leaf in enumerate(leaves) if not _is_array(leaf)}
         arrays = [leaf for i, leaf in enumerate(leaves) if i not in static]
         if not any(isinstance(array, Tracer) for array in arrays):
             return function(*args, **kwargs)  # a constant: nothing to keep whole
-        shape = Call(treedef, static, len(leaves), None)
+        call = Call(treedef, static, len(leaves))
+        returned: list[Any] = []
 
         def flat(*operands: Any) -> Any:
-            body_args, body_kwargs = shape.arguments(operands)
-            return function(*body_args, **body_kwargs)
+            body_args, body_kwargs = call.arguments(operands)
+            returned[:] = jax.tree.flatten(function(*body_args, **body_kwargs))
+            return [leaf for leaf in returned[0] if _is_array(leaf)]
 
-        body, out_shape = jax.make_jaxpr(flat, return_shape=True)(*arrays)
-        out_treedef = jax.tree.structure(out_shape)
+        body = jax.make_jaxpr(flat)(*arrays)
+        results, out_treedef = returned
         # A closure inside an argument may hold traced values: they become operands behind the arguments.
         body, captured = _consts_as_operands(body)
-        call = Call(treedef, static, len(leaves), out_treedef)
-        outputs = self.primitive.bind(*arrays, *captured, body=body, call=call)
-        return jax.tree.unflatten(out_treedef, outputs)
+        outputs = iter(self.primitive.bind(*arrays, *captured, body=body, call=call))
+        # What is no array, such as an activation in a module, is returned as it is.
+        return jax.tree.unflatten(out_treedef, [next(outputs) if _is_array(leaf) else leaf for leaf in results])
+
+
+def _is_array(leaf: Any) -> bool:
+    return isinstance(leaf, (jax.Array, np.ndarray, Tracer))
 
 
 def _normalise(

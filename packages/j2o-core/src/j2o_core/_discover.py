@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import metadata
 from typing import Any
 
+import jax
+
+from . import _compat
+from ._capture import capturing
 from ._composite import Composite
 from ._errors import PluginError
 from ._plugin import Lowering, Plugin, Rewrite, lowering_key
+from .simplify import Decompositions
 
 GROUP = "j2o.plugins"
 
@@ -24,7 +29,7 @@ class Registry:
     def __init__(self, plugins: Sequence[Plugin]):
         self.plugins = tuple(plugins)
         self._lowerings: dict[Any, list[Lowering]] = {}
-        self.decompositions: dict[str, Any] = {}
+        self._decompositions: dict[str, Any] = {}
         self.composites: list[Composite] = []
         self.rewrites: list[Rewrite] = []
         names: dict[str, Plugin] = {}
@@ -41,6 +46,9 @@ class Registry:
                     plugin.transforms(composite)
         # Stands for this set of composites in JAX's tracing caches.
         self.context = tuple(sorted(composite.target for composite in self.traced_composites))
+        self.decompositions = Decompositions(
+            self._decompositions, lambda primitive: self.lowest_opset(primitive) is not None, self.trace
+        )
 
     def _add(self, plugin: Plugin) -> None:
         for key, rules in plugin.lowerings.items():
@@ -54,7 +62,7 @@ class Registry:
                         )
             self._lowerings[key] = sorted([*self._lowerings.get(key, ()), *rules], key=lambda rule: rule.opset)
         for name, fn in plugin.decompositions.items():
-            if self.decompositions.setdefault(name, fn) is not fn:
+            if self._decompositions.setdefault(name, fn) is not fn:
                 raise PluginError(f"Two plugins decompose {name}; one is {_origin(plugin)}. Uninstall one of them.")
         targets = {composite.target: composite for composite in self.composites}
         for composite in plugin.composites:
@@ -72,6 +80,12 @@ class Registry:
     def libraries(self) -> tuple[str, ...]:
         """Import names of libraries whose source lines are not the user's."""
         return tuple(name for plugin in self.plugins for name in plugin.libraries)
+
+    def trace(self, fn: Callable[..., Any], *structs: Any) -> tuple[Any, Any]:
+        """The jaxpr of ordinary JAX code, with composites kept whole, and the structure of what it returns."""
+        with _compat.export_context(self.context), capturing(self.traced_composites):
+            jaxpr, structure = jax.make_jaxpr(fn, return_shape=True)(*structs)
+            return jaxpr, structure
 
     def lowering(self, primitive: Any, opset: int) -> Lowering | None:
         """The newest rule for a primitive or composite that is not above `opset`."""

@@ -7,12 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import onnx_ir as ir
 
 from . import _compat
 from ._builder import Builder
-from ._capture import capturing
 from ._compat import Literal, literal_value
 from ._constants import Constants
 from ._context import LoweringContext
@@ -124,8 +122,7 @@ class Lowerer:
 
     def trace_function(self, fn: Callable[..., Any], structs: Sequence[Any], static: dict[str, Any]) -> tuple[Any, Any]:
         """The jaxpr of ordinary JAX code, with composites kept whole, and the structure of what it returns."""
-        with _compat.export_context(self.registry.context), capturing(self.registry.traced_composites):
-            return jax.make_jaxpr(lambda *args: fn(*args, **static), return_shape=True)(*structs)
+        return self.registry.trace(lambda *args: fn(*args, **static), *structs)
 
     def subgraph(
         self,

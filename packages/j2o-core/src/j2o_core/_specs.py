@@ -244,7 +244,7 @@ class _SpecReader:
     def _concrete(self, name: str, value: Any) -> InputLeaf | None:
         if not isinstance(value, jax.Array):
             return None
-        return InputLeaf(name, value.shape, value.dtype, bool(value.weak_type))
+        return InputLeaf(name, value.shape, value.dtype, bool(getattr(value, "weak_type", False)))
 
     def _shape(self, name: str, shape: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(self._dimension(name, shape, dimension) for dimension in shape)

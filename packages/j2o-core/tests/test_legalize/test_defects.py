@@ -523,3 +523,57 @@ def test_an_integer_reciprocal_is_rounded_before_it_is_multiplied(kit, dtype, le
         legalize(model)
     expected = np.array([1, 0, 0, 0, 1, 0], dtype)
     assert np.array_equal(kit.run(model, [y])[0], expected) is legal
+
+
+# Products with vectors
+
+
+def _transposed_product(a, v, scale):
+    inputs = [
+        ir.Value(name=n, type=ir.TensorType(ir.DataType.from_numpy(x.dtype)), shape=ir.Shape(x.shape))
+        for n, x in (("a", a), ("v", v))
+    ]
+    swap = [*range(a.ndim - 2), a.ndim - 1, a.ndim - 2]
+    nodes = [ir.Node("", "Transpose", [inputs[0]], [ir.AttrInt64s("perm", swap)])]
+    initializers = []
+    if scale:
+        number = ir.Value(name="c", const_value=ir.Tensor(np.asarray(scale, a.dtype), name="c"))
+        number.dtype, number.shape = inputs[0].dtype, ir.Shape(())
+        initializers.append(number)
+        nodes.append(ir.Node("", "Mul", [nodes[0].outputs[0], number]))
+    nodes.append(ir.Node("", "MatMul", [nodes[-1].outputs[0], inputs[1]]))
+    shape = np.swapaxes(a, -1, -2).shape
+    for index, node in enumerate(nodes):
+        value = node.outputs[0]
+        value.name, value.dtype = f"v{index}", inputs[0].dtype
+        value.shape = ir.Shape(shape[:-1] if node.op_type == "MatMul" else shape)
+    graph = ir.Graph(
+        inputs, [nodes[-1].outputs[0]], nodes=nodes, initializers=initializers, opset_imports={"": 21}, name="g"
+    )
+    return ir.Model(graph, ir_version=10)
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (4, 4), (2, 4, 3)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("scale", [None, 0.5])
+@pytest.mark.parametrize(
+    "legal", [True, pytest.param(False, marks=pytest.mark.xfail(strict=False, reason="a defect of the runtime"))]
+)
+def test_a_transposed_matrix_times_a_vector(kit, shape, dtype, scale, legal):
+    rng = np.random.default_rng(0)
+    a, v = rng.standard_normal(shape).astype(dtype), rng.standard_normal(4).astype(dtype)
+    expected = np.swapaxes(a, -1, -2) @ v * (scale or 1)
+    model = _transposed_product(a, v, scale)
+    if legal:
+        legalize(model)
+    np.testing.assert_allclose(kit.run(model, [a, v])[0], expected, rtol=1e-6, atol=1e-6)
+
+
+def test_a_product_with_a_vector_that_is_right_is_left_alone(kit):
+    model = _transposed_product(np.ones((4, 3), np.float32), np.ones(4, np.float32), None)
+    transpose, product = model.graph
+    product.replace_input_with(0, transpose.inputs[0])
+    transpose.inputs[0].shape, product.inputs[1].shape = ir.Shape((3, 4)), ir.Shape((4,))
+    model.graph.remove(transpose, safe=True)
+    legalize(model)
+    assert [node.op_type for node in model.graph] == ["MatMul"]

@@ -1,4 +1,4 @@
-"""Transpose(MatMul(a, b)) as MatMul of the transposed operands, where that leaves fewer transposes."""
+"""Products next to transposes, written with the operands the other way round where that leaves fewer transposes."""
 
 from __future__ import annotations
 
@@ -31,6 +31,19 @@ def _transposed_product(rw: Rewriter, node: ir.Node) -> Any:
     if after >= before:
         return None
     return rw.op.MatMul(rw.op.Transpose(right, perm=swap), rw.op.Transpose(left, perm=swap))
+
+
+@plugin.rewrite("MatMul")
+def _vector_on_the_left(rw: Rewriter, node: ir.Node) -> Any:
+    """MatMul(Transpose(a), vector) -> MatMul(vector, a)."""
+    matrix, vector = node.inputs
+    transpose = rw.producer(matrix, "Transpose")
+    if transpose is None or len(rw.shape(vector) or (1, 1)) != 1:
+        return None
+    rank = len(rw.attr(transpose, "perm"))
+    if list(rw.attr(transpose, "perm")) != [*range(rank - 2), rank - 1, rank - 2]:
+        return None
+    return rw.op.MatMul(vector, transpose.inputs[0])
 
 
 def _undoes(rw: Rewriter, value: ir.Value, swap: list[int]) -> bool:

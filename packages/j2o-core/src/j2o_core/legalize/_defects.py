@@ -17,6 +17,7 @@ to fail: an entry whose test passes on all processors can go.
     MatMul                  empty         with nothing to sum, some products of floats are memory as it was found;
                                           those of uint32/64, and those of vectors with empty batches, fail
     Div                     int32, int64  (1 / y) * z is merged into z / y
+    MatMul                  floats        of a transposed matrix and a vector: the transpose is lost
     Mul, Div                float64       by a number, next to a MatMul: merged into it with the number as float32
     Cast                    chains        float -> wide integer -> narrow integer becomes one undefined conversion;
                                           float -> bfloat16 -> int8 skips the rounding
@@ -31,7 +32,15 @@ from collections.abc import Callable, Mapping, Sequence
 
 import onnx_ir as ir
 
-from . import _cast_defects, _empty_defects, _order_defects, _quotient_defects, _scale_defects, _sum_defects
+from . import (
+    _cast_defects,
+    _empty_defects,
+    _order_defects,
+    _quotient_defects,
+    _scale_defects,
+    _sum_defects,
+    _transpose_defects,
+)
 from ._composer import Composer
 
 StandIn = Callable[[Composer, ir.Node], "Sequence[ir.Value] | None"]
@@ -53,7 +62,7 @@ DEFECTS: Mapping[str, StandIn] = {
     "Div": _either(_scale_defects.scale, _quotient_defects.reciprocal),
     "Einsum": _sum_defects.einsum,
     "GlobalMaxPool": _order_defects.max_pool,
-    "MatMul": _empty_defects.matmul,
+    "MatMul": _either(_empty_defects.matmul, _transpose_defects.matmul),
     "Max": _order_defects.extreme,
     "MaxPool": _order_defects.max_pool,
     "Min": _order_defects.extreme,

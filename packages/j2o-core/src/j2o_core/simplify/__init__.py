@@ -1,29 +1,35 @@
 """Simplify: jaxpr to jaxpr. Inline calls, make keys and complex numbers real, fold constants, drop dead code."""
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 from ._dead_code import drop_dead_code
+from ._decompose import Decompositions
 from ._fold import ConstantTable, fold_constants
 from ._inline import decompose, inline_calls
 from ._real import make_real
 
-__all__ = ["ConstantTable", "drop_dead_code", "fold_constants", "inline_calls", "make_real", "simplify"]
+__all__ = [
+    "ConstantTable",
+    "Decompositions",
+    "drop_dead_code",
+    "fold_constants",
+    "inline_calls",
+    "make_real",
+    "simplify",
+]
 
 
-def simplify(
-    jaxpr: Any, constants: ConstantTable | None = None, decompositions: Mapping[str, Callable[..., Any]] | None = None
-) -> Any:
+def simplify(jaxpr: Any, constants: ConstantTable | None = None, decompositions: Decompositions | None = None) -> Any:
     """The simplified closed jaxpr; jaxprs inside control flow are simplified alike.
 
     Args:
         jaxpr: a closed jaxpr.
         constants: names of constants; names of folded ones are added to it.
-        decompositions: primitives by name with the JAX code that stands for them.
+        decompositions: the JAX code that stands for primitives.
     """
     constants = constants if constants is not None else ConstantTable({})
     # Dead code first: what nobody reads is neither folded nor reported as unsupported.
     folded = fold_constants(drop_dead_code(inline_calls(jaxpr)), constants)
     # A primitive of constants is a constant: the code that stands for the others comes after.
-    expanded = make_real(decompose(folded, decompositions or {}), constants)
+    expanded = make_real(decompose(folded, decompositions or Decompositions()), constants)
     return drop_dead_code(folded if expanded is folded else fold_constants(drop_dead_code(expanded), constants))

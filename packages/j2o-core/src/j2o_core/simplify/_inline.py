@@ -1,12 +1,10 @@
 """Inline every call that means no more than its body: jit, custom derivatives, remat, closed calls."""
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
-
-from .._compat import Literal, as_closed, has_user_frame, is_jaxpr, literal_value, make_closed, new_var
+from .._compat import Literal, as_closed, has_user_frame, is_jaxpr, make_closed, new_var
 from .._errors import UnsupportedError
+from ._decompose import Decompositions
 from ._nested import map_nested
 
 # Primitive -> the parameter that holds its body.
@@ -34,15 +32,18 @@ _IDENTITIES = frozenset(
 
 def inline_calls(jaxpr: Any) -> Any:
     """The same closed jaxpr without calls and without equations that only pass a value on."""
-    return _inlined(jaxpr, {})
+    return _inlined(jaxpr, _NOTHING)
 
 
-def decompose(jaxpr: Any, decompositions: Mapping[str, Callable[..., Any]]) -> Any:
+def decompose(jaxpr: Any, decompositions: Decompositions) -> Any:
     """The same closed jaxpr with the JAX code that stands for some primitives; itself if it has none of them."""
-    return _inlined(jaxpr, decompositions) if _has_primitive(jaxpr, decompositions) else jaxpr
+    return _inlined(jaxpr, decompositions) if _has_any(jaxpr, decompositions) else jaxpr
 
 
-def _inlined(jaxpr: Any, decompositions: Mapping[str, Callable[..., Any]]) -> Any:
+_NOTHING = Decompositions()
+
+
+def _inlined(jaxpr: Any, decompositions: Decompositions) -> Any:
     inliner = _Inliner(decompositions)
     env = dict(zip(jaxpr.jaxpr.invars, jaxpr.jaxpr.invars, strict=True))
     outs = inliner.run(jaxpr, env)
@@ -50,21 +51,21 @@ def _inlined(jaxpr: Any, decompositions: Mapping[str, Callable[..., Any]]) -> An
     return make_closed(constvars, list(inliner.consts.values()), jaxpr.jaxpr.invars, outs, inliner.eqns)
 
 
-def _has_primitive(jaxpr: Any, names: Mapping[str, Any]) -> bool:
-    for eqn in jaxpr.jaxpr.eqns if names else ():
-        if eqn.primitive.name in names:
+def _has_any(jaxpr: Any, decompositions: Decompositions) -> bool:
+    for eqn in jaxpr.jaxpr.eqns:
+        if eqn.primitive in decompositions:
             return True
         if hasattr(eqn.primitive, "composite"):
             continue
         for value in eqn.params.values():
             for item in value if isinstance(value, (tuple, list)) else (value,):
-                if is_jaxpr(item) and _has_primitive(as_closed(item), names):
+                if is_jaxpr(item) and _has_any(as_closed(item), decompositions):
                     return True
     return False
 
 
 class _Inliner:
-    def __init__(self, decompositions: Mapping[str, Callable[..., Any]]) -> None:
+    def __init__(self, decompositions: Decompositions) -> None:
         self._decompositions = decompositions
         self.eqns: list[Any] = []
         self.consts: dict[Any, Any] = {}
@@ -112,13 +113,7 @@ class _Inliner:
         return [read(atom) for atom in closed.jaxpr.outvars]
 
 
-class _Declined(Exception):
-    """A decomposition leaves an equation as it is."""
-
-
-def _called(
-    eqn: Any, invars: list[Any], decompositions: Mapping[str, Callable[..., Any]]
-) -> tuple[Any, list[Any]] | None:
+def _called(eqn: Any, invars: list[Any], decompositions: Decompositions) -> tuple[Any, list[Any]] | None:
     """The body that an equation stands for, with its arguments; None if the equation is no call."""
     params = eqn.params
     body_param = _CALLS.get(eqn.primitive.name)
@@ -132,26 +127,7 @@ def _called(
         first = counts.matvec + counts.vecmat
         arguments = invars[first : first + counts.solve] + invars[sum(counts) :]
         return as_closed(jaxprs.solve), arguments
-    fn = decompositions.get(eqn.primitive.name)
-    if fn is not None:
-        # What is known is given as it is: some primitives hold a choice in an operand.
-        known = [literal_value(atom) if isinstance(atom, Literal) else None for atom in eqn.invars]
-        rest = [atom for atom in eqn.invars if not isinstance(atom, Literal)]
-
-        def flat(*arrays: Any) -> Any:
-            remaining = iter(arrays)
-            results = fn(*(next(remaining) if value is None else value for value in known), **params)
-            if results is NotImplemented:
-                raise _Declined
-            return results
-
-        structs = [jax.ShapeDtypeStruct(atom.aval.shape, atom.aval.dtype) for atom in rest]
-        operands = [new for new, old in zip(invars, eqn.invars, strict=True) if not isinstance(old, Literal)]
-        try:
-            return as_closed(jax.make_jaxpr(flat)(*structs)), operands
-        except _Declined:
-            return None
-    return None
+    return decompositions.expand(eqn, invars)
 
 
 def _cpu_index(platforms: Any) -> int:

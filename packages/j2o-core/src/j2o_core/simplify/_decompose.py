@@ -1,0 +1,96 @@
+"""Decompose: primitives become the JAX code that stands for them.
+
+That code is what a plugin says, or else what the primitive's own library gave JAX to compute it with: a library that
+makes a primitive of a function written in JAX (a linear solve with gradients of its own, say) needs no plugin.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from .._compat import Literal, Primitive, as_closed, literal_value
+
+Trace = Callable[..., tuple[Any, Any]]
+
+
+def _plain_trace(fn: Callable[..., Any], *structs: Any) -> tuple[Any, Any]:
+    return jax.make_jaxpr(fn)(*structs), None
+
+
+class _Declined(Exception):
+    """A decomposition leaves an equation as it is."""
+
+
+class Decompositions:
+    """The JAX code that stands for primitives.
+
+    Args:
+        by_name: code by the primitive's name.
+        has_rule: whether a primitive has a rule of its own, so that its implementation is not looked at.
+        trace: gives the jaxpr of a function on specs, and something else.
+    """
+
+    def __init__(
+        self,
+        by_name: Mapping[str, Callable[..., Any]] | None = None,
+        has_rule: Callable[[Primitive], bool] = lambda primitive: True,
+        trace: Trace = _plain_trace,
+    ):
+        self._by_name = by_name or {}
+        self._has_rule = has_rule
+        self._trace = trace
+        self._implementations: dict[Primitive, Callable[..., Any] | None] = {}
+
+    def __contains__(self, primitive: Primitive) -> bool:
+        return primitive.name in self._by_name or self._implementation(primitive) is not None
+
+    def expand(self, eqn: Any, invars: list[Any]) -> tuple[Any, list[Any]] | None:
+        """The body that an equation stands for, with its arguments; None if there is no such code."""
+        fn = self._by_name.get(eqn.primitive.name)
+        if fn is not None:
+            # What is known is given as it is: some primitives hold a choice in an operand.
+            known = [literal_value(atom) if isinstance(atom, Literal) else None for atom in eqn.invars]
+            try:
+                body = self._body(fn, eqn, known)
+            except _Declined:
+                return None
+            return body, [operand for operand, value in zip(invars, known, strict=True) if value is None]
+        fn = self._implementation(eqn.primitive)
+        if fn is None:
+            return None
+        try:
+            body = self._body(fn, eqn, [None] * len(invars))
+        except Exception:  # noqa: BLE001 - code that cannot be traced, such as NumPy's: the primitive is then reported
+            return None
+        promised = [(var.aval.shape, var.aval.dtype) for var in eqn.outvars]
+        return (body, invars) if [(aval.shape, aval.dtype) for aval in body.out_avals] == promised else None
+
+    def _body(self, fn: Callable[..., Any], eqn: Any, known: list[Any]) -> Any:
+        def flat(*arrays: Any) -> Any:
+            remaining = iter(arrays)
+            results = fn(*(next(remaining) if value is None else value for value in known), **eqn.params)
+            if results is NotImplemented:
+                raise _Declined
+            return results
+
+        rest = [atom.aval for atom, value in zip(eqn.invars, known, strict=True) if value is None]
+        structs = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in rest]
+        return as_closed(self._trace(flat, *structs)[0])
+
+    def _implementation(self, primitive: Primitive) -> Callable[..., Any] | None:
+        if primitive not in self._implementations:
+            unknown = not hasattr(primitive, "composite") and not self._has_rule(primitive)
+            self._implementations[primitive] = _library_implementation(primitive) if unknown else None
+        return self._implementations[primitive]
+
+
+def _library_implementation(primitive: Primitive) -> Callable[..., Any] | None:
+    """What a library other than JAX computes its primitive with; JAX's own only hand it to the compiler."""
+    implementation: Callable[..., Any] = primitive.impl
+    function: Any = implementation
+    while isinstance(function, functools.partial):
+        function = function.func
+    library = (getattr(function, "__module__", None) or "jax").partition(".")[0]
+    return None if library in ("jax", "jaxlib") else implementation

@@ -1,0 +1,71 @@
+"""Primitives that libraries make: what JAX computes them with stands for them."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.extend.core import Primitive
+
+from j2o_core import UnsupportedError
+
+X = np.linspace(-1, 1, 3, dtype=np.float32)
+
+
+def library_primitive(name, implementation, abstract=lambda x, **_: x):
+    primitive = Primitive(name)
+    primitive.def_impl(implementation)
+    primitive.def_abstract_eval(abstract)
+    return primitive
+
+
+def op_types(program):
+    return [node.op_type for node in program.model.graph]
+
+
+def test_an_implementation_in_jax_stands_for_the_primitive(export):
+    primitive = library_primitive("library_double_sine", lambda x, *, times: jnp.sin(x) * times)
+    program = export(lambda x: primitive.bind(x, times=2.0) + 1, [("N",)])
+    assert op_types(program) == ["Sin", "Mul", "Add"]
+    np.testing.assert_allclose(program(X), np.sin(X) * 2 + 1, rtol=1e-6)
+
+
+def test_one_primitive_inside_another_and_inside_control_flow(export):
+    inner = library_primitive("library_inner", functools.partial(lambda n, x: jnp.sin(x) * n, 3.0))
+    outer = library_primitive("library_outer", lambda x: inner.bind(x) + 1)
+
+    def fn(x):
+        return jax.lax.cond(x.sum() > 0, outer.bind, lambda x: x, x)
+
+    program = export(fn, [(3,)])
+    for x in (X + 1, X - 1):
+        np.testing.assert_allclose(program(x), np.sin(x) * 3 + 1 if x.sum() > 0 else x, rtol=1e-6)
+
+
+def test_functions_in_it_are_kept_whole(export, plugin):
+    composite = plugin.composite("jax.nn.relu")
+    composite.transforms_ready = True
+    plugin.lowering(composite)(lambda ctx, x: ctx.op.Relu(x))
+    primitive = library_primitive("library_relu", lambda x: jax.nn.relu(x) * 2)
+    assert op_types(export(lambda x: primitive.bind(x), [(3,)])) == ["Relu", "Mul"]
+
+
+def test_a_rule_comes_first(export, plugin):
+    primitive = library_primitive("library_cosine", lambda x: jnp.sin(x))
+    plugin.lowering(primitive)(lambda ctx, x: ctx.op.Cos(x))
+    assert op_types(export(primitive.bind, [(3,)])) == ["Cos"]
+
+
+@pytest.mark.parametrize(
+    "implementation",
+    [
+        lambda x: np.sin(np.asarray(x)),  # not JAX
+        lambda x: jnp.sin(x).sum(),  # another shape than promised
+        lambda x: jnp.sin(x).astype(jnp.float16),  # another dtype
+    ],
+)
+def test_what_is_no_code_in_jax_is_reported(export, implementation):
+    primitive = library_primitive("library_opaque", implementation)
+    with pytest.raises(UnsupportedError, match=r"library_opaque +1 equation .*test_decompose\.py"):
+        export(lambda x: primitive.bind(x), [(3,)])
