@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import _compat
 from .._compat import Literal, as_closed, is_jaxpr, literal_value, make_closed, new_var
-from .._errors import UnsupportedError
+from .._errors import LoweringError, UnsupportedError
 from ._complex import COMPLEX_RULES
 from ._fold import ConstantTable
 from ._inline import inline_calls
@@ -172,6 +172,7 @@ class _Writer:
             return [new_var(standing_aval(var.aval)) for var in eqn.outvars]
         structs = [jax.ShapeDtypeStruct(atom.aval.shape, atom.aval.dtype) for atom in operands]
         traced = inline_calls(jax.make_jaxpr(rule)(*structs))
+        _check_results(eqn, traced.out_avals)
         return self.run(traced, operands, eqn)
 
     def _same(self, eqn: Any, operands: list[Any]) -> list[Any]:
@@ -210,6 +211,17 @@ class _Writer:
     def _nested(self, jaxpr: Any) -> Any:
         closed = as_closed(jaxpr)
         return _real_jaxpr(closed, self._table, self._missing) if _has_standing(closed) else closed
+
+
+def _check_results(eqn: Any, avals: Sequence[Any]) -> None:
+    """Raise unless what a rule returns is what stands for the results of its equation."""
+    wanted = [standing_aval(var.aval) for var in eqn.outvars]
+    for aval, want in zip(avals, wanted, strict=True):
+        if aval.dtype != want.dtype or len(aval.shape) != len(want.shape):
+            raise LoweringError(
+                f"The rule for {eqn.primitive.name} on complex numbers or keys returned {aval.str_short()}, the "
+                f"equation's result is {want.str_short()}.\nThis is a defect of j2o: please report it."
+            )
 
 
 def _rule(eqn: Any) -> Callable[..., Any] | None:
