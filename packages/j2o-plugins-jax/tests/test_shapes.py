@@ -66,6 +66,8 @@ def test_chained_reshapes_are_one():
         ((1,), (0,), (0,)),
         ((0,), (2, 0), (1,)),
         ((1, 1), (3, 1), (0, 1)),
+        ((2, 3), (3, 4, 2), (2, 0)),
+        ((2, 1, 4), (4, 2, 3), (1, 2, 0)),
     ],
 )
 def test_broadcast_in_dim(shape, target, dimensions):

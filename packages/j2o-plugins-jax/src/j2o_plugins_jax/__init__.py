@@ -22,6 +22,7 @@ from . import _padding as _padding
 from . import _passing as _passing
 from . import _pooling as _pooling
 from . import _powers as _powers
+from . import _ragged_dot as _ragged_dot
 from . import _random as _random
 from . import _reductions as _reductions
 from . import _rounding as _rounding

@@ -30,9 +30,12 @@ def _broadcast_in_dim(
     broadcast_dimensions: Sequence[int],
     **__: Any,
 ) -> ir.Value:
+    order = sorted(range(len(broadcast_dimensions)), key=broadcast_dimensions.__getitem__)
+    sizes = [ctx.avals_in[0].shape[axis] for axis in order]
+    broadcast_dimensions = sorted(broadcast_dimensions)
+    x = ctx.op.Transpose(x, perm=order)
     # The axes get their places by a reshape, sizes change in an Expand: what reads the result elementwise
     # broadcasts by itself and then needs no Expand. New axes in front come with the Expand.
-    sizes = ctx.avals_in[0].shape
     first = min(broadcast_dimensions, default=len(shape))
     inserted = [axis for axis in range(len(shape)) if axis not in broadcast_dimensions]
     stretched = [axis for axis, size in zip(broadcast_dimensions, sizes, strict=True) if not _is_not_one(size)]
