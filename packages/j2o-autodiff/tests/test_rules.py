@@ -1,5 +1,6 @@
 """Rules of a composite: batching binds it again, gradients are the body's."""
 
+import runpy
 import sys
 import types
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 import j2o_autodiff
-from j2o_core import Plugin, to_onnx
+from j2o_core import Plugin, Registry, UnsupportedError, to_onnx
 from j2o_core.testing import Spec, check
 
 lowered = Plugin("fake")
@@ -23,6 +24,11 @@ def _broadcast(ctx, x, *, shape, broadcast_dimensions, **_):
     for axis, dimension in enumerate(broadcast_dimensions):
         placed[dimension] = ctx.avals_in[0].shape[axis]
     return ctx.expand(ctx.reshape(x, placed), shape)
+
+
+signs = Plugin("signs")
+signs.lowering("sign")(lambda ctx, x: ctx.op.Sign(x))
+signs.lowering("argmax")(lambda ctx, x, **_: ctx.cast(ctx.op.ArgMax(x, axis=0, keepdims=0), np.int32))
 
 
 @lowered.lowering("transpose")
@@ -114,14 +120,64 @@ def test_the_primal_of_a_jvp_keeps_the_composite(module):
     assert len(seen) == 1
 
 
-def test_no_gradient_by_design():
+@pytest.fixture
+def choices():
+    """A module with a composite that has no gradient by design, and the plugins for it."""
     module = types.ModuleType("choices")
-    module.choose = lambda x: jnp.sin(x)
+    module.choose = lambda x: {"picked": jnp.sin(x), "largest": jnp.argmax(x), "sign": jnp.sign(x)}
     sys.modules["choices"] = module
     plugin = Plugin("choices")
     plugin.composite("choices.choose", differentiable=False)
-    try:
-        with pytest.raises(Exception, match=r"choices\.choose has no gradient by design"):
-            to_onnx(jax.grad(lambda x: module.choose(x)), [()], plugins=[j2o_autodiff.plugin, lowered, plugin])
-    finally:
-        del sys.modules["choices"]
+    yield module, [j2o_autodiff.plugin, lowered, plugin]
+    del sys.modules["choices"]
+
+
+@pytest.mark.parametrize("transform", [jax.grad, jax.value_and_grad, jax.hessian, jax.jacfwd])
+def test_no_gradient_by_design(choices, transform):
+    module, plugins = choices
+    with pytest.raises(UnsupportedError, match=r"choices\.choose has no gradient by design"):
+        to_onnx(transform(lambda x: module.choose(x)["picked"].sum()), [(3,)], plugins=plugins)
+
+
+def test_zero_gradients_stay_zero_without_a_gradient_by_design(choices):
+    """Where JAX's tangent is zero by construction, and where nothing that is differentiated goes in."""
+    module, plugins = choices
+    x = np.array([0.5, 2.0, -1.0], np.float32)
+    module.choose = lambda x: [jnp.sign(x), jnp.argmax(x)]
+
+    def sloped(x):
+        return x * module.choose(x)[0] * module.choose(jax.lax.stop_gradient(x))[0]
+
+    program = to_onnx(lambda x, t: jax.jvp(sloped, (x,), (t,))[1], [x, x], plugins=[*plugins, signs])
+    np.testing.assert_array_equal(program(x, x), jax.jvp(sloped, (x,), (x,))[1])
+
+
+def test_only_what_moves_is_differentiated(module):
+    """The tangent of a constant operand costs nothing: no product with zeros."""
+    waves, plugins, _, _ = module
+    program = to_onnx(lambda x, y, t: jax.jvp(lambda a: waves.wave(x, a), (y,), (t,))[1], [(4,)] * 3, plugins=plugins)
+    assert sorted(node.op_type for node in program.model.graph) == ["Mul", "Mul", "Sin"]
+
+
+def test_every_composite_has_a_row(module, choices):
+    plugins = [*module[1], choices[1][-1]]
+    wave, choose = j2o_autodiff.coverage(Registry(plugins))
+    assert wave.composite == "waves.wave"
+    assert wave.differentiable == "yes"
+    assert wave.batching == ("B: bound again" if module[3] == "bind" else "A: body mapped")
+    assert (choose.plugin, choose.transpose) == ("choices", "none needed")
+    assert choose.differentiable.startswith("no, by design")
+    assert "| `choices.choose` | choices | B: bound again |" in j2o_autodiff.markdown([wave, choose])
+
+
+def test_rules_come_from_the_installed_package_if_no_plugin_asked_for_has_them():
+    plugin = Plugin("other")
+    composite = plugin.composite("other.function")
+    assert Registry([plugin]).composites == [composite]
+    assert composite.transforms_ready
+
+
+def test_the_module_prints_the_table(capsys):
+    runpy.run_module("j2o_autodiff", run_name="__main__")
+    title, *_ = capsys.readouterr().out.splitlines()
+    assert title == "| composite | plugin | batching | jvp | transpose | differentiable |"

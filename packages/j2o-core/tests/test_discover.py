@@ -5,7 +5,7 @@ import textwrap
 import pytest
 
 import j2o_core
-from j2o_core import Plugin, PluginError, Registry
+from j2o_core import Plugin, PluginError, Registry, _discover
 from j2o_core._discover import _load, discover
 
 
@@ -149,6 +149,17 @@ def test_two_plugins_of_one_composite():
         Registry([one, two])
 
 
+def test_a_composite_without_rules_cannot_be_registered(monkeypatch):
+    monkeypatch.setattr(_discover, "_entry_points", lambda: ())
+    plugin = named("one")
+    plugin.composite("jax.nn.gelu")
+    message = r"what jax\.vmap and jax\.grad do with these composites: jax\.nn\.gelu\.\nInstall j2o-autodiff"
+    with pytest.raises(PluginError, match=message):
+        Registry([plugin])
+    with pytest.raises(PluginError, match=r"composite jax\.nn\.silu with batching='both'\. Expected 'bind' or 'body'"):
+        plugin.composite("jax.nn.silu", batching="both")
+
+
 def test_one_plugin_with_two_rules_or_an_unknown_opset():
     plugin = named("one")
     plugin.lowering("sin")(rule)
@@ -168,6 +179,7 @@ def test_primitives_are_known_by_object_name_or_composite():
 
     plugin = named("one")
     composite = plugin.composite("jax.nn.gelu")
+    composite.transforms_ready = True
     for key in (lax.sin_p, "cos", composite):
         assert plugin.lowering(key)(rule) is rule
     assert set(plugin.lowerings) == {"sin", "cos", composite}

@@ -17,13 +17,18 @@ from ._plugin import Lowering, Plugin, Rewrite, lowering_key
 from .simplify import Decompositions
 
 GROUP = "j2o.plugins"
+# Whose rules composites get where the plugins that were asked for have none.
+_RULES = "j2o-autodiff"
+_NO_RULES = """No plugin knows what jax.vmap and jax.grad do with these composites: {names}.
+Install j2o-autodiff, which derives it from their bodies, or make it a dependency of the package that declares them."""
 
 
 class Registry:
     """All rules, composites and rewrites of a set of plugins.
 
     Raises:
-        PluginError: if two plugins share a name, or have a rule for the same primitive at the same opset.
+        PluginError: if two plugins share a name, or have a rule for the same primitive at the same opset, or a
+            composite has no rules for `vmap` and `grad`.
     """
 
     def __init__(self, plugins: Sequence[Plugin]):
@@ -40,15 +45,30 @@ class Registry:
                     f"Uninstall one of them."
                 )
             self._add(plugin)
-        for plugin in plugins:
-            if plugin.transforms is not None:
-                for composite in self.composites:
-                    plugin.transforms(composite)
+        self._give_rules()
         # Stands for this set of composites in JAX's tracing caches.
-        self.context = tuple(sorted(composite.target for composite in self.traced_composites))
+        self.context = tuple(sorted(composite.target for composite in self.composites))
         self.decompositions = Decompositions(
             self._decompositions, lambda primitive: self.lowest_opset(primitive) is not None, self.trace
         )
+
+    @classmethod
+    def installed(cls) -> Registry:
+        """The registry of all installed plugins."""
+        return _installed_registry(_entry_points())
+
+    def _give_rules(self) -> None:
+        """Every composite learns what `vmap` and `grad` do with it, from whichever plugin knows."""
+        lacking = [composite for composite in self.composites if not composite.transforms_ready]
+        if not lacking:
+            return
+        transforms = [plugin.transforms for plugin in self.plugins if plugin.transforms is not None]
+        for transform in transforms or _installed_transforms():
+            for composite in lacking:
+                transform(composite)
+        names = [composite.name for composite in lacking if not composite.transforms_ready]
+        if names:
+            raise PluginError(_NO_RULES.format(names=", ".join(names)))
 
     def _add(self, plugin: Plugin) -> None:
         for key, rules in plugin.lowerings.items():
@@ -72,18 +92,13 @@ class Registry:
         self.rewrites += plugin.rewrites
 
     @property
-    def traced_composites(self) -> list[Composite]:
-        """Composites that are kept whole: those that `jax.vmap` and `jax.grad` know how to handle."""
-        return [composite for composite in self.composites if composite.transforms_ready]
-
-    @property
     def libraries(self) -> tuple[str, ...]:
         """Import names of libraries whose source lines are not the user's."""
         return tuple(name for plugin in self.plugins for name in plugin.libraries)
 
     def trace(self, fn: Callable[..., Any], *structs: Any) -> tuple[Any, Any]:
         """The jaxpr of ordinary JAX code, with composites kept whole, and the structure of what it returns."""
-        with _compat.export_context(self.context), capturing(self.traced_composites):
+        with _compat.export_context(self.context), capturing(self.composites):
             jaxpr, structure = jax.make_jaxpr(fn, return_shape=True)(*structs)
             return jaxpr, structure
 
@@ -122,7 +137,7 @@ def discover(plugins: Sequence[Plugin] | None = None) -> Registry:
         PluginError: if a plugin cannot be imported, is not a `Plugin`, or clashes with another.
     """
     if plugins is None:
-        return _installed_registry(_entry_points())
+        return Registry.installed()
     for plugin in plugins:
         if not isinstance(plugin, Plugin):
             raise PluginError(f"plugins contains {plugin!r}, which is not a j2o_core.Plugin.")
@@ -136,6 +151,11 @@ def _entry_points() -> tuple[tuple[str, str, str, str], ...]:
         name, version = (dist.name, dist.version) if dist is not None else ("unknown", "0")
         found.setdefault((name, point.name), (point.name, point.value, name, version))
     return tuple(sorted(found.values()))
+
+
+def _installed_transforms() -> list[Callable[[Composite], None]]:
+    plugins = [_load(*point) for point in _entry_points() if point[2] == _RULES]
+    return [plugin.transforms for plugin in plugins if plugin.transforms is not None]
 
 
 @functools.lru_cache(maxsize=4)

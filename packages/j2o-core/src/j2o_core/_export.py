@@ -63,13 +63,13 @@ def to_onnx(
     begin = progress or (lambda stage: None)
     begin("discover")
     registry = discover(plugins)
-    with installed(registry.traced_composites):
+    with installed(registry.composites):
         begin("trace")
         parsed = parse_inputs(fn, inputs, input_names=input_names, constraints=constraints)
         traced = trace(
             fn,
             parsed,
-            composites=registry.traced_composites,
+            composites=registry.composites,
             context=registry.context,
             output_names=output_names,
             state=state,

@@ -122,8 +122,16 @@ class Plugin:
             target: dotted path, such as `"jax.nn.gelu"` or `"equinox.nn.LayerNorm.__call__"`. The module is looked up
                 when an export begins and only if it has been imported.
             batching: `"bind"` keeps the composite under `vmap`, `"body"` maps its body instead.
-            differentiable: `False` for functions that have no gradient by nature.
+            differentiable: `False` for functions that have no gradient by nature: it is zero where JAX's is, and
+                refused elsewhere.
+
+        Raises:
+            PluginError: if `batching` is neither.
         """
+        if batching not in ("bind", "body"):
+            raise PluginError(
+                f"{self!r} declares the composite {target} with batching={batching!r}. Expected 'bind' or 'body'."
+            )
         composite = Composite(target, batching=batching, differentiable=differentiable)
         self.composites.append(composite)
         return composite

@@ -1,0 +1,170 @@
+"""Every composite of the installed plugins under JAX's transformations: JAX's values, and whole where it should be."""
+
+import functools
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from j2o_core import Registry, to_onnx
+from j2o_core.testing import check
+
+Function = Callable[..., Any]
+
+
+def attention(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
+    return jax.nn.dot_product_attention(query, key, value, is_causal=True)
+
+
+def checked(x: jax.Array, y: jax.Array) -> jax.Array:
+    """A run-time check on one operand, which the export drops with a warning."""
+    return eqx.error_if(jnp.sin(x) * y, jnp.any(y > 1e6), "too large")
+
+
+# A call of every composite: the function and the shapes of its operands.
+CALLS: dict[str, tuple[Function, list[tuple[int, ...]]]] = {
+    "jax.nn.dot_product_attention": (attention, [(5, 2, 4)] * 3),
+    "equinox._errors.branched_error_if": (checked, [(3,), (3,)]),
+}
+
+
+def mapped(in_axes: tuple[int | None, ...], sizes: tuple[int, ...] = (3,)) -> Callable[[Function, int], Any]:
+    """`vmap` over these axes (cut to the number of operands), once for every size; what goes in has one more axis."""
+
+    def make(fn: Function, count: int) -> tuple[Function, Callable[[int, tuple[int, ...]], tuple[int, ...]]]:
+        axes = in_axes[:count]
+
+        def shape(index: int, inner: tuple[int, ...]) -> tuple[int, ...]:
+            for size in sizes:
+                if axes[index] == 0:
+                    inner = (size, *inner)
+                elif axes[index] == -1:
+                    inner = (*inner, size)
+            return inner
+
+        for _ in sizes:
+            fn = jax.vmap(fn, axes)
+        return fn, shape
+
+    return make
+
+
+VMAPS = {
+    "first axes": mapped((0, 0, 0)),
+    "last axes": mapped((-1, -1, -1)),
+    "one operand": mapped((0, None, None)),
+    "another operand": mapped((None, 0, None)),
+    "different axes": mapped((0, -1, 0)),
+    "nested": mapped((0, 0, 0), (3, 2)),
+    "nested over one operand": mapped((0, None, None), (3, 2)),
+    "nested over the last axes": mapped((-1, -1, -1), (3, 2)),
+}
+
+
+def total(fn: Function) -> Function:
+    return lambda *xs: jnp.sum(jnp.sin(fn(*xs)))
+
+
+def custom(fn: Function) -> Function:
+    """`fn` with a gradient of one's own."""
+    own = jax.custom_vjp(fn)
+
+    def forward(*xs: jax.Array) -> tuple[jax.Array, Any]:
+        return fn(*xs), xs
+
+    def backward(saved: Any, cotangent: jax.Array) -> Any:
+        return tuple(jnp.cos(x) * cotangent.mean() for x in saved)
+
+    own.defvjp(forward, backward)
+    return own
+
+
+def linearized(fn: Function, *xs: jax.Array) -> Any:
+    primal, tangent = jax.linearize(fn, *xs)
+    return primal, tangent(*xs), tangent(*(jnp.cos(x) for x in xs))
+
+
+def pulled_back(fn: Function, *xs: jax.Array) -> Any:
+    primal, pull = jax.vjp(fn, *xs)
+    return primal, pull(jnp.cos(primal))
+
+
+def slope(fn: Function, *xs: jax.Array) -> Any:
+    """The value and the gradient in the direction of the operands."""
+    return jax.jvp(fn, xs, tuple(jnp.cos(x) for x in xs))
+
+
+# What is made of the function. Each needs its value too, which the composite gives; derivatives are its body's.
+DERIVATIVES: dict[str, Callable[[Function], Function]] = {
+    "jvp": lambda fn: functools.partial(slope, fn),
+    "vjp": lambda fn: functools.partial(pulled_back, fn),
+    "linearize": lambda fn: functools.partial(linearized, fn),
+    "grad": lambda fn: jax.grad(total(fn)),
+    "second derivative": lambda fn: functools.partial(slope, jax.grad(total(fn))),
+    "hessian": lambda fn: jax.hessian(total(fn)),
+    "checkpoint": lambda fn: jax.value_and_grad(total(jax.checkpoint(fn)), (0, 1)),
+    "custom_vjp": lambda fn: jax.value_and_grad(total(custom(fn)), (0, 1)),
+    "jit": lambda fn: jax.jit(jax.value_and_grad(total(jax.jit(fn)))),
+}
+
+
+def kept(program: Any, name: str) -> int:
+    """How many equations of the exported program are this composite."""
+    return sum(eqn.primitive.name == name for eqn in program.lowered.jaxpr.jaxpr.eqns)
+
+
+@pytest.fixture(autouse=True)
+def _expected_warning() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The run-time check 'too large' is not part of the graph")
+        yield
+
+
+def arrays(shapes: list[tuple[int, ...]]) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+
+
+def test_every_composite_is_called_here() -> None:
+    assert {composite.name for composite in Registry.installed().composites} == set(CALLS)
+
+
+@pytest.mark.parametrize("opset", [18, 23])
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("batch", VMAPS)
+def test_vmap(name: str, batch: str, opset: int) -> None:
+    fn, shapes = CALLS[name]
+    fn, shape = VMAPS[batch](fn, len(shapes))
+    program = check(fn, *arrays([shape(index, inner) for index, inner in enumerate(shapes)]), opsets=(opset,))
+    assert kept(program, name) == 1
+
+
+@pytest.mark.parametrize("opset", [18, 23])
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("derivative", DERIVATIVES)
+def test_derivatives(name: str, derivative: str, opset: int) -> None:
+    fn, shapes = CALLS[name]
+    program = check(DERIVATIVES[derivative](fn), *arrays(shapes), opsets=(opset,))
+    assert kept(program, name) == 1
+
+
+@pytest.mark.parametrize("opset", [18, 23])
+@pytest.mark.parametrize("name", CALLS)
+def test_vmap_of_a_gradient_of_a_vmap(name: str, opset: int) -> None:
+    fn, shapes = CALLS[name]
+    inner = jax.value_and_grad(total(jax.vmap(fn)))
+    program = check(jax.vmap(inner), *arrays([(2, 3, *shape) for shape in shapes]), opsets=(opset,))
+    assert kept(program, name) == 1
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_symbolic_batches(name: str) -> None:
+    fn, shapes = CALLS[name]
+    program = to_onnx(jax.vmap(jax.vmap(fn)), [("A", "B", *shape) for shape in shapes], opset=23)
+    program.verify(sizes=(2, 3))
+    assert kept(program, name) == 1
