@@ -207,8 +207,10 @@ def docs(session: nox.Session) -> None:
     sweep = BUILD / "primitives.jsonl"
     if "--write" not in session.posargs:
         session.run("python", "tools/support_table.py", "--check")
+        session.run("python", "tools/coverage_pages.py", "--check")
     else:
         session.run("python", "tools/support_table.py", *(["--sweep", str(sweep)] if sweep.exists() else []))
+        session.run("python", "tools/coverage_pages.py")
     session.run("pytest", "-p", "doc_examples", "--tb=short", *_pages(), env={"PYTHONPATH": "tools"})
     site = str(BUILD / "site")
     session.run("mkdocs", "build", "--strict", "--quiet", "--site-dir", site, env={"NO_MKDOCS_2_WARNING": "1"})
