@@ -15,6 +15,7 @@ from . import _cumulative as _cumulative
 from . import _dot_general as _dot_general
 from . import _eigenvalues as _eigenvalues
 from . import _gather as _gather
+from . import _general_eigenvalues as _general_eigenvalues
 from . import _householder as _householder
 from . import _joining as _joining
 from . import _linear_algebra as _linear_algebra
@@ -28,6 +29,7 @@ from . import _reductions as _reductions
 from . import _rounding as _rounding
 from . import _scatter as _scatter
 from . import _scatter_functions as _scatter_functions
+from . import _schur as _schur
 from . import _shapes as _shapes
 from . import _slicing as _slicing
 from . import _sorting as _sorting

@@ -102,10 +102,10 @@ def _geqp3_one(a: Any, first: Any) -> tuple[Any, Any, Any]:
 
 @plugin.decomposition("householder_product")
 def _householder_product(a: Any, taus: Any, **_: object) -> Any:
-    return mapped(_householder_product_one, a, taus)
+    return mapped(householder_product_one, a, taus)
 
 
-def _householder_product_one(a: Any, taus: Any) -> Any:
+def householder_product_one(a: Any, taus: Any) -> Any:
     """The reflections from the last to the first, applied to the first columns of the identity."""
     return _reflected(a, taus, jnp.eye(a.shape[0], a.shape[1], dtype=a.dtype), _from_left, backwards=True)
 
@@ -148,7 +148,7 @@ def qr_one(a: Any, full_matrices: bool, pivoting: bool = False) -> tuple[Any, ..
     width = m if full_matrices else min(m, n)
     if width > n:
         reflections = jnp.pad(reflections, ((0, 0), (0, width - n)))
-    q = _householder_product_one(reflections[:, :width], taus)
+    q = householder_product_one(reflections[:, :width], taus)
     return q, jnp.triu(reflections[:width, :n]), *pivots
 
 
