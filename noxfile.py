@@ -201,15 +201,16 @@ def demo(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Run every example of the documentation and of the READMEs, then build the site, strictly.
 
-    `-- --write` first brings the generated pages up to date, with the last `primitives` run if there is one.
+    `-- --write` first brings the generated pages up to date; `-- --write build/primitives.jsonl` also takes in what the
+    last `primitives` run found, in the place of what is there of that opset and transform.
     """
     session.install(*_editable(*PACKAGES), *_group("docs"))
-    sweep = BUILD / "primitives.jsonl"
+    sweeps = [argument for argument in session.posargs if argument != "--write"]
     if "--write" not in session.posargs:
         session.run("python", "tools/support_table.py", "--check")
         session.run("python", "tools/coverage_pages.py", "--check")
     else:
-        session.run("python", "tools/support_table.py", *(["--sweep", str(sweep)] if sweep.exists() else []))
+        session.run("python", "tools/support_table.py", *(["--sweep", *sweeps] if sweeps else []))
         session.run("python", "tools/coverage_pages.py")
     session.run("pytest", "-p", "doc_examples", "--tb=short", *_pages(), env={"PYTHONPATH": "tools"})
     site = str(BUILD / "site")

@@ -71,7 +71,20 @@ def _cholesky(dtype):
     return {}, [a], factors[:1], factors[1:]
 
 
-CASES = {"cholesky": _cholesky, "svd": _svd, "eigh": _eigh, "eig": _eig, "sort": _sort, "approx_top_k": _approx_top_k}
+def _top_k(dtype):
+    x = np.array([-np.nan, 1, 2]).astype(dtype).real
+    return {"k": 3}, [x], [x[[2, 1, 0]], np.array([2, 1, 0])], [x[[0, 2, 1]], np.array([0, 2, 1])]
+
+
+CASES = {
+    "top_k": _top_k,
+    "cholesky": _cholesky,
+    "svd": _svd,
+    "eigh": _eigh,
+    "eig": _eig,
+    "sort": _sort,
+    "approx_top_k": _approx_top_k,
+}
 
 
 @pytest.fixture(
@@ -104,7 +117,7 @@ def test_a_wrong_number_in_any_result_is_caught(case):
 def test_a_result_of_other_arguments_is_caught(case):
     group, params, arguments, results, _ = case
     arguments = [argument + (1 if argument.dtype.kind == "i" else 0.05) for argument in arguments]
-    if len(results) > 1:
+    if len(results) > 1 and group != "top_k":  # which is compared with JAX's results
         assert complaint(group, params, arguments, results, results)
 
 
