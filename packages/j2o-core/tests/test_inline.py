@@ -3,8 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.extend.core import Primitive
 
-from j2o_core.simplify import Decompositions, inline_calls
+from j2o_core.simplify import ConstantTable, Decompositions, drop_dead_code, fold_constants, inline_calls
 from j2o_core.simplify._inline import decompose
 
 X = np.linspace(-1, 1, 3, dtype=np.float32)
@@ -96,3 +97,22 @@ def test_a_decomposition_may_leave_an_equation_as_it_is():
     jaxpr = decompose(jax.make_jaxpr(lambda x: jnp.sin(x).sum() + jnp.sin(x[0]))(X), Decompositions({"sin": half}))
     assert primitives(jaxpr).count("sin") == 1
     assert primitives(jaxpr).count("cos") == 1
+
+
+@pytest.mark.parametrize(
+    "stage", [inline_calls, drop_dead_code, lambda jaxpr: fold_constants(jaxpr, ConstantTable({}))]
+)
+def test_a_jaxpr_whose_constants_belong_to_an_outer_trace_is_left_alone(stage):
+    """Equinox converts closures to jaxprs and gives them to its primitives, traced constants and all."""
+    primitive = Primitive("holds_a_closure")
+    primitive.def_abstract_eval(lambda x, *, closures: x)
+    kept = []
+
+    def fn(x):
+        inner = jax.make_jaxpr(lambda y: y + jnp.sin(x))(x)
+        opened = inner.jaxpr
+        kept.append((inner, opened))
+        return primitive.bind(x, closures=(inner, opened))
+
+    (eqn,) = [eqn for eqn in stage(jax.make_jaxpr(fn)(X)).jaxpr.eqns if eqn.primitive is primitive]
+    assert eqn.params["closures"] == kept[0]

@@ -96,6 +96,18 @@ def test_no_arguments_at_all():
     assert parsed.flatten(()) == []
 
 
+def test_an_empty_tuple_among_arrays_is_no_scalar():
+    """The state of an optimizer is full of them; in a tree of shapes it is the shape of a scalar."""
+    state = {"moments": (np.zeros(2, np.float32), ()), "count": np.int32(0)}
+    parsed = parse_inputs(one, [state])
+    assert [leaf.name for leaf in parsed.leaves] == ["x.count", "x.moments.0"]
+    assert len(parsed.flatten((state,))) == 2
+    scalars = {"weight": (2, 3), "scale": (), "lines": [()]}
+    assert [leaf.shape for leaf in parse_inputs(one, [scalars]).leaves] == [(), (), (2, 3)]
+    assert parse_inputs(one, [()]).leaves[0].shape == ()
+    assert [leaf.shape for leaf in parse_inputs(two, [np.zeros(2, np.float32), ()]).leaves] == [(2,), ()]
+
+
 def test_duplicate_names_are_numbered():
     assert unique_names(["a", "a", "a_1", "b", "a"]) == ["a", "a_2", "a_1", "b", "a_3"]
     names = [name for name, _, _ in leaves(lambda x: None, [{"a.b": (1,), "a": {"b": (2,)}}])]

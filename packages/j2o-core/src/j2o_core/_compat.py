@@ -31,9 +31,11 @@ SymbolicDim = _shape_poly._DimExpr
 def is_jaxpr(value: object) -> bool:
     """Whether a parameter of an equation is a jaxpr that stands by itself (since JAX 0.11 all are of one class).
 
-    An open one with constants waits, in a closure that a library converted, for whoever has them.
+    In a closure that a library converted there may be one whose constants come later, or belong to an outer trace.
     """
-    return isinstance(value, jex.ClosedJaxpr) or (isinstance(value, jex.Jaxpr) and not value.constvars)
+    if isinstance(value, jex.ClosedJaxpr):
+        return not any(isinstance(const, Tracer) for const in value.consts)
+    return isinstance(value, jex.Jaxpr) and not value.constvars
 
 
 def as_closed(jaxpr: Any) -> Any:

@@ -36,7 +36,8 @@ def to_onnx(
         fn: a function, lambda, partial, bound method, `eqx.Module`, jitted or vmapped callable on arrays and pytrees.
         inputs: one spec per argument, in order, or a mapping from parameter names to specs. A spec is an array, a
             `jax.ShapeDtypeStruct`, a shape tuple such as `("B", 3, 224, 224)` (float32), or a pytree of these. Strings
-            are symbolic dimensions (`"2*T"`, `"H*W"`): equal names are equal sizes.
+            are symbolic dimensions (`"2*T"`, `"H*W"`): equal names are equal sizes. `()` is a scalar, and among the
+            arrays of an example, such as the state of an optimizer, an empty tuple.
         opset: ONNX opset to write, 18 to 26.
         input_names: names of the array inputs in order; by default parameter names and tree paths.
         output_names: names of the array outputs in order, but for state; by default tree paths.

@@ -96,25 +96,42 @@ def parse_inputs(
     positional, keywords = _arguments(inputs)
     parameters = _parameter_names(fn, len(positional))
     reader = _SpecReader(constraints)
-    # The arguments are a list here, since no argument at all would look like the shape ().
-    paths, treedef = jax.tree_util.tree_flatten_with_path((list(positional), keywords), is_leaf=_is_spec)
     leaves: list[InputLeaf] = []
     static: dict[int, Any] = {}
-    for index, (path, value) in enumerate(paths):
-        place = _place(path, parameters)
-        name = ".".join(place)
-        leaf = reader.read(name, value)
-        if leaf is None:
-            if not any(isinstance(key, GetAttrKey) for key in path):
+    call: tuple[list[Any], dict[str, Any]] = ([], {})
+    # JAX has the leaves of a dictionary in the order of its keys.
+    for root, argument in (*zip(parameters, positional, strict=True), *sorted(keywords.items())):
+        paths, treedef = _flatten(argument)
+        for path, value in paths:
+            place = (root, *map(path_part, path))
+            name = ".".join(place)
+            leaf = reader.read(name, value)
+            if leaf is not None:
+                leaves.append(replace(leaf, path=place))
+            elif any(isinstance(key, GetAttrKey) for key in path):
+                static[len(leaves) + len(static)] = value  # a setting of a module, such as an activation or a flag
+            else:
                 raise SpecError(_WRONG_LEAF.format(where=f"The spec of {name!r}", given=value))
-            static[index] = value  # a setting of a module, such as an activation or a flag
+        # Specs may be tuples, which are pytrees themselves: the call's structure has one leaf in place of each.
+        one_each = jax.tree.unflatten(treedef, [_OneLeaf()] * len(paths))
+        if len(call[0]) < len(positional):
+            call[0].append(one_each)
         else:
-            leaves.append(replace(leaf, path=place))
-    leaves = _rename(leaves, input_names)
-    # Specs may be tuples, which are pytrees themselves: the call's structure has one leaf in place of each.
-    arguments, named = jax.tree.unflatten(treedef, [_OneLeaf()] * len(paths))
-    treedef = jax.tree.structure((tuple(arguments), named))
-    return Inputs(tuple(leaves), treedef, static, tuple(keywords))
+            call[1][root] = one_each
+    treedef = jax.tree.structure((tuple(call[0]), call[1]))
+    return Inputs(tuple(_rename(leaves, input_names)), treedef, static, tuple(keywords))
+
+
+def _flatten(argument: Any) -> tuple[list[tuple[Any, Any]], Any]:
+    """The specs in an argument with their paths, and its structure.
+
+    `()` is the shape of a scalar, but among arrays, in what is an example of the argument, it is an empty tuple.
+    """
+    paths, treedef = jax.tree_util.tree_flatten_with_path(argument, is_leaf=_is_spec)
+    values = [value for _, value in paths]
+    if any(map(_is_array_like, values)) and not any(_is_shape(value) and len(value) for value in values):
+        return jax.tree_util.tree_flatten_with_path(argument, is_leaf=_is_array_like)
+    return paths, treedef
 
 
 class _OneLeaf:
@@ -168,12 +185,6 @@ def _parameter_names(fn: Callable[..., Any], count: int) -> list[str]:
     if len(names) > count:
         names = names[:count]
     return names + [f"input_{i}" for i in range(len(names), count)]
-
-
-def _place(path: Sequence[Any], parameters: Sequence[str]) -> tuple[str, ...]:
-    which, first, *rest = path
-    root = parameters[first.idx] if which.idx == 0 else str(first.key)
-    return (root, *(path_part(key) for key in rest))
 
 
 def path_part(key: Any) -> str:
