@@ -1,5 +1,6 @@
 """Powers and roots."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -42,3 +43,22 @@ def test_square_is_a_product():
 def test_one_minus_square():
     x = np.array([0.0, 0.5, 1 - 1e-7, -1 + 1e-7, 3], np.float32)
     check(lambda x: lax.one_minus_square_p.bind(x), x, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES.numeric, np.complex64])
+def test_polynomials(dtype):
+    coefficients = [2, -1, 0.5, 3] if np.dtype(dtype).kind in "fVc" else [2, 1, 3]
+    check(lambda x: jnp.polyval(jnp.array(coefficients, dtype), x), Spec(("B", 3), dtype), opsets=(21,))
+
+
+@pytest.mark.skipif(not hasattr(lax, "polynomial"), reason="lax.polynomial is new in JAX 0.12")
+@pytest.mark.parametrize("shape", [(), (1, 3), (2, 1), (2, 3)])
+def test_polynomials_with_arrays_of_coefficients(shape):
+    def fn(x, a, b):
+        return (
+            lax.polynomial(x, [a, 1.5, b]),
+            lax.polynomial(x, [0.5] * 12),
+            jax.grad(lambda x: lax.polynomial(x, [1.0, 2.0, 3.0]).sum())(x),
+        )
+
+    check(fn, Spec((2, 3)), Spec(shape), Spec(shape), opsets=(21,))

@@ -1,4 +1,4 @@
-"""Powers and roots: square, sqrt, rsqrt, cbrt, integer_pow, pow."""
+"""Powers, polynomials and roots: square, sqrt, rsqrt, cbrt, integer_pow, pow."""
 
 from __future__ import annotations
 
@@ -68,3 +68,12 @@ def _integer_pow(ctx: LoweringContext, x: ir.Value, *, y: int) -> Any:
             power = ctx.op.Mul(power, power)
     assert result is not None
     return ctx.op.Reciprocal(result) if y < 0 else result
+
+
+@plugin.decomposition("polynomial")
+def _polynomial(x: Any, *coefficients: Any, **_: Any) -> Any:
+    """Horner's rule, as XLA does it; the coefficients come from the lowest degree up."""
+    *lower, result = coefficients
+    for coefficient in reversed(lower):
+        result = result * x + coefficient
+    return result
