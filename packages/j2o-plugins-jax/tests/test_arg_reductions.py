@@ -1,5 +1,7 @@
-"""argmax and argmin: ties, NaN, index types."""
+"""argmax and argmin: ties, NaN, index types; positions of what is not zero."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
@@ -27,3 +29,17 @@ def test_the_first_nan_is_both_extremes(x64, dtype):
 @pytest.mark.parametrize("shape", [("B", 4), (1, 1), (0, 4)])
 def test_shapes(shape):
     check(lambda x: lax.argmax(x, 1, np.int32), Spec(shape))
+
+
+@pytest.mark.parametrize(
+    ("fn", "spec"),
+    [
+        (lambda x: jnp.nonzero(x > 0, size=4, fill_value=-1), Spec((5, 6))),
+        (lambda x: jnp.argwhere(x > 0, size=4), Spec(("N",))),
+        (jax.vmap(lambda x: jnp.nonzero(x > 0, size=3)[0]), Spec(("N", 4))),
+        (lambda x: jnp.unique(x, size=4), Spec((5,), np.int32)),
+        (jax.jit(lambda x: jnp.flatnonzero(x, size=9, fill_value=7)), Spec((5,), np.int32)),
+    ],
+)
+def test_a_known_number_of_positions(fn, spec):
+    check(fn, spec, opsets=(21,))

@@ -38,6 +38,11 @@ def is_jaxpr(value: object) -> bool:
     return isinstance(value, jex.Jaxpr) and not value.constvars
 
 
+def high_level_code(primitive: Primitive) -> Callable[..., Any] | None:
+    """What JAX writes its high-level primitives with (since 0.12: `jnp.nonzero`); None for all others."""
+    return primitive.to_lojax if primitive.name == "call_hi_primitive" else None
+
+
 def as_closed(jaxpr: Any) -> Any:
     """A jaxpr with its constants: what is closed stays, an open one gets none."""
     if isinstance(jaxpr, jex.ClosedJaxpr):

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from .._compat import Literal, Primitive, as_closed, literal_value
+from .._compat import Literal, Primitive, as_closed, high_level_code, literal_value
 
 Trace = Callable[..., tuple[Any, Any]]
 
@@ -82,15 +82,15 @@ class Decompositions:
     def _implementation(self, primitive: Primitive) -> Callable[..., Any] | None:
         if primitive not in self._implementations:
             unknown = not hasattr(primitive, "composite") and not self._has_rule(primitive)
-            self._implementations[primitive] = _library_implementation(primitive) if unknown else None
+            self._implementations[primitive] = _code(primitive) if unknown else None
         return self._implementations[primitive]
 
 
-def _library_implementation(primitive: Primitive) -> Callable[..., Any] | None:
-    """What a library other than JAX computes its primitive with; JAX's own only hand it to the compiler."""
-    implementation: Callable[..., Any] = primitive.impl
+def _code(primitive: Primitive) -> Callable[..., Any] | None:
+    """What a primitive is computed with, if that is a function and not JAX's way to the compiler."""
+    implementation: Callable[..., Any] = high_level_code(primitive) or primitive.impl
     function: Any = implementation
     while isinstance(function, functools.partial):
         function = function.func
     library = (getattr(function, "__module__", None) or "jax").partition(".")[0]
-    return None if library in ("jax", "jaxlib") else implementation
+    return implementation if high_level_code(primitive) or library not in ("jax", "jaxlib") else None
