@@ -96,7 +96,7 @@ def tests(session: nox.Session, package: str) -> None:
 @nox.session(python=PYTHONS)
 def integration(session: nox.Session) -> None:
     """What crosses packages, over opsets and over static and symbolic shapes: `nox -s integration -- --opset 23`."""
-    session.install(*_editable(*PACKAGES, extras="test"), *_group("tests"))
+    session.install(*_editable(*PACKAGES, extras="test"), *_group("tests"), *_group("programs"))
     session.run(
         "pytest", *_PARALLEL, "tests-integration", "--ignore=tests-integration/plugin-template", *session.posargs
     )
