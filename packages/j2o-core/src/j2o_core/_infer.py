@@ -370,9 +370,11 @@ def _gather_elements(first: Shape, shapes: Any, *_: Any) -> Shape | None:
 
 
 def _attention(first: Shape, shapes: Any, inputs: Any, attrs: Any, constant: Any) -> Shape | None:
-    if len(first) != 4 or shapes[2] is None:
+    if shapes[2] is None:
         return None
-    return (*first[:3], shapes[2][-1])
+    if len(first) == 4:
+        return (*first[:3], shapes[2][-1])
+    return (*first[:2], shapes[2][-1] // attrs["kv_num_heads"] * attrs["q_num_heads"])
 
 
 _RULES: dict[str, Callable[..., Any]] = {

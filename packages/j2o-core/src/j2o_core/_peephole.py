@@ -98,6 +98,16 @@ def _integer(operation: Callable[..., Any]) -> Callable[..., Any]:
     return fold
 
 
+def _logical(operation: Callable[..., Any]) -> Callable[..., Any]:
+    def fold(arrays: list[Any], attrs: dict[str, Any]) -> Any:
+        if sum(array.nbytes for array in arrays) > _FOLD_BYTES or any(array.dtype != np.bool_ for array in arrays):
+            return None
+        result = operation(*arrays)
+        return result if result.nbytes <= _FOLD_BYTES else None
+
+    return fold
+
+
 _LAYOUT = frozenset({"Transpose", "Reshape", "Unsqueeze", "Squeeze"})
 _FOLDS: dict[str, Callable[[list[Any], dict[str, Any]], Any]] = {
     "Transpose": _fold_transpose,
@@ -110,6 +120,8 @@ _FOLDS: dict[str, Callable[[list[Any], dict[str, Any]], Any]] = {
     "Add": _integer(np.add),
     "Sub": _integer(np.subtract),
     "Mul": _integer(np.multiply),
+    "And": _logical(np.logical_and),
+    "Or": _logical(np.logical_or),
 }
 
 

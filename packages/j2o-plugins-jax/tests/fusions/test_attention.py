@@ -1,11 +1,13 @@
 """Attention from plain products, and what stays decomposed."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from j2o_core.testing import Spec, check
+from j2o_core.testing import Spec, check, expect_graph
 
 
 def heads_first(q, k, v):
@@ -46,5 +48,197 @@ def test_declines_when_the_weights_are_read_elsewhere():
     check(attention, *[Spec((2, 4, 5, 8))] * 3, absent=["Attention"], opsets=(23,))
 
 
-def test_declines_a_batch_that_broadcasts():
-    check(heads_first, Spec((2, 4, 5, 8)), Spec((1, 4, 5, 8)), Spec((1, 4, 5, 8)), absent=["Attention"], opsets=(23,))
+def test_a_batch_that_shares_its_keys_is_more_queries():
+    specs = [Spec((2, 4, 5, 8)), Spec((1, 4, 5, 8)), Spec((1, 4, 5, 8))]
+    check(heads_first, *specs, contains=["Attention"], opsets=(23,))
+
+
+# -- Axes in any order -------------------------------------------------------------------------------------------------
+
+
+def einsum(scores, values, axis=-1, *, scale=0.35):
+    """Attention as two einsums; `axis` is that of the keys in the scores."""
+
+    def fn(q, k, v):
+        logits = jnp.einsum(scores, q, k) * scale
+        return jnp.einsum(values, jax.nn.softmax(logits, axis), v)
+
+    return fn
+
+
+LAYOUTS = {
+    "tokens first": (einsum("bqhd,bkhd->bhqk", "bhqk,bkhd->bqhd"), (2, 5, 4, 8)),
+    "heads behind the keys": (einsum("bqhd,bkhd->bqkh", "bqkh,bkhd->bqhd", 2), (2, 5, 4, 8)),
+    "heads last": (einsum("bqdh,bkdh->bhqk", "bhqk,bkdh->bqdh"), (2, 5, 8, 4)),
+    "keys before queries": (einsum("bqhd,bkhd->bhkq", "bhkq,bkhd->bqhd", -2), (2, 5, 4, 8)),
+    "tokens last": (einsum("bhdq,bhdk->bhqk", "bhqk,bhdk->bhdq"), (2, 4, 8, 5)),
+    "no batch": (einsum("qhd,khd->hqk", "hqk,khd->qhd"), (5, 4, 8)),
+    "one head": (einsum("qd,kd->qk", "qk,kd->qd"), (5, 8)),
+    "one head, batch": (einsum("bqd,bkd->bqk", "bqk,bkd->bqd"), (2, 5, 8)),
+    "two batches": (einsum("abqhd,abkhd->abhqk", "abhqk,abkhd->abqhd"), (2, 3, 5, 4, 8)),
+    "odd sizes": (einsum("bqhd,bkhd->bhqk", "bhqk,bkhd->bqhd"), (3, 7, 3, 13)),
+    "one query and key each": (einsum("bqhd,bkhd->bhqk", "bhqk,bkhd->bqhd"), (3, 2, 1, 1)),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_axes_in_any_order(name):
+    fn, shape = LAYOUTS[name]
+    check(fn, *[Spec(shape)] * 3, contains=["Attention"], absent=["Softmax"], opsets=(23, 26))
+
+
+def test_a_single_key_or_none():
+    fn, _ = LAYOUTS["tokens first"]
+    check(fn, Spec((2, 5, 4, 8)), Spec((2, 1, 4, 8)), Spec((2, 1, 4, 8)), opsets=(21, 23))
+    check(fn, Spec((2, 0, 4, 8)), Spec((2, 3, 4, 8)), Spec((2, 3, 4, 8)), opsets=(21, 23))
+    check(fn, Spec((2, 1, 4, 8)), Spec((2, 3, 4, 8)), Spec((2, 3, 4, 8)), contains=["Attention"], opsets=(23,))
+
+
+def test_symbolic_batch_and_length():
+    fn, _ = LAYOUTS["tokens first"]
+    program = check(fn, *[Spec(("B", "T", 4, 8))] * 3, contains=["Attention"], absent=["Shape"], opsets=(23,))
+    expect_graph(
+        program,
+        """
+            k:f32[B,T,4,8] -> Reshape([0,0,32])[B,T,32] -> %1
+            v:f32[B,T,4,8] -> Reshape([0,0,32])[B,T,32] -> %2
+            q:f32[B,T,4,8] -> Reshape([0,0,32])[B,T,32] -> Attention(%1, %2) -> Reshape([0,0,4,8])[B,T,4,8] -> output
+            """,
+    )
+
+
+def test_between_projections_nothing_is_moved():
+    weights = [np.random.default_rng(seed).standard_normal((32, 32)).astype(np.float32) for seed in range(4)]
+
+    def fn(x):
+        q, k, v = ((x @ w).reshape(*x.shape[:2], 4, 8) for w in weights[:3])
+        return LAYOUTS["tokens first"][0](q, k, v).reshape(x.shape) @ weights[3]
+
+    expect_graph(
+        check(fn, Spec(("B", "T", 32)), opsets=(23,)),
+        """
+        x:f32[B,T,32] -> MatMul(1) -> %1
+        x -> MatMul(2) -> %2
+        x -> MatMul(0) -> Attention(%1, %2) -> MatMul(3) -> output
+        """,
+    )
+
+
+# -- Numbers and forms of the softmax ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda q, k, v: jax.nn.softmax((q / 3) @ jnp.swapaxes(k, -1, -2), -1) @ v,
+        lambda q, k, v: jax.nn.softmax(q @ jnp.swapaxes(k * 0.3, -1, -2), -1) @ v,
+        lambda q, k, v: jax.nn.softmax(-(q @ jnp.swapaxes(k, -1, -2)) / 2 * -0.5, -1) @ v,
+        lambda q, k, v: jax.nn.softmax(q @ jnp.swapaxes(k, -1, -2) + 7, -1) @ v,
+    ],
+    ids=["queries", "keys", "signs", "added"],
+)
+def test_numbers_become_the_scale(fn):
+    program = check(fn, *[Spec((2, 4, 5, 8))] * 3, contains=["Attention"], opsets=(23,))
+    assert len(program.model.graph) == 1
+
+
+def test_a_negative_scale_is_declined():
+    fn = einsum("bqhd,bkhd->bhqk", "bhqk,bkhd->bqhd", scale=-0.3)
+    check(fn, *[Spec((2, 5, 4, 8))] * 3, absent=["Attention"], opsets=(23,))
+
+
+def weights_by_logsumexp(s):
+    return jnp.exp(s - jax.nn.logsumexp(s, -1, keepdims=True))
+
+
+def weights_by_hand(s):
+    e = jnp.exp(s - jax.lax.stop_gradient(s.max(-1, keepdims=True)))
+    return e / e.sum(-1)[..., None]
+
+
+@pytest.mark.parametrize("weights", [weights_by_logsumexp, weights_by_hand])
+def test_softmax_written_by_hand(weights):
+    def fn(q, k, v):
+        return weights(q @ jnp.swapaxes(k, -1, -2) * 0.3) @ v
+
+    check(fn, *[Spec((2, 4, 5, 8))] * 3, contains=["Attention"], absent=["Exp"], opsets=(23,))
+
+
+def test_divided_behind_the_values():
+    def fn(q, k, v):
+        s = q @ jnp.swapaxes(k, -1, -2) * 0.3
+        e = jnp.exp(s - s.max(-1, keepdims=True))
+        return (e @ v) / e.sum(-1, keepdims=True)
+
+    check(fn, *[Spec((2, 4, 5, 8))] * 3, contains=["Attention"], opsets=(23,))
+
+
+# -- Heads that share keys ---------------------------------------------------------------------------------------------
+
+SHARED = [Spec(("B", 5, 4, 8)), Spec(("B", 5, 2, 8)), Spec(("B", 5, 2, 8))]
+
+
+def repeated(q, k, v):
+    k, v = jnp.repeat(k, 2, 2), jnp.repeat(v, 2, 2)
+    return LAYOUTS["tokens first"][0](q, k, v)
+
+
+def broadcast(q, k, v):
+    k, v = (jnp.broadcast_to(x[:, :, :, None], (*x.shape[:3], 2, 8)).reshape(*x.shape[:2], 4, 8) for x in (k, v))
+    return LAYOUTS["tokens first"][0](q, k, v)
+
+
+def grouped(q, k, v):
+    q = q.reshape(*q.shape[:2], 2, 2, 8)
+    w = jax.nn.softmax(jnp.einsum("bqkgd,bskd->bkgqs", q, k) * 0.35)
+    return jnp.einsum("bkgqs,bskd->bqkgd", w, v).reshape(*q.shape[:2], 4, 8)
+
+
+def grouped_and_causal(q, k, v):
+    q = q.reshape(*q.shape[:2], 2, 2, 8)
+    s = jnp.where(np.tril(np.ones((5, 5), bool)), jnp.einsum("bqkgd,bskd->bkgqs", q, k) * 0.35, -jnp.inf)
+    return jnp.einsum("bkgqs,bskd->bqkgd", jax.nn.softmax(s), v).reshape(*q.shape[:2], 4, 8)
+
+
+@pytest.mark.parametrize("fn", [repeated, broadcast, grouped, grouped_and_causal])
+def test_groups_of_heads_share_keys(fn):
+    program = check(fn, *SHARED, contains=["Attention"], absent=["Expand", "Where"], opsets=(23,))
+    (node,) = (node for node in program.model.graph if node.op_type == "Attention")
+    assert (node.attributes["q_num_heads"].value, node.attributes["kv_num_heads"].value) == (4, 2)
+
+
+def test_tiled_heads_are_no_groups():
+    def fn(q, k, v):
+        return LAYOUTS["tokens first"][0](q, jnp.tile(k, (1, 1, 2, 1)), jnp.tile(v, (1, 1, 2, 1)))
+
+    check(fn, *SHARED, contains=["Attention"], opsets=(23,))
+
+
+def test_one_head_of_keys_for_all():
+    def fn(q, k, v):
+        w = jax.nn.softmax(jnp.einsum("bhqd,bkd->bhqk", q, k) * 0.35)
+        return jnp.einsum("bhqk,bkd->bhqd", w, v)
+
+    check(fn, Spec((2, 4, 5, 8)), *[Spec((2, 5, 8))] * 2, contains=["Attention"], opsets=(23,))
+
+
+# -- JAX's own function where it was kept in a closure -----------------------------------------------------------------
+
+KEPT = {
+    "plain": jax.vmap(jax.nn.dot_product_attention),
+    "causal": jax.vmap(functools.partial(jax.nn.dot_product_attention, is_causal=True)),
+    "mask": jax.vmap(lambda q, k, v: jax.nn.dot_product_attention(q, k, v, mask=np.tri(5, dtype=bool)[None])),
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_a_function_made_before_the_export(name):
+    kept = KEPT[name]
+    for heads in (4, 2):
+        check(
+            lambda q, k, v: kept(q, k, v),
+            SHARED[0],
+            *[Spec(("B", 5, heads, 8))] * 2,
+            contains=["Attention"],
+            opsets=(23,),
+        )

@@ -45,3 +45,70 @@ def test_declines_when_the_sum_is_of_another_value():
         return e / y.sum(-1, keepdims=True)
 
     check(not_softmax, Spec((2, 5)), Spec((2, 5)), absent=["Softmax"], rtol=1e-3)  # a sum of normals is near zero
+
+
+def test_half_precision_is_summed_in_single():
+    check(jax.nn.softmax, Spec((3, 5), np.float16), contains=["Softmax"], absent=["Exp"])
+
+
+def test_axes_of_size_one_come_and_go():
+    def softmax(x):
+        e = jnp.exp(x[:, None] - x.max(-1).reshape(3, 1, 1))
+        return e / e.sum(-1, keepdims=True)
+
+    check(softmax, Spec((3, 5)), contains=["Softmax"], absent=["Exp"])
+
+
+def test_axes_may_move_between():
+    def softmax(x):
+        m = jnp.transpose(x.max(2), (2, 0, 1))[..., None]
+        e = jnp.exp(jnp.transpose(x, (3, 0, 1, 2)) - m)
+        return e / e.sum(-1, keepdims=True)
+
+    check(softmax, Spec((2, 3, 4, 5)), contains=["Softmax"], absent=["Exp"])
+
+
+def test_declines_the_maximum_of_another_axis_of_equal_size():
+    def not_softmax(x):
+        e = jnp.exp(x - x.max(1)[..., None])
+        return e / e.sum(-1, keepdims=True)
+
+    check(not_softmax, Spec((2, 4, 4)), absent=["Softmax"])
+
+
+@pytest.mark.parametrize("axis", [-1, 0])
+@pytest.mark.parametrize("shape", [(3, 4), ("B", 4)])
+def test_log_softmax(shape, axis):
+    check(lambda x: jax.nn.log_softmax(x, axis), Spec(shape), contains=["LogSoftmax"], absent=["Exp", "Log"])
+
+
+def test_log_softmax_of_extremes():
+    x = [[1.0, 2, -np.inf, 3], [np.inf, 1, 2, 3], [-np.inf] * 4, [np.nan, 1, 2, 3], [1e30, -1e30, 0, 1]]
+    check(jax.nn.log_softmax, np.array(x, np.float32), contains=["LogSoftmax"])
+
+
+def test_weights_by_logsumexp_are_a_softmax():
+    def fn(x, v):
+        return jnp.exp(x - jax.nn.logsumexp(x, -1, keepdims=True)) @ v
+
+    check(fn, Spec(("B", 4, 5)), Spec((5, 3)), contains=["Softmax"], absent=["Exp", "Log"])
+
+
+def test_declines_logsumexp_where_infinity_would_spread():
+    x = np.array([[1, np.inf, 2], [0, 1, 2]], np.float32)
+    check(lambda x: x - jax.nn.logsumexp(x, -1, keepdims=True), x, absent=["LogSoftmax"])
+    check(lambda x: jnp.exp(x - jax.nn.logsumexp(x, -1, keepdims=True)), x, absent=["LogSoftmax", "Softmax"])
+
+
+def test_divided_behind_a_product():
+    def fn(x, v):
+        e = jnp.exp(x - x.max(-1, keepdims=True))
+        return (e @ v) / e.sum(-1, keepdims=True)
+
+    check(fn, Spec(("B", 4, 5)), Spec((5, 3)), contains=["Softmax"], absent=["Exp"])
+
+    def along_the_queries(x, v):
+        e = jnp.exp(x - x.max(0, keepdims=True))
+        return (e @ v) / e.sum(0, keepdims=True)[:, :3]
+
+    check(along_the_queries, Spec((5, 5)), Spec((5, 3)), absent=["Softmax"])

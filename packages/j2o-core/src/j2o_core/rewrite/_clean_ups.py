@@ -23,6 +23,9 @@ _POINTWISE = (
     *("Abs", "Neg", "Exp", "Log", "Sqrt", "Reciprocal", "Erf", "Sin", "Cos", "Tanh", "Sigmoid", "Relu", "Gelu", "Not"),
     *("Floor", "Ceil", "Round", "Sign", "Clip", "Elu", "LeakyRelu", "Softsign", "HardSigmoid", "HardSwish"),
 )
+# How often a change of layout moves below a pointwise operator: what it may cancel with is near, and time stays linear.
+_STEPS, _MOST_STEPS = "j2o_steps", 4
+_LAYOUT = ("Reshape", "Transpose", "Squeeze", "Unsqueeze")
 _REDUCTIONS = ("ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceMean", "ArgMax", "ArgMin")
 
 
@@ -31,6 +34,22 @@ def _merge_layout(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """Reshape(Reshape(x)) -> Reshape(x), and what else the builder would have spared had it seen the node now."""
     attrs = {name: attribute.value for name, attribute in node.attributes.items()}
     return rw.op.simpler(node.op_type, node.inputs, attrs)
+
+
+@plugin.rewrite(*_LAYOUT)
+def _shortest_layout(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    """A chain of several Reshape and Transpose -> Reshape, Transpose, Reshape or less."""
+    readers = [user for user, _ in node.outputs[0].uses()]
+    if len(readers) == 1 and readers[0].op_type in _LAYOUT:
+        return None  # the last of the chain is the one to ask
+    view = rw.view(node.outputs[0])
+    if view is None or len(view.nodes) < 3 or not all(rw.only_use(inner.outputs[0]) for inner in view.nodes[:-1]):
+        return None
+    axes = rw.axes(view.root)
+    if view.changes(axes) >= len(view.nodes):
+        return None
+    result = rw.arranged(view.root, axes, view.axes)
+    return None if result is None else rw.reshape(result, rw.shape(node.outputs[0]))
 
 
 @plugin.rewrite(*_BROADCASTING)
@@ -157,6 +176,9 @@ def _layout_below_pointwise(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     layout = rw.producer(moved, "Reshape", "Transpose")
     if moved is None or layout is None or layout.inputs[0] is None or not rw.only_use(moved):
         return None
+    steps = moved.meta.get(_STEPS, 0) + 1
+    if steps > _MOST_STEPS:
+        return None
     x = layout.inputs[0]
     before, after = rw.shape(x), rw.shape(moved)
     if before is None or after is None:
@@ -170,8 +192,11 @@ def _layout_below_pointwise(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     inputs = [x if index == places[0] else value for index, value in enumerate(node.inputs)]
     result = rw.op(node.op_type, *inputs, **attrs)
     if layout.op_type == "Transpose":
-        return rw.op.Transpose(result, perm=rw.attr(layout, "perm"))  # type: ignore[no-any-return]
-    return rw.reshape(result, after)
+        result = rw.op.Transpose(result, perm=rw.attr(layout, "perm"))
+    else:
+        result = rw.reshape(result, after)
+    result.meta[_STEPS] = steps
+    return result  # type: ignore[no-any-return]
 
 
 def _is_scalar(rw: Rewriter, value: ir.Value) -> bool:

@@ -83,7 +83,7 @@ class _Driver:
                     break
             if budget < 0:
                 raise RewriteError("The rewrites do not settle: two of them undo each other's work.")
-        if self._unsorted:
+        if self._unsorted or self._rewriter.reused:
             self._graph.sort()
 
     @property

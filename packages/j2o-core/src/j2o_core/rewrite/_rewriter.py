@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from .._dims import Dimensions
 from .._infer import same_shape
 from .._layout import expand, reshape
 from .._values import numpy_dtype, shape_of
+from ._views import Axes, Part, View, refined, step, view, whole
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,9 @@ class Rewriter:
         self.op = builder
         self.opset = builder.opset
         self._dims = dims
+        self._shared: dict[Hashable, ir.Value] = {}
         self.asked_for_sizes = False
+        self.reused = False
 
     def const(self, value: Any, dtype: Any = None) -> ir.Value:
         """A constant; `dtype` is a dtype or a value whose dtype is taken."""
@@ -56,6 +60,65 @@ class Rewriter:
         """A constant written out to a symbolic shape, once for the whole graph."""
         self.asked_for_sizes = True
         return expand(self._dims.builder, self._dims, x, shape)
+
+    def view(self, value: ir.Value, through: Callable[[ir.Node], bool] | None = None) -> View | None:
+        """What a value is a rearrangement of; see `View`. `through` lets one reduction pass."""
+        return view(value, through)
+
+    def axes(self, value: ir.Value, first: int = 0) -> Axes:
+        """The axes of a value whose shape is known, as those of a root, which count from `first`."""
+        return whole(shape_of(value) or (), first)
+
+    def moved(self, node: ir.Node, axes: Axes) -> Axes | None:
+        """What a Reshape or Transpose makes of the axes of its operand, None if it mixes them."""
+        return step(node, axes)
+
+    def arranged(self, x: ir.Value, axes: Axes, target: Axes, *, expand: Sequence[int] = ()) -> ir.Value | None:
+        """`x`, whose axes are made of these parts, with the axes of `target`.
+
+        Parts of `target` that `x` has not are axes of size 1, or written out for the places in `expand` and where
+        they share an axis with others. None if `x` has parts that `target` has not.
+        """
+        own, wanted = refined(axes, target), refined(target, axes)
+        parts = [part for axis in own for part in axis]
+        there = [[part for part in axis if part in parts] for axis in wanted]
+        if sum(map(len, there)) != len(parts):
+            return None
+        if any(len(axis) > 1 for axis in own):
+            # Axes of size 1 come in while the shape changes anyway: behind symbolic sizes, so that these stay in place.
+            sizes, ones = [part.size for part in parts], there.count([]) if max(map(len, there)) == 1 else 0
+            added: list[list[Part]] = [[] for _ in range(ones)]
+            behind = any(map(is_symbolic, sizes))
+            x = self.reshape(x, [*sizes, *[1] * ones] if behind else [*[1] * ones, *sizes])
+            own = [[part] for part in parts]
+            own = [*own, *added] if behind else [*added, *own]
+        x = self.op.Transpose(x, perm=_order(own, there))
+        spread = [
+            all_ if axis in expand or (some and some != all_) else some
+            for axis, (all_, some) in enumerate(zip(wanted, there, strict=True))
+        ]
+        if spread != there:
+            pieces = [part for axis in spread for part in axis]
+            thin = self.reshape(x, [part.size if part in parts else 1 for part in pieces])
+            x = self.expand(thin, [part.size for part in pieces])
+        return self.reshape(x, [math.prod(part.size for part in axis) for axis in spread])
+
+    def expand(self, x: ir.Value, shape: Sequence[Any]) -> ir.Value:
+        """`x` broadcast to a shape; of a constant, a constant."""
+        array = self.op.constant_value(x)
+        if array is not None and not any(map(is_symbolic, shape)):
+            return self.op.constants.get(np.ascontiguousarray(np.broadcast_to(array, [int(size) for size in shape])))
+        self.asked_for_sizes |= any(map(is_symbolic, shape))
+        return expand(self.op, self._dims, x, shape)
+
+    def shared(self, key: Hashable, build: Callable[[], ir.Value]) -> ir.Value:
+        """What `build` gives, built once for all rules that ask with an equal key."""
+        known = self._shared.get(key)
+        if known is not None and ((node := known.producer()) is None or node.graph is not None):
+            self.reused = True
+            return known
+        self._shared[key] = build()
+        return self._shared[key]
 
     def cut(self, x: ir.Value, axis: int, start: int, stop: int) -> ir.Value:
         """`x[start:stop]` along an axis; of a constant, a constant."""
@@ -189,3 +252,15 @@ class Rewriter:
     def same_shape(self, left: ir.Value, right: ir.Value) -> bool:
         """Whether two values have equal shapes for all sizes."""
         return same_shape(shape_of(left), shape_of(right))
+
+
+def _order(own: Sequence[Sequence[Part]], wanted: Sequence[Sequence[Part]]) -> list[int]:
+    """The permutation of axes of one part or none to these axes; those of size 1 that nobody asks for come first."""
+    ones = [index for index, axis in enumerate(own) if not axis]
+    places = {axis[0]: index for index, axis in enumerate(own) if axis}
+    surplus = max(0, len(ones) - wanted.count([]))
+    order, ones = ones[:surplus], ones[surplus:]
+    for axis in wanted:
+        order += [places[part] for part in axis] if axis else ones[:1]
+        ones = ones if axis else ones[1:]
+    return order

@@ -1,8 +1,10 @@
 """Fusions: what was written by hand, recognised in the lowered graph. One operator a file, before and after on top."""
 
 from . import _attention as _attention
+from . import _attention_layout as _attention_layout
 from . import _gelu as _gelu
 from . import _layer_norm as _layer_norm
 from . import _relu as _relu
 from . import _rotary as _rotary
+from . import _scaled_products as _scaled_products
 from . import _softmax as _softmax

@@ -1,54 +1,291 @@
 """Attention-23.
 
 before: s = MatMul(q, Transpose(k)) * scale; y = MatMul(Softmax(s, -1), v)
-after:  y = Attention(q, k, v, scale)
+after:  y = Attention(q, k, v, mask, scale, is_causal, softcap)
 
-q, k, v have shape [batch, heads, length, size], or [heads, length, size] without batch. Declines for masks and biases
-(see the composite `jax.nn.dot_product_attention`), other ranks, and float64, which ONNX Runtime computes in float32.
+Between the products there may be numbers multiplied before or behind, biases, masks (see `_attention_masks`),
+`c * Tanh(s / c)`, and any Reshape and Transpose that keeps the axis of the keys whole; so the axes may come in any
+order, with none, one or several of batch and heads. A number multiplied on q or k becomes part of the scale. Keys and
+values repeated for groups of heads, or broadcast over all heads, are taken as they are before.
+
+Declines where scores or weights are read elsewhere, for a batch that broadcasts, for scales that are not positive, for
+masks that the operator cannot say, and for float64, which ONNX Runtime computes in float32, and bfloat16.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
 import onnx_ir as ir
 
 from j2o_core import Rewriter
 
 from .._plugin import plugin
+from ._attention_masks import read_scores, told
 
 _DTYPES = (ir.DataType.FLOAT, ir.DataType.FLOAT16)
+_LAYOUT = ("Reshape", "Transpose", "Squeeze", "Unsqueeze")
+# Numbers that are multiplied on scores one after another are few.
+_LONGEST_CHAIN = 10
+
+# Axes of an operand that the scores have not count from here.
+_OWN = 1000
+
+Axes = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """The axes [batch, heads, queries, keys] of the operator, in parts of the axes of the first product.
+
+    `lead` and `rows` are those of the second product; `rows` may be queries of several heads that share keys, of which
+    there are `few_heads` then.
+    """
+
+    lead: Axes
+    rows: Any
+    batch: Any
+    few_heads: Any
+    heads: Any
+    queries: Any
+    keys: Any
 
 
 @plugin.rewrite("MatMul", opset=23)
 def _attention(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    softmax = rw.producer(node.inputs[0], "Softmax")
-    v = node.inputs[1]
-    if softmax is None or v is None or v.dtype not in _DTYPES or not rw.only_use(softmax.outputs[0]):
+    if node.outputs[0].dtype not in _DTYPES:
         return None
-    rank = len(rw.shape(softmax.outputs[0]) or ())
-    if rw.attr(softmax, "axis", -1) not in (-1, rank - 1) or softmax.inputs[0] is None:
-        return None
-    scale, factors = rw.product(softmax.inputs[0])
-    scores = rw.producer(factors[0], "MatMul") if len(factors) == 1 else None
-    if scores is None or scale <= 0:
-        return None
-    q, k_transposed = scores.inputs
-    if q is None or k_transposed is None or rank not in (3, 4):
-        return None
-    if not all(len(rw.shape(value) or ()) == rank for value in (q, k_transposed, v)):
-        return None
-    if not rw.same_shape(scores.outputs[0], softmax.outputs[0]) or not _same_batch(rw, q, k_transposed, v):
-        return None
-    swap = (0, 2, 1) if rank == 3 else (0, 1, 3, 2)
-    operands = [q, rw.op.Transpose(k_transposed, perm=swap), v]
-    if rank == 3:
-        axis = rw.const([0], "int64")
-        operands = [rw.op.Unsqueeze(value, axis) for value in operands]
-        return rw.op.Squeeze(rw.op.Attention(*operands, scale=scale), axis)  # type: ignore[no-any-return]
-    return rw.op.Attention(*operands, scale=scale)  # type: ignore[no-any-return]
+    for side in (0, 1):
+        softmax, path = _softmax_behind(rw, node.inputs[side])
+        if softmax is not None and (result := _fused(rw, node, side, softmax, path)) is not None:
+            return result
+    return None
 
 
-def _same_batch(rw: Rewriter, *values: ir.Value) -> bool:
-    """Whether all have equal leading axes: the operator does not broadcast them."""
-    shapes = [rw.shape(value) for value in values]
-    leading = [str(shape[:-2]) for shape in shapes if shape is not None]
-    return len(leading) == len(values) and len(set(leading)) == 1
+def _softmax_behind(rw: Rewriter, value: ir.Value | None) -> tuple[ir.Node | None, list[ir.Node]]:
+    """The Softmax that makes a value, and the changes of layout between, if nobody else reads any of them."""
+    path: list[ir.Node] = []
+    while value is not None and rw.only_use(value) and len(path) < _LONGEST_CHAIN:
+        softmax = rw.producer(value, "Softmax")
+        if softmax is not None:
+            return softmax, path[::-1]
+        layout = rw.producer(value, *_LAYOUT)
+        if layout is None:
+            return None, []
+        path.append(layout)
+        value = layout.inputs[0]
+    return None, []
+
+
+def _fused(rw: Rewriter, node: ir.Node, side: int, softmax: ir.Node, path: Sequence[ir.Node]) -> ir.Value | None:
+    chain = _scores_chain(rw, softmax.inputs[0], _LONGEST_CHAIN)
+    if chain is None:
+        return None
+    product, steps = chain
+    scores = read_scores(rw, product, steps)
+    if scores is None:
+        return None
+    frame = _frame(rw, product, scores.axes, softmax, path, side)
+    other = node.inputs[1 - side]
+    if frame is None or other is None or any(len(rw.shape(x) or ()) < 2 for x in (other, *product.inputs)):
+        return None
+    q, k = _queries_and_keys(rw, product, frame)
+    frame = _with_groups(rw, frame, q)
+    (q, q_scale), (k, k_scale) = _unscaled(rw, q), _unscaled(rw, k)
+    scale = scores.scale * q_scale * k_scale
+    if not scale > 0:
+        return None
+    v = rw.op.Transpose(other, perm=_swapped(rw, other)) if side == 1 else other
+    operands = _operands(rw, product, frame, q, k, v)
+    if operands is None:
+        return None
+    target = (frame.batch, frame.heads, frame.queries, frame.keys)
+    masking = told(rw, scores, target, operands[0].dtype)  # type: ignore[arg-type]
+    if masking is None:
+        return None
+    mask, is_causal = masking
+    result = rw.op.Attention(*operands, mask, scale=scale, softcap=scores.softcap, is_causal=1 if is_causal else None)
+    size = rw.axes(v, _OWN)[-1]
+    merged = rw.arranged(result, (*target[:3], size), (*frame.lead, frame.rows, size))
+    assert merged is not None
+    shape = rw.shape(node.outputs[0])
+    assert shape is not None
+    if side == 0:
+        return rw.reshape(merged, shape)
+    turned = rw.reshape(merged, [*shape[:-2], shape[-1], shape[-2]])
+    return rw.op.Transpose(turned, perm=_swapped(rw, turned))  # type: ignore[no-any-return]
+
+
+def _swapped(rw: Rewriter, value: ir.Value) -> list[int]:
+    rank = len(rw.shape(value) or ())
+    return [*range(rank - 2), rank - 1, rank - 2]
+
+
+def _scores_chain(rw: Rewriter, value: ir.Value | None, depth: int) -> tuple[ir.Node, list[tuple[ir.Node, int]]] | None:
+    """The product of queries and keys, and what happens to it on the way: (node, which operand it is)."""
+    if value is None or depth == 0 or not rw.only_use(value):
+        return None
+    node = value.producer()
+    if node is None or node.domain:
+        return None
+    if node.op_type == "MatMul":
+        return node, []
+    for place in _places(rw, node):
+        operand = node.inputs[place]
+        if node.op_type not in _LAYOUT and (operand is None or not rw.same_shape(operand, value)):
+            continue
+        inner = _scores_chain(rw, operand, depth - 1)
+        if inner is not None:
+            return inner[0], [*inner[1], (node, place)]
+    return None
+
+
+def _places(rw: Rewriter, node: ir.Node) -> list[int]:
+    """The operands of a node that may be the scores."""
+    if node.op_type in (*_LAYOUT, "Tanh", "Neg"):
+        return [0]
+    numbers = [index for index, value in enumerate(node.inputs) if rw.scalar(value) is not None]
+    if node.op_type in ("Mul", "Div"):
+        return [index for index in ((0, 1) if node.op_type == "Mul" else (0,)) if 1 - index in numbers]
+    if node.op_type in ("Add", "Sub"):
+        return [0, 1] if node.op_type == "Add" else [0]
+    if node.op_type == "Where":
+        return [index for index in (1, 2) if 3 - index in numbers]
+    return []
+
+
+def _frame(
+    rw: Rewriter, product: ir.Node, axes: Axes, softmax: ir.Node, path: Sequence[ir.Node], side: int
+) -> _Frame | None:
+    """Which parts of the first product are batch, heads, queries and keys of the second."""
+    shape = rw.shape(product.outputs[0])
+    if shape is None or len(shape) < 2:
+        return None
+    keys = axes[rw.attr(softmax, "axis", -1)]
+    for layout in path:
+        moved = rw.moved(layout, axes)
+        if moved is None:
+            return None
+        axes = moved
+    *lead, row, column = axes
+    queries, contracted = (row, column) if side == 0 else (column, row)
+    own = rw.axes(product.outputs[0])
+    if not keys or contracted != keys or keys not in own[-2:]:
+        return None
+    batch_parts = {part.axis for axis in lead for part in axis}
+    row_parts = {part.axis for part in queries}
+    query_axis = len(own) - 1 if own[-2] == keys else len(own) - 2
+    if not row_parts <= {query_axis} or query_axis in batch_parts:
+        return None
+    varying = [axis for axis in lead if axis]
+    fixed = all(isinstance(part.size, int) for part in (varying[-1] if varying else ()))
+    heads = varying.pop() if len(varying) > 1 or (varying and fixed) else ()
+    outer = tuple(part for axis in varying for part in axis)
+    return _Frame(tuple(lead), queries, outer, heads, heads, queries, keys)
+
+
+def _with_groups(rw: Rewriter, frame: _Frame, q: ir.Value) -> _Frame:
+    """The frame with rows that are heads in the queries' own layout as heads: each group of them shares its keys."""
+    view = rw.view(q)
+    if view is None or not frame.heads or not frame.rows:
+        return frame
+    head_axis, row_axis = frame.heads[0].axis, frame.rows[0].axis
+    place = len(view.axes) - 2  # of the rows in q, whatever their place in the scores
+    sources = {part.axis for part in view.axes[head_axis]} if head_axis < place else set()
+    stride, groups = 1, []
+    for part in view.axes[place][::-1]:
+        if part.axis in sources:
+            groups.append((row_axis, stride, part.size))
+        stride *= part.size
+    found = tuple(part for part in frame.rows if part in groups)
+    if not found or len(found) < len(groups):
+        return frame
+    queries = tuple(part for part in frame.rows if part not in found)
+    return replace(frame, heads=(*frame.heads, *found), queries=queries)
+
+
+def _queries_and_keys(rw: Rewriter, product: ir.Node, frame: _Frame) -> tuple[ir.Value, ir.Value]:
+    """[..., queries, size] and [..., keys, size] of the first product."""
+    left, right = product.inputs
+    assert left is not None
+    assert right is not None
+    if rw.axes(product.outputs[0])[-1] == frame.keys:
+        return left, rw.op.Transpose(right, perm=_swapped(rw, right))
+    return rw.op.Transpose(right, perm=_swapped(rw, right)), left
+
+
+def _unscaled(rw: Rewriter, value: ir.Value) -> tuple[ir.Value, float]:
+    """A value without a number that it is multiplied by, and that number."""
+    view = rw.view(value)
+    node = rw.producer(view.root, "Mul", "Div") if view is not None else None
+    if view is None or node is None or not rw.only_use(view.root):
+        return value, 1.0
+    for place in (0, 1) if node.op_type == "Mul" else (0,):
+        number, x = rw.scalar(node.inputs[1 - place]), node.inputs[place]
+        if number is None or x is None or number <= 0 or not np.isfinite(number) or not rw.same_shape(x, view.root):
+            continue
+        plain = rw.arranged(x, rw.axes(x), view.axes)
+        if plain is not None:
+            return rw.reshape(plain, rw.shape(value)), number if node.op_type == "Mul" else 1 / number
+    return value, 1.0
+
+
+def _operands(
+    rw: Rewriter, product: ir.Node, frame: _Frame, q: ir.Value, k: ir.Value, v: ir.Value
+) -> list[ir.Value] | None:
+    """Queries, keys and values as [batch, heads, length, size]; keys and values may have fewer heads."""
+    own = rw.axes(product.outputs[0])
+    query_axis = own[-2] if own[-1] == frame.keys else own[-1]
+    few = (frame.batch, frame.few_heads, frame.keys)
+    q4 = _heads_first(rw, q, (*own[:-2], query_axis), (frame.batch, frame.heads, frame.queries))
+    k4 = _heads_first(rw, k, (*own[:-2], frame.keys), few)
+    v4 = _heads_first(rw, v, (*frame.lead, frame.keys), few)
+    if q4 is None or k4 is None or v4 is None:
+        return None
+    batches, heads = zip(*((rw.shape(value) or ())[:2] for value in (q4, k4, v4)), strict=True)
+    if len({str(size) for size in batches}) > 1 or heads[1] != heads[2] or heads[0] != _size(frame.heads):
+        return None
+    if heads[1] != heads[0]:  # one head for all, by broadcasting
+        return [q4, k4, v4]
+    (k_few, k_group), (v_few, v_group) = _ungrouped(rw, k4), _ungrouped(rw, v4)
+    return [q4, k_few, v_few] if k_group == v_group else [q4, k4, v4]
+
+
+def _heads_first(rw: Rewriter, value: ir.Value, axes: Axes, target: Axes) -> ir.Value | None:
+    """[..., length, size] as [batch, heads, length, size]; given are its axes but the last if none broadcasts."""
+    shape = rw.shape(value)
+    if shape is None or any(size == 0 for size in shape) or len(shape) > len(axes) + 1:
+        return None
+    size = rw.axes(value, _OWN)[-1]
+    there = [
+        axis if extent != 1 else () for extent, axis in zip(shape[:-1], axes[len(axes) + 1 - len(shape) :], strict=True)
+    ]
+    return rw.arranged(value, (*there, size), (*target, size))
+
+
+def _ungrouped(rw: Rewriter, value: ir.Value) -> tuple[ir.Value, Any]:
+    """Keys or values [batch, heads, length, size] before each head was repeated, and how often it was."""
+    view = rw.view(value)
+    expand = rw.producer(view.root, "Expand") if view is not None else None
+    if view is None or expand is None or expand.inputs[0] is None or not view.axes[1]:
+        return value, 1
+    few, many = rw.shape(expand.inputs[0]), rw.shape(expand.outputs[0])
+    if few is None or many is None or len(few) != len(many):
+        return value, 1
+    copied = [axis for axis, (one, size) in enumerate(zip(few, many, strict=True)) if str(one) != str(size)]
+    *heads, last = view.axes[1]
+    if copied != [last.axis] or (last.stride, last.size) != (1, many[last.axis]):
+        return value, 1
+    axes = (view.axes[0], tuple(heads), *view.axes[2:])
+    if any(part.axis == last.axis for axis in axes for part in axis):
+        return value, 1
+    plain = rw.arranged(expand.inputs[0], rw.axes(expand.inputs[0]), axes)
+    return (value, 1) if plain is None else (plain, last.size)
+
+
+def _size(axis: Any) -> Any:
+    return math.prod(part.size for part in axis)

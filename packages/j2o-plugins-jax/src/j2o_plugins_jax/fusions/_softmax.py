@@ -1,14 +1,21 @@
-"""Softmax.
+"""Softmax and LogSoftmax.
 
-before: m = ReduceMax(x, axis); e = Exp(Sub(x, m)); y = Div(e, ReduceSum(e, axis))
-after:  y = Softmax(x, axis)
+before: m = ReduceMax(x, axis); d = Sub(x, m); e = Exp(d); s = ReduceSum(e, axis)
+        y = Div(e, s)                                           or  Div(MatMul(e, v), s) for the last axis
+        z = Sub(d, Log(s))                                      or  Sub(x, Add(m, Log(s)))
+after:  y = Softmax(x, axis)                                    or  MatMul(Softmax(x, -1), v)
+        z = LogSoftmax(x, axis)                                 and Exp(z) -> Softmax(x, axis)
 
-Declines for more than one axis, and where what is subtracted is not the maximum of x.
+The axes of maximum and sum may have moved, those of size 1 come and go, and half precision may be summed in float32.
+Where the maximum is infinite it may be 0 instead (logsumexp), if z becomes the weights of a product: a row with plus
+infinity is NaN as a whole then, in JAX only at that place.
+
+Declines for more than one axis, where what is subtracted is not the maximum of x, and for masked sums.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import math
 
 import onnx_ir as ir
 
@@ -19,47 +26,125 @@ from .._plugin import plugin
 
 @plugin.rewrite("Div")
 def _softmax(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    exp, total = rw.producer(node.inputs[0], "Exp"), rw.producer(node.inputs[1], "ReduceSum")
-    if exp is None or total is None or total.inputs[0] is not exp.outputs[0]:
+    numerator, total = node.inputs
+    exp = rw.producer(numerator, "Exp")
+    if exp is not None:
+        found = _normalised(rw, exp, total)
+        return None if found is None else rw.op.Softmax(found[0], axis=found[1])
+    product = rw.producer(numerator, "MatMul")
+    exp = rw.producer(product.inputs[0], "Exp") if product is not None else None
+    if product is None or exp is None or not rw.only_use(product.outputs[0]):
         return None
-    shape = rw.shape(node.outputs[0])
-    axes = rw.constant(total.inputs[1]) if len(total.inputs) > 1 else None
-    if shape is None or axes is None or len(axes) != 1 or not rw.attr(total, "keepdims", 1):
+    found = _normalised(rw, exp, total)
+    ranks = {len(rw.shape(value) or ()) for value in (total, numerator, exp.outputs[0])}
+    if found is None or found[1] != -1 or len(ranks) > 1 or not rw.same_shape(product.outputs[0], node.outputs[0]):
         return None
+    return rw.op.MatMul(rw.op.Softmax(found[0], axis=-1), product.inputs[1])  # type: ignore[no-any-return]
+
+
+@plugin.rewrite("Sub")
+def _log_softmax(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    first, second = node.inputs
+    log = rw.producer(second, "Log")
+    if log is not None:
+        found = _of_logarithm(rw, log)
+        shifted = rw.producer(first, "Sub")
+        if found is None or shifted is not found[2] or shifted is None:
+            return None
+        return rw.op.LogSoftmax(found[0], axis=found[1])  # type: ignore[no-any-return]
+    total = rw.producer(second, "Add")
+    for log, maximum in rw.operands(total, "Log") if total is not None else []:
+        found = _of_logarithm(rw, log)
+        if found is None or found[0] is not first or found[2].inputs[1] is not maximum:
+            continue
+        if maximum is _without_guard(rw, maximum) or _makes_weights(node.outputs[0]):
+            return rw.op.LogSoftmax(found[0], axis=found[1])  # type: ignore[no-any-return]
+    return None
+
+
+def _makes_weights(value: ir.Value) -> bool:
+    """Whether only Exp and then MatMul read a value: there a NaN spreads along the row anyway."""
+    readers = [user for user, _ in value.uses()]
+    behind = [user for reader in readers for user, _ in reader.outputs[0].uses()]
+    others = value.is_graph_output() or any(reader.outputs[0].is_graph_output() for reader in readers)
+    return not others and {"Exp"} >= {n.op_type for n in readers} and {"MatMul"} >= {n.op_type for n in behind}
+
+
+@plugin.rewrite("Exp")
+def _exp_of_log_softmax(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    log_softmax = rw.producer(node.inputs[0], "LogSoftmax")
+    if log_softmax is None:
+        return None
+    return rw.op.Softmax(log_softmax.inputs[0], axis=rw.attr(log_softmax, "axis", -1))  # type: ignore[no-any-return]
+
+
+def _of_logarithm(rw: Rewriter, log: ir.Node) -> tuple[ir.Value, int, ir.Node] | None:
+    """(x, axis, the Sub) of Log(ReduceSum(Exp(Sub(x, max)))); logsumexp takes the sum's magnitude before."""
+    total = log.inputs[0]
+    magnitude = rw.producer(total, "Abs")
+    total = magnitude.inputs[0] if magnitude is not None else total
+    reduction = rw.producer(total, "ReduceSum")
+    exp = rw.producer(reduction.inputs[0], "Exp") if reduction is not None else None
+    found = _normalised(rw, exp, total) if exp is not None else None
+    shifted = rw.producer(exp.inputs[0], "Sub") if exp is not None else None
+    return None if found is None or shifted is None else (*found, shifted)
+
+
+def _normalised(rw: Rewriter, exp: ir.Node, total: ir.Value | None) -> tuple[ir.Value, int] | None:
+    """(x, axis from behind) if `total` is the sum along an axis of Exp(x - max(x))."""
+    shape = rw.shape(exp.outputs[0])
     shifted = rw.producer(exp.inputs[0], "Sub")
-    axis = int(axes[0]) % len(shape)
-    if shifted is None or shifted.inputs[0] is None or not _is_maximum(rw, shifted.inputs[1], shifted.inputs[0], axis):
+    if shape is None or shifted is None or shifted.inputs[0] is None or total is None:
         return None
-    return rw.op.Softmax(shifted.inputs[0], axis=axis - len(shape))  # type: ignore[no-any-return]
+    total, e = _summed(rw, total, exp.outputs[0])
+    axis = _reduced_axis(rw, total, e, "ReduceSum")
+    maximum = _without_guard(rw, shifted.inputs[1])
+    if axis is None or maximum is None or _reduced_axis(rw, maximum, shifted.inputs[0], "ReduceMax", axis) is None:
+        return None
+    if not rw.same_shape(shifted.inputs[0], exp.outputs[0]):
+        return None
+    return shifted.inputs[0], axis
 
 
-def _is_maximum(rw: Rewriter, value: ir.Value | None, x: ir.Value, axis: int) -> bool:
-    """Whether a value is the maximum of x along an axis; axes of size 1 may have moved on the way."""
-    node = rw.producer(_before_reshape(rw, value), "ReduceMax")
-    source = node.inputs[0] if node is not None else None
-    if node is None or source is None or not rw.attr(node, "keepdims", 1):
-        return False
-    axes = rw.constant(node.inputs[1]) if len(node.inputs) > 1 else None
-    if axes is None or len(axes) != 1:
-        return False
-    if source is x:
-        return int(axes[0]) % len(rw.shape(x) or ()) == axis
-    if _before_reshape(rw, x) not in (source, _before_reshape(rw, source)):
-        return False
-    shapes = rw.shape(source), rw.shape(x)
-    return _axis_without_ones(shapes[0], int(axes[0])) == _axis_without_ones(shapes[1], axis) is not None
+def _summed(rw: Rewriter, total: ir.Value, e: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """What is summed up: JAX sums half precision in float32, with a Cast before and one behind."""
+    narrow = rw.producer(total, "Cast")
+    wide = next((user for user, _ in e.uses() if user.op_type == "Cast"), None)
+    if narrow is None or narrow.inputs[0] is None or wide is None or wide.outputs[0].dtype is not ir.DataType.FLOAT:
+        return total, e
+    return narrow.inputs[0], wide.outputs[0]
 
 
-def _before_reshape(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
-    node = rw.producer(value, "Reshape", "Unsqueeze", "Squeeze")
-    return node.inputs[0] if node is not None else value
+def _without_guard(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
+    """The m of Where(Abs(m) < inf, m, 0)."""
+    guard = rw.producer(value, "Where")
+    if guard is None:
+        return value
+    finite = rw.producer(guard.inputs[0], "Less")
+    magnitude = rw.producer(finite.inputs[0], "Abs") if finite is not None else None
+    if finite is None or magnitude is None or magnitude.inputs[0] is not guard.inputs[1]:
+        return value
+    return guard.inputs[1] if rw.scalar(finite.inputs[1]) == math.inf and rw.scalar(guard.inputs[2]) == 0 else value
 
 
-def _axis_without_ones(shape: tuple[Any, ...] | None, axis: int) -> tuple[Any, ...] | None:
-    """The sizes other than 1, and which of them the axis is; None for an axis of size 1."""
+def _reduced_axis(rw: Rewriter, value: ir.Value, x: ir.Value, op_type: str, expected: int | None = None) -> int | None:
+    """The axis of x, counted from behind, along which `value` is reduced and otherwise like x; None if it is not."""
+    shape = rw.shape(x)
     if shape is None:
         return None
-    axis %= len(shape)
-    if shape[axis] == 1:
+    node = rw.producer(value, op_type)
+    if node is not None and node.inputs[0] is x and rw.attr(node, "keepdims", 1):
+        axes = rw.constant(node.inputs[1]) if len(node.inputs) > 1 else None
+        axis = int(axes[0]) % len(shape) - len(shape) if axes is not None and len(axes) == 1 else None
+        return axis if axis is not None and expected in (None, axis) else None
+    reduced = rw.view(value, lambda node: node.op_type == op_type)
+    plain = rw.view(x)
+    if reduced is None or plain is None or reduced.root is not plain.root or len(reduced.axes) != len(plain.axes):
         return None
-    return sum(size != 1 for size in shape[:axis]), *(str(size) for size in shape if size != 1)
+    if not any(node.op_type == op_type for node in reduced.nodes):
+        return None
+    differ = [axis for axis, (one, other) in enumerate(zip(reduced.axes, plain.axes, strict=True)) if one != other]
+    if len(differ) != 1 or reduced.axes[differ[0]]:
+        return None
+    axis = differ[0] - len(shape)
+    return axis if expected in (None, axis) else None

@@ -1,0 +1,153 @@
+"""What can be told of masks and biases without running them: their bounds, and whether they compare indices."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from j2o_core import Rewriter
+
+_DEPTH = 10
+_ANYTHING = (-math.inf, math.inf)
+_AS_FIRST = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Expand", "Slice", "Gather", "Identity", "Tile"})
+_RANGES = {"Tanh": (-1.0, 1.0), "Sigmoid": (0.0, 1.0), "Softmax": (0.0, 1.0), "Sin": (-1.0, 1.0), "Cos": (-1.0, 1.0)}
+_CORNERS = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Max": np.maximum, "Min": np.minimum}
+
+
+def bounds(rw: Rewriter, value: ir.Value | None, depth: int = _DEPTH) -> tuple[float, float]:
+    """The least and the greatest number in a value, as far as can be told; NaN does not count."""
+    array = rw.constant(value)
+    if array is not None and array.dtype.kind in "fiub" and array.size:
+        wide = array.astype(np.float64)
+        return (_ANYTHING) if np.isnan(wide).all() else (float(np.nanmin(wide)), float(np.nanmax(wide)))
+    node = rw.producer(value)
+    if value is None or value.dtype is None:
+        return _ANYTHING
+    if value.dtype is ir.DataType.BOOL:
+        return 0.0, 1.0
+    if node is None or node.domain or depth == 0:
+        return _of_integers(value.dtype)
+    if node.op_type in _RANGES:
+        return _RANGES[node.op_type]
+    if node.op_type in _AS_FIRST or node.op_type == "Cast":
+        return bounds(rw, node.inputs[0], depth - 1)
+    known = [bounds(rw, operand, depth - 1) for operand in node.inputs if operand is not None]
+    if node.op_type in ("Where", "Concat"):
+        known = known[1:] if node.op_type == "Where" else known
+        return min(low for low, _ in known), max(high for _, high in known)
+    if node.op_type == "Neg":
+        return -known[0][1], -known[0][0]
+    if node.op_type == "Relu":
+        return max(known[0][0], 0.0), max(known[0][1], 0.0)
+    combine = _CORNERS.get(node.op_type)
+    if combine is None or len(known) != 2:
+        return _ANYTHING
+    with np.errstate(invalid="ignore"):
+        corners = [float(combine(a, b)) for a, b in itertools.product(*known)]
+    return _ANYTHING if any(map(math.isnan, corners)) else (min(corners), max(corners))
+
+
+def _of_integers(dtype: ir.DataType) -> tuple[float, float]:
+    plain = dtype.numpy()
+    if plain.kind not in "iu":
+        return _ANYTHING
+    info = np.iinfo(plain)
+    return float(info.min), float(info.max)
+
+
+# left OP right, as "keys <= queries + offset": whether left has to be the queries, by how much the offset changes, and
+# whether the comparison says which places are masked.
+_COMPARISONS = {
+    ("GreaterOrEqual", "queries"): (0, False),
+    ("LessOrEqual", "keys"): (0, False),
+    ("Greater", "queries"): (-1, False),
+    ("Less", "keys"): (-1, False),
+    ("Greater", "keys"): (0, True),
+    ("Less", "queries"): (0, True),
+    ("GreaterOrEqual", "keys"): (-1, True),
+    ("LessOrEqual", "queries"): (-1, True),
+}
+
+
+def compares_indices(
+    rw: Rewriter, kept: ir.Value, axes: tuple[Any, ...], *, inverted: bool, queries: Any, keys: Any
+) -> bool:
+    """Whether a mask with these axes keeps the keys whose index is not above that of the query."""
+    node = rw.producer(kept)
+    while node is not None and node.op_type in ("Where", "Not"):
+        if node.op_type == "Where":
+            values = [rw.constant(branch) for branch in node.inputs[1:]]
+            if any(array is None or array.size != 1 for array in values):
+                return False
+            yes, no = (bool(array.reshape(-1)[0]) for array in values if array is not None)
+            if yes == no:
+                return False
+            inverted ^= no
+        else:
+            inverted = not inverted
+        node = rw.producer(node.inputs[0])
+    if node is None or len(node.inputs) != 2:
+        return False
+    first_ramp, second_ramp = (_ramp(rw, value) for value in node.inputs)
+    if first_ramp is None or second_ramp is None:
+        return False
+    (left, left_offset), (right, right_offset) = first_ramp, second_ramp
+    if max(-left, -right) > len(axes):
+        return False
+    if (axes[left], axes[right]) == (queries, keys):
+        first, offset = "queries", left_offset - right_offset
+    elif (axes[left], axes[right]) == (keys, queries):
+        first, offset = "keys", right_offset - left_offset
+    else:
+        return False
+    change, masked = _COMPARISONS.get((node.op_type, first), (None, False))
+    return change is not None and masked == inverted and offset + change == 0 and bool(queries) and bool(keys)
+
+
+def _ramp(rw: Rewriter, value: ir.Value | None, depth: int = _DEPTH) -> tuple[int, int] | None:
+    """(axis from behind, offset) if a value is the index along an axis plus an offset, whatever the other axes."""
+    node = rw.producer(value)
+    if node is None or depth == 0 or value is None:
+        return None
+    if node.op_type == "Range":
+        start, step = rw.scalar(node.inputs[0]), rw.scalar(node.inputs[2])
+        return (-1, int(start)) if start is not None and step == 1 and float(start).is_integer() else None
+    if node.op_type in ("Add", "Sub"):
+        for place in (0, 1) if node.op_type == "Add" else (0,):
+            number = rw.scalar(node.inputs[1 - place])
+            inner = _ramp(rw, node.inputs[place], depth - 1) if number is not None else None
+            if inner is not None and number is not None:
+                return inner[0], inner[1] + int(number if node.op_type == "Add" else -number)
+        return None
+    inner = _ramp(rw, node.inputs[0], depth - 1)
+    if inner is None or node.op_type in ("Cast", "Expand", "Identity"):
+        integers = value.dtype is not None and value.dtype.numpy().kind in "iu"
+        return inner if integers else None
+    axis, offset = inner
+    if node.op_type == "Unsqueeze":
+        added = rw.constant(node.inputs[1])
+        shape = rw.shape(value)
+        if added is None or shape is None:
+            # Of a Range itself, whose size is not noted: one axis.
+            if added is None or axis != -1 or rw.producer(node.inputs[0], "Range", "Cast") is None:
+                return None
+            rank = 1 + len(added)
+        else:
+            rank = len(shape)
+        places = {int(place) % rank for place in added}
+        kept = [place for place in range(rank) if place not in places]
+        return kept[axis] - rank, offset
+    if node.op_type in ("Reshape", "Transpose"):
+        before, after = rw.shape(node.inputs[0]), rw.shape(value)
+        if before is None or after is None:
+            return None
+        moved = rw.moved(node, rw.axes(node.inputs[0]))  # type: ignore[arg-type]
+        source = rw.axes(node.inputs[0])[axis]  # type: ignore[arg-type]
+        if moved is None or not source or source not in moved:
+            return None
+        return moved.index(source) - len(after), offset
+    return None

@@ -1,0 +1,131 @@
+"""Numbers for each channel behind a product, inside its weights: layer scale, batch normalisation at inference.
+
+before: y = Mul(Add(MatMul(x, W), b), g)                  y = Add(Mul(Sub(Conv(x, W, b), m), g), c)
+after:  y = Add(MatMul(x, W * g), b * g)                  y = Conv(x, W * g, (b - m) * g + c)
+
+with constants W, b, g, m, c. The result differs by rounding. Of float32 and float64; declines where the product or the
+weight is read elsewhere, where a number of the new weight would be lost to underflow or overflow, and for a single
+number, which the operators behind may take.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from j2o_core import Rewriter
+
+from .._plugin import plugin
+
+_DTYPES = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
+_CONVOLUTIONS = ("Conv", "ConvTranspose")
+
+
+@plugin.rewrite("Mul", "Div")
+def _scale(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    for place in (0, 1) if node.op_type == "Mul" else (0,):
+        value, scale = node.inputs[place], rw.constant(node.inputs[1 - place])
+        if value is None or scale is None or value.dtype not in _DTYPES or not rw.only_use(value):
+            continue
+        if not rw.same_shape(value, node.outputs[0]):
+            continue
+        with np.errstate(all="ignore"):
+            factor = scale if node.op_type == "Mul" else 1 / scale
+        result = _scaled_matmul(rw, value, factor) or _scaled_convolution(rw, value, factor)
+        if result is not None:
+            return result
+    return None
+
+
+def _scaled_matmul(rw: Rewriter, value: ir.Value, factor: Any) -> ir.Value | None:
+    columns = (rw.shape(value) or (None,))[-1]
+    if factor.size != columns or factor.shape[-1:] != (columns,) or columns == 1:
+        return None
+    product, bias = rw.producer(value, "MatMul"), None
+    if product is None:
+        total = rw.producer(value, "Add")
+        for matmul, other in rw.operands(total, "MatMul") if total is not None else []:
+            if rw.constant(other) is not None and rw.same_shape(matmul.outputs[0], value):
+                product, bias = matmul, other
+                break
+    if product is None or (bias is not None and not rw.only_use(product.outputs[0])):
+        return None
+    weight = _times(rw, product.inputs[1], factor.reshape(-1))
+    if weight is None:
+        return None
+    result: ir.Value = rw.op.MatMul(product.inputs[0], weight)
+    if bias is None:
+        return result
+    scaled = _times(rw, bias, factor.reshape(-1), only_reader=False)
+    return None if scaled is None else rw.op.Add(result, scaled)
+
+
+def _scaled_convolution(rw: Rewriter, value: ir.Value, factor: Any) -> ir.Value | None:
+    conv = rw.producer(value, *_CONVOLUTIONS)
+    channels = _per_channel(rw, value, factor)
+    if conv is None or channels is None or len(conv.inputs) > 3:
+        return None
+    weight_rank = len(rw.shape(conv.inputs[1]) or ())
+    attrs = {name: attribute.value for name, attribute in conv.attributes.items()}
+    if conv.op_type == "ConvTranspose" and attrs.get("group", 1) != 1:
+        return None
+    axis = 0 if conv.op_type == "Conv" else 1
+    shaped = channels.reshape([-1 if place == axis else 1 for place in range(weight_rank)])
+    weight = _times(rw, conv.inputs[1], shaped)
+    bias = conv.inputs[2] if len(conv.inputs) > 2 else None
+    scaled = _times(rw, bias, channels, only_reader=False) if bias is not None else None
+    if weight is None or (bias is not None and scaled is None):
+        return None
+    return rw.op(conv.op_type, conv.inputs[0], weight, scaled, **attrs)  # type: ignore[no-any-return]
+
+
+@plugin.rewrite("Add", "Sub")
+def _shift(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    """A constant for each channel behind a convolution goes into its bias; behind a product with a bias, into that."""
+    for place in (0, 1) if node.op_type == "Add" else (0,):
+        value, shift = node.inputs[place], rw.constant(node.inputs[1 - place])
+        if value is None or shift is None or value.dtype not in _DTYPES or not rw.only_use(value):
+            continue
+        conv = rw.producer(value, *_CONVOLUTIONS)
+        channels = _per_channel(rw, value, shift)
+        if conv is None or channels is None or len(conv.inputs) > 3:
+            continue
+        channels = -channels if node.op_type == "Sub" else channels
+        bias = rw.constant(conv.inputs[2]) if len(conv.inputs) > 2 else np.zeros_like(channels)
+        if bias is None:
+            continue
+        attrs = {name: attribute.value for name, attribute in conv.attributes.items()}
+        return rw.op(conv.op_type, *conv.inputs[:2], rw.const(bias + channels), **attrs)  # type: ignore[no-any-return]
+    return None
+
+
+def _per_channel(rw: Rewriter, value: ir.Value, array: Any) -> Any:
+    """An array that varies along axis 1 of a value at most, as a vector."""
+    shape = rw.shape(value)
+    if shape is None or len(shape) < 3 or not isinstance(shape[1], int) or array.ndim > len(shape):
+        return None
+    full = (1,) * (len(shape) - array.ndim) + array.shape
+    if any(size != 1 for axis, size in enumerate(full) if axis != 1) or full[1] not in (1, shape[1]):
+        return None
+    return np.broadcast_to(array.reshape(-1), (shape[1],))
+
+
+def _times(rw: Rewriter, value: ir.Value | None, factor: Any, *, only_reader: bool = True) -> ir.Value | None:
+    """A constant times an array, None if that is no constant, is read elsewhere, or numbers would be lost."""
+    array = rw.constant(value)
+    if array is None or value is None or (only_reader and (len(value.uses()) != 1 or array.ndim < 2)):
+        return None
+    with np.errstate(all="ignore"):
+        product = array * factor
+    least = float(np.finfo(product.dtype).tiny)
+    there = (array != 0) & (factor != 0)
+    if product.dtype != array.dtype or not np.isfinite(product).all() or (np.abs(product[there]) < least).any():
+        return None
+    return rw.op.constants.get(product, _name(rw, value))
+
+
+def _name(rw: Rewriter, value: ir.Value) -> str | None:
+    hint = rw.op.constants.hint(value)
+    return f"{hint}.scaled" if hint else None
