@@ -79,3 +79,8 @@ def test_log2():
     check(
         lambda x: lax.log2_p.bind(x, accuracy=None), np.array([0.5, 1, 8, 1e10, 0, np.inf, -1], np.float32), rtol=1e-6
     )
+
+
+def test_log1p_keeps_the_sign_of_zero():
+    x = np.array([-0.0, 0.0, -1e-30, 1e-9], np.float32)
+    check(lambda x: (1 / lax.log1p(x), lax.log1p(x)), x, opsets=(21,), rtol=1e-6, atol=0)

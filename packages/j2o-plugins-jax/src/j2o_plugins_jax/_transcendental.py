@@ -86,13 +86,14 @@ def _expm1(ctx: LoweringContext, x: ir.Value, **_: Any) -> Any:
 @plugin.lowering("log1p")
 @in_float32
 def _log1p(ctx: LoweringContext, x: ir.Value, **_: Any) -> Any:
-    # log(u) for u = 1 + x, and what this sum lost to first order: (x - (u - 1))/u.
+    # x log(u) / (u - 1) for u = 1 + x: what the sum lost, the difference has lost too (Kahan). As a product it keeps
+    # the sign of a zero, which decides on the infinity where something is divided by it.
     one = ctx.const(1, x)
     u = ctx.op.Add(one, x)
-    lost = ctx.op.Div(ctx.op.Sub(x, ctx.op.Sub(u, one)), u)
-    # It is no more than a rounding error, but not a number for x = -1 and infinity, where log(u) says it all.
-    is_small = ctx.op.Less(ctx.op.Abs(lost), one)
-    return ctx.op.Add(ctx.op.Log(u), ctx.op.Where(is_small, lost, ctx.const(0, x)))
+    difference = ctx.op.Sub(u, one)
+    finite = ctx.op.Min(difference, ctx.const(np.finfo(ctx.dtype(x)).max, x))
+    ratio = ctx.op.Where(ctx.op.Equal(difference, ctx.const(0, x)), one, ctx.op.Div(ctx.op.Log(u), finite))
+    return ctx.op.Mul(x, ratio)
 
 
 @plugin.lowering("atan2")
