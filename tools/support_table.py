@@ -121,16 +121,22 @@ def _sweep(runs: dict[str, Run]) -> Iterator[str]:
         f"| {name} | {' | '.join(_rate(run, chosen) for chosen in PARTS.values())} |" for name, run in runs.items()
     ]
     yield _SWEEP_HEAD.format(rates="\n".join(rates))
-    yield "| harness | pass | of | what does not |\n| --- | --- | --- | --- |"
-    for group, outcomes in runs.get(_PLAIN, {}).items():
-        counts = {outcome: sum(dtypes.values()) for outcome, dtypes in outcomes.items()}
-        failing = [f"{outcome} ({', '.join(sorted(outcomes[outcome]))})" for outcome in counts if outcome != "pass"]
-        if failing:
-            yield f"| `{group}` | {counts.get('pass', 0)} | {sum(counts.values())} | {'; '.join(failing)} |"
+    failing = list(_failing(runs.get(_PLAIN, {})))
+    yield from (
+        ["| harness | pass | of | what does not |\n| --- | --- | --- | --- |", *failing] if failing else ["None."]
+    )
     yield "\n### What counts as a pass\n"
     yield "JAX's values up to rounding, except where a primitive leaves more than that open:\n"
     yield from (f"- `{group}`: {grade.reason}" for group, grade in sorted(GRADES.items()))
     yield ""
+
+
+def _failing(run: Run) -> Iterator[str]:
+    for group, outcomes in run.items():
+        counts = {outcome: sum(dtypes.values()) for outcome, dtypes in outcomes.items()}
+        failing = [f"{outcome} ({', '.join(sorted(outcomes[outcome]))})" for outcome in counts if outcome != "pass"]
+        if failing:
+            yield f"| `{group}` | {counts.get('pass', 0)} | {sum(counts.values())} | {'; '.join(failing)} |"
 
 
 def _rate(run: Run, chosen: Callable[[str], bool]) -> str:
@@ -142,6 +148,15 @@ def _rate(run: Run, chosen: Callable[[str], bool]) -> str:
     return f"{counts['pass']} of {total} ({100 * counts['pass'] / max(total, 1):.1f}%)"
 
 
+def _as_text(runs: dict[str, Run]) -> str:
+    """JSON with a line for each harness."""
+    parts = []
+    for name, run in sorted(runs.items()):
+        lines = [f"  {json.dumps(group)}: {json.dumps(outcomes, sort_keys=True)}" for group, outcomes in run.items()]
+        parts.append(f" {json.dumps(name)}: {{\n" + ",\n".join(lines) + "\n }")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
 def main() -> None:
     """Write or check the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -151,7 +166,7 @@ def main() -> None:
     if arguments.sweep:
         lines = [line for path in arguments.sweep for line in path.read_text().splitlines()]
         runs = {**(json.loads(SWEEP.read_text()) if SWEEP.exists() else {}), **summary(lines)}
-        SWEEP.write_text(json.dumps(dict(sorted(runs.items())), indent=1, sort_keys=True) + "\n")
+        SWEEP.write_text(_as_text(runs))
     new = page()
     if not arguments.check:
         PAGE.write_text(new)
