@@ -110,6 +110,21 @@ def test_layout_and_small_integers_of_constants_are_computed(op, make, expected)
     )
 
 
+def test_a_place_of_joined_values_is_a_place_of_one_of_them(op):
+    one, two = ir.Value(name="one"), ir.Value(name="two")
+    stamp(one, np.float32, (3, 1))
+    stamp(two, np.float32, (3, 2))
+    joined = op.Concat(one, two, one, axis=-1)
+    before = list(op.nodes)
+    assert op.Gather(joined, op.const(0, np.int64), axis=1) is op.Squeeze(one, op.const([1], np.int64))
+    assert op.Gather(joined, op.const(2, np.int64), axis=1) is op.Gather(two, op.const(1, np.int64), axis=1)
+    assert op.Gather(joined, op.const(3, np.int64), axis=1) is op.Squeeze(one, op.const([1], np.int64))
+    assert [node.op_type for node in op.nodes[len(before) :]] == ["Squeeze", "Gather"]
+    op.Gather(joined, op.const(1, np.int64), axis=0)
+    op.Gather(joined, op.const([1], np.int64), axis=1)
+    assert [node.op_type for node in op.nodes[len(before) + 2 :]] == ["Gather", "Gather"]
+
+
 def test_what_would_fail_or_round_is_left_to_the_runtime(op):
     constant = op.const([1.5, 300.0], np.float32)
     op.Cast(constant, to=ir.DataType.INT8)

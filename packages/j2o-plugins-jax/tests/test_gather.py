@@ -63,6 +63,16 @@ def test_common_forms_get_their_operator():
     once(jax.vmap(lambda x, i: x[i]), X3, ANY[:3], contains=["GatherND"], absent=["Transpose"])
 
 
+@pytest.mark.parametrize("index", [ANY, np.array([[1], [-7]], np.int32)])
+def test_a_row_for_each_index_under_vmap_is_one_gather(index):
+    """`vmap` of a dynamic slice adds a zero for the axis that the row covers."""
+    fn = lambda i: jnp.asarray(X)[i]  # noqa: E731
+    for _ in index.shape:
+        fn = jax.vmap(fn)
+    program = once(fn, index, contains=["Gather"], absent=["Concat", "Max", "Min", "Expand"])
+    assert sum(node.op_type == "Gather" for node in program.model.graph) == 1
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_take_along_axis(axis):
     shape = list(X3.shape)

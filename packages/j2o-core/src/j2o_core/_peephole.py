@@ -254,6 +254,31 @@ def _is_empty(value: ir.Value) -> bool:
     return shape is not None and any(isinstance(size, int) and size == 0 for size in shape)
 
 
+def _gather(builder: Builder, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | None:
+    """One place of an axis along which values were joined is a place of one of them."""
+    x, indices = inputs
+    assert x is not None
+    assert indices is not None
+    place, producer, axis = builder.constants.array(indices), x.producer(), attrs.get("axis", 0)
+    if place is None or place.ndim or producer is None or producer.op_type != "Concat" or producer.domain:
+        return None
+    rank = len(shape_of(x) or ())
+    if rank == 0 or producer.attributes["axis"].as_int() % rank != axis % rank or place < 0:
+        return None
+    position = int(place)
+    for part in producer.inputs:
+        shape = shape_of(part) if part is not None else None
+        size = shape[axis] if shape else None
+        if not isinstance(size, int):
+            return None
+        if position < size:
+            if size == 1:
+                return builder("Squeeze", part, builder.const([axis % rank], np.int64))  # type: ignore[no-any-return]
+            return builder("Gather", part, builder.const(position, indices), axis=axis)  # type: ignore[no-any-return]
+        position -= size
+    return None
+
+
 def _not(builder: Builder, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | None:
     assert inputs[0] is not None
     producer = inputs[0].producer()
@@ -267,6 +292,7 @@ _SIMPLER: dict[str, Callable[[Any, Inputs, dict[str, Any]], ir.Value | None]] = 
     "Reshape": _reshape,
     "Expand": _expand,
     "Concat": _concat,
+    "Gather": _gather,
     "Not": _not,
     "Squeeze": _axes_changed("Squeeze"),
     "Unsqueeze": _axes_changed("Unsqueeze"),

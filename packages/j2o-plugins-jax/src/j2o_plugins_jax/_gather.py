@@ -49,9 +49,11 @@ def _gather(
         dnums.collapsed_slice_dims,
         dnums.offset_dims,
     )
-    if mode == lax.GatherScatterMode.FILL_OR_DROP and _wraps_indices(ctx):
+    if mode != lax.GatherScatterMode.FILL_OR_DROP:
+        indices, windows = _numbers_that_matter(ctx, indices, windows)
+    elif _wraps_indices(ctx):
         indices = ctx.cast(indices, np.int32)
-    index = index_vectors(ctx, indices, ctx.avals_in[1].shape)
+    index = index_vectors(ctx, indices, (*windows.batch, len(windows.indexed)))
     # XLA clamps even where JAX promises that all is inside, and `x[i]` promises that.
     clamped = clamp_indices(ctx, index, windows.last_starts)
     value, axes = _gathered(ctx, x, clamped, windows)
@@ -62,6 +64,18 @@ def _gather(
     if inside is None:
         return gathered
     return ctx.op.Where(windows.spread(ctx, inside), gathered, fill)  # type: ignore[no-any-return]
+
+
+def _numbers_that_matter(ctx: LoweringContext, indices: ir.Value, windows: Windows) -> tuple[ir.Value, Windows]:
+    """Index vectors without the numbers of axes that windows cover: clamped, they are zero whatever they were."""
+    width, rank = len(windows.indexed), len(windows.batch)
+    kept = [column for column, last in enumerate(windows.last_starts) if not same_size(last, 0)]
+    if not 0 < len(kept) < width:
+        return indices, windows
+    columns = [number_of(ctx, indices, column, width, rank) for column in kept]
+    columns = [insert_axes(ctx, column, (*windows.batch, 1), [rank]) for column in columns]
+    indices = columns[0] if len(columns) == 1 else ctx.op.Concat(*columns, axis=-1)
+    return indices, windows.with_indexed(windows.shape, [windows.indexed[column] for column in kept])
 
 
 def _wraps_indices(ctx: LoweringContext) -> bool:
