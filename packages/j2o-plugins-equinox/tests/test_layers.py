@@ -194,6 +194,7 @@ LAYERS = {
     "MultiheadAttention with a mask": Layer(
         lambda nn: nn.MultiheadAttention(4, 16, dropout_p=0.5, key=key()),
         ((5, 16),),
+        ["Attention"],
         call=lambda layer, x: layer(x, x, x, mask=np.tril(np.ones((5, 5), bool))),
     ),
     "MultiheadAttention with rotated heads": Layer(
