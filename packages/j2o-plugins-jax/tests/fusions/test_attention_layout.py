@@ -47,15 +47,7 @@ def test_below_opset_23_heads_are_axes():
 
 def test_one_image():
     program = check(lambda x: self_attention(x[None], rotate)[0], Spec((5, DIM)), absent=["Transpose"], opsets=(23,))
-    expect_graph(
-        program,
-        """
-        x:f32[5,16] -> Reshape([1,5,16])[1,5,16] -> %1
-        %1 -> MatMul(1) -> RotaryEmbedding(f32[1,5,4], f32[1,5,4]) -> %2
-        %1 -> MatMul(2) -> %3
-        %1 -> MatMul(0) -> RotaryEmbedding(f32[1,5,4], f32[1,5,4]) -> Attention(%2, %3) -> MatMul(3) -> Reshape([5,16])[5,16] -> output
-        """,
-    )
+    expect_graph(program, "1 Attention, 4 MatMul, 2 Reshape, 2 RotaryEmbedding", detail="operators")
 
 
 def test_operands_that_are_heads_first_stay():

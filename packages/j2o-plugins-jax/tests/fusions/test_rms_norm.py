@@ -1,0 +1,84 @@
+"""RMS normalisation."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from j2o_core.testing import Spec, check
+
+WEIGHT = np.linspace(0.5, 2, 6, dtype=np.float32)
+
+
+def by_rsqrt(x):
+    return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), -1, keepdims=True) + 1e-6) * WEIGHT
+
+
+def by_root(x):
+    return WEIGHT * (x / jnp.sqrt(jnp.mean(x**2, -1, keepdims=True) + 1e-6))
+
+
+one_row = jax.vmap(lambda x: WEIGHT * (x * jax.lax.rsqrt(jnp.mean(x * x) + 1e-6)))
+
+
+@pytest.mark.parametrize("fn", [by_rsqrt, by_root, one_row])
+def test_is_one_operator_from_opset_23_on(fn):
+    program = check(fn, Spec(("B", 6)), opsets=(23, 26))
+    assert [node.op_type for node in program.model.graph] == ["RMSNormalization"]
+
+
+@pytest.mark.parametrize("fn", [by_rsqrt, by_root, one_row])
+def test_below_it_is_what_the_runtime_merges(fn):
+    program = check(fn, Spec(("B", 6)), opsets=(18, 21))
+    names = [node.op_type for node in program.model.graph]
+    assert names == ["Pow", "ReduceMean", "Add", "Sqrt", "Div", "Mul"]
+
+
+def test_several_axes_and_no_weight():
+    def fn(x):
+        return x * jax.lax.rsqrt(jnp.mean(x * x, (-2, -1), keepdims=True) + 0.1)
+
+    check(fn, Spec(("B", 3, 4)), contains=["RMSNormalization"], absent=["Mul"], opsets=(21, 23))
+
+
+def test_extremes():
+    x = np.array([[0] * 6, [1e-20] * 6, [1e15, 1, 2, 3, 4, 5], [np.nan, 1, 2, 3, 4, 5]], np.float32)
+    check(by_rsqrt, x, contains=["RMSNormalization"], opsets=(21, 23))
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda x: x * jax.lax.rsqrt(jnp.mean(x * x, 0, keepdims=True) + 1e-6),
+        lambda x: x * jax.lax.rsqrt(jnp.mean(x * (x + 1) + 5, -1, keepdims=True) + 1e-6),
+        lambda x: jnp.tanh(x) * jax.lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + 1e-6),
+        lambda x: x * jax.lax.rsqrt(jnp.mean(x * x, -1, keepdims=True)),
+        lambda x: x * jax.lax.rsqrt(jnp.mean(x * x, -1) + 1e-6),
+    ],
+    ids=["first axis", "no square", "another value", "no epsilon", "along another axis"],
+)
+def test_declines(fn):
+    check(fn, Spec((6, 6)), absent=["RMSNormalization"], opsets=(21, 23))
+
+
+def test_declines_double_precision(x64):
+    def fn(x):
+        return x * jax.lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + 1e-6)
+
+    check(fn, Spec((3, 6), np.float64), absent=["RMSNormalization"], opsets=(23,))
+
+
+def test_a_layer_norm_stays_one():
+    def fn(x):
+        d = x - jnp.mean(x, -1, keepdims=True)
+        return d * jax.lax.rsqrt(jnp.mean(d * d, -1, keepdims=True) + 1e-6) * WEIGHT
+
+    check(fn, Spec((3, 6)), contains=["LayerNormalization"], absent=["RMSNormalization"], opsets=(21, 23))
+
+
+def test_a_result_that_is_read_elsewhere_keeps_its_weight_apart():
+    def fn(x):
+        y = x * jax.lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + 1e-6)
+        return y, y * WEIGHT
+
+    check(fn, Spec((3, 6)), contains=["RMSNormalization", "Mul"], opsets=(21, 23))
