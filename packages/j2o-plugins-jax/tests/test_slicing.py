@@ -87,6 +87,53 @@ def test_a_row_is_written_by_scatter_and_columns_by_concat():
     assert "Concat" in {node.op_type for node in program.model.graph}
 
 
+@pytest.mark.parametrize("axis", [1, 2, 3])
+@pytest.mark.parametrize("dtype", DTYPES.all)
+def test_a_cache_is_written_by_tensor_scatter(dtype, axis):
+    """At runs of several batch sizes, with starts that are clamped at both ends."""
+    sizes = [3, 4, 5]
+    fewer = [size - (place == axis) for place, size in enumerate(sizes, 1)]
+
+    def fn(x, update, start):
+        return lax.dynamic_update_slice(x, update, [start if place == axis else 0 for place in range(4)])
+
+    arrays = [RNG.integers(0, 2, (batch, *shape)).astype(dtype) for batch in (0, 1, 3) for shape in (sizes, fewer)]
+    check(
+        fn,
+        *(Spec(("B", *sizes), dtype), Spec(("B", *fewer), dtype), Spec((), np.int32)),
+        args=[(x, u, np.int32(i)) for x, u in zip(arrays[::2], arrays[1::2], strict=True) for i in (-9, 0, 1, 9)],
+        opsets=(24,),
+        contains=["TensorScatter"],
+        absent=["Concat", "ScatterND"],
+    )
+
+
+def test_a_cache_of_any_capacity():
+    def fn(x, update, start):
+        return lax.dynamic_update_slice(x, update, (0, 0, start, 0))
+
+    specs = Spec(("B", 2, "C", 5)), Spec(("B", 2, "T", 5)), Spec((), np.int32)
+    runs = [
+        (_random(2, 2, capacity, 5), _random(2, 2, tokens, 5), np.int32(start))
+        for capacity, tokens in ((6, 4), (6, 1), (3, 3))
+        for start in (-9, -1, 0, 1, 5, 9)
+    ]
+    constraints = ["C >= T"]
+    check(fn, *specs, args=runs, opsets=(24, 26), constraints=constraints, contains=["TensorScatter"])
+    check(fn, *specs, args=runs, opsets=(23,), constraints=constraints, absent=["TensorScatter"])
+
+
+def test_tensor_scatter_cannot_cut_the_first_axis_nor_two():
+    x, starts = _random(6, 5), np.array([2, 1], np.int32)
+    for update in (_random(2, 5), _random(2, 3)):
+        check(
+            lambda x, u, s: lax.dynamic_update_slice(x, u, (s[0], s[1])),
+            *(x, update, starts),
+            opsets=(24,),
+            absent=["TensorScatter"],
+        )
+
+
 def test_under_vmap_and_grad():
     def fn(x, i):
         return lax.dynamic_update_slice(x, lax.dynamic_slice(x, (i, 1), (2, 3)) * 2, (0, i))

@@ -120,9 +120,20 @@ def dynamic_update_slice(
     begins = {axis: starts[axis] for axis in cut}
     if not cut:
         return update
+    if ctx.opset >= 24 and len(cut) == 1 and cut[0] > 0:
+        return _update_cache(ctx, x, shape[0], update, begins)
     if _scatter_is_cheaper(shape, sizes, cut[-1] + 1):
         return _update_by_scatter(ctx, x, update, sizes, begins)
     return _update_by_concat(ctx, x, shape, update, sizes, begins)
+
+
+def _update_cache(
+    ctx: LoweringContext, x: ir.Value, batch: Any, update: ir.Value, begins: dict[int, ir.Value]
+) -> ir.Value:
+    """TensorScatter-24, which copies once. It takes a start for each place of the first axis, so it cannot cut that."""
+    ((axis, begin),) = begins.items()
+    starts = ctx.expand(ctx.reshape(begin, (1,)), (batch,))
+    return ctx.op.TensorScatter(x, update, starts, axis=axis)  # type: ignore[no-any-return]
 
 
 def _scatter_is_cheaper(shape: Sequence[Any], sizes: Sequence[Any], rank: int) -> bool:
