@@ -284,7 +284,7 @@ OPERATIONS = """
 ~ jnp.cbrt(F)
 ~ lax.rsqrt(jnp.abs(F) + C)
 ~ lax.erf(F)
-~ lax.lgamma(jnp.abs(F) + 1)
+~ lax.lgamma(jnp.abs(F) + 2.25)
 ~ jnp.power(jnp.abs(F) + C, F2)
 ~ jnp.power(N, P)
 ~ F ** K
