@@ -168,7 +168,7 @@ LAYERS = {
     "LayerNorm": Layer(lambda nn: nn.LayerNorm(8), ((8,),), ["LayerNormalization"]),
     "LayerNorm over two axes": Layer(lambda nn: nn.LayerNorm((4, 8)), ((4, 8),), ["LayerNormalization"]),
     "LayerNorm without weights": Layer(lambda nn: nn.LayerNorm(8, use_weight=False, use_bias=False), ((8,),)),
-    "RMSNorm": Layer(lambda nn: nn.RMSNorm(8), ((8,),)),
+    "RMSNorm": Layer(lambda nn: nn.RMSNorm(8), ((8,),), ["RMSNormalization"]),
     "GroupNorm": Layer(lambda nn: nn.GroupNorm(2, 4), ((4, 5, 3),)),
     "GroupNorm of each channel": Layer(lambda nn: nn.GroupNorm(4, 4, channelwise_affine=False), ((4, 5),)),
     "BatchNorm": Layer(with_state("BatchNorm", 3, "batch", mode="ema"), ((3, 4, 5),), stateful=True),
