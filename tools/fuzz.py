@@ -23,6 +23,7 @@ where an integer or a truth value differs among them, that output is not compare
 from __future__ import annotations
 
 import argparse
+import functools
 import inspect
 import json
 import os
@@ -612,8 +613,15 @@ def disturbed_runs(program: Program, *, compiled: bool = True) -> list[list[Any]
             floats = [names[name] for name in {*line.reads, *line.targets} if KINDS["F"](names[name].dtype)]
             epsilon = max((float(ml_dtypes.finfo(value.dtype).eps) for value in floats), default=0)
             # Both XLA and ONNX Runtime may compute several operations on half precision in float32.
-            if line.inexact or epsilon > 1e-5:
-                names |= {name: _disturbed(names[name], factors * epsilon) for name in line.targets}
+            if epsilon and (line.inexact or epsilon > 1e-5):
+                # Inside a line what it reads may cancel out: what is left is as inexact as that.
+                sizes = [
+                    jnp.max(jnp.where(jnp.isfinite(x), jnp.abs(x), 0), initial=0).astype("float32") for x in floats
+                ]
+                names |= {
+                    name: _disturbed(names[name], factors * epsilon, functools.reduce(jnp.maximum, sizes))
+                    for name in line.targets
+                }
         return [names[name] for name in program.outputs]
 
     random = np.random.default_rng(0).uniform(-1, 1, (1 + NOISY_RUNS, len(program.lines), LARGEST)).astype(np.float32)
@@ -622,16 +630,18 @@ def disturbed_runs(program: Program, *, compiled: bool = True) -> list[list[Any]
     return [[as_fed(value) for value in function(noise, *program.inputs.values())] for noise in random]
 
 
-def _disturbed(value: Any, noise: Any) -> Any:
+def _disturbed(value: Any, noise: Any, size: Any) -> Any:
     if not jnp.issubdtype(value.dtype, jnp.floating):
         return value
     wide = jnp.promote_types(value.dtype, jnp.float32)
-    factor = 1 + noise[: value.size].reshape(value.shape).astype(wide)
-    disturbed = (value.astype(wide) * factor).astype(value.dtype)
+    noise = noise[: value.size].reshape(value.shape).astype(wide)
+    exact = value.astype(wide)
+    disturbed = (exact + noise * jnp.maximum(jnp.abs(exact), size)).astype(value.dtype)
+    disturbed = jnp.where(jnp.isfinite(value) & (noise != 0), disturbed, value)
     if value.dtype != jnp.float16:
         return disturbed
     # What overflows need not, in float32: the largest number stands in for the infinity.
-    return jnp.where(jnp.isinf(value) & (factor != 1), jnp.nan_to_num(value), disturbed)
+    return jnp.where(jnp.isinf(value) & (noise != 0), jnp.nan_to_num(value), disturbed)
 
 
 def run(program: Program, answer: list[Any] | None = None) -> tuple[str, str]:
