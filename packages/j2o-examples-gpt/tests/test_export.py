@@ -56,11 +56,11 @@ def test_fixed_sizes(model, config):
 @pytest.mark.parametrize(("opset", "batch"), [(21, 3), (24, 1)])
 def test_the_same_tokens_as_in_jax(model, config, tmp_path, batch, opset):
     export(model, config, opset=opset).save(tmp_path / "gpt.onnx")
-    prompt = RNG.integers(0, config.vocabulary, (batch, 12), dtype=np.int32)
+    prompt = np.random.default_rng(1).integers(0, config.vocabulary, (batch, 12), dtype=np.int32)
     wanted = generate_in_jax(model, config, prompt, 40)
     got = Decoder(tmp_path / "gpt.onnx").generate(prompt, 40)
     np.testing.assert_array_equal(got.tokens, wanted.tokens)
     np.testing.assert_allclose(got.logits, wanted.logits, rtol=1e-4, atol=1e-4)
     assert got.tokens.shape == (batch, 40)
     # Random weights, but not a single token over and over.
-    assert len(np.unique(got.tokens)) > 3
+    assert len(np.unique(got.tokens)) > 10

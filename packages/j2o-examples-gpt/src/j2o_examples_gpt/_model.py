@@ -93,7 +93,8 @@ class Gpt(eqx.Module):
     def __init__(self, config: GptConfig, *, key: Array):
         tokens_key, positions_key, *block_keys = jax.random.split(key, 2 + config.depth)
         self.tokens = 0.02 * jax.random.normal(tokens_key, (config.vocabulary, config.dim))
-        self.positions = 0.02 * jax.random.normal(positions_key, (config.positions, config.dim))
+        # Large beside the tokens, so that without training, too, what follows is not the last token once more.
+        self.positions = 0.2 * jax.random.normal(positions_key, (config.positions, config.dim))
         self.blocks = [Block(config, key=block_key) for block_key in block_keys]
         self.norm = eqx.nn.LayerNorm(config.dim)
 
