@@ -56,6 +56,7 @@ SAMPLERS = {
 }
 # What is no sampler.
 OTHERS = {
+    "Key",
     "PRNGKey",
     "clone",
     "key",
