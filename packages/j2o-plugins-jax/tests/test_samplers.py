@@ -63,7 +63,6 @@ OTHERS = {
     "key_data",
     "key_dtype",
     "key_impl",
-    "multinomial",
     "random_gamma_p",
     "wrap_key_data",
 }
