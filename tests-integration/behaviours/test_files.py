@@ -1,0 +1,232 @@
+"""What is written, and what may be read."""
+
+import os
+import pickle
+import stat
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+import j2o_core
+
+WAYS = [{}, {"external_data": True}, {"weights": "safetensors"}]
+
+
+def model(seed: int = 0) -> eqx.nn.MLP:
+    return eqx.nn.MLP(4, 3, 128, 2, key=jax.random.key(seed))
+
+
+def exported(seed: int = 0) -> j2o_core.OnnxProgram:
+    return j2o_core.to_onnx(jax.vmap(model(seed)), [("B", 4)])
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_saving_again_gives_the_same_bytes(way: dict[str, object], tmp_path: Path) -> None:
+    """Also when the program is exported anew, and in another process: nothing grows, nothing is left over."""
+    exported().save(tmp_path / "m.onnx", **way)
+    first = content(tmp_path)
+    program = exported()
+    for _ in range(2):
+        program.save(tmp_path / "m.onnx", **way)
+    assert content(tmp_path) == first
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    code = f"""
+import equinox as eqx, jax, j2o_core
+net = eqx.nn.MLP(4, 3, 128, 2, key=jax.random.key(0))
+j2o_core.to_onnx(jax.vmap(net), [("B", 4)]).save({str(elsewhere / "m.onnx")!r}, **{way!r})
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONHASHSEED": "7"})
+    other = content(elsewhere)
+    assert {name: len(data) for name, data in other.items()} == {name: len(data) for name, data in first.items()}
+    run = [onnxruntime.InferenceSession(str(folder / "m.onnx")) for folder in (tmp_path, elsewhere)]
+    x = np.ones((2, 4), np.float32)
+    np.testing.assert_array_equal(*(session.run(None, {session.get_inputs()[0].name: x})[0] for session in run))
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_a_killed_process_leaves_the_old_file_whole(way: dict[str, object], tmp_path: Path) -> None:
+    """Killed in the middle of writing: the old model still runs, and the next save works."""
+    path = tmp_path / "m.onnx"
+    exported(0).save(path, **way)
+    x = np.ones((2, 4), np.float32)
+    wanted = exported(0)(x)
+    code = f"""
+import os, equinox as eqx, jax, j2o_core
+from j2o_core import _save
+written = 0
+real = _save._Digesting.write
+def write(self, data):
+    global written
+    real(self, data)
+    written += 1
+    if written == 3:
+        os.kill(os.getpid(), 9)
+_save._Digesting.write = write
+fsync = os.fsync
+os.fsync = lambda fd: os.kill(os.getpid(), 9)
+net = eqx.nn.MLP(4, 3, 128, 2, key=jax.random.key(1))
+j2o_core.to_onnx(jax.vmap(net), [("B", 4)]).save({str(path)!r}, **{way!r})
+"""
+    killed = subprocess.run([sys.executable, "-c", code], check=False)
+    assert killed.returncode == -9
+    session = onnxruntime.InferenceSession(str(path))
+    np.testing.assert_array_equal(session.run(None, {session.get_inputs()[0].name: x})[0], wanted)
+    exported(1).save(path, **way)
+    session = onnxruntime.InferenceSession(str(path))
+    np.testing.assert_allclose(session.run(None, {session.get_inputs()[0].name: x})[0], exported(1)(x), rtol=1e-6)
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_the_working_directory_plays_no_role(
+    way: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Saved by a relative path from one folder, moved, and read from another."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    program = exported()
+    program.save("m.onnx", **way)
+    monkeypatch.chdir(tmp_path / "b")
+    program.save("../a/m.onnx", **way)
+    assert content(tmp_path / "b") == {}
+    for path in (tmp_path / "a").iterdir():
+        path.rename(tmp_path / "b" / path.name)
+    monkeypatch.chdir("/")
+    session = onnxruntime.InferenceSession(str(tmp_path / "b" / "m.onnx"))
+    x = np.ones((2, 4), np.float32)
+    np.testing.assert_array_equal(session.run(None, {session.get_inputs()[0].name: x})[0], program(x))
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_permissions_are_those_of_any_new_file(mask: int, tmp_path: Path) -> None:
+    """The process's umask decides, for the model and for its weights."""
+    old = os.umask(mask)
+    try:
+        exported().save(tmp_path / "m.onnx", external_data=True)
+    finally:
+        os.umask(old)
+    for path in tmp_path.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask
+
+
+# Each process measures its own peak: the export's on top of what JAX needs for the weights themselves.
+PEAK = """
+import resource, sys, threading, time
+import jax, jax.numpy as jnp, numpy as np
+import j2o_core, onnxruntime
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+count, size = {count}, {size}
+warm = j2o_core.to_onnx(lambda x: x @ jnp.ones((4, 4)), [("B", 4)])
+warm.save({path!r} + ".warm", external_data=True)
+weights = [jnp.full((size, size), i + 1.0) for i in range(count)]
+jax.block_until_ready(weights)
+def forward(weights, x):
+    for weight in weights:
+        x = x @ weight
+    return x
+before = resident()
+peak, done = before, False
+def watch():
+    global peak
+    while not done:
+        peak = max(peak, resident())
+        time.sleep(0.001)
+thread = threading.Thread(target=watch)
+thread.start()
+program = j2o_core.to_onnx(lambda x: forward(weights, x), [("B", size)])
+files = program.save({path!r})
+done = True
+thread.join()
+total = sum(weight.nbytes for weight in weights)
+print(total, peak - before, len(files))
+"""
+
+
+def measured(path: Path, count: int, size: int) -> list[int]:
+    code = PEAK.format(path=str(path), count=count, size=size)
+    result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return list(map(int, result.stdout.split()))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.skipif(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") < 8e9, reason="needs 8 GB of memory")
+def test_above_2_gb_it_simply_works(tmp_path: Path) -> None:
+    """2.4 GB of weights: two files, less than 5% more memory, and ONNX Runtime reads them."""
+    path = tmp_path / "m.onnx"
+    total, above, files = measured(path, 6, 10_000)
+    assert total == 2_400_000_000
+    assert files == 2
+    assert above < 0.05 * total, f"{above / total:.1%} of the weights"
+    assert sum(f.stat().st_size for f in tmp_path.iterdir()) < 1.01 * total
+    onnx.checker.check_model(str(path))
+    session = onnxruntime.InferenceSession(str(path))
+    x = np.zeros((1, 10_000), np.float32)
+    x[0, 0] = 1e-16
+    (y,) = session.run(None, {session.get_inputs()[0].name: x})
+    np.testing.assert_allclose(y, np.full((1, 10_000), 1e-16 * 720 * 1e20), rtol=1e-4)
+
+
+@pytest.mark.parametrize("location", ["../secret", "/etc/hostname", "a/../../secret"])
+def test_a_path_in_a_model_cannot_lead_outside_its_folder(location: str, tmp_path: Path) -> None:
+    """A model that asks for weights elsewhere is refused, and the file is not read."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (tmp_path / "secret").write_bytes(bytes(64 * 4))
+    weight = onnx.TensorProto(name="w", data_type=1, dims=[64], data_location=onnx.TensorProto.EXTERNAL)
+    weight.external_data.add(key="location", value=location)
+    node = onnx.NodeProto(op_type="Identity", input=["w"], output=["y"])
+    kind = onnx.TypeProto(tensor_type=onnx.TypeProto.Tensor(elem_type=1))
+    kind.tensor_type.shape.dim.add(dim_value=64)
+    graph = onnx.GraphProto(
+        name="g", node=[node], initializer=[weight], output=[onnx.ValueInfoProto(name="y", type=kind)]
+    )
+    proto = onnx.ModelProto(ir_version=10, graph=graph, opset_import=[onnx.OperatorSetIdProto(version=21)])
+    path = folder / "m.onnx"
+    path.write_bytes(proto.SerializeToString())
+    result = subprocess.run(
+        [sys.executable, "-c", "import sys; from j2o_core._cli import main; sys.exit(main())", "check", str(path)],
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode != 0
+    assert location in result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_no_pickle_is_loaded(tmp_path: Path) -> None:
+    """Nor is a file of weights that would run code when it is unpickled."""
+    from j2o_examples_dino import DinoError, load
+
+    done = tmp_path / "done"
+
+    class Trap:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.mkdir, (str(done),)
+
+    plain = tmp_path / "weights.pth"
+    plain.write_bytes(pickle.dumps({"weight": Trap()}))
+    archive = tmp_path / "archive.pth"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("archive/data.pkl", pickle.dumps({"weight": Trap()}))
+        file.writestr("archive/version", "3")
+    for path in (plain, archive):
+        with pytest.raises(DinoError):
+            load(path)
+    assert not done.exists()
