@@ -169,6 +169,38 @@ def test_a_training_loop_runs_in_onnx_runtime() -> None:
         np.testing.assert_allclose(loss, wanted, rtol=1e-4)
 
 
+def test_layers_of_equinox_in_inference_and_with_state() -> None:
+    """Attention with rotary heads, any batch and length; a norm with state; a check that is dropped with a warning.
+
+    Every layer has a test of its own in j2o-plugins-equinox.
+    """
+    attention = eqx.nn.MultiheadAttention(2, 8, key=jax.random.key(0))
+    rope = eqx.nn.RotaryPositionalEmbedding(4)
+
+    def heads(q: jax.Array, k: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        return jax.vmap(rope, 1, 1)(q), jax.vmap(rope, 1, 1)(k), v
+
+    def attend(x: jax.Array) -> jax.Array:
+        return attention(x, x, x, process_heads=heads)
+
+    check(jax.vmap(attend), ("B", 5, 8), opsets=(21, 23))
+    check(jax.vmap(lambda x: attention(x, x, x)), ("B", "T", 8), opsets=(21, 23))
+
+    norm, state = eqx.nn.make_with_state(eqx.nn.BatchNorm)(3, axis_name="batch", mode="ema")
+    leaves = len(jax.tree.leaves(eqx.filter(state, eqx.is_array)))
+    arrays, rest = eqx.partition(state, eqx.is_array)
+
+    def run(arrays: object, x: jax.Array) -> object:
+        y, new = jax.vmap(norm, axis_name="batch", in_axes=(0, None), out_axes=(0, None))(x, eqx.combine(arrays, rest))
+        return y, eqx.filter(new, eqx.is_array)
+
+    program = check(run, arrays, (4, 3), opsets=(21,))
+    assert len(program.input_names) == leaves + 1
+    assert len(program.output_names) == leaves + 1
+    with pytest.warns(UserWarning, match="never below zero"):
+        j2o_core.to_onnx(lambda x: eqx.error_if(x, (x < 0).any(), "never below zero") + 1, [(3,)])
+
+
 @pytest.mark.parametrize("method", ["nearest", "linear", "cubic", "lanczos3", "lanczos5"])
 @pytest.mark.parametrize("antialias", [True, False])
 def test_resize(method: str, antialias: bool) -> None:
@@ -196,3 +228,13 @@ def test_attention(case: str, key_heads: int) -> None:
     """Masks, bias, windows and lengths, with as many, with grouped and with single heads for keys and values."""
     attend = lambda q, k, v: jax.nn.dot_product_attention(q, k, v, **ATTENTION[case])  # noqa: E731
     check(attend, (2, 5, 4, 8), (2, 5, key_heads, 8), (2, 5, key_heads, 8), opsets=(21, 23))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_is_one_operator_from_opset_23_on(causal: bool) -> None:
+    """With a symbolic batch and length, and under `vmap`."""
+    attend = lambda q, k, v: jax.nn.dot_product_attention(q, k, v, is_causal=causal)  # noqa: E731
+    program = check(attend, *[("B", "T", 4, 8)] * 3, opsets=(21, 23))
+    assert [node.op_type for node in program.model.graph].count("Attention") == 1
+    mapped = check(jax.vmap(attend), *[("B", 2, 5, 4, 8)] * 3, opsets=(23,))
+    assert [node.op_type for node in mapped.model.graph].count("Attention") == 1

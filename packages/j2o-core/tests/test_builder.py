@@ -9,9 +9,9 @@ from j2o_core._values import shape_of, stamp
 
 @pytest.fixture
 def op():
-    nodes = []
-    builder = Builder(Constants(), 21, append=nodes.append)
-    builder.nodes = nodes
+    graph = ir.Graph([], [], nodes=[])
+    builder = Builder(Constants(), 21, append=graph.append)
+    builder.nodes = graph
     return builder
 
 
@@ -31,6 +31,14 @@ def test_both_ways_to_add_a_node(op):
     assert types(op) == ["Sin"]
     with pytest.raises(AttributeError):
         op.sin  # noqa: B018
+
+
+def test_a_node_that_was_removed_is_built_again(op):
+    x = value((2,))
+    first = op.Sin(x)
+    op.nodes.remove(first.producer(), safe=True)
+    assert op.Sin(x) is not first
+    assert types(op) == ["Sin"]
 
 
 def test_attributes_are_python_values(op):

@@ -97,8 +97,9 @@ class Builder:
     def _known(self, key: Any) -> tuple[ir.Value, ...] | None:
         builder: Builder | None = self
         while builder is not None:
-            if key in builder._seen:
-                return builder._seen[key]
+            known = builder._seen.get(key)
+            if known is not None and in_graph(known[0]):
+                return known
             builder = builder._outer
         return None
 
@@ -120,6 +121,12 @@ class Builder:
         self._append(node)
         self.added.append(node)
         return tuple(node.outputs)
+
+
+def in_graph(value: ir.Value) -> bool:
+    """Whether what makes a value is still there: a rewrite may have removed it."""
+    producer = value.producer()
+    return producer is None or producer.graph is not None
 
 
 def _attribute(name: str, value: Any) -> ir.Attr:

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from . import _compat
-from ._builder import Builder
+from ._builder import Builder, in_graph
 from ._errors import SpecError
 
 
@@ -113,7 +113,7 @@ class Dimensions:
 
     def _symbol(self, name: str) -> ir.Value:
         known = self._symbols.get(name)
-        if known is not None:
+        if known is not None and in_graph(known):
             return known
         builder = self.builder
         value, axis, coefficient, offset = self._places[name]

@@ -6,6 +6,7 @@ from . import _attention as _attention
 from . import _bit_generators as _bit_generators
 from . import _bitcast as _bitcast
 from . import _bits as _bits
+from . import _collectives as _collectives
 from . import _comparisons as _comparisons
 from . import _control_flow as _control_flow
 from . import _conversions as _conversions

@@ -37,8 +37,8 @@ def _attention(
 ) -> Any:
     """Query [batch, length, heads, size], key and value [batch, length, kv heads, size].
 
-    The body is lowered instead for float64 and bfloat16, which the runtime's kernel lacks, for sequence lengths and
-    windows, and under `vmap` unless it maps calls without a batch axis.
+    The body is lowered instead for float64 and bfloat16, which the runtime's kernel lacks, for masks in float16, for
+    sequence lengths and windows, and under `vmap` unless it maps calls without a batch axis.
     """
     del implementation
     special = (query_seq_lengths, key_value_seq_lengths, local_window_size)
@@ -49,6 +49,8 @@ def _attention(
     batched = set(ctx.batched[:3])
     if ctx.dtype(query) not in (np.float32, np.float16) or len(batched) > 1 or len(shape) > 4:
         return NotImplemented
+    if mask is not None and ctx.dtype(query) == np.float16:
+        return NotImplemented  # it has no number below all logits that the kernel does not take for "nowhere"
     if ctx.batch_ndim and (len(shape) != 4 or bias is not None or mask is not None):
         return NotImplemented
     if is_causal and mask is not None:
@@ -83,9 +85,8 @@ def _additive_mask(ctx: LoweringContext, bias: Any, mask: Any, rank: int) -> ir.
     if bias is not None:
         total = ctx.cast(bias, dtype)
     if mask is not None:
-        lowest = _MASKED if dtype == np.float32 else float(np.finfo(np.float16).min)
         kept = total if total is not None else ctx.const(0, dtype)
-        total = ctx.op.Where(mask, kept, ctx.const(lowest, dtype))
+        total = ctx.op.Where(mask, kept, ctx.const(_MASKED, dtype))
     assert total is not None
     ones = ctx.shape((1, 1, *lengths))
     if rank == 3:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from .._builder import Builder
+from .._builder import Builder, in_graph
 from .._compat import is_symbolic
 from .._dims import Dimensions
 from .._infer import same_shape
@@ -114,7 +114,7 @@ class Rewriter:
     def shared(self, key: Hashable, build: Callable[[], ir.Value]) -> ir.Value:
         """What `build` gives, built once for all rules that ask with an equal key."""
         known = self._shared.get(key)
-        if known is not None and ((node := known.producer()) is None or node.graph is not None):
+        if known is not None and in_graph(known):
             self.reused = True
             return known
         self._shared[key] = build()
