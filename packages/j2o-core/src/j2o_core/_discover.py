@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from importlib import metadata
 from typing import Any
@@ -145,6 +147,20 @@ def discover(plugins: Sequence[Plugin] | None = None) -> Registry:
 
 
 def _entry_points() -> tuple[tuple[str, str, str, str], ...]:
+    return _entry_points_on(tuple((folder, _changed(folder)) for folder in sys.path))
+
+
+def _changed(folder: str) -> int | None:
+    """When something was last installed to or removed from a folder."""
+    try:
+        return os.stat(folder or ".").st_mtime_ns
+    except OSError:
+        return None
+
+
+@functools.lru_cache(maxsize=4)
+def _entry_points_on(path: tuple[tuple[str, int | None], ...]) -> tuple[tuple[str, str, str, str], ...]:
+    """Those of all distributions on the search path: to read them takes longer than a small export."""
     found: dict[tuple[str, str], tuple[str, str, str, str]] = {}
     for point in metadata.entry_points(group=GROUP):
         dist = point.dist

@@ -33,7 +33,6 @@ class OnnxProgram:
         self.traced = traced
         self.lowered = lowered
         self.registry = registry
-        self._session: Any = None
 
     @functools.cached_property
     def reference(self) -> Callable[..., list[Any]]:
@@ -112,14 +111,12 @@ class OnnxProgram:
         leaves = self.traced.inputs.flatten(args, kwargs)
         return self.traced.output_tree(self.session.run(leaves))
 
-    @property
+    @functools.cached_property
     def session(self) -> Any:
         """An ONNX Runtime session on the model, made on first use."""
-        if self._session is None:
-            from ._session import Session
+        from ._session import Session
 
-            self._session = Session(self.model)
-        return self._session
+        return Session(self.model)
 
     def verify(
         self,

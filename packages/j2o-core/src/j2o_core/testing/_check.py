@@ -14,6 +14,7 @@ from .._export import to_onnx
 from .._plugin import HIGHEST_OPSET, LOWEST_OPSET, Plugin
 from .._program import OnnxProgram
 from .._report import operator_counts
+from .._session import Session
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ def check(
         if before is not None:
             program.reference = before.reference  # JAX compiles the function once
         program.check()
+        program.session = Session(program.model, threads=1)  # a pool of threads costs more than a small graph
         for run in runs:
             program.verify(*run, sizes=sizes, seed=seed, rtol=rtol, atol=atol)
     assert program is not None, "opsets is empty"
