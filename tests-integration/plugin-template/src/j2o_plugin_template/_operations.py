@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -23,7 +24,8 @@ signed_sqrt_p = Primitive("signed_sqrt")
 def signed_sqrt(x: jax.Array) -> jax.Array:
     """The square root of the magnitude with the sign of `x`, elementwise.
 
-    A primitive of the library's own. Without a plugin j2o cannot know what it means and refuses it by name.
+    A primitive of the library's own, computed by NumPy. Without a plugin j2o cannot know what it means and refuses it
+    by name.
     """
     return signed_sqrt_p.bind(x)
 
@@ -32,13 +34,18 @@ def _on_arrays(x: jax.Array) -> jax.Array:
     return jnp.sign(x) * jnp.sqrt(jnp.abs(x))
 
 
+def _by_numpy(x: jax.Array) -> jax.Array:
+    array = np.asarray(x)
+    return jnp.asarray(np.sign(array) * np.sqrt(np.abs(array)))
+
+
 def _jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
     (x,), (tangent,) = primals, tangents
     root = signed_sqrt(x)
     return root, tangent / (2 * jnp.abs(root))
 
 
-signed_sqrt_p.def_impl(jax.jit(_on_arrays))
+signed_sqrt_p.def_impl(_by_numpy)
 signed_sqrt_p.def_abstract_eval(lambda x: x.update(weak_type=False))
 mlir.register_lowering(signed_sqrt_p, mlir.lower_fun(_on_arrays, multiple_results=False))
 ad.primitive_jvps[signed_sqrt_p] = _jvp
