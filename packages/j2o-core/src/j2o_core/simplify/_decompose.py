@@ -88,9 +88,11 @@ class Decompositions:
 
 def _code(primitive: Primitive) -> Callable[..., Any] | None:
     """What a primitive is computed with, if that is a function and not JAX's way to the compiler."""
-    implementation: Callable[..., Any] = high_level_code(primitive) or primitive.impl
-    function: Any = implementation
+    code = high_level_code(primitive)
+    if code is not None:
+        return code
+    function: Any = primitive.impl
     while isinstance(function, functools.partial):
         function = function.func
     library = (getattr(function, "__module__", None) or "jax").partition(".")[0]
-    return implementation if high_level_code(primitive) or library not in ("jax", "jaxlib") else None
+    return primitive.impl if library not in ("jax", "jaxlib") else None
