@@ -10,6 +10,7 @@ number, which the operators behind may take.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,7 @@ _CONVOLUTIONS = ("Conv", "ConvTranspose")
 
 @plugin.rewrite("Mul", "Div")
 def _scale(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    for place in (0, 1) if node.op_type == "Mul" else (0,):
-        value, scale = node.inputs[place], rw.constant(node.inputs[1 - place])
-        if value is None or scale is None or value.dtype not in _DTYPES or not rw.only_use(value):
-            continue
+    for value, scale in _with_constant(rw, node, either=node.op_type == "Mul"):
         if not rw.same_shape(value, node.outputs[0]):
             continue
         with np.errstate(all="ignore"):
@@ -83,11 +81,8 @@ def _scaled_convolution(rw: Rewriter, value: ir.Value, factor: Any) -> ir.Value 
 
 @plugin.rewrite("Add", "Sub")
 def _shift(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    """A constant for each channel behind a convolution goes into its bias; behind a product with a bias, into that."""
-    for place in (0, 1) if node.op_type == "Add" else (0,):
-        value, shift = node.inputs[place], rw.constant(node.inputs[1 - place])
-        if value is None or shift is None or value.dtype not in _DTYPES or not rw.only_use(value):
-            continue
+    """A constant for each channel behind a convolution goes into its bias."""
+    for value, shift in _with_constant(rw, node, either=node.op_type == "Add"):
         conv = rw.producer(value, *_CONVOLUTIONS)
         channels = _per_channel(rw, value, shift)
         if conv is None or channels is None or len(conv.inputs) > 3:
@@ -99,6 +94,14 @@ def _shift(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         attrs = {name: attribute.value for name, attribute in conv.attributes.items()}
         return rw.op(conv.op_type, *conv.inputs[:2], rw.const(bias + channels), **attrs)  # type: ignore[no-any-return]
     return None
+
+
+def _with_constant(rw: Rewriter, node: ir.Node, *, either: bool) -> Iterator[tuple[ir.Value, Any]]:
+    """The operand that only this node reads, with the other one where that is constant; `either` may be the first."""
+    for place in (0, 1) if either else (0,):
+        value, constant = node.inputs[place], rw.constant(node.inputs[1 - place])
+        if value is not None and constant is not None and value.dtype in _DTYPES and rw.only_use(value):
+            yield value, constant
 
 
 def _per_channel(rw: Rewriter, value: ir.Value, array: Any) -> Any:
