@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import onnx_ir as ir
 
 from ._compat import is_key_dtype
 from ._errors import VerifyError
+from ._model_file import write_model
 from ._save import EMBED_LIMIT_BYTES, save, weight_bytes
 
 _NEEDS_RUNTIME = (
@@ -40,8 +42,11 @@ class Session:
         self._outputs = [_numpy_output(value) for value in model.graph.outputs]
         try:
             if weight_bytes(model) < EMBED_LIMIT_BYTES:
-                content = ir.serde.serialize_model(model).SerializeToString()
-                self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+                content = io.BytesIO()
+                write_model(content, model)
+                self.session = onnxruntime.InferenceSession(
+                    content.getvalue(), options, providers=["CPUExecutionProvider"]
+                )
             else:
                 with tempfile.TemporaryDirectory() as folder:
                     path = os.path.join(folder, "model.onnx")
