@@ -22,6 +22,7 @@ from ._source import user_line
 from ._trace import Traced
 from ._values import onnx_dtype, shape_of, stamp
 from .simplify import ConstantTable, simplify
+from .simplify._nested import nested
 
 SOURCE = "j2o.source"
 EQUATION = "j2o_equation"
@@ -277,7 +278,5 @@ def _collect_missing(jaxpr: Any, registry: Registry, opset: int, missing: Ordere
         if registry.lowering(eqn.primitive, opset) is None:
             missing.setdefault(eqn.primitive.name, []).append(eqn)
             continue
-        for value in eqn.params.values():
-            for inner in value if isinstance(value, (tuple, list)) else [value]:
-                if _compat.is_jaxpr(inner):
-                    _collect_missing(_compat.as_closed(inner), registry, opset, missing)
+        for body in nested(eqn):
+            _collect_missing(body, registry, opset, missing)

@@ -5,7 +5,7 @@ from typing import Any
 from .._compat import Literal, as_closed, has_user_frame, is_jaxpr, make_closed, new_var
 from .._errors import UnsupportedError
 from ._decompose import Decompositions
-from ._nested import map_nested
+from ._nested import map_nested, nested
 
 # Primitive -> the parameter that holds its body.
 _CALLS = {
@@ -55,12 +55,8 @@ def _has_any(jaxpr: Any, decompositions: Decompositions) -> bool:
     for eqn in jaxpr.jaxpr.eqns:
         if eqn.primitive in decompositions:
             return True
-        if hasattr(eqn.primitive, "composite"):
-            continue
-        for value in eqn.params.values():
-            for item in value if isinstance(value, (tuple, list)) else (value,):
-                if is_jaxpr(item) and _has_any(as_closed(item), decompositions):
-                    return True
+        if any(_has_any(body, decompositions) for body in nested(eqn)):
+            return True
     return False
 
 

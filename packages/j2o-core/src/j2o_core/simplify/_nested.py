@@ -6,6 +6,16 @@ from typing import Any
 from .._compat import as_closed, is_jaxpr
 
 
+def nested(eqn: Any) -> list[Any]:
+    """Every closed jaxpr among the parameters; none of a composite, whose body waits until it is needed."""
+    if hasattr(eqn.primitive, "composite"):
+        return []
+    values = [
+        item for value in eqn.params.values() for item in (value if isinstance(value, (tuple, list)) else [value])
+    ]
+    return [as_closed(item) for item in values if is_jaxpr(item)]
+
+
 def map_nested(eqn: Any, transform: Callable[[Any], Any]) -> dict[str, Any]:
     """The parameters with every closed jaxpr transformed; a composite's body waits until it is needed."""
     params = dict(eqn.params)

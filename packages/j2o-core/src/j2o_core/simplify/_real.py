@@ -14,12 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import _compat
-from .._compat import Literal, as_closed, is_jaxpr, literal_value, make_closed, new_var
+from .._compat import Literal, literal_value, make_closed, new_var
 from .._errors import LoweringError, UnsupportedError
 from ._complex import COMPLEX_RULES
 from ._fold import ConstantTable
 from ._inline import inline_calls
 from ._keys import KEY_RULES
+from ._nested import map_nested, nested
 
 # The trailing axis may simply be there: parameters name axes from the front and no sizes.
 _CARRIED = frozenset(
@@ -95,18 +96,9 @@ def _has_standing(jaxpr: Any) -> bool:
     for eqn in jaxpr.jaxpr.eqns:
         if any(stands(atom.aval) for atom in (*eqn.invars, *eqn.outvars)):
             return True
-        if not hasattr(eqn.primitive, "composite") and any(map(_has_standing, _inner(eqn))):
+        if any(map(_has_standing, nested(eqn))):
             return True
     return any(stands(atom.aval) for atom in variables)
-
-
-def _inner(eqn: Any) -> list[Any]:
-    found = []
-    for value in eqn.params.values():
-        for item in value if isinstance(value, (tuple, list)) else (value,):
-            if is_jaxpr(item):
-                found.append(as_closed(item))
-    return found
 
 
 def _real_jaxpr(jaxpr: Any, table: ConstantTable, missing: dict[str, list[Any]]) -> Any:
@@ -176,15 +168,8 @@ class _Writer:
         return self.run(traced, operands, eqn)
 
     def _same(self, eqn: Any, operands: list[Any]) -> list[Any]:
-        params = dict(eqn.params)
-        if not hasattr(eqn.primitive, "composite"):
-            for key, value in params.items():
-                if is_jaxpr(value):
-                    params[key] = self._nested(value)
-                elif isinstance(value, (tuple, list)) and any(map(is_jaxpr, value)):
-                    params[key] = type(value)(self._nested(item) if is_jaxpr(item) else item for item in value)
         outvars = [new_var(standing_aval(var.aval)) for var in eqn.outvars]
-        self.eqns.append(eqn.replace(invars=operands, outvars=outvars, params=params))
+        self.eqns.append(eqn.replace(invars=operands, outvars=outvars, params=map_nested(eqn, self._nested)))
         if eqn.primitive.name in ("stack", "slice"):
             self._makers[outvars[0]] = self.eqns[-1]
         return outvars
@@ -208,8 +193,7 @@ class _Writer:
         eqn = None if isinstance(atom, Literal) else self._makers.get(atom)
         return eqn if eqn is not None and eqn.primitive.name == name else None
 
-    def _nested(self, jaxpr: Any) -> Any:
-        closed = as_closed(jaxpr)
+    def _nested(self, closed: Any) -> Any:
         return _real_jaxpr(closed, self._table, self._missing) if _has_standing(closed) else closed
 
 
