@@ -12,7 +12,7 @@ import pytest
 import j2o_core
 from j2o_core import SpecError, _cli, _cli_commands, _cli_output
 from j2o_core import _discover as discover_module
-from j2o_core._cli_arguments import load_function, parse_specs
+from j2o_core._cli_arguments import load_function, parse_specs, parse_state
 
 MODULE = """
     import jax
@@ -61,6 +61,14 @@ MODULE = """
 
     def wide(x):
         return x + x
+
+
+    def step(x, carry, total):
+        return x * 2 + carry, carry + x, total + 1
+
+
+    def keyed(x, carry):
+        return {"y": x, "carried": carry + x}
 """
 
 
@@ -139,6 +147,61 @@ def test_names_of_inputs_and_outputs(j2o):
     assert status == 0
     assert [value.name for value in graph.input] == ["pixels", "gain"]
     assert [value.name for value in graph.output] == ["features"]
+
+
+STEP = ("export", "models:step", "--input", "x=3", "--input", "carry=3", "--input", "total=:i32", "-o", "m.onnx")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "outputs"),
+    [
+        (("--state", "carry=1"), ["output_0", "next.carry", "output_2"]),
+        (("--state", "x, carry"), ["next.x", "next.carry", "output_2"]),
+        (("--state", "x=0,carry=1", "--state", "total = 2"), ["next.x", "next.carry", "next.total"]),
+        (("--state", "total=2", "--state", "x=1", "--output-names", "y"), ["y", "next.x", "next.total"]),
+        ((), ["output_0", "output_1", "output_2"]),
+    ],
+)
+def test_state_is_named_after_its_input(j2o, arguments, outputs):
+    status, out, err = j2o(*STEP, *arguments, "--verify")
+    assert (status, err) == (0, "")
+    assert [value.name for value in onnx.load("m.onnx").graph.output] == outputs
+    assert all(name in out for name in outputs)
+    assert j2o("verify", "models:step", "m.onnx")[0] == 0
+
+
+def test_state_in_a_dictionary(j2o):
+    inputs = ("--input", "x=3", "--input", "carry=3")
+    status, _, err = j2o("export", "models:keyed", *inputs, "--state", "carry=carried", "-o", "m.onnx")
+    assert (status, err) == (0, "")
+    assert sorted(value.name for value in onnx.load("m.onnx").graph.output) == ["next.carry", "y"]
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ("carry=1,x", "not that of x. Add =PLACE there too"),
+        ("carry,carry", "--state names 'carry' twice. Expected names of arguments"),
+        ("carry=", "--state carry=: a name or place is empty. Expected names of arguments"),
+        ("x,,carry", "--state x,,carry: a name or place is empty"),
+        ("=1", "--state =1: a name or place is empty"),
+        ("memory=1", "'memory', which is no argument with arrays. Those are ['x', 'carry', 'total']"),
+        ("carry=7", "or at the command line --state carry=PLACE"),
+        ("total", "int32[] and comes out as float32[3]"),
+        ("x=1,carry=1", "to two arguments"),
+    ],
+)
+def test_state_that_cannot_be(j2o, state, message):
+    status, out, err = j2o(*STEP, "--state", state)
+    assert (status, out) == (2, "")
+    assert message in err
+    assert not os.path.exists("m.onnx")
+
+
+def test_state_as_texts():
+    assert parse_state([]) == {}
+    assert parse_state(["model,opt_state", "rng"]) == ["model", "opt_state", "rng"]
+    assert parse_state(["cache=1", "rng=keys"]) == {"cache": "1", "rng": "keys"}
 
 
 @pytest.mark.parametrize(

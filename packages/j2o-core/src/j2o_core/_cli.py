@@ -18,6 +18,9 @@ _INPUT = """one array argument, as [NAME=]SIZES[:DTYPE], for example x=B,3,224,2
 Names are those of the function's parameters, letters in SIZES are symbolic dimensions. Give it once per argument.
 DTYPE: f32 (default), f16, bf16, f64, i8 to i64, u8 to u64, bool, c64, c128, key."""
 
+_STATE = """an argument whose next value the function returns, as NAME or NAME=PLACE, an index or key of the result;
+several with commas, or give it again. The next value of the input NAME is the output next.NAME."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0, or 2 after one message on standard error."""
@@ -59,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--target", choices=("onnxruntime", "onnx"), default="onnxruntime", help="runtime to write for")
     export.add_argument("--input-names", type=_names, metavar="A,B", help="names of the graph's inputs, in order")
     export.add_argument("--output-names", type=_names, metavar="A,B", help="names of the graph's outputs, in order")
+    export.add_argument("--state", action="append", default=[], metavar="NAME[=PLACE]", help=_STATE)
     export.add_argument("--external-data", action="store_true", help="write the weights into a file beside the model")
     export.add_argument("--weights", choices=("data", "safetensors"), help="the form of that file; asks for one")
     export.add_argument(

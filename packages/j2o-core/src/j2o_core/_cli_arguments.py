@@ -25,6 +25,7 @@ _DTYPES = {
     **{f"u{bits}": np.dtype(f"uint{bits}") for bits in (8, 16, 32, 64)},
 }
 _FORM = "Expected [NAME=]SIZES[:DTYPE], such as x=B,3,224,224:f32 or scale=:f32."
+_STATE_FORM = "Expected names of arguments, such as model,opt_state, or where the result holds them, such as cache=1."
 
 
 def load_function(reference: str, *, call: bool = False) -> Callable[..., Any]:
@@ -109,6 +110,30 @@ def parse_specs(fn: Callable[..., Any], texts: Sequence[str]) -> Any:
     if result and any(p.kind is p.POSITIONAL_ONLY for p in parameters):
         raise SpecError(f"--input: parameters before {', '.join(named)} are missing; they cannot be passed by name.")
     return {**dict(zip(in_order, result, strict=False)), **named}
+
+
+def parse_state(texts: Sequence[str]) -> list[str] | dict[str, str]:
+    """The `state` of `to_onnx` from texts such as `model,opt_state` or `cache=1`.
+
+    Raises:
+        SpecError: if a text cannot be read, names an argument again, or only some say where the new value is.
+    """
+    parsed: dict[str, str] = {}
+    for text in texts:
+        for one in text.split(","):
+            name, equals, place = (part.strip() for part in one.partition("="))
+            if not name or (equals and not place):
+                raise SpecError(f"--state {text}: a name or place is empty. {_STATE_FORM}")
+            if name in parsed:
+                raise SpecError(f"--state names {name!r} twice. {_STATE_FORM}")
+            parsed[name] = place
+    without = [name for name, place in parsed.items() if not place]
+    if without and len(without) < len(parsed):
+        raise SpecError(
+            f"--state says where some new values are, but not that of {', '.join(without)}. "
+            f"Add =PLACE there too: the index or key of it in the result."
+        )
+    return without or parsed
 
 
 def _parameters(fn: Callable[..., Any]) -> list[inspect.Parameter] | None:

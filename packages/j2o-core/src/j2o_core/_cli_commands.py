@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
-from ._cli_arguments import load_function, parse_specs
+from ._cli_arguments import load_function, parse_specs, parse_state
 from ._cli_output import Section, Stages, bytes_text, show
 from ._discover import discover
 from ._errors import CheckError, LegalizeError, SaveError, SpecError
@@ -39,6 +39,7 @@ def export(options: argparse.Namespace) -> None:
             opset=options.opset,
             input_names=options.input_names,
             output_names=options.output_names,
+            state=parse_state(options.state),
             constraints=options.constraints,
             target="onnxruntime" if options.target == "onnxruntime" else None,
             progress=stages,

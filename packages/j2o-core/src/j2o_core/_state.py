@@ -17,7 +17,8 @@ PREFIX = "next."
 _NO_RESULT = """The argument {name!r} is state, but {where} does not hold its {count} arrays.
 Missing are {missing}; too many are {extra}.
 Return its new value with the same structure, first and in the order of state, or by its own name in a dictionary;
-or say where it is: state={{{name!r}: PLACE}}, an index or a key of what the function returns."""
+or say where it is, by an index or a key of what the function returns: state={{{name!r}: PLACE}},
+or at the command line --state {name}=PLACE."""
 
 
 @dataclass(frozen=True)
