@@ -31,7 +31,8 @@ def test_multihead_attention_with_rotary_heads():
         jax.vmap(lambda x: layer(x, x, x, process_heads=process_heads)),
         Spec(("B", 5, 32)),
         opsets=(21, 23),
-        contains=["Attention"],
+        contains=["Attention", "RotaryEmbedding"],
+        absent=["Transpose", "Split"],
     )
 
 

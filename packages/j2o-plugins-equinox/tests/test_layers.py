@@ -200,10 +200,10 @@ LAYERS = {
     "MultiheadAttention with rotated heads": Layer(
         lambda nn: (nn.MultiheadAttention(4, 32, key=key()), nn.RotaryPositionalEmbedding(8)),
         ((5, 32),),
-        ["Attention"],
+        ["Attention", "RotaryEmbedding"],
         call=rotated,
     ),
-    "RotaryPositionalEmbedding": Layer(lambda nn: nn.RotaryPositionalEmbedding(8), ((5, 8),)),
+    "RotaryPositionalEmbedding": Layer(lambda nn: nn.RotaryPositionalEmbedding(8), ((5, 8),), ["RotaryEmbedding"]),
     "GRUCell": Layer(lambda nn: nn.GRUCell(6, 4, key=key()), ((6,), (4,)), ["MatMul"]),
     "GRUCell over a sequence": Layer(lambda nn: nn.GRUCell(6, 4, key=key()), ((5, 6),), call=scan_gru),
     "LSTMCell": Layer(
