@@ -2,10 +2,13 @@
 
 from . import _attention as _attention
 from . import _attention_layout as _attention_layout
+from . import _clip as _clip
 from . import _gelu as _gelu
+from . import _hard_swish as _hard_swish
 from . import _layer_norm as _layer_norm
 from . import _relu as _relu
 from . import _rms_norm as _rms_norm
 from . import _rotary as _rotary
 from . import _scaled_products as _scaled_products
 from . import _softmax as _softmax
+from . import _softplus as _softplus
