@@ -124,7 +124,6 @@ class Tied(eqx.Module):
         return x @ self.tables[0] + jnp.sin(x) @ self.tables[1]
 
 
-@pytest.mark.xfail(strict=True, reason="the transposed weight is computed at export and stored beside the other one")
 def test_a_weight_that_is_also_used_transposed_is_stored_once() -> None:
     """An embedding that is the last layer as well."""
     program = j2o_core.to_onnx(jax.vmap(model()), [("B", 11)])

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from ._lower import Lowered
 from ._specs import unique_names
+from ._tied import tie
 from ._trace import Traced
 
 # The oldest IR version whose readers know the opset.
@@ -20,7 +21,7 @@ def finish(lowered: Lowered, traced: Traced, opset: int) -> ir.Model:
     """The finished model: initializers registered, unused nodes gone, unique readable names."""
     graph = lowered.graph
     remove_unused_nodes(graph)
-    initializers = _used_constants(lowered)
+    initializers = tie(graph, _used_constants(lowered), lowered.constants)
     _name_values(lowered, traced, initializers)
     for value in initializers:
         graph.initializers.add(value)
