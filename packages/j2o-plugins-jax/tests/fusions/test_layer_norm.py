@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from j2o_core import to_onnx
 from j2o_core.testing import Spec, check
 
 WEIGHT = np.linspace(0.5, 1.5, 8, dtype=np.float32)
@@ -75,3 +76,98 @@ def test_a_normalised_value_with_two_readers_is_computed_once():
         lambda x: (by_variance(x) * WEIGHT, by_variance(x) + BIAS), Spec((3, 8)), contains=["LayerNormalization"]
     )
     assert sum(node.op_type == "LayerNormalization" for node in program.model.graph) == 1
+
+
+def weight_in_the_scale(x):
+    """As in Haiku."""
+    inverse = WEIGHT * jax.lax.rsqrt(jnp.var(x, -1, keepdims=True) + 1e-5)
+    return inverse * (x - jnp.mean(x, -1, keepdims=True)) + BIAS
+
+
+def mean_of_squares(x):
+    """As in Flax."""
+    mean, square = jnp.mean(x, -1), jnp.mean(jax.lax.square(x), -1)
+    scale = jax.lax.rsqrt(jnp.maximum(0.0, square - jax.lax.square(mean))[..., None] + 1e-6)
+    return (x - mean[..., None]) * (scale * WEIGHT) + BIAS
+
+
+def by_power(x):
+    d = x - jnp.mean(x, -1, keepdims=True)
+    return d * (jnp.mean(d**2, -1, keepdims=True) + 1e-5) ** -0.5 * WEIGHT + BIAS
+
+
+def by_sums(x):
+    d = x - (jnp.sum(x, -1) / x.shape[-1])[..., None]
+    return BIAS + WEIGHT * (d / ((jnp.sum(d * d, -1) / x.shape[-1])[..., None] + 1e-5) ** 0.5)
+
+
+OTHERS = [weight_in_the_scale, mean_of_squares, by_power, by_sums]
+
+
+@pytest.mark.parametrize("formula", OTHERS)
+@pytest.mark.parametrize("shape", [(8,), (3, 8), ("B", 5, 8), (0, 8)])
+def test_other_spellings_are_one_operator(formula, shape):
+    program = check(formula, Spec(shape), opsets=(18, 23))
+    assert [node.op_type for node in program.model.graph] == ["LayerNormalization"] or 0 in shape
+
+
+@pytest.mark.parametrize("formula", OTHERS)
+def test_extremes(formula):
+    rows = [[0] * 8, [3] * 8, [1e-20] * 8, [np.nan, *range(7)], [np.inf, *range(7)], [-np.inf, np.inf, *range(6)]]
+    check(formula, np.array([*rows, range(8)], np.float32), contains=["LayerNormalization"], opsets=(18, 23))
+
+
+def test_standardize():
+    check(jax.nn.standardize, Spec(("B", 8)), contains=["LayerNormalization"], absent=["Sub"], opsets=(18, 23))
+
+
+def test_where_the_difference_of_squares_cancels_it_is_nearer_to_the_truth():
+    x = (10 + 0.1 * np.random.default_rng(0).standard_normal((4, 8))).astype(np.float32)
+    wide = x.astype(np.float64)
+    d = wide - wide.mean(-1, keepdims=True)
+    truth = d / np.sqrt(d.var(-1, keepdims=True) + 1e-6) * WEIGHT + BIAS
+    program = to_onnx(mean_of_squares, [x])
+    assert np.abs(program(x) - truth).max() <= np.abs(np.asarray(jax.jit(mean_of_squares)(x)) - truth).max()
+
+
+def test_a_size_of_one():
+    def fn(x):
+        d = x - jnp.mean(x, -1, keepdims=True)
+        return d * jax.lax.rsqrt(jnp.mean(d * d, -1, keepdims=True) + 1e-5)
+
+    check(fn, Spec(("B", 1)), opsets=(18, 23))
+
+
+def _mean(x, axis=-1):
+    return jnp.mean(x, axis, keepdims=True)
+
+
+NO_NORMS = {
+    "epsilon outside of the root": lambda x: (x - _mean(x)) / (jnp.std(x, -1, keepdims=True) + 1e-5),
+    "squares taken off": lambda x: (x - _mean(x)) * jax.lax.rsqrt(_mean(x) ** 2 - _mean(x * x) + 9),
+    "square of another mean": lambda x: (x - _mean(x)) * jax.lax.rsqrt(_mean(x * x) - _mean(x, 0) ** 2 + 9),
+    "another power": lambda x: (x - _mean(x)) * (jnp.var(x, -1, keepdims=True) + 1e-5) ** -0.4,
+    "times the root": lambda x: (x - _mean(x)) * jnp.sqrt(jnp.var(x, -1, keepdims=True) + 1e-5),
+    "variance of another value": lambda x: (
+        (x - _mean(x)) * jax.lax.rsqrt(jnp.var(jnp.tanh(x), -1, keepdims=True) + 1e-5)
+    ),
+    "weight along rows in the scale": lambda x: (
+        (x - _mean(x))
+        * (jax.lax.rsqrt(jnp.var(x, -1, keepdims=True) + 1e-5) * np.arange(8.0, dtype=np.float32)[:, None])
+    ),
+    "one row's scale for all": lambda x: (x - _mean(x)) * jax.lax.rsqrt(jnp.var(x, -1) + 1e-5),
+}
+
+
+@pytest.mark.parametrize("name", NO_NORMS)
+def test_declines_what_only_looks_like_it(name):
+    check(NO_NORMS[name], Spec((8, 8)), absent=["LayerNormalization"], opsets=(18, 23))
+
+
+def test_declines_a_difference_of_squares_in_half_and_double_precision(x64):
+    def fn(x):
+        variance = jnp.maximum(_mean(x * x) - _mean(x) ** 2, 0)
+        return (x - _mean(x)) * jax.lax.rsqrt(variance + 1e-3)
+
+    for dtype in (np.float16, np.float64):
+        check(fn, Spec((3, 8), dtype), absent=["LayerNormalization"], opsets=(18, 23))

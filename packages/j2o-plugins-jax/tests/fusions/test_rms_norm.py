@@ -21,13 +21,26 @@ def by_root(x):
 one_row = jax.vmap(lambda x: WEIGHT * (x * jax.lax.rsqrt(jnp.mean(x * x) + 1e-6)))
 
 
-@pytest.mark.parametrize("fn", [by_rsqrt, by_root, one_row])
+def weight_in_the_scale(x):
+    """As in Flax and Haiku."""
+    scale = jax.lax.rsqrt(jnp.mean(jax.lax.square(x), -1)[..., None] + 1e-6)
+    return x * (scale * WEIGHT)
+
+
+def by_power(x):
+    return WEIGHT * ((jnp.mean(x**2, -1, keepdims=True) + 1e-6) ** -0.5 * x)
+
+
+SPELLINGS = [by_rsqrt, by_root, one_row, weight_in_the_scale, by_power]
+
+
+@pytest.mark.parametrize("fn", SPELLINGS)
 def test_is_one_operator_from_opset_23_on(fn):
     program = check(fn, Spec(("B", 6)), opsets=(23, 26))
     assert [node.op_type for node in program.model.graph] == ["RMSNormalization"]
 
 
-@pytest.mark.parametrize("fn", [by_rsqrt, by_root, one_row])
+@pytest.mark.parametrize("fn", SPELLINGS)
 def test_below_it_is_what_the_runtime_merges(fn):
     program = check(fn, Spec(("B", 6)), opsets=(18, 21))
     names = [node.op_type for node in program.model.graph]

@@ -1,7 +1,7 @@
 """RMSNormalization-23, and below the form that ONNX Runtime merges.
 
 before: v = ReduceMean(Mul(x, x), axes); y = Mul(x, Reciprocal(Sqrt(Add(v, eps))))       (or Div(x, Sqrt(...)), Pow)
-        z = Mul(y, weight)
+        z = Mul(y, weight)                                                               (or Mul(x, Mul(..., weight)))
 after:  z = RMSNormalization(x, weight, axis, epsilon)                                   at opset 23 and later
         z = Mul(Div(x, Sqrt(Add(ReduceMean(Pow(x, 2)), eps))), weight)                   below, with a weight
 
@@ -11,17 +11,21 @@ are the last ones, and where x is centred first: that is a layer norm.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import onnx_ir as ir
 
 from j2o_core import Rewriter
 
 from .._plugin import plugin
-from ._layer_norm import _first_of_last_axes, _on_normalised_axes, _square_root
-
-_LAYOUT = ("Reshape", "Unsqueeze", "Squeeze")
+from ._layer_norm import (
+    both_ways,
+    first_of_last_axes,
+    is_reduced,
+    on_last_axes,
+    plain,
+    scale_and_weight,
+    square_root,
+)
 
 
 @plugin.rewrite("Mul", "Div", opset=23)
@@ -29,23 +33,24 @@ def _rms_norm(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     found = _normalised(rw, node)
     if found is None:
         return None
-    x, axis, epsilon = found
+    x, axis, epsilon, weight = found
     sizes = (rw.shape(x) or ())[axis:]
     if not all(isinstance(size, int) for size in sizes):
         return None
-    return rw.op.RMSNormalization(x, rw.const(np.ones(sizes), x), axis=axis, epsilon=epsilon)  # type: ignore[no-any-return]
+    on_axes = rw.const(np.ones(sizes), x) if weight is None else on_last_axes(rw, x, axis, weight)
+    return None if on_axes is None else rw.op.RMSNormalization(x, on_axes, axis=axis, epsilon=epsilon)
 
 
 @plugin.rewrite("Mul", opset=23)
 def _absorb_weight(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     for norm, weight in rw.operands(node, "RMSNormalization"):
-        y = norm.outputs[0]
-        if rw.scalar(norm.inputs[1]) != 1 or not rw.only_use(y) or not rw.same_shape(y, node.outputs[0]):
+        y, x = norm.outputs[0], norm.inputs[0]
+        if x is None or rw.scalar(norm.inputs[1]) != 1 or not rw.only_use(y) or not rw.same_shape(y, node.outputs[0]):
             continue
-        on_axes = _on_normalised_axes(rw, norm, weight)
+        on_axes = on_last_axes(rw, x, rw.attr(norm, "axis", -1), weight)
         if on_axes is not None:
             attrs = {name: attribute.value for name, attribute in norm.attributes.items()}
-            return rw.op.RMSNormalization(norm.inputs[0], on_axes, **attrs)  # type: ignore[no-any-return]
+            return rw.op.RMSNormalization(x, on_axes, **attrs)  # type: ignore[no-any-return]
     return None
 
 
@@ -53,20 +58,27 @@ def _absorb_weight(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 def _below(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     if rw.opset >= 23:
         return None
+    found = _normalised(rw, node)
+    if found is not None and rw.constant(found[3]) is not None:
+        return _for_runtime(rw, *found)
     for place in (0, 1):
         y, weight = node.inputs[place], node.inputs[1 - place]
         inner = rw.producer(y, "Mul", "Div")
         if inner is None or y is None or not rw.only_use(y) or rw.constant(weight) is None:
             continue
         found = _normalised(rw, inner)
-        if found is None or _is_written_for_runtime(rw, inner) or not rw.same_shape(y, node.outputs[0]):
+        if found is None or found[3] is not None or _is_written_for_runtime(rw, inner):
             continue
-        x, axis, epsilon = found
-        axes = rw.const(range(axis, 0), np.int64)
-        mean = rw.op.ReduceMean(rw.op.Pow(x, rw.const(2, x)), axes, keepdims=1)
-        root = rw.op.Sqrt(rw.op.Add(mean, rw.const(epsilon, x)))
-        return rw.op.Mul(rw.op.Div(x, root), weight)  # type: ignore[no-any-return]
+        if rw.same_shape(y, node.outputs[0]):
+            return _for_runtime(rw, *found[:3], weight)
     return None
+
+
+def _for_runtime(rw: Rewriter, x: ir.Value, axis: int, epsilon: float, weight: ir.Value | None) -> ir.Value:
+    axes = rw.const(range(axis, 0), np.int64)
+    mean = rw.op.ReduceMean(rw.op.Pow(x, rw.const(2, x)), axes, keepdims=1)
+    root = rw.op.Sqrt(rw.op.Add(mean, rw.const(epsilon, x)))
+    return rw.op.Mul(rw.op.Div(x, root), weight)  # type: ignore[no-any-return]
 
 
 def _is_written_for_runtime(rw: Rewriter, node: ir.Node) -> bool:
@@ -76,32 +88,22 @@ def _is_written_for_runtime(rw: Rewriter, node: ir.Node) -> bool:
     return mean is not None and rw.producer(mean.inputs[0], "Pow") is not None
 
 
-def _normalised(rw: Rewriter, node: ir.Node) -> tuple[ir.Value, int, float] | None:
-    """(x, first axis from behind, epsilon) of x / sqrt(mean(x * x) + epsilon)."""
+def _normalised(rw: Rewriter, node: ir.Node) -> tuple[ir.Value, int, float, ir.Value | None] | None:
+    """(x, first axis from behind, epsilon, weight) of x / sqrt(mean(x * x) + epsilon), times the weight if any."""
     for place in (0, 1) if node.op_type == "Mul" else (0,):
         x, scale = node.inputs[place], node.inputs[1 - place]
         if x is None or x.dtype is not ir.DataType.FLOAT or scale is None or not rw.same_shape(x, node.outputs[0]):
             continue
         centred = rw.producer(x, "Sub")
-        if centred is not None and rw.producer(_plain(rw, centred.inputs[1]), "ReduceMean") is not None:
+        if centred is not None and rw.producer(plain(rw, centred.inputs[1]), "ReduceMean") is not None:
             continue
-        variance = _square_root(rw, _plain(rw, scale), inverted=node.op_type == "Mul")
-        total = rw.producer(_plain(rw, variance), "Add")
-        for mean, eps in _both_ways(total):
-            epsilon, axis = rw.scalar(eps), _axis_of_mean_square(rw, _plain(rw, mean), x, scale)
-            if epsilon is not None and epsilon >= 0 and axis is not None:
-                return x, axis, epsilon
+        for root, weight in scale_and_weight(rw, scale, divided=node.op_type == "Div"):
+            variance = square_root(rw, plain(rw, root), inverted=node.op_type == "Mul")
+            for mean, eps in both_ways(rw.producer(plain(rw, variance), "Add")):
+                epsilon, axis = rw.scalar(eps), _axis_of_mean_square(rw, plain(rw, mean), x, root)
+                if epsilon is not None and epsilon >= 0 and axis is not None:
+                    return x, axis, epsilon, weight
     return None
-
-
-def _both_ways(node: ir.Node | None) -> list[tuple[ir.Value | None, ir.Value | None]]:
-    return [] if node is None else [(node.inputs[0], node.inputs[1]), (node.inputs[1], node.inputs[0])]
-
-
-def _plain(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
-    """A value before axes of size 1 came or went."""
-    layout = rw.producer(value, *_LAYOUT)
-    return layout.inputs[0] if layout is not None else value
 
 
 def _axis_of_mean_square(rw: Rewriter, value: ir.Value | None, x: ir.Value, scale: ir.Value) -> int | None:
@@ -111,9 +113,8 @@ def _axis_of_mean_square(rw: Rewriter, value: ir.Value | None, x: ir.Value, scal
     if mean is None or square is None or square.inputs[0] is not x:
         return None
     squares = square.inputs[1] is x if square.op_type == "Mul" else rw.scalar(square.inputs[1]) == 2
-    axis = _first_of_last_axes(rw, mean, x)
-    shape: Any = rw.shape(x)
-    if not squares or axis is None or shape is None:
+    first = first_of_last_axes(rw, mean, x)
+    if not squares or first is None:
         return None
-    wanted = [str(size) for size in (*shape[:axis], *[1] * (len(shape) - axis))]
-    return axis - len(shape) if [str(size) for size in rw.shape(scale) or ()] == wanted else None
+    axis = first - len(rw.shape(x) or ())
+    return axis if is_reduced(rw, scale, x, axis) else None
