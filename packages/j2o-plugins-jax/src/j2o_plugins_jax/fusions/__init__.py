@@ -4,9 +4,11 @@ from . import _attention as _attention
 from . import _attention_layout as _attention_layout
 from . import _clip as _clip
 from . import _gelu as _gelu
+from . import _group_norm as _group_norm
 from . import _hard_swish as _hard_swish
 from . import _layer_norm as _layer_norm
 from . import _relu as _relu
+from . import _repeated_constants as _repeated_constants
 from . import _rms_norm as _rms_norm
 from . import _rotary as _rotary
 from . import _scaled_products as _scaled_products
