@@ -7,17 +7,7 @@ import pytest
 
 from j2o_core.testing import check
 
-TYPES = [np.float32, np.complex64]
-
-
-def _matrix(dtype, *shape):
-    rng = np.random.default_rng(0)
-    real = rng.standard_normal(shape)
-    return (real + 1j * rng.standard_normal(shape) if np.dtype(dtype).kind == "c" else real).astype(dtype)
-
-
-def _adjoint(x):
-    return jnp.conj(jnp.swapaxes(x, -1, -2))
+from .matrices import TYPES, adjoint, matrix
 
 
 @pytest.mark.parametrize("dtype", TYPES)
@@ -25,9 +15,9 @@ def _adjoint(x):
 def test_symmetric_eigenvalues(dtype, shape):
     def fn(a):
         values, vectors = jnp.linalg.eigh(a)
-        return values, (vectors * values[..., None, :]) @ _adjoint(vectors), _adjoint(vectors) @ vectors
+        return values, (vectors * values[..., None, :]) @ adjoint(vectors), adjoint(vectors) @ vectors
 
-    check(fn, _matrix(dtype, *shape), opsets=(21,))
+    check(fn, matrix(dtype, *shape), opsets=(21,))
 
 
 def test_equal_and_zero_eigenvalues():
@@ -42,13 +32,13 @@ def test_singular_values(dtype, shape, full_matrices):
     def fn(a):
         u, s, v = jnp.linalg.svd(a, full_matrices=full_matrices)
         k = s.shape[-1]
-        return s, (u[..., :k] * s[..., None, :]) @ v[..., :k, :], u.shape, v.shape, _adjoint(u) @ u, v @ _adjoint(v)
+        return s, (u[..., :k] * s[..., None, :]) @ v[..., :k, :], u.shape, v.shape, adjoint(u) @ u, v @ adjoint(v)
 
-    check(lambda a: [x for x in fn(a) if not isinstance(x, tuple)], _matrix(dtype, *shape), opsets=(21,))
+    check(lambda a: [x for x in fn(a) if not isinstance(x, tuple)], matrix(dtype, *shape), opsets=(21,))
 
 
 def test_rank_deficient():
-    a = _matrix(np.float32, 5, 2) @ _matrix(np.float32, 2, 4)
+    a = matrix(np.float32, 5, 2) @ matrix(np.float32, 2, 4)
 
     def fn(a):
         u, _, v = jnp.linalg.svd(a)
@@ -59,10 +49,10 @@ def test_rank_deficient():
 
 
 def test_what_is_built_on_singular_values():
-    a = _matrix(np.float32, 4, 3)
+    a = matrix(np.float32, 4, 3)
     check(lambda a: (jnp.linalg.pinv(a), jnp.linalg.norm(a, 2), jnp.linalg.cond(a)), a, opsets=(21,))
     check(lambda a, b: jnp.linalg.lstsq(a, b)[0], a, a[:, 0], opsets=(21,))
 
 
 def test_gradient_of_eigenvalues():
-    check(jax.grad(lambda a: jnp.linalg.eigvalsh(a + a.T)[0]), _matrix(np.float32, 4, 4), opsets=(21,))
+    check(jax.grad(lambda a: jnp.linalg.eigvalsh(a + a.T)[0]), matrix(np.float32, 4, 4), opsets=(21,))

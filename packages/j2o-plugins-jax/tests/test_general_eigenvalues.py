@@ -9,30 +9,21 @@ from jax import lax
 from j2o_core import UnsupportedError, to_onnx
 from j2o_core.testing import check
 
-TYPES = [np.float32, np.complex64]
+from .matrices import TYPES, adjoint, matrix
+
 SHAPES = [(0, 0), (1, 1), (2, 2), (7, 7), (2, 3, 4, 4)]
-
-
-def _matrix(dtype, *shape):
-    rng = np.random.default_rng(0)
-    real = rng.standard_normal(shape)
-    return (real + 1j * rng.standard_normal(shape) if np.dtype(dtype).kind == "c" else real).astype(dtype)
-
-
-def _adjoint(x):
-    return jnp.conj(jnp.swapaxes(x, -1, -2))
 
 
 def _schur(a):
     form, vectors = lax.linalg.schur(a)
     below = jnp.tril(form, -1 if jnp.iscomplexobj(a) else -2)
-    return vectors @ form @ _adjoint(vectors), _adjoint(vectors) @ vectors, below
+    return vectors @ form @ adjoint(vectors), adjoint(vectors) @ vectors, below
 
 
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_schur(dtype, shape):
-    check(_schur, _matrix(dtype, *shape), opsets=(21,))
+    check(_schur, matrix(dtype, *shape), opsets=(21,))
 
 
 def _eig(a):
@@ -40,14 +31,14 @@ def _eig(a):
     values, left, right = lax.linalg.eig(a)
     lengths = jnp.linalg.norm(left, axis=-2), jnp.linalg.norm(right, axis=-2)
     over = a @ right - right * values[..., None, :] + a
-    under = _adjoint(a) @ left - left * jnp.conj(values)[..., None, :] + a
+    under = adjoint(a) @ left - left * jnp.conj(values)[..., None, :] + a
     return jnp.sort(values), over, under, lengths
 
 
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_eigenvalues_and_vectors(dtype, shape):
-    check(_eig, _matrix(dtype, *shape), opsets=(21,))
+    check(_eig, matrix(dtype, *shape), opsets=(21,))
 
 
 SPECIAL = {
@@ -80,15 +71,15 @@ def test_what_is_not_a_number_has_no_eigenvalues():
 
 def test_wide_types():
     with jax.enable_x64(True):
-        check(_eig, _matrix(np.float64, 5, 5), opsets=(21,))
-        check(_schur, _matrix(np.complex128, 4, 4), opsets=(21,))
+        check(_eig, matrix(np.float64, 5, 5), opsets=(21,))
+        check(_schur, matrix(np.complex128, 4, 4), opsets=(21,))
 
 
 def test_what_is_built_on_them():
     check(lambda c: jnp.sort(jnp.roots(c, strip_zeros=False)), np.array([1, -6, 11, -6], np.float32), opsets=(21,))
     # Without negative eigenvalues, whose roots may have either sign.
-    check(jax.scipy.linalg.sqrtm, _matrix(np.float32, 4, 4) + 4 * np.eye(4, dtype=np.float32), opsets=(21,))
-    check(jax.grad(lambda a: jnp.sum(jnp.abs(jnp.linalg.eigvals(a)))), _matrix(np.float32, 3, 3), opsets=(21,))
+    check(jax.scipy.linalg.sqrtm, matrix(np.float32, 4, 4) + 4 * np.eye(4, dtype=np.float32), opsets=(21,))
+    check(jax.grad(lambda a: jnp.sum(jnp.abs(jnp.linalg.eigvals(a)))), matrix(np.float32, 3, 3), opsets=(21,))
 
 
 def test_sorted_schur_is_refused():

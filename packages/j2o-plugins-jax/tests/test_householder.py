@@ -8,20 +8,14 @@ from jax import lax
 
 from j2o_core.testing import check
 
-TYPES = [np.float32, np.complex64]
-
-
-def _matrix(dtype, *shape):
-    rng = np.random.default_rng(0)
-    real = rng.standard_normal(shape)
-    return (real + 1j * rng.standard_normal(shape) if np.dtype(dtype).kind == "c" else real).astype(dtype)
+from .matrices import TYPES, matrix
 
 
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("shape", [(1, 1), (4, 4), (3, 5), (2, 5, 3)])
 @pytest.mark.parametrize("mode", ["reduced", "complete", "r"])
 def test_qr(dtype, shape, mode):
-    check(lambda a: jnp.linalg.qr(a, mode=mode), _matrix(dtype, *shape), opsets=(21,))
+    check(lambda a: jnp.linalg.qr(a, mode=mode), matrix(dtype, *shape), opsets=(21,))
 
 
 def test_householder_reflections():
@@ -29,7 +23,7 @@ def test_householder_reflections():
         reflections, factors = jnp.linalg.qr(a, mode="raw")
         return factors, lax.linalg.householder_product(reflections.T, factors)
 
-    check(fn, _matrix(np.float32, 5, 3), opsets=(21,))
+    check(fn, matrix(np.float32, 5, 3), opsets=(21,))
     check(jnp.linalg.qr, np.array([[3, 1], [0, 2]], np.float32), opsets=(21,))
 
 
@@ -37,7 +31,7 @@ def test_householder_reflections():
 @pytest.mark.parametrize("shape", [(1, 1), (4, 4), (3, 5), (2, 5, 3), (0, 3), (3, 0)])
 @pytest.mark.parametrize("full_matrices", [True, False])
 def test_qr_with_pivots(dtype, shape, full_matrices):
-    check(lambda a: lax.linalg.qr(a, pivoting=True, full_matrices=full_matrices), _matrix(dtype, *shape), opsets=(21,))
+    check(lambda a: lax.linalg.qr(a, pivoting=True, full_matrices=full_matrices), matrix(dtype, *shape), opsets=(21,))
 
 
 def test_pivots_of_equal_and_zero_columns():
@@ -54,14 +48,14 @@ def test_products_with_reflections(dtype, left, transpose):
         reflections, factors = jnp.linalg.qr(a, mode="raw")
         return lax.linalg.ormqr(reflections.T, factors, c, left=left, transpose=transpose)
 
-    check(fn, _matrix(dtype, 5, 3), _matrix(dtype, 5, 5), opsets=(21,))
+    check(fn, matrix(dtype, 5, 3), matrix(dtype, 5, 5), opsets=(21,))
 
 
 def test_products_with_a_pivoted_q():
     check(
         lambda a, c: jax.scipy.linalg.qr_multiply(a, c, pivoting=True),
-        _matrix(np.float32, 4, 4),
-        _matrix(np.float32, 4, 4),
+        matrix(np.float32, 4, 4),
+        matrix(np.float32, 4, 4),
         opsets=(21,),
     )
 
@@ -69,21 +63,21 @@ def test_products_with_a_pivoted_q():
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("shape", [(1, 1), (2, 2), (6, 6), (2, 4, 4)])
 def test_hessenberg(dtype, shape):
-    check(lax.linalg.hessenberg, _matrix(dtype, *shape), opsets=(21,))
+    check(lax.linalg.hessenberg, matrix(dtype, *shape), opsets=(21,))
 
 
 def test_hessenberg_with_its_vectors():
-    check(lambda a: jax.scipy.linalg.hessenberg(a, calc_q=True), _matrix(np.complex64, 5, 5), opsets=(21,))
+    check(lambda a: jax.scipy.linalg.hessenberg(a, calc_q=True), matrix(np.complex64, 5, 5), opsets=(21,))
 
 
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("shape", [(1, 1), (2, 2), (6, 6), (2, 4, 4)])
 @pytest.mark.parametrize("lower", [True, False])
 def test_tridiagonal(dtype, shape, lower):
-    a = _matrix(dtype, *shape)
+    a = matrix(dtype, *shape)
     check(lambda a: lax.linalg.tridiagonal(a, lower=lower), a + np.swapaxes(a.conj(), -1, -2), opsets=(21,))
 
 
 def test_wide_types():
     with jax.enable_x64(True):
-        check(lambda a: lax.linalg.qr(a, pivoting=True), _matrix(np.complex128, 4, 3), opsets=(21,))
+        check(lambda a: lax.linalg.qr(a, pivoting=True), matrix(np.complex128, 4, 3), opsets=(21,))

@@ -9,24 +9,13 @@ from jax import lax
 from j2o_core import UnsupportedError, to_onnx
 from j2o_core.testing import Spec, check
 
-TYPES = [np.float32, np.complex64]
-
-
-def _matrix(dtype, *shape):
-    rng = np.random.default_rng(0)
-    real = rng.standard_normal(shape)
-    return (real + 1j * rng.standard_normal(shape) if np.dtype(dtype).kind == "c" else real).astype(dtype)
-
-
-def _positive(dtype, *shape):
-    a = _matrix(dtype, *shape)
-    return a @ np.swapaxes(a.conj(), -1, -2) + np.eye(shape[-1], dtype=dtype)
+from .matrices import TYPES, matrix, positive
 
 
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("shape", [(1, 1), (5, 5), (2, 3, 4, 4)])
 def test_cholesky(dtype, shape):
-    check(jnp.linalg.cholesky, _positive(dtype, *shape), opsets=(21,))
+    check(jnp.linalg.cholesky, positive(dtype, *shape), opsets=(21,))
 
 
 def test_cholesky_of_what_is_not_positive_is_nan():
@@ -45,8 +34,8 @@ def test_cholesky_of_what_is_not_positive_is_nan():
     ],
 )
 def test_triangular_solve(dtype, left_side, lower, transpose_a, conjugate_a, unit_diagonal):
-    a = _matrix(dtype, 2, 4, 4) + 3 * np.eye(4, dtype=dtype)
-    b = _matrix(dtype, 2, 4, 3) if left_side else _matrix(dtype, 2, 3, 4)
+    a = matrix(dtype, 2, 4, 4) + 3 * np.eye(4, dtype=dtype)
+    b = matrix(dtype, 2, 4, 3) if left_side else matrix(dtype, 2, 3, 4)
     options = {"transpose_a": transpose_a, "conjugate_a": conjugate_a, "unit_diagonal": unit_diagonal}
     check(
         lambda a, b: lax.linalg.triangular_solve(a, b, left_side=left_side, lower=lower, **options), a, b, opsets=(21,)
@@ -56,7 +45,7 @@ def test_triangular_solve(dtype, left_side, lower, transpose_a, conjugate_a, uni
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("shape", [(1, 1), (5, 5), (3, 5), (2, 5, 3)])
 def test_lu(dtype, shape):
-    check(lax.linalg.lu, _matrix(dtype, *shape), opsets=(21,))
+    check(lax.linalg.lu, matrix(dtype, *shape), opsets=(21,))
 
 
 def test_lu_of_a_singular_matrix():
@@ -65,13 +54,13 @@ def test_lu_of_a_singular_matrix():
 
 @pytest.mark.parametrize("dtype", TYPES)
 def test_solve_inverse_determinant(dtype):
-    a, b = _matrix(dtype, 2, 4, 4), _matrix(dtype, 2, 4, 3)
+    a, b = matrix(dtype, 2, 4, 4), matrix(dtype, 2, 4, 3)
     check(jnp.linalg.solve, a, b, opsets=(21,))
     check(lambda a: (jnp.linalg.inv(a), jnp.linalg.det(a), jnp.linalg.slogdet(a)), a, opsets=(21,))
 
 
 def test_constants_are_factorized_while_exporting():
-    a = _positive(np.float32, 4, 4)
+    a = positive(np.float32, 4, 4)
     check(lambda b: jnp.linalg.inv(a) @ b, Spec((4,)), absent=["Loop", "Scan"])
 
 
@@ -79,8 +68,8 @@ def test_wide_types():
     with jax.enable_x64(True):
         check(
             lambda a, b: (jnp.linalg.cholesky(a), jnp.linalg.solve(a, b)),
-            _positive(np.float64, 4, 4),
-            _matrix(np.float64, 4),
+            positive(np.float64, 4, 4),
+            matrix(np.float64, 4),
             opsets=(21,),
         )
 
@@ -89,8 +78,8 @@ def test_wide_types():
 @pytest.mark.parametrize("batch", [(), (2,)])
 @pytest.mark.parametrize("n", [0, 1, 2, 7])
 def test_tridiagonal_solve(dtype, batch, n):
-    lower, diagonal, upper = (_matrix(dtype, *batch, n) for _ in range(3))
-    b = _matrix(dtype, *batch, n, 2)
+    lower, diagonal, upper = (matrix(dtype, *batch, n) for _ in range(3))
+    b = matrix(dtype, *batch, n, 2)
     check(lax.linalg.tridiagonal_solve, lower, diagonal + 4, upper, b, opsets=(21,))
     if n:
         # Rows change places where the diagonal is zero; with an odd number of rows nothing solves the system.
@@ -104,15 +93,15 @@ def test_perturbed_tridiagonal_solve_is_refused():
 
 
 def test_updates_and_products():
-    a, c = _matrix(np.float32, 2, 3, 4), _matrix(np.float32, 2, 3, 3)
+    a, c = matrix(np.float32, 2, 3, 4), matrix(np.float32, 2, 3, 3)
     check(lambda a, c: lax.linalg.symmetric_product(a, c, alpha=2.0, beta=0.5), a, c, opsets=(21,))
-    factor, vector = np.triu(_matrix(np.float32, 4, 4)), np.array([1, 0, -2, 3], np.float32)
+    factor, vector = np.triu(matrix(np.float32, 4, 4)), np.array([1, 0, -2, 3], np.float32)
     check(lax.linalg.cholesky_update, factor, vector, opsets=(21,))
 
 
 def test_large_factorizations_are_as_exact_as_lapack():
     """Badly conditioned: the last elements have few digits that are right, here and in LAPACK."""
-    a = _matrix(np.complex64, 200, 200)
+    a = matrix(np.complex64, 200, 200)
     a = a @ a.conj().T
     exact = np.linalg.cholesky(a.astype(np.complex128))
     parts = to_onnx(jnp.linalg.cholesky, [jax.ShapeDtypeStruct(a.shape, a.dtype)])(a)
@@ -140,7 +129,7 @@ def test_graphs_stay_small(fn, most):
 
 
 def test_gradients_and_vmap():
-    a = _positive(np.float32, 3, 3, 3)
+    a = positive(np.float32, 3, 3, 3)
     check(jax.vmap(jax.grad(lambda a: jnp.linalg.slogdet(a)[1])), a, opsets=(21,))
     check(jax.grad(lambda a: jnp.linalg.cholesky(a).sum()), a[0], opsets=(21,))
     check(jax.grad(lambda a, b: jnp.linalg.solve(a, b).sum(), argnums=(0, 1)), a[0], a[0, 0], opsets=(21,))
