@@ -10,8 +10,8 @@ from jax._src import core as _core
 from jax._src import source_info_util as _source_info
 from jax._src.export import shape_poly as _shape_poly
 from jax._src.lax import special as _special
-from jax._src.random import core as _random
 from jax._src.random import prng as _prng
+from jax._src.random import random_gamma_p as _random_gamma_p
 from jax.extend import core as jex
 
 # Part of the key of JAX's tracing caches: entries made under one value are never hit under another.
@@ -153,7 +153,7 @@ def wrap_keys(words: Any, dtype: Any) -> Any:
 
 def random_gamma(keys: Any, shape_parameter: Any, params: dict[str, Any]) -> Any:
     """What the primitive `random_gamma` computes."""
-    return _random._gamma_impl(keys, shape_parameter, log_space=params["log_space"], use_vmap=True)
+    return _random_gamma_p.impl(keys, shape_parameter, log_space=params["log_space"], use_vmap=True)
 
 
 def special_function(name: str) -> Callable[..., Any]:
