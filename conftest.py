@@ -1,11 +1,23 @@
 """Settings that all tests of the repository run under, whichever package they belong to."""
 
+import importlib.metadata
 import importlib.util
 import os
+
+
+def _quick_compiler() -> str:
+    """XLA's flags for programs that run once: nearly all the time of a reference goes into optimizing it."""
+    flags = "--xla_backend_optimization_level=0"
+    if tuple(map(int, importlib.metadata.version("jaxlib").split(".")[:2])) < (0, 12):
+        flags += " --xla_cpu_use_fusion_emitters=false"  # an unknown flag ends the process
+    return flags
+
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # A key used twice is a bug in a test as in a model; JAX finds it when asked.
 os.environ.setdefault("JAX_DEBUG_KEY_REUSE", "1")
+# `XLA_FLAGS= pytest ...` compares with JAX as it compiles by default; so do `nox -s primitives`, `fuzz` and `demo`.
+os.environ.setdefault("XLA_FLAGS", _quick_compiler())
 
 if importlib.util.find_spec("hypothesis"):  # not every package draws examples
     from hypothesis import settings

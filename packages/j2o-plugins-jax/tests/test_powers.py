@@ -17,7 +17,8 @@ def test_integer_powers_wrap(x64, extremes, dtype):
 
 @pytest.mark.parametrize("dtype", [*DTYPES.floats, np.float64])
 def test_roots(x64, extremes, dtype):
-    rtol = {4: 1e-6, 8: 1e-14}.get(np.dtype(dtype).itemsize)
+    # XLA may compute a cube root by a logarithm, which near the largest number keeps 14 digits; ONNX Runtime keeps all.
+    rtol = {4: 1e-6, 8: 3e-14}.get(np.dtype(dtype).itemsize)
     check(lambda x: (lax.sqrt(x), lax.rsqrt(x), lax.cbrt(x)), extremes(dtype), opsets=(21,), rtol=rtol, atol=0)
 
 
