@@ -84,10 +84,10 @@ def _neg(ctx: LoweringContext, x: ir.Value) -> Any:
 @plugin.lowering("sign")
 def _sign(ctx: LoweringContext, x: ir.Value) -> Any:
     sign = ctx.op.Sign(x)
-    if ctx.dtype(x).itemsize == 2 and ctx.dtype(x).kind not in "iu":
-        # ONNX Runtime's kernels for half precision give 0 for NaN.
-        return ctx.op.Where(ctx.op.IsNaN(x), x, sign)
-    return sign
+    if ctx.dtype(x).kind in "iu":
+        return sign
+    # x where that is zero or NaN: the operator has no -0, and ONNX Runtime's half precision gives 0 for NaN.
+    return ctx.op.Where(ctx.cast(sign, np.bool_), sign, x)
 
 
 @plugin.lowering("clamp")

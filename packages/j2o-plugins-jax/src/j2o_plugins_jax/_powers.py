@@ -45,7 +45,8 @@ def _cbrt(ctx: LoweringContext, x: ir.Value, **_: Any) -> Any:
     error = ctx.op.Sub(root, ctx.op.Div(magnitude, ctx.op.Mul(root, root)))
     is_ordinary = ctx.op.And(ctx.op.Greater(magnitude, zero), ctx.op.Less(magnitude, ctx.const(np.inf, x)))
     root = ctx.op.Sub(root, ctx.op.Where(is_ordinary, ctx.op.Div(error, three), zero))
-    return ctx.op.Where(ctx.op.Less(x, zero), ctx.op.Neg(root), root)
+    root = ctx.op.Where(ctx.op.Less(x, zero), ctx.op.Neg(root), root)
+    return ctx.op.Where(ctx.op.Greater(magnitude, zero), root, x)  # zeros keep their sign
 
 
 @plugin.lowering("pow")

@@ -14,6 +14,7 @@ from jax import lax
 
 from j2o_core import LoweringContext
 
+from ._comparisons import is_negative
 from ._plugin import plugin
 
 
@@ -34,7 +35,7 @@ def _round(ctx: LoweringContext, x: ir.Value, *, rounding_method: Any) -> Any:
     whole = ctx.op.Floor(magnitude)
     up = ctx.op.GreaterOrEqual(ctx.op.Sub(magnitude, whole), ctx.const(0.5, x))
     rounded = ctx.op.Where(up, ctx.op.Add(whole, ctx.const(1, x)), whole)
-    return ctx.op.Where(ctx.op.Less(x, ctx.const(0, x)), ctx.op.Neg(rounded), rounded)
+    return ctx.op.Where(is_negative(ctx, x), ctx.op.Neg(rounded), rounded)
 
 
 @plugin.lowering("is_finite")
@@ -87,6 +88,7 @@ def _rounded_to(x: jax.Array, *, exponent_bits: int, mantissa_bits: int) -> jax.
         overflow, smallest = np.ldexp(1.0, bias + 1), np.ldexp(1.0, 1 - bias)
         zero = jnp.zeros((), x.dtype)
         signed_zero, infinity = lax.mul(lax.sign(x), zero), lax.sign(x) * jnp.array(np.inf, x.dtype)
-        rounded = jnp.where(jnp.abs(rounded) < jnp.array(smallest, x.dtype), signed_zero, rounded)
+        # The second operand is the one whose zeros keep their sign in ONNX Runtime.
+        rounded = jnp.where(jnp.abs(rounded) >= jnp.array(smallest, x.dtype), rounded, signed_zero)
         rounded = jnp.where(jnp.abs(rounded) >= jnp.array(overflow, x.dtype), infinity, rounded)
-    return jnp.where(jnp.isfinite(x), rounded, x)
+    return jnp.where(jnp.isnan(x) | jnp.isinf(x), x, rounded)

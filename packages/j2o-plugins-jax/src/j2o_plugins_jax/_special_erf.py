@@ -61,7 +61,7 @@ def _erf(ctx: LoweringContext, x: ir.Value, **_: Any) -> Any:
     limited = op.Min(magnitude, one)
     near = op.Mul(x, _ERF_NEAR(op, op.Mul(limited, limited)))
     far = op.Mul(op.Sign(x), op.Sub(one, _erfc_far(op, magnitude)))
-    return op.Where(op.Less(magnitude, one), near, far)
+    return op.Where(op.GreaterOrEqual(magnitude, one), far, near)  # near keeps the sign of a zero
 
 
 @plugin.lowering("erfc")

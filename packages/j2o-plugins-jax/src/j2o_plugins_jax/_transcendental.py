@@ -79,8 +79,9 @@ def _expm1(ctx: LoweringContext, x: ir.Value, **_: Any) -> Any:
     one, two = ctx.const(1, x), ctx.const(2, x)
     t = ctx.op.Tanh(ctx.op.Div(x, two))
     near = ctx.op.Div(ctx.op.Mul(two, t), ctx.op.Sub(one, t))
-    is_near = ctx.op.Less(ctx.op.Abs(x), one)
-    return ctx.op.Where(is_near, near, ctx.op.Sub(ctx.op.Exp(x), one))
+    # The second operand is the one whose zeros keep their sign in ONNX Runtime.
+    is_far = ctx.op.GreaterOrEqual(ctx.op.Abs(x), one)
+    return ctx.op.Where(is_far, ctx.op.Sub(ctx.op.Exp(x), one), near)
 
 
 @plugin.lowering("log1p")

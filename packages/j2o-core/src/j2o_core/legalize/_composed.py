@@ -42,6 +42,11 @@ def _where(c: Composer, condition: ir.Value, yes: ir.Value, no: ir.Value) -> ir.
     return c.op("Where", condition, yes, no, dtype=yes.dtype, shape=condition.shape)
 
 
+def _keep_zero(c: Composer, x: ir.Value, result: ir.Value) -> ir.Value:
+    """The result, but x itself where that is zero: an odd function keeps its sign."""
+    return _where(c, c.cast(x, ir.DataType.BOOL), result, x)
+
+
 def _add(c: Composer, x: ir.Value, number: float) -> ir.Value:
     return c.op("Add", x, c.const(number, x))
 
@@ -172,9 +177,8 @@ def _asinh(c: Composer, x: ir.Value) -> ir.Value:
     root = c.op("Sqrt", _add(c, square, 1))
     near = _log1p(c, c.op("Add", small, c.op("Div", square, _add(c, root, 1))))
     far = _add(c, c.op("Log", a), math.log(2))
-    return c.op(
-        "Mul", c.op("Sign", x), _where(c, c.op("Greater", a, c.const(1e9, x), dtype=ir.DataType.BOOL), far, near)
-    )
+    magnitude = _where(c, c.op("Greater", a, c.const(1e9, x), dtype=ir.DataType.BOOL), far, near)
+    return _keep_zero(c, x, c.op("Mul", c.op("Sign", x), magnitude))
 
 
 def _acosh(c: Composer, x: ir.Value) -> ir.Value:
@@ -189,7 +193,7 @@ def _atanh(c: Composer, x: ir.Value) -> ir.Value:
     """As log1p(2 x / (1 - x)) / 2, of |x| and with the sign put back, where it does not cancel."""
     a = c.op("Abs", x)
     ratio = c.op("Div", _times(c, a, 2), c.op("Sub", c.const(1, x), a, shape=x.shape))
-    return c.op("Mul", c.op("Sign", x), _times(c, _log1p(c, ratio), 0.5))
+    return _keep_zero(c, x, c.op("Mul", c.op("Sign", x), _times(c, _log1p(c, ratio), 0.5)))
 
 
 def _atan(c: Composer, x: ir.Value) -> ir.Value:
@@ -205,7 +209,7 @@ def _atan(c: Composer, x: ir.Value) -> ir.Value:
     step = c.op("Div", c.op("Sub", c.op("Mul", r, cos), sin), c.op("Add", cos, c.op("Mul", r, sin)))
     near = c.op("Add", y, step)
     quarter = _where(c, _less(c, x, 0), c.const(-math.pi / 2, x), c.const(math.pi / 2, x))
-    return _where(c, far, c.op("Sub", quarter, near), near)
+    return _keep_zero(c, x, _where(c, far, c.op("Sub", quarter, near), near))
 
 
 def _asin(c: Composer, x: ir.Value) -> ir.Value:
@@ -253,7 +257,8 @@ def _erf(c: Composer, x: ir.Value) -> ir.Value:
     integrand = c.op("Exp", c.op("Neg", c.op("Mul", s, c.op("Add", s, twice))))
     weighted = c.op("Mul", integrand, c.const(weights / 2, x))
     mean = c.op("ReduceSum", weighted, c.ints([len(wide) - 1]), shape=x.shape, keepdims=0)
-    return c.op("Mul", c.op("Sign", x), c.op("Add", at_knot, c.op("Mul", slope, c.op("Mul", step, mean))))
+    magnitude = c.op("Add", at_knot, c.op("Mul", slope, c.op("Mul", step, mean)))
+    return _keep_zero(c, x, c.op("Mul", c.op("Sign", x), magnitude))
 
 
 # Others

@@ -19,11 +19,13 @@ to fail: an entry whose test passes on all processors can go.
     Div                     int32, int64  (1 / y) * z is merged into z / y
     MatMul                  floats        of a transposed matrix and a vector: the transpose is lost
     Mul, Div                float64       by a number, next to a MatMul: merged into it with the number as float32
+    Cast                    of float16    what computes float16 is done in float32: the rounding before it is left out
     Cast                    chains        float -> wide integer -> narrow integer becomes one undefined conversion;
                                           float -> bfloat16 -> int8 skips the rounding
     Cast                    to float8     what rounds to more than the largest value does not become NaN or infinity
     Cast                    from float8   -0 becomes True
     Cast                    to 4 bits     floats are rounded, where they are truncated to all other integers
+    Where                   floats        of -0 that the condition chooses becomes 0
 """
 
 from __future__ import annotations
@@ -35,11 +37,13 @@ import onnx_ir as ir
 from . import (
     _cast_defects,
     _empty_defects,
+    _half_defects,
     _order_defects,
     _quotient_defects,
     _scale_defects,
     _sum_defects,
     _transpose_defects,
+    _zero_defects,
 )
 from ._composer import Composer
 
@@ -57,7 +61,7 @@ def _either(*stand_ins: StandIn) -> StandIn:
 
 
 DEFECTS: Mapping[str, StandIn] = {
-    "Cast": _cast_defects.cast,
+    "Cast": _either(_cast_defects.cast, _half_defects.widened),
     "Clip": _order_defects.clip,
     "Div": _either(_scale_defects.scale, _quotient_defects.reciprocal),
     "Einsum": _sum_defects.einsum,
@@ -80,5 +84,6 @@ DEFECTS: Mapping[str, StandIn] = {
     "ScatterElements": _order_defects.scatter,
     "ScatterND": _order_defects.scatter,
     "Sign": _order_defects.sign,
+    "Where": _zero_defects.choose,
 }
 """For each operator with a defective kernel, what writes the nodes that are affected with others."""

@@ -69,6 +69,7 @@ class Emitter:
         self._names = names
         self._constants: dict[tuple[Any, ...], ir.Value] = {}
         self._added: list[ir.Node] = []
+        self._sources: list[ir.Node] = []
 
     def node(
         self,
@@ -120,13 +121,21 @@ class Emitter:
             old.replace_all_uses_with(new, replace_graph_outputs=True)
             new.name = name
         assert node.graph is not None
+        self._sources += _sources(node)
         node.graph.remove(node, safe=True)
 
     def remove_unused(self) -> None:
-        """Removes what was added and found no use, such as a cast back whose readers all took the wide value."""
-        for node in reversed(self._added):
+        """Removes what only replaced nodes read, and what was added and found no use, such as a cast back."""
+        pending = [*self._sources, *self._added]
+        while pending:
+            node = pending.pop()
             if node.graph is not None and not any(v.uses() or v.is_graph_output() for v in node.outputs):
+                pending += _sources(node)
                 node.graph.remove(node, safe=True)
+
+
+def _sources(node: ir.Node) -> list[ir.Node]:
+    return [source for value in node.inputs if value is not None and (source := value.producer()) is not None]
 
 
 def stamp(value: ir.Value, dtype: ir.DataType | None, shape: ir.Shape | None) -> None:

@@ -81,7 +81,7 @@ def reduce_extreme(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
     numbers = c.op("Equal", x, x, dtype=T.BOOL)
     numbers = c.op("ReduceMin", numbers, *axes, shape=shape, **_attributes(node))
     kernel = c.op(node.op_type, x, *axes, shape=shape, trusted=True, **_attributes(node))
-    return [c.op("Where", numbers, kernel, c.const(np.nan, x), dtype=x.dtype)]
+    return [c.op("Where", numbers, kernel, c.const(np.nan, x), dtype=x.dtype, trusted=True)]
 
 
 def _reduce_int64(c: Composer, node: ir.Node, x: ir.Value) -> Sequence[ir.Value] | None:

@@ -1,0 +1,87 @@
+"""Where on floats: the runtime makes a negative zero that the condition chooses positive, one that it does not stays.
+
+Its kernel takes whatever is not zero from the first operand, and the rest from the second, whose zeros keep their sign.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from ._composer import Composer
+from ._detours import INTEGERS
+from ._emitter import read_constant
+
+T = ir.DataType
+
+# The others are chosen among in a wider type.
+_TYPES = (T.FLOAT16, T.FLOAT, T.DOUBLE)
+_DEPTH = 6
+_POSITIVE_ZERO = frozenset({"Abs", "Exp", "Sigmoid", "Sign", "Softmax"})
+_SAME_AS_FIRST = frozenset({"Expand", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+# What they give does not depend on the sign of a zero.
+_BLIND = frozenset(
+    {"Abs", "ArgMax", "ArgMin", "Conv", "Cos", "Cosh", "Equal", "Erf", "Exp", "Gemm", "Greater", "GreaterOrEqual"}
+    | {"IsInf", "IsNaN", "Less", "LessOrEqual", "LogSoftmax", "MatMul", "ReduceL2", "ReduceSum", "Sigmoid", "Softmax"}
+)
+
+
+def choose(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
+    """What may be a negative zero as second operand; Where(c, -x, x) as a product. Declined where both may be one."""
+    condition, yes, no = node.inputs
+    if condition is None or yes is None or no is None or yes.dtype not in _TYPES or _all_blind(node.outputs[0]):
+        return None
+    flipped = False
+    producer = condition.producer()
+    while producer is not None and producer.op_type == "Not" and producer.inputs[0] is not None:
+        # The runtime removes it by changing the operands for one another.
+        condition, yes, no, flipped = producer.inputs[0], no, yes, not flipped
+        producer = condition.producer()
+    shape = node.outputs[0].shape
+    if _negates(yes, no) or _negates(no, yes):
+        number, signs = (no, (-1.0, 1.0)) if _negates(yes, no) else (yes, (1.0, -1.0))
+        one, other = (c.const(sign, number) for sign in signs)
+        sign = c.op("Where", condition, one, other, dtype=number.dtype, shape=condition.shape)
+        return [c.op("Mul", number, sign, shape=shape)]
+    if not _may_be_negative_zero(yes):
+        if not flipped:
+            return None
+    elif not _may_be_negative_zero(no):
+        # Not Not(condition), see above.
+        known = read_constant(condition)
+        opposite = c.op("Xor", condition, c.const(True)) if known is None else c.const(~known)
+        condition, yes, no = opposite, no, yes
+    else:
+        return None
+    return [c.op("Where", condition, yes, no, dtype=yes.dtype, shape=shape, trusted=True)]
+
+
+def _negates(a: ir.Value, b: ir.Value) -> bool:
+    producer = a.producer()
+    return producer is not None and producer.op_type == "Neg" and producer.inputs[0] is b
+
+
+def _all_blind(value: ir.Value) -> bool:
+    if value.is_graph_output():
+        return False
+    return all(
+        user.op_type in _BLIND or (user.op_type == "Cast" and user.outputs[0].dtype in (T.BOOL, *INTEGERS))
+        for user, _ in value.uses()
+    )
+
+
+def _may_be_negative_zero(value: ir.Value, depth: int = _DEPTH) -> bool:
+    array = read_constant(value)
+    if array is not None:
+        return bool((np.signbit(array) & (array == 0)).any())
+    producer = value.producer()
+    if producer is None or producer.inputs[0] is None:
+        return True
+    source = producer.inputs[0]
+    if producer.op_type in _SAME_AS_FIRST and depth:
+        return _may_be_negative_zero(source, depth - 1)
+    if producer.op_type == "Cast":
+        return source.dtype not in (T.BOOL, *INTEGERS)
+    return producer.op_type not in _POSITIVE_ZERO

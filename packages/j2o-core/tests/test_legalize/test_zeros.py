@@ -1,0 +1,130 @@
+"""Negative zeros that a condition chooses: kept wherever one operand cannot be one."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from j2o_core.legalize import legalize
+
+CONDITION = np.array([True, False, True, False, True, False])
+YES = np.array([-0.0, -0.0, 0.0, 0.0, np.nan, 1.0])
+NO = np.array([0.0, -0.0, -0.0, 1.0, 2.0, np.nan])
+PLAIN = np.array([1.0, 0.0, 0.0, 2.0, 3.0, 4.0])
+TYPES = ["float32", "float64", "float16"]
+
+
+def same_zeros(got: np.ndarray, want: np.ndarray) -> bool:
+    return bool(np.array_equal(got, want, equal_nan=True) and (np.signbit(got) == np.signbit(want))[want == 0].all())
+
+
+def chosen(kit, operands, optimize=True, target="onnxruntime", opset=21):
+    expected = np.where(*(getattr(o, "array", o) for o in operands))
+    model = kit.node_model("Where", operands, [expected], {}, opset)
+    legalize(model, target=target)
+    (got,) = kit.run(model, [o for o in operands if not isinstance(o, kit.Static)], optimize=optimize)
+    return model, same_zeros(got, expected)
+
+
+@pytest.mark.xfail(strict=True, reason="a defect of the runtime; the file can go when this passes")
+def test_the_kernel_keeps_negative_zeros(kit):
+    assert chosen(kit, [CONDITION, YES, NO], target=None)[1]
+
+
+@pytest.mark.parametrize("optimize", [False, True])
+@pytest.mark.parametrize("dtype", TYPES)
+def test_the_operand_that_may_be_negative_zero_comes_second(kit, dtype, optimize):
+    yes, plain = YES.astype(dtype), PLAIN.astype(dtype)
+    model, right = chosen(kit, [CONDITION, yes, kit.Static(plain)], optimize)
+    assert right
+    assert [node.op_type for node in model.graph] == ["Xor", "Where"]
+    assert chosen(kit, [CONDITION, yes, kit.Static(np.ones((), dtype))], optimize, opset=26)[1]
+    assert chosen(kit, [kit.Static(CONDITION), yes, kit.Static(plain)], optimize)[1]
+    model, right = chosen(kit, [CONDITION, kit.Static(plain), yes], optimize)
+    assert right
+    assert [node.op_type for node in model.graph] == ["Where"]
+
+
+def test_what_may_be_negative_zero_on_both_sides_is_left_alone(kit):
+    for no in (NO, kit.Static(NO)):
+        model, _ = chosen(kit, [CONDITION, YES, no])
+        assert [node.op_type for node in model.graph] == ["Where"]
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "bool"])
+def test_integers_have_one_zero(kit, dtype):
+    x = np.array([0, 1, 0, 1, 1, 0]).astype(dtype)
+    model, right = chosen(kit, [CONDITION, x, kit.Static(x)])
+    assert right
+    assert "Xor" not in [node.op_type for node in model.graph]
+
+
+def graph(kit, nodes, inputs, dtype, initializers=()):
+    for node in nodes:
+        kind = {"Not": "bool", "Cast": "int32"}.get(node.op_type, dtype)
+        node.outputs[0].type = ir.TensorType(ir.DataType.from_numpy(np.dtype(kind)))
+        node.outputs[0].shape = ir.Shape(CONDITION.shape)
+    return kit.model_of(inputs, nodes, nodes[-1].outputs, 21, initializers)
+
+
+@pytest.mark.parametrize("optimize", [False, True])
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("negated", ["yes", "no"])
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_a_number_or_its_negation(kit, dtype, negated, count, optimize):
+    x = np.array([0.0, 0.0, -0.0, -0.0, np.nan, np.inf], dtype)
+    condition, number = kit.value("c", CONDITION), kit.value("x", x)
+    nodes, chooses = [], condition
+    for _ in range(count):
+        nodes.append(ir.Node("", "Not", [chooses]))
+        chooses = nodes[-1].outputs[0]
+    negative = ir.Node("", "Neg", [number])
+    pair = (negative.outputs[0], number) if negated == "yes" else (number, negative.outputs[0])
+    model = graph(kit, [*nodes, negative, ir.Node("", "Where", [chooses, *pair])], [condition, number], dtype)
+    legalize(model)
+    pair = (-x, x) if negated == "yes" else (x, -x)
+    expected = np.where(CONDITION ^ bool(count % 2), *pair)
+    assert [node.op_type for node in model.graph] == ["Where", "Mul"]
+    assert same_zeros(kit.run(model, [CONDITION, x], optimize=optimize)[0], expected)
+
+
+@pytest.mark.parametrize("optimize", [False, True])
+@pytest.mark.parametrize("constant_first", [False, True])
+def test_a_condition_that_is_negated(kit, constant_first, optimize):
+    """The runtime takes the Not out by changing the operands for one another."""
+    condition, number = kit.value("c", CONDITION), kit.value("x", YES)
+    plain = kit.initializer("k", PLAIN)
+    opposite = ir.Node("", "Not", [condition])
+    pair = (plain, number) if constant_first else (number, plain)
+    model = graph(
+        kit,
+        [opposite, ir.Node("", "Where", [opposite.outputs[0], *pair])],
+        [condition, number],
+        "float64",
+        [plain],
+    )
+    legalize(model)
+    expected = np.where(~CONDITION, *((PLAIN, YES) if constant_first else (YES, PLAIN)))
+    assert same_zeros(kit.run(model, [CONDITION, YES], optimize=optimize)[0], expected)
+
+
+def test_where_nobody_sees_the_sign_nothing_is_done(kit):
+    condition, number, plain = kit.value("c", CONDITION), kit.value("x", YES), kit.initializer("k", PLAIN)
+    where = ir.Node("", "Where", [condition, number, plain])
+    cast = ir.Node("", "Cast", where.outputs, [ir.AttrInt64("to", int(ir.DataType.INT32))])
+    model = graph(kit, [where, cast], [condition, number], "float64", [plain])
+    legalize(model)
+    assert [node.op_type for node in model.graph] == ["Where", "Cast"]
+
+
+def test_symbolic_and_empty_sizes(kit):
+    for count in (0, 1, 6):
+        model = kit.node_model(
+            "Where", [CONDITION[:count], YES[:count], kit.Static(np.ones(()))], [YES[:count]], {}, 21
+        )
+        for value in (*model.graph.inputs, *model.graph.outputs):
+            value.shape = ir.Shape(["N"])
+        legalize(model)
+        (got,) = kit.run(model, [CONDITION[:count], YES[:count]])
+        assert same_zeros(got, np.where(CONDITION[:count], YES[:count], 1.0))
