@@ -1,6 +1,8 @@
 """Every composite of the installed plugins under JAX's transformations: JAX's values, and whole where it should be."""
 
 import functools
+import sys
+import types
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -168,3 +170,78 @@ def test_symbolic_batches(name: str) -> None:
     program = to_onnx(jax.vmap(jax.vmap(fn)), [("A", "B", *shape) for shape in shapes], opset=23)
     program.verify(sizes=(2, 3))
     assert kept(program, name) == 1
+
+
+# The same functions by attribute and by names in another module, which were there before any export.
+IMPORTED: Any = types.ModuleType("names_of_functions")
+vars(IMPORTED).update({name: value for name, value in vars(jax.nn).items() if callable(value)})
+sys.modules["names_of_functions"] = IMPORTED
+
+X = (3, 4, 8)
+
+# With weights, as without any a layer norm of 3 axes is an instance norm too.
+LAYER_NORM = eqx.tree_at(
+    lambda norm: (norm.weight, norm.bias), eqx.nn.LayerNorm(8), (jnp.arange(1.0, 9), jnp.arange(8.0))
+)
+
+# Functions that become one operator: how each is called from a namespace, the shape, the operator at opset 23.
+FUSED: dict[str, tuple[Callable[[Any], Function], tuple[int, ...], str]] = {
+    "attention": (lambda nn: lambda x: nn.dot_product_attention(x, jnp.sin(x), x * 2), (2, 5, 2, 4), "Attention"),
+    "causal attention": (
+        lambda nn: lambda x: nn.dot_product_attention(x, jnp.sin(x), x * 2, is_causal=True),
+        (2, 5, 2, 4),
+        "Attention",
+    ),
+    "softmax": (lambda nn: nn.softmax, X, "Softmax"),
+    "log_softmax": (lambda nn: nn.log_softmax, X, "LogSoftmax"),
+    "gelu": (lambda nn: nn.gelu, X, "Gelu"),
+    "exact gelu": (lambda nn: lambda x: nn.gelu(x, approximate=False), X, "Gelu"),
+    "relu": (lambda nn: nn.relu, X, "Relu"),
+    "relu6": (lambda nn: nn.relu6, X, "Clip"),
+    "silu": (lambda nn: nn.silu, X, "Sigmoid"),
+    "standardize": (lambda nn: nn.standardize, X, "LayerNormalization"),
+    "layer norm": (lambda nn: jax.vmap(jax.vmap(LAYER_NORM)), X, "LayerNormalization"),
+    "RMS norm": (lambda nn: jax.vmap(jax.vmap(eqx.nn.RMSNorm(8))), X, "RMSNormalization"),
+    "rotary embedding": (lambda nn: jax.vmap(eqx.nn.RotaryPositionalEmbedding(8)), X, "RotaryEmbedding"),
+}
+
+
+def called(fn: Function, shape: tuple[int, ...]) -> Function:
+    compiled = jax.jit(fn)
+    compiled(jnp.ones(shape))
+    return compiled
+
+
+# How a function is written or has been used; what comes out must be the same.
+STYLES: dict[str, Callable[[Callable[[Any], Function], tuple[int, ...]], Function]] = {
+    "attribute": lambda make, _: make(jax.nn),
+    "imported": lambda make, _: make(IMPORTED),
+    "jit": lambda make, _: jax.jit(make(jax.nn)),
+    "jit after a call": lambda make, shape: called(make(IMPORTED), shape),
+    "in a jitted function": lambda make, shape: called(lambda x: jax.jit(make(jax.nn))(x), shape),
+}
+
+
+def operators(fn: Function, shape: tuple[Any, ...]) -> list[str]:
+    return [node.op_type for node in to_onnx(fn, [shape], opset=23).model.graph]
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_the_operator_does_not_depend_on_the_style(name: str) -> None:
+    make, shape, op_type = FUSED[name]
+    graphs = [operators(style(make, shape), shape) for style in STYLES.values()]
+    assert graphs == [graphs[0]] * len(STYLES)
+    assert op_type in graphs[0]
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_the_operator_is_there_under_vmap_and_in_gradients(name: str) -> None:
+    make, shape, op_type = FUSED[name]
+
+    def squares(fn: Function) -> Function:
+        return lambda x: jnp.sum(fn(x) ** 2)
+
+    for style in STYLES.values():
+        fn = style(make, shape)
+        assert op_type in operators(jax.vmap(fn), ("B", *shape))
+        assert op_type in operators(jax.value_and_grad(squares(fn)), shape)

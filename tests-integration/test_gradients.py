@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from j2o_core.testing import check
+from j2o_core import TraceError, to_onnx
+from j2o_core.testing import Spec, check
 
 Network = tuple[Any, Callable[[Any, Any], Any], tuple[int, ...]]
 
@@ -142,3 +143,95 @@ def test_gradients_of_each_example(name: str) -> None:
     model, apply, shape = NETWORKS[name]()
     x = np.random.default_rng(0).standard_normal((2, *shape)).astype(np.float32)
     check(jax.vmap(jax.grad(total(functools.partial(apply, model)))), x, opsets=(21,))
+
+
+# Functions that libraries like to wrap as one operator: each differentiates and maps as JAX has it.
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "concatenate": lambda x: jnp.concatenate((x, x * 2), axis=0),
+    "reshape": lambda x: jnp.reshape(x, (-1,)) ** 2,
+    "squeeze": lambda x: jnp.squeeze(x[None], 0) ** 2,
+    "transpose": lambda x: jnp.transpose(x) ** 2,
+    "stack": lambda x: jnp.stack((x, jnp.sin(x)), axis=1),
+    "split": lambda x: sum(part**2 for part in jnp.split(x, 2, axis=1)),
+    "tile": lambda x: jnp.tile(x, (2, 3)) ** 2,
+    "mean": lambda x: jnp.mean(x, 0) ** 2,
+    "prod": lambda x: jnp.prod(x, 1),
+    "softmax": jax.nn.softmax,
+    "log_softmax": jax.nn.log_softmax,
+    "logsumexp": lambda x: jax.nn.logsumexp(x, axis=-1),
+    "standardize": jax.nn.standardize,
+    "determinant": lambda x: jnp.linalg.det(x[:, :3] + 2 * jnp.eye(3)),
+    "some rows": lambda x: x[np.array([True, False, True])] ** 2,
+    "window": lambda x: x * jnp.hanning(4) + jnp.arange(4.0),
+    **{
+        fn.__name__: fn
+        for fn in (
+            *(jax.nn.relu, jax.nn.relu6, jax.nn.sigmoid, jax.nn.silu, jax.nn.gelu, jax.nn.elu, jax.nn.leaky_relu),
+            *(jax.nn.softplus, jax.nn.soft_sign, jax.nn.selu, jax.nn.celu, jax.nn.mish, jax.nn.hard_tanh),
+            *(jax.nn.hard_sigmoid, jax.nn.hard_silu, jax.nn.log_sigmoid, jax.nn.squareplus, jax.nn.glu),
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("opset", [18, 23])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions(name: str, opset: int) -> None:
+    fn = FUNCTIONS[name]
+    x = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
+
+    def program(x: Any) -> Any:
+        return fn(x), jax.grad(total(fn))(x), jax.jvp(fn, (x,), (jnp.cos(x),))[1]
+
+    check(program, x, opsets=(opset,))
+    check(jax.vmap(program), Spec(("B", 3, 4)), opsets=(opset,), sizes=(2,))
+
+
+def choice(x: Any) -> Any:
+    """One where the largest number is, zero elsewhere."""
+    return jax.nn.one_hot(jnp.argmax(x, -1), x.shape[-1])
+
+
+def drawn(sample: Callable[[Any, Any], Any]) -> Callable[[Any], Any]:
+    return lambda x: sample(jax.random.key(0), x).astype(jnp.float32)
+
+
+# What does not change smoothly with its operand. JAX's gradients are zero, and so are those of the graph.
+STEPS: dict[str, Callable[[Any], Any]] = {
+    "hardmax": choice,
+    "one_hot of a rounded number": lambda x: jax.nn.one_hot(jnp.round(x).astype(int), 3),
+    "sign": jnp.sign,
+    "floor": jnp.floor,
+    "comparison": lambda x: (x > 0).astype(jnp.float32),
+    "rank": lambda x: jnp.argsort(x).astype(jnp.float32),
+    "top indices": lambda x: jax.lax.top_k(x, 2)[1].astype(jnp.float32),
+    "bernoulli": drawn(lambda key, x: jax.random.bernoulli(key, jax.nn.sigmoid(x))),
+    "categorical": drawn(jax.random.categorical),
+    "random integers": drawn(lambda key, x: jax.random.randint(key, x.shape, 0, 5)),
+    "poisson": drawn(lambda key, x: jax.random.poisson(key, jnp.exp(jax.lax.stop_gradient(x)))),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_steps_have_zero_gradients(name: str) -> None:
+    def straight(x: Any) -> Any:
+        return jnp.sum(STEPS[name](x)) + jnp.sum(jnp.sin(x))
+
+    x = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
+    program = check(jax.value_and_grad(straight), x, opsets=(21,))
+    np.testing.assert_allclose(program(x)[1], np.cos(x), rtol=1e-6)
+    check(jax.grad(lambda x: jnp.sum(STEPS[name](x))), x, opsets=(21,))
+
+
+@pytest.mark.parametrize("sample", [jax.random.normal, jax.random.gumbel, jax.random.uniform])
+def test_samples_move_with_what_scales_them(sample: Callable[..., Any]) -> None:
+    def loss(scale: Any) -> Any:
+        return jnp.sum(jnp.sin(scale * sample(jax.random.key(0), (4,))))
+
+    check(jax.value_and_grad(loss), np.float32(0.7), opsets=(21,))
+
+
+def test_where_jax_has_no_gradient_there_is_an_error() -> None:
+    for fn in (jnp.argmax, lambda x: jax.random.poisson(jax.random.key(0), x).sum()):
+        with pytest.raises(TraceError):
+            to_onnx(jax.grad(fn), [(3,)])
