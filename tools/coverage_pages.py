@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from generated import settle
 from j2o_autodiff import coverage, markdown
 from j2o_core import OnnxProgram, Registry, to_onnx
 
@@ -83,11 +84,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
-    for place, text in pages().items():
-        if not check:
-            place.write_text(text)
-        elif not place.exists() or place.read_text() != text:
-            sys.exit(f"{place} is not what the plugins say. Run: nox -s docs -- --write")
+    for page, text in pages().items():
+        settle(page, text, check=check)
 
 
 if __name__ == "__main__":

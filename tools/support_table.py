@@ -9,11 +9,11 @@ of other opsets and transforms stays.
 
 import argparse
 import json
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from generated import settle
 from j2o_core._discover import discover
 from j2o_core._plugin import HIGHEST_OPSET, LOWEST_OPSET
 from primitives import PARTS
@@ -167,11 +167,7 @@ def main() -> None:
         lines = [line for path in arguments.sweep for line in path.read_text().splitlines()]
         runs = {**(json.loads(SWEEP.read_text()) if SWEEP.exists() else {}), **summary(lines)}
         SWEEP.write_text(_as_text(runs))
-    new = page()
-    if not arguments.check:
-        PAGE.write_text(new)
-    elif not PAGE.exists() or PAGE.read_text() != new:
-        sys.exit(f"{PAGE} is not what the plugins say. Run: nox -s docs -- --write")
+    settle(PAGE, page(), check=arguments.check)
 
 
 if __name__ == "__main__":
