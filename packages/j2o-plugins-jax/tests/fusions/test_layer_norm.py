@@ -171,3 +171,11 @@ def test_declines_a_difference_of_squares_in_half_and_double_precision(x64):
 
     for dtype in (np.float16, np.float64):
         check(fn, Spec((3, 8), dtype), absent=["LayerNormalization"], opsets=(18, 23))
+
+
+def test_float64_is_left_to_exact_operators():
+    """The operator's epsilon is a float32."""
+    with jax.enable_x64(True):
+        x = np.random.default_rng(0).standard_normal((3, 8)) * 1e-3
+        check(by_variance, x, absent=["LayerNormalization"])
+        check(by_variance, Spec(("B", 8), np.float64), absent=["LayerNormalization"])

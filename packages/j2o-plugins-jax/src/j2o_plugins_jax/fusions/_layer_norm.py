@@ -35,7 +35,9 @@ def _normalise(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         if d is None or scale is None or x is None or axis is None or not rw.same_shape(d, node.outputs[0]):
             continue
         sizes = (rw.shape(x) or ())[axis:]
-        if not all(isinstance(size, int) for size in sizes) or rw.dtype(x).kind not in "fV" or x.dtype is None:
+        if not all(isinstance(size, int) for size in sizes) or rw.dtype(x).kind not in "fV":
+            continue
+        if x.dtype in (None, ir.DataType.DOUBLE):
             continue
         for root, weight in scale_and_weight(rw, scale, divided=node.op_type == "Div"):
             epsilon = _epsilon(rw, root, x, axis, inverted=node.op_type == "Mul")
