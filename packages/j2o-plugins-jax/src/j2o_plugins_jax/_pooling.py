@@ -188,7 +188,8 @@ def _as_images(
         return None
     shape = pooling.shape
     if len(pooling.still) != 2:
-        shape = [_product(pooling.still), 1, *shape[len(pooling.still) :]]
+        # The last axis that no window moves over as features: then a batch that JAX has mapped is a batch again.
+        shape = [_product(pooling.still[:-1]), *(pooling.still[-1:] or [1]), *shape[len(pooling.still) :]]
         x = ctx.reshape(x, shape)
     attributes: dict[str, Any] = {
         "kernel_shape": [window.size for window in windows],

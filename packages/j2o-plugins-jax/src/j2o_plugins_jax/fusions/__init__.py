@@ -2,6 +2,7 @@
 
 from . import _attention as _attention
 from . import _attention_layout as _attention_layout
+from . import _average_pool as _average_pool
 from . import _clip as _clip
 from . import _gelu as _gelu
 from . import _group_norm as _group_norm
