@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -241,6 +242,45 @@ def test_max_pool_keeps_minus_infinity(kit, rank, pads, dtype):
         blocks = wide.reshape(1, 2, *(size, 2) * rank)
         expected = blocks.max(tuple(range(3, blocks.ndim, 2))).astype(x.dtype)
     kit.check_node("MaxPool", [x], expected, kernel_shape=[2] * rank, strides=[2] * rank, pads=[pads] * 2 * rank)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "bfloat16"])
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("opset", "attributes"),
+    [
+        (21, {}),
+        (18, {"dilations": [1], "storage_order": 0}),
+        (18, {"dilations": [2]}),
+        (21, {"dilations": [2]}),
+        (26, {"ceil_mode": 1}),
+        (26, {"auto_pad": "VALID"}),
+    ],
+)
+def test_max_pool_of_any_numbers(kit, rank, dtype, opset, attributes):
+    """Windows of three, one after the other, of all kinds of numbers, on the last axis of `rank`."""
+    kind = kit.dtype_named(dtype)
+    lowest = float(ml_dtypes.finfo(kind).min)
+    numbers = [-np.inf, lowest, -lowest, np.inf, NAN, -1.0, 0.0]
+    windows = np.array(list(itertools.product(numbers, repeat=3)))
+    dilation = attributes.get("dilations", [1])[0]
+    x = windows if dilation == 1 else np.stack([windows, windows[::-1]], -1)
+    x = x.reshape((1, 1) + (1,) * (rank - 1) + (-1,)).astype(kind)
+    with np.errstate(all="ignore"):
+        expected = windows.max(-1)
+    expected = expected.reshape(*x.shape[:-1], -1).astype(kind)
+    attributes = {name: value * rank if isinstance(value, list) else value for name, value in attributes.items()}
+    ones = [1] * (rank - 1)
+    kit.check_node(
+        "MaxPool", [x], expected, opset=opset, kernel_shape=[*ones, 3], strides=[*ones, 3 * dilation], **attributes
+    )
+
+
+def test_max_pool_is_short_over_images(kit):
+    x = np.array([[[[-0.0, NAN], [-np.inf, -np.inf]]]], np.float32)
+    model = kit.check_node("MaxPool", [x], np.array([[[[NAN], [-np.inf]]]], np.float32), kernel_shape=[1, 2])
+    kinds = sorted(node.op_type for node in model.graph)
+    assert kinds == ["AveragePool", "Ceil", "Div", "HardSigmoid", "MaxPool"]
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])

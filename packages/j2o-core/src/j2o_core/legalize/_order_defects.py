@@ -106,6 +106,7 @@ def max_pool(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
     """As Where(some NaN, NaN, MaxPool(x)); of float32 also Where(all minus infinity, that, MaxPool(x)).
 
     The kernel starts from the lowest number, which only its float64 form and the cast back to float16 make right.
+    Over one or two axes both are a quotient, see `_quotient_pool`.
     """
     x = node.inputs[0]
     if x is None or x.dtype not in _NAN_TYPES or len(node.outputs) > 1 or _has_no_nan(x):
@@ -114,6 +115,9 @@ def max_pool(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
         return None  # has no kernel at all
     shape, layout = node.outputs[0].shape, _attributes(node)
     kernel = c.op(node.op_type, x, shape=shape, trusted=True, **layout)
+    divisor = _quotient_pool(c, node, x)
+    if divisor is not None:
+        return [c.op("Div", kernel, divisor, shape=shape)]
     kind = c.cast(c.op("IsNaN", x, dtype=T.BOOL), x.dtype)
     starts_lowest = x.dtype is T.FLOAT
     if starts_lowest:
@@ -126,6 +130,27 @@ def max_pool(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
         kernel = c.op("Where", nothing, c.const(-np.inf, x), kernel, dtype=x.dtype)
         kind = c.op("Max", kind, c.const(0, x), trusted=True)
     return [c.op("Where", c.cast(kind, T.BOOL), c.const(np.nan, x), kernel, dtype=x.dtype)]
+
+
+def _quotient_pool(c: Composer, node: ir.Node, x: ir.Value) -> ir.Value | None:
+    """What divides the kernel's result: 0 where all are minus infinity, NaN where one is, else 1.
+
+    The kernel has the lowest number for minus infinity. HardSigmoid makes 1 of a number and 0 of minus infinity; their
+    mean, rounded up, is 1 or 0. That is four nodes and 0.9 of the time of the general form, but not over three axes,
+    where AveragePool takes long.
+    """
+    layout, rank = _attributes(node), None if x.shape is None else len(x.shape)
+    layout.pop("storage_order", None)
+    dilations = layout.get("dilations") or [1]
+    if c.opset < 19 and max(dilations) == 1:
+        layout.pop("dilations", None)
+    if x.dtype is T.DOUBLE or rank not in (3, 4) or layout.get("ceil_mode") or (c.opset < 19 and "dilations" in layout):
+        return None
+    is_number = c.op("HardSigmoid", x, alpha=2.0**-126, beta=5.0)
+    if node.op_type == "MaxPool":
+        layout["count_include_pad"] = 1
+    mean = c.op(node.op_type.replace("Max", "Average"), is_number, shape=node.outputs[0].shape, **layout)
+    return c.op("Ceil", mean)
 
 
 def scatter(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
