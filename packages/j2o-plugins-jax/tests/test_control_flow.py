@@ -96,6 +96,31 @@ def test_scan_over_nothing(length, reverse):
     check(fn, Spec(("B", 2)), opsets=ALL, contains=["Loop"] if length == 100 else [])
 
 
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda x: lax.fori_loop(0, 3, lambda i, c: c * 2 + i, x),
+        lambda x: lax.scan(lambda c, x: (c + x, c * x), x[0], x),
+        lambda x: lax.map(lambda v: jnp.sin(v) * v, x),
+    ],
+    ids=["fori", "scan", "map"],
+)
+def test_short_loops_are_unrolled(fn):
+    """A few small turns cost less written out than the runtime's loop around them."""
+    check(fn, Spec((3, 4)), opsets=(21,), absent=["Loop", "Scan"])
+
+
+def test_a_loop_reads_outer_weights_in_place():
+    w = np.random.default_rng(0).standard_normal((8, 8)).astype(np.float32) / 9
+
+    def fn(x, n):
+        counted = lax.fori_loop(0, n, lambda i, c: c @ w, x)
+        return lax.while_loop(lambda c: jnp.abs(c).sum() > 1e-3, lambda c: c @ w, counted)
+
+    program = check(fn, Spec(("B", 8)), Spec((), np.int32), args=(np.ones((2, 8), np.float32), np.int32(3)))
+    assert len(_loads(program)) == 1
+
+
 @pytest.mark.parametrize("reverse", [False, True])
 def test_scan_without_carry_and_with_symbolic_length(reverse):
     def fn(xs):
