@@ -64,3 +64,17 @@ def test_the_same_tokens_as_in_jax(model, config, tmp_path, batch, opset):
     assert got.tokens.shape == (batch, 40)
     # Random weights, but not a single token over and over.
     assert len(np.unique(got.tokens)) > 10
+
+
+def test_layers_work_on_rows(program, config):
+    """A runtime knows a product of matrices and its bias as one operator, whatever batch and tokens are."""
+    products = [node for node in program.model.graph if node.op_type == "MatMul"]
+    assert len(products) == 6 * config.depth + 1
+    assert all(len(value.shape) == 2 for node in products for value in (*node.inputs, *node.outputs))
+
+
+def test_the_embedding_is_stored_once(program, config):
+    size = config.vocabulary * config.dim
+    tables = [v for v in program.model.graph.initializers.values() if list(v.shape) == [config.vocabulary, config.dim]]
+    assert len(tables) == 1
+    assert [v for v in program.model.graph.initializers.values() if v.const_value.size == size] == tables

@@ -1,6 +1,8 @@
-"""A decoder in the manner of GPT-2: learned positions, norms before the layers, and the embedding as the head."""
+"""A decoder in the manner of GPT-2: learned positions, norms before the layers, and the embedding as the head.
 
-from collections.abc import Callable
+All layers but attention work on rows, `[batch * tokens, dim]`: where both sizes are free, a runtime knows a product of
+two matrices and its bias as one operator (Gemm), and a product of more axes not.
+"""
 
 import equinox as eqx
 import jax
@@ -9,11 +11,6 @@ from jax import Array, lax
 
 from ._cache import Cache
 from ._config import GptConfig
-
-
-def _each_token(layer: Callable[[Array], Array], x: Array) -> Array:
-    """A layer for one token, on `[batch, tokens, dim]`."""
-    return jax.vmap(jax.vmap(layer))(x)
 
 
 def _swap(x: Array) -> Array:
@@ -38,23 +35,24 @@ class Attention(eqx.Module):
         """Attend and remember.
 
         Args:
-            x: `[batch, tokens, dim]` new tokens.
+            x: `[batch * tokens, dim]` new tokens.
             keys: `[batch, heads, capacity, head_dim]`, of which the first `length` places are filled.
             values: The same.
             length: Scalar.
 
         Returns:
-            `[batch, tokens, dim]`, and the keys and values with those of the new tokens.
+            `[batch * tokens, dim]`, and the keys and values with those of the new tokens.
         """
-        batch, tokens, dim = x.shape
-        qkv = _each_token(self.qkv, x).reshape(batch, tokens, 3, self.heads, dim // self.heads)
-        query, key, value = (_swap(qkv[:, :, i]) for i in range(3))
+        (rows, dim), batch = x.shape, keys.shape[0]
+        heads = (self.heads, dim // self.heads)
+        qkv = jax.vmap(self.qkv)(x).reshape(rows, 3, *heads)
+        query, key, value = (_swap(qkv[:, i].reshape(batch, rows // batch, *heads)) for i in range(3))
         keys = lax.dynamic_update_slice(keys, key, (0, 0, length, 0))
         values = lax.dynamic_update_slice(values, value, (0, 0, length, 0))
         # Places are numbered as in the cache: a token sees itself and what is before it.
-        seen = jnp.arange(keys.shape[2]) <= length + jnp.arange(tokens)[:, None]
+        seen = jnp.arange(keys.shape[2]) <= length + jnp.arange(rows // batch)[:, None]
         mixed = jax.nn.dot_product_attention(_swap(query), _swap(keys), _swap(values), mask=seen[None, None])
-        return _each_token(self.proj, mixed.reshape(batch, tokens, dim)), keys, values
+        return jax.vmap(self.proj)(mixed.reshape(x.shape)), keys, values
 
 
 class Block(eqx.Module):
@@ -76,10 +74,10 @@ class Block(eqx.Module):
 
     def __call__(self, x: Array, keys: Array, values: Array, length: Array) -> tuple[Array, Array, Array]:
         """As `Attention`."""
-        mixed, keys, values = self.attention(_each_token(self.first_norm, x), keys, values, length)
+        mixed, keys, values = self.attention(jax.vmap(self.first_norm)(x), keys, values, length)
         x = x + mixed
-        hidden = jax.nn.gelu(_each_token(self.wide, _each_token(self.second_norm, x)), approximate=True)
-        return x + _each_token(self.narrow, hidden), keys, values
+        hidden = jax.nn.gelu(jax.vmap(self.wide)(jax.vmap(self.second_norm)(x)), approximate=True)
+        return x + jax.vmap(self.narrow)(hidden), keys, values
 
 
 class Gpt(eqx.Module):
@@ -108,10 +106,11 @@ class Gpt(eqx.Module):
         Returns:
             `[batch, vocabulary]` logits of the token that follows the last one, and the cache with the new tokens.
         """
-        count = tokens.shape[1]
+        batch, count = tokens.shape
         x = self.tokens[tokens] + self.positions[cache.length + jnp.arange(count)]
+        x = x.reshape(batch * count, -1)
         keys, values = list(cache.keys), list(cache.values)
         for i, block in enumerate(self.blocks):
             x, keys[i], values[i] = block(x, keys[i], values[i], cache.length)
-        last = jax.vmap(self.norm)(x[:, -1])
+        last = jax.vmap(self.norm)(x.reshape(batch, count, -1)[:, -1])
         return last @ self.tokens.T, Cache(tuple(keys), tuple(values), cache.length + count)
