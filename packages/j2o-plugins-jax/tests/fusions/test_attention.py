@@ -242,3 +242,90 @@ def test_a_function_made_before_the_export(name):
             contains=["Attention"],
             opsets=(23,),
         )
+
+
+HALVES = [Spec((2, 4, 5, 8), np.float16)] * 3
+HEAD_SCALES = np.linspace(-0.5, 2, 4, dtype=np.float32)[:, None, None]
+
+
+def wide_softmax(q, k, v, change=lambda scores: scores):
+    """Half precision with the softmax in single, as most models in half precision have it."""
+    scores = change((q @ jnp.swapaxes(k, -1, -2) * np.float16(0.35)).astype(np.float32))
+    return jax.nn.softmax(scores, -1).astype(q.dtype) @ v
+
+
+@pytest.mark.parametrize("low", [-np.inf, np.finfo(np.float32).min])
+def test_softmax_of_half_precision_in_single(low):
+    program = check(wide_softmax, *HALVES, contains=["Attention"], absent=["Cast", "MatMul"], opsets=(21, 23, 26))
+    (node,) = program.model.graph
+    assert node.attributes["softmax_precision"].value == 1
+
+    def causal(q, k, v):
+        return wide_softmax(q, k, v, lambda s: jnp.where(np.tri(5, dtype=bool), s, low))
+
+    check(causal, *HALVES, contains=["Attention"], absent=["Cast", "MatMul"], opsets=(23,))
+
+
+def test_softmax_over_more_keys_than_half_precision_counts():
+    specs = [Spec((1, 2, 3, 8), np.float16), *[Spec((1, 2, 6000, 8), np.float16)] * 2]
+    check(wide_softmax, *specs, contains=["Attention"], opsets=(23,))
+
+
+def test_declines_products_of_half_precision_that_are_not_rounded():
+    def fn(q, k, v):
+        scores = jnp.einsum("bhqd,bhkd->bhqk", q, k, preferred_element_type=np.float32)
+        return jax.nn.softmax(scores, -1).astype(q.dtype) @ v
+
+    check(fn, *HALVES, absent=["Attention"], opsets=(23,))
+
+
+def test_declines_a_bias_or_a_cap_in_single_on_half_precision():
+    bias = np.linspace(-1, 1, 25, dtype=np.float32).reshape(5, 5)
+    for change in (lambda s: s + bias, jnp.tanh):
+        check(lambda q, k, v, c=change: wide_softmax(q, k, v, c), *HALVES, absent=["Attention"], opsets=(23,))
+
+
+SCALES = {
+    "of each head": lambda s, t: s * HEAD_SCALES,
+    "of each head, divided": lambda s, t: s / HEAD_SCALES,
+    "of each query": lambda s, t: np.linspace(0.1, 2, 5, dtype=np.float32)[:, None] * s,
+    "computed": lambda s, t: s * t,
+    "computed for each image and head": lambda s, t: s / (2 + jnp.sin(t + jnp.arange(8.0)).reshape(2, 4, 1, 1)),
+    "and a mask": lambda s, t: jnp.where(np.tri(5, dtype=bool), s * t * HEAD_SCALES, -jnp.inf),
+}
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_other_scales_are_multiplied_on_the_queries(name):
+    def fn(q, k, v, t):
+        return jax.nn.softmax(SCALES[name](q @ jnp.swapaxes(k, -1, -2), t), -1) @ v
+
+    specs = [*[Spec((2, 4, 5, 8))] * 3, Spec(())]
+    check(fn, *specs, contains=["Attention"], absent=["Softmax"], opsets=(21, 23))
+
+
+def test_a_scale_of_each_head_with_symbolic_sizes():
+    def fn(q, k, v):
+        return jax.nn.softmax(jnp.einsum("bqhd,bkhd->bhqk", q, k) * HEAD_SCALES, -1) @ jnp.swapaxes(v, 1, 2)
+
+    check(fn, *[Spec(("B", "T", 4, 8))] * 3, contains=["Attention"], absent=["Softmax"], opsets=(23,))
+
+
+@pytest.mark.parametrize("t", [np.nan, np.inf, 0.0])
+def test_a_scale_that_is_not_finite(t):
+    def fn(q, k, v, t):
+        return jax.nn.softmax(q @ jnp.swapaxes(k, -1, -2) * t, -1) @ v
+
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal((2, 4, 5, 8)).astype(np.float32) for _ in range(3)]
+    check(fn, *arrays, np.float32(t), contains=["Attention"], opsets=(23,))
+
+
+def test_declines_a_scale_of_each_key_and_one_behind_a_bias():
+    keys = np.linspace(0.1, 2, 5, dtype=np.float32)
+    for change in (lambda s: s * keys, lambda s: (s + keys) * HEAD_SCALES, lambda s: jnp.tanh(s) * HEAD_SCALES):
+
+        def fn(q, k, v, change=change):
+            return jax.nn.softmax(change(q @ jnp.swapaxes(k, -1, -2)), -1) @ v
+
+        check(fn, *[Spec((2, 4, 5, 8))] * 3, absent=["Attention"], opsets=(23,))

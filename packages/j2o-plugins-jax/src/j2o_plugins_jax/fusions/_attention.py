@@ -5,11 +5,14 @@ after:  y = Attention(q, k, v, mask, scale, is_causal, softcap)
 
 Between the products there may be numbers multiplied before or behind, biases, masks (see `_attention_masks`),
 `c * Tanh(s / c)`, and any Reshape and Transpose that keeps the axis of the keys whole; so the axes may come in any
-order, with none, one or several of batch and heads. A number multiplied on q or k becomes part of the scale. Keys and
-values repeated for groups of heads, or broadcast over all heads, are taken as they are before.
+order, with none, one or several of batch and heads. A number multiplied on q or k becomes part of the scale; a scale
+for each head or query, or one that is computed, is multiplied on q. Keys and values repeated for groups of heads, or
+broadcast over all heads, are taken as they are before. The softmax of products in float16 may be taken in float32
+(softmax_precision), if no bias is added to them there.
 
 Declines where scores or weights are read elsewhere, for a batch that broadcasts, for scales that are not positive, for
-masks that the operator cannot say, and for float64, which ONNX Runtime computes in float32, and bfloat16.
+masks that the operator cannot say, and for float64, which ONNX Runtime computes in float32, and bfloat16. A product of
+float16 in float32 is not the operator's, whose kernel rounds it.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ import onnx_ir as ir
 from j2o_core import Rewriter
 
 from .._plugin import plugin
-from ._attention_masks import read_scores, told
+from ._attention_masks import Factor, read_scores, told
 
 _DTYPES = (ir.DataType.FLOAT, ir.DataType.FLOAT16)
 _LAYOUT = ("Reshape", "Transpose", "Squeeze", "Unsqueeze")
@@ -67,13 +70,13 @@ def _attention(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 
 def _softmax_behind(rw: Rewriter, value: ir.Value | None) -> tuple[ir.Node | None, list[ir.Node]]:
-    """The Softmax that makes a value, and the changes of layout between, if nobody else reads any of them."""
+    """The Softmax that makes a value, and changes of layout and dtype between, if nobody else reads any of them."""
     path: list[ir.Node] = []
     while value is not None and rw.only_use(value) and len(path) < _LONGEST_CHAIN:
         softmax = rw.producer(value, "Softmax")
         if softmax is not None:
             return softmax, path[::-1]
-        layout = rw.producer(value, *_LAYOUT)
+        layout = rw.producer(value, *_LAYOUT, "Cast")
         if layout is None:
             return None, []
         path.append(layout)
@@ -87,7 +90,7 @@ def _fused(rw: Rewriter, node: ir.Node, side: int, softmax: ir.Node, path: Seque
         return None
     product, steps = chain
     scores = read_scores(rw, product, steps)
-    if scores is None:
+    if scores is None or not _has_one_dtype(node, softmax, product, wide=scores.wide):
         return None
     frame = _frame(rw, product, scores.axes, softmax, path, side)
     other = node.inputs[1 - side]
@@ -108,7 +111,14 @@ def _fused(rw: Rewriter, node: ir.Node, side: int, softmax: ir.Node, path: Seque
     if masking is None:
         return None
     mask, is_causal = masking
-    result = rw.op.Attention(*operands, mask, scale=scale, softcap=scores.softcap, is_causal=1 if is_causal else None)
+    q_scaled = _multiplied(rw, operands[0], scores.factors, target)
+    if q_scaled is None:
+        return None
+    attributes = {
+        "is_causal": 1 if is_causal else None,
+        "softmax_precision": int(ir.DataType.FLOAT) if scores.wide else None,
+    }
+    result = rw.op.Attention(q_scaled, *operands[1:], mask, scale=scale, softcap=scores.softcap, **attributes)
     size = rw.axes(v, _OWN)[-1]
     merged = rw.arranged(result, (*target[:3], size), (*frame.lead, frame.rows, size))
     assert merged is not None
@@ -118,6 +128,27 @@ def _fused(rw: Rewriter, node: ir.Node, side: int, softmax: ir.Node, path: Seque
         return rw.reshape(merged, shape)
     turned = rw.reshape(merged, [*shape[:-2], shape[-1], shape[-2]])
     return rw.op.Transpose(turned, perm=_swapped(rw, turned))  # type: ignore[no-any-return]
+
+
+def _has_one_dtype(node: ir.Node, softmax: ir.Node, product: ir.Node, *, wide: bool) -> bool:
+    """Whether both products have one dtype, and the softmax that or, if wide, float32."""
+    dtype, between = node.outputs[0].dtype, softmax.outputs[0].dtype
+    if product.outputs[0].dtype is not dtype:
+        return False
+    return (dtype, between) == (ir.DataType.FLOAT16, ir.DataType.FLOAT) if wide else between is dtype
+
+
+def _multiplied(rw: Rewriter, q: ir.Value, factors: Sequence[Factor], target: Axes) -> ir.Value | None:
+    """Queries times what the scores are multiplied by, None if that varies along the keys."""
+    for factor in factors:
+        axes = (*target[:3], ())
+        parts = {(part.axis, part.stride) for axis in axes for part in axis}
+        own = [(part.axis, part.stride) for axis in factor.axes for part in axis]
+        number = rw.arranged(factor.value, factor.axes, axes) if set(own) <= parts else None
+        if number is None:
+            return None
+        q = rw.op(factor.op_type, q, number)
+    return q
 
 
 def _swapped(rw: Rewriter, value: ir.Value) -> list[int]:
@@ -146,11 +177,13 @@ def _scores_chain(rw: Rewriter, value: ir.Value | None, depth: int) -> tuple[ir.
 
 def _places(rw: Rewriter, node: ir.Node) -> list[int]:
     """The operands of a node that may be the scores."""
-    if node.op_type in (*_LAYOUT, "Tanh", "Neg"):
+    if node.op_type in (*_LAYOUT, "Tanh", "Neg", "Cast"):
         return [0]
     numbers = [index for index, value in enumerate(node.inputs) if rw.scalar(value) is not None]
     if node.op_type in ("Mul", "Div"):
-        return [index for index in ((0, 1) if node.op_type == "Mul" else (0,)) if 1 - index in numbers]
+        return [1 - number for number in numbers if node.op_type == "Mul" or number] or [0, 1][
+            : 1 + (node.op_type == "Mul")
+        ]
     if node.op_type in ("Add", "Sub"):
         return [0, 1] if node.op_type == "Add" else [0]
     if node.op_type == "Where":

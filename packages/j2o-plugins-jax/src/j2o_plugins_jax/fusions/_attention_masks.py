@@ -61,20 +61,33 @@ class _Mask:
 
 
 @dataclass(frozen=True)
+class Factor:
+    """Numbers that the product is multiplied by, or divided by."""
+
+    value: ir.Value
+    axes: Axes
+    op_type: str
+
+
+@dataclass(frozen=True)
 class Scores:
-    """Logits: `softcap * tanh(scale * product / softcap)`, then biases and masks in their order.
+    """Logits: `softcap * tanh(scale * factors * product / softcap)`, then biases and masks in their order.
 
     Attributes:
         axes: the axes of the logits, in parts of those of the product.
         scale: a number.
         softcap: a number, or None.
         entries: biases and masks.
+        factors: what else the product is multiplied by.
+        wide: whether a product in half precision goes on in float32.
     """
 
     axes: Axes
     scale: float = 1.0
     softcap: float | None = None
     entries: tuple[_Bias | _Mask, ...] = ()
+    factors: tuple[Factor, ...] = ()
+    wide: bool = False
 
 
 def read_scores(rw: Rewriter, product: ir.Node, steps: Sequence[tuple[ir.Node, int]]) -> Scores | None:
@@ -87,6 +100,10 @@ def read_scores(rw: Rewriter, product: ir.Node, steps: Sequence[tuple[ir.Node, i
             scores = None if axes is None else replace(scores, axes=axes)
         elif node.op_type == "Tanh":
             scores = None if scores.softcap is not None or scores.entries else replace(scores, softcap=1.0)
+        elif node.op_type == "Cast":
+            scores = replace(scores, wide=True)
+        elif node.op_type in ("Mul", "Div") and rw.scalar(node.inputs[1 - place]) is None:
+            scores = _with_factor(rw, scores, node, place)
         elif node.op_type in ("Mul", "Div", "Neg"):
             scores = _multiplied(scores, _number(rw, node, place))
         else:
@@ -94,6 +111,8 @@ def read_scores(rw: Rewriter, product: ir.Node, steps: Sequence[tuple[ir.Node, i
         if scores is None:
             return None
     assert scores is not None
+    if scores.wide and (scores.softcap is not None or any(isinstance(entry, _Bias) for entry in scores.entries)):
+        return None
     if scores.softcap is None:
         return scores
     return replace(scores, scale=scores.scale * scores.softcap) if scores.softcap > 0 else None
@@ -120,19 +139,36 @@ def _multiplied(scores: Scores, number: float) -> Scores | None:
     return replace(scores, softcap=scores.softcap * number, entries=entries)
 
 
-def _with_entry(rw: Rewriter, scores: Scores, node: ir.Node, place: int) -> Scores | None:
-    operand = node.inputs[0 if node.op_type == "Where" else 1 - place]
+def _operand_axes(rw: Rewriter, scores: Scores, operand: ir.Value | None) -> Axes | None:
+    """The axes of what is broadcast to the scores."""
     shape = rw.shape(operand)
-    if operand is None or shape is None or len(shape) > len(scores.axes):
+    if shape is None or len(shape) > len(scores.axes):
         return None
     own = scores.axes[len(scores.axes) - len(shape) :]
-    axes = tuple(axis if size != 1 else () for size, axis in zip(shape, own, strict=True))
+    return tuple(axis if size != 1 else () for size, axis in zip(shape, own, strict=True))
+
+
+def _with_factor(rw: Rewriter, scores: Scores, node: ir.Node, place: int) -> Scores | None:
+    operand = node.inputs[1 - place]
+    axes, array = _operand_axes(rw, scores, operand), rw.constant(operand)
+    if operand is None or axes is None or scores.softcap is not None or scores.entries:
+        return None
+    if operand.dtype is not ir.DataType.FLOAT or (array is not None and not np.isfinite(array).all()):
+        return None
+    return replace(scores, factors=(*scores.factors, Factor(operand, axes, node.op_type)))
+
+
+def _with_entry(rw: Rewriter, scores: Scores, node: ir.Node, place: int) -> Scores | None:
+    operand = node.inputs[0 if node.op_type == "Where" else 1 - place]
+    axes = _operand_axes(rw, scores, operand)
+    if operand is None or axes is None:
+        return None
     if node.op_type == "Where":
         low = rw.scalar(node.inputs[3 - place])
         assert low is not None
         return replace(scores, entries=(*scores.entries, _Mask(operand, axes, place == 2, low)))
     number = rw.scalar(operand)
-    if number is not None and math.isfinite(number) and len(shape) == 0:
+    if number is not None and math.isfinite(number) and not axes:
         return scores  # a number added to all logits of a row cancels
     factor = -1.0 if node.op_type == "Sub" else 1.0
     return replace(scores, entries=(*scores.entries, _Bias(operand, axes, factor)))
