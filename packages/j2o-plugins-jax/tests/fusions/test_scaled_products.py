@@ -1,5 +1,8 @@
 """Numbers for each channel behind a product go into its weights."""
 
+import functools
+
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -106,3 +109,131 @@ def test_gradient_of_layer_scale():
         return jnp.sum(((x @ W) * g) ** 2)
 
     check(jax.grad(loss, (0, 1)), Spec((3, 6)), Spec((4,)), opsets=(21,))
+
+
+def trained_batch_norm(mode, channels=6):
+    """A batch norm of Equinox in inference mode, its state (a constant of the program) after one batch."""
+    norm, state = eqx.nn.make_with_state(eqx.nn.BatchNorm)(channels, "batch", mode=mode)
+    norm = eqx.tree_at(lambda n: (n.weight, n.bias), norm, (normal(channels, seed=6), normal(channels, seed=7)))
+    batch = 3 * normal(8, channels, 4, 4, seed=8) + 1
+    _, state = jax.vmap(norm, axis_name="batch", in_axes=(0, None), out_axes=(0, None))(batch, state)
+    return eqx.nn.inference_mode(norm), state
+
+
+CONVOLUTIONS = {
+    "Conv1d": (functools.partial(eqx.nn.Conv1d, 4, 6, 3), (4, 7)),
+    "Conv2d": (functools.partial(eqx.nn.Conv2d, 4, 6, 3, padding=1), (4, 7, 5)),
+    "Conv2d without bias": (functools.partial(eqx.nn.Conv2d, 4, 6, 3, use_bias=False), (4, 7, 5)),
+    "Conv2d in groups": (functools.partial(eqx.nn.Conv2d, 6, 6, 3, groups=6), (6, 7, 5)),
+    "Conv3d": (functools.partial(eqx.nn.Conv3d, 4, 6, 2), (4, 3, 4, 5)),
+    "ConvTranspose2d": (functools.partial(eqx.nn.ConvTranspose2d, 4, 6, 3), (4, 7, 5)),
+}
+
+
+@pytest.mark.parametrize("mode", ["ema", "batch"])
+@pytest.mark.parametrize("layer", CONVOLUTIONS)
+def test_batch_norm_of_equinox_is_in_the_convolution(layer, mode):
+    make, shape = CONVOLUTIONS[layer]
+    conv = make(key=jax.random.key(0))
+    norm, state = trained_batch_norm(mode)
+
+    def block(x):
+        return norm(conv(x), state)[0]
+
+    program = check(jax.vmap(block, axis_name="batch"), Spec(("B", *shape)))
+    assert [node.op_type for node in program.model.graph] == ["Conv"]
+    program = check(jax.jit(block), Spec(shape))
+    assert [node.op_type for node in program.model.graph] == ["Reshape", "Conv", "Reshape"]
+
+
+@pytest.mark.parametrize("shape", [("B",), (), ("A", "B")])
+def test_batch_norm_of_equinox_is_in_the_linear_layer(shape):
+    linear = eqx.nn.Linear(4, 6, key=jax.random.key(0))
+    norm, state = trained_batch_norm("ema")
+
+    def block(x):
+        return norm(linear(x), state)[0]
+
+    for _ in shape:
+        block = jax.vmap(block)
+    program = check(block, Spec((*shape, 4)), absent=["Sub", "Div", "Mul"])
+    assert [node.op_type for node in program.model.graph] == ["MatMul", "Add"]
+
+
+def test_batch_norm_alone_has_one_scale():
+    norm, state = trained_batch_norm("ema")
+    program = check(jax.vmap(lambda x: norm(x, state)[0]), Spec(("B", 6, 4, 4)))
+    assert [node.op_type for node in program.model.graph] == ["Sub", "Mul", "Add"]
+
+
+def test_batch_norm_in_training_stays():
+    kernel = normal(6, 4, 3, 3)
+
+    def block(x):
+        y = lax.conv(x, kernel, (1, 1), "SAME")
+        centred = y - y.mean((0, 2, 3), keepdims=True)
+        return centred / jnp.sqrt(y.var((0, 2, 3), keepdims=True) + 1e-5)
+
+    check(block, Spec((3, 4, 7, 5)), contains=["Conv", "Sub", "Div"], opsets=(21,))
+
+
+@pytest.mark.parametrize(
+    "scales",
+    [
+        lambda x: x * G * B,
+        lambda x: G * (x / B),
+        lambda x: x / G / B,
+        lambda x: x * normal(3, 4, seed=5) / G,
+        jax.jit(jax.vmap(lambda x: (x * G) * B)),
+    ],
+    ids=["mul mul", "div mul", "div div", "rows too", "vmap"],
+)
+def test_two_scales_are_one(scales):
+    program = check(scales, Spec((3, 4)))
+    assert [node.op_type for node in program.model.graph] == ["Mul"]
+
+
+@pytest.mark.parametrize(
+    "scales",
+    [
+        lambda x: x * G * (B * 1e-38),
+        lambda x: x * G / np.array([1, 2, 0, 4], np.float32),
+        lambda x: (2 * x) * G,
+        lambda x: G / (x * B),
+        lambda x: (y := x * G) * B + y,
+        lambda x: x * G * normal(3, 1, seed=5),
+        lambda x: (x[0] * G) * normal(3, 4, seed=5),
+    ],
+    ids=["underflow", "zero", "one number", "inverse", "reader", "rows and columns", "larger"],
+)
+def test_two_scales_stay(scales):
+    program = check(scales, Spec((3, 4)), opsets=(21,))
+    assert len([node for node in program.model.graph if node.op_type in ("Mul", "Div")]) == 2
+
+
+def test_shifts_behind_a_bias_are_one():
+    check(lambda x: x @ W + B - G, Spec(("B", 3, 6)), absent=["Sub"])
+    check(lambda x: G[None] + (B + x @ W), Spec((3, 6)), absent=["Sub"])
+    program = check(lambda x: x @ W + normal(3, 4) + G, Spec((3, 6)))
+    assert [node.op_type for node in program.model.graph] == ["MatMul", "Add"]
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda x: (y := x @ W + B) - G + jnp.tanh(y),
+        lambda x: x @ W + B - normal(3, 4),
+        lambda x: G - (x @ W + B),
+        lambda x: x @ W + B - 0.5,
+    ],
+    ids=["reader", "rows too", "negated", "one number"],
+)
+def test_shifts_that_stay(fn):
+    check(fn, Spec((3, 6)), contains=["Sub"], opsets=(21,))
+
+
+def test_what_is_no_channel_stays_behind_the_reshape():
+    conv = eqx.nn.Conv2d(4, 6, 3, padding=1, key=jax.random.key(0))
+    check(lambda x: conv(x) + normal(7, 1), Spec((4, 7, 5)), contains=["Add"], opsets=(21,))
+    check(lambda x: conv(x) * normal(2, 6, 1, 1), Spec((4, 7, 5)), contains=["Mul"], opsets=(21,))
+    check(lambda x: (conv(x).reshape(6, -1), conv(x).reshape(-1, 5) + 1), Spec((4, 7, 5)), opsets=(21,))

@@ -3,9 +3,15 @@
 before: y = Mul(Add(MatMul(x, W), b), g)                  y = Add(Mul(Sub(Conv(x, W, b), m), g), c)
 after:  y = Add(MatMul(x, W * g), b * g)                  y = Conv(x, W * g, (b - m) * g + c)
 
-with constants W, b, g, m, c. The result differs by rounding. Of float32 and float64; declines where the product or the
-weight is read elsewhere, where a number of the new weight would be lost to underflow or overflow, and for a single
-number, which the operators behind may take.
+before: y = Add(Sub(Add(MatMul(x, W), b), m), c)          y = Mul(Div(x, s), g)
+after:  y = Add(MatMul(x, W), b - m + c)                  y = Mul(x, g / s)
+
+before: y = Add(Reshape(Conv(x, W), [channels, ...]), b)  of one example
+after:  y = Reshape(Add(Conv(x, W), b), [channels, ...])
+
+with constants W, b, g, m, c, s. The result differs by rounding. Of float32 and float64; declines where the product or
+the weight is read elsewhere, where a number of the new weight would be lost to underflow or overflow, and for a single
+number, which the operators behind may take. Without a product Sub(x, m) stays: x * g - m * g would cancel.
 """
 
 from __future__ import annotations
@@ -22,6 +28,8 @@ from .._plugin import plugin
 
 _DTYPES = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
+# Scales for channels, not masks and tables.
+_MOST_NUMBERS = 2**16
 
 
 @plugin.rewrite("Mul", "Div")
@@ -81,18 +89,87 @@ def _scaled_convolution(rw: Rewriter, value: ir.Value, factor: Any) -> ir.Value 
 
 @plugin.rewrite("Add", "Sub")
 def _shift(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    """A constant for each channel behind a convolution goes into its bias."""
-    for value, shift in _with_constant(rw, node, either=node.op_type == "Add"):
-        conv = rw.producer(value, *_CONVOLUTIONS)
-        channels = _per_channel(rw, value, shift)
-        if conv is None or channels is None or len(conv.inputs) > 3:
+    """A constant for each channel behind a convolution goes into its bias, as does one behind a sum with a bias."""
+    for value, constant in _with_constant(rw, node, either=node.op_type == "Add"):
+        shift = -constant if node.op_type == "Sub" else constant
+        if not rw.same_shape(value, node.outputs[0]):
             continue
-        channels = -channels if node.op_type == "Sub" else channels
-        bias = rw.constant(conv.inputs[2]) if len(conv.inputs) > 2 else np.zeros_like(channels)
-        if bias is None:
+        result = _shifted_matmul(rw, value, shift) or _shifted_convolution(rw, value, shift)
+        if result is not None:
+            return result
+    return None
+
+
+def _shifted_matmul(rw: Rewriter, value: ir.Value, shift: Any) -> ir.Value | None:
+    total, columns = rw.producer(value, "Add"), (rw.shape(value) or (None,))[-1]
+    if total is None or shift.size != columns or shift.shape[-1:] != (columns,) or columns == 1:
+        return None
+    for product, bias in rw.operands(total, "MatMul"):
+        array = rw.constant(bias)
+        if array is not None and array.shape[-1:] == (columns,) and rw.same_shape(product.outputs[0], value):
+            moved = rw.op.constants.get(array + shift.reshape(-1), rw.op.constants.hint(bias))
+            return rw.op.Add(product.outputs[0], moved)  # type: ignore[no-any-return]
+    return None
+
+
+def _shifted_convolution(rw: Rewriter, value: ir.Value, shift: Any) -> ir.Value | None:
+    conv = rw.producer(value, *_CONVOLUTIONS)
+    channels = _per_channel(rw, value, shift)
+    if conv is None or channels is None or len(conv.inputs) > 3:
+        return None
+    bias = rw.constant(conv.inputs[2]) if len(conv.inputs) > 2 else np.zeros_like(channels)
+    if bias is None:
+        return None
+    attrs = {name: attribute.value for name, attribute in conv.attributes.items()}
+    return rw.op(conv.op_type, *conv.inputs[:2], rw.const(bias + channels), **attrs)  # type: ignore[no-any-return]
+
+
+@plugin.rewrite("Mul", "Div")
+def _two_scales(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    for value, scale in _with_constant(rw, node, either=node.op_type == "Mul"):
+        inner = rw.producer(value, "Mul", "Div")
+        if inner is None or not rw.same_shape(value, node.outputs[0]):
             continue
-        attrs = {name: attribute.value for name, attribute in conv.attributes.items()}
-        return rw.op(conv.op_type, *conv.inputs[:2], rw.const(bias + channels), **attrs)  # type: ignore[no-any-return]
+        for place in (0, 1) if inner.op_type == "Mul" else (0,):
+            x, first = inner.inputs[place], rw.constant(inner.inputs[1 - place])
+            if x is None or first is None or rw.constant(x) is not None or not rw.same_shape(x, value):
+                continue
+            factor = _quotient(scale, first, node.op_type == "Div", inner.op_type == "Div")
+            if factor is not None:
+                return rw.op.Mul(x, rw.const(factor))  # type: ignore[no-any-return]
+    return None
+
+
+def _quotient(outer: Any, inner: Any, divides_outer: bool, divides_inner: bool) -> Any:
+    """The factor that two scales for many channels are together, None if a number of it would be lost."""
+    if outer.size == 1 or inner.size == 1 or outer.size > _MOST_NUMBERS or inner.size > _MOST_NUMBERS:
+        return None
+    with np.errstate(all="ignore"):
+        factors = [
+            1 / array if divides else array for array, divides in ((outer, divides_outer), (inner, divides_inner))
+        ]
+        product = outer / inner if divides_inner and not divides_outer else factors[0] * factors[1]
+    there = (factors[0] != 0) & (factors[1] != 0)
+    lost = ~np.isfinite(product) | (there & (np.abs(product) < float(np.finfo(product.dtype).tiny)))
+    same = product.dtype == outer.dtype and product.size <= max(outer.size, inner.size)
+    return product if same and not lost.any() else None
+
+
+@plugin.rewrite("Add", "Sub", "Mul", "Div")
+def _before_reshape(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    """What has a number for each channel moves in front of the Reshape that takes the batch of one away."""
+    for value, constant in _with_constant(rw, node, either=node.op_type in ("Add", "Mul")):
+        layout = rw.producer(value, "Reshape", "Squeeze")
+        conv = rw.producer(layout.inputs[0], *_CONVOLUTIONS) if layout is not None else None
+        if conv is None or not rw.only_use(conv.outputs[0]) or not rw.same_shape(value, node.outputs[0]):
+            continue
+        batch, *shape = rw.shape(conv.outputs[0]) or (None,)
+        if batch != 1 or [str(size) for size in shape] != [str(size) for size in rw.shape(value) or ()]:
+            continue
+        if constant.ndim > len(shape) or _per_channel(rw, conv.outputs[0], constant) is None:
+            continue
+        inputs = [conv.outputs[0] if operand is value else operand for operand in node.inputs]
+        return rw.reshape(rw.op(node.op_type, *inputs), rw.shape(value))
     return None
 
 
