@@ -22,6 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import bench_gpt
 import bench_measures as measures
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,12 +63,15 @@ def main() -> int:
 
     imports = measures.import_times()  # first, while nothing else is warm
     with tempfile.TemporaryDirectory() as folder:
-        peers, peer_files = json.loads(PEERS.read_text()), {}
+        peers, peer_files, peer_gpt_files = json.loads(PEERS.read_text()), {}, {}
         if options.peers:
             import bench_peers
 
-            peers, peer_files = bench_peers.measure(ROOT / "build" / "peers")
+            peers, peer_files, peer_gpt_files = bench_peers.measure(ROOT / "build" / "peers")
         rows, details = _vision_rows(Path(folder), peers, peer_files, options.rounds)
+        if peer_gpt_files:
+            details.append(_gpt_latency(Path(folder), peers, peer_gpt_files, options.rounds))
+        rows += _gpt_rows(peers)
         if options.peers:
             PEERS.write_text(json.dumps(peers, indent=1) + "\n")
     rows += _import_rows(imports, peers)
@@ -177,6 +181,41 @@ def _export_time(rows: list[Row], models: dict[str, Any], folder: Path, peers: d
     what = "warm export over jax.make_jaxpr and writing the bytes"
     rows.append(Row(what, "<= 4", _each(ratios, "{:.2f}"), max(ratios.values()) <= 4, theirs))
     return "## Export time\n\n" + "\n".join(lines)
+
+
+def _gpt_latency(folder: Path, peers: dict[str, Any], peer_files: dict[str, Path], rounds: int) -> str:
+    """Measure our decoder beside the peers', note our ratios with them, and give the table of milliseconds."""
+    found = bench_gpt.latencies({**bench_gpt.export(folder), **peer_files}, rounds)
+    steps = bench_gpt.STEPS
+    lines = [
+        f"| model | {' | '.join(f'{step} ms | least' for step in steps)} |",
+        "| --- |" + " ---: |" * 2 * len(steps),
+    ]
+    for name, figures in found.items():
+        cells = (f"{figures[step][what]:.1f}" for step in steps for what in ("median", "least"))
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    for peer, opset in (name.rsplit(" ", 1) for name in peer_files):
+        ours, theirs = found[f"ours {opset}"], found[f"{peer} {opset}"]
+        ratios = {step: round(ours[step]["median"] / theirs[step]["median"], 3) for step in steps}
+        peers[peer].setdefault("our gpt latency over it", {})[opset] = ratios
+    return "## The decoder: time of one thread, medians in turns\n\n" + "\n".join(lines)
+
+
+def _gpt_rows(peers: dict[str, Any]) -> list[Row]:
+    """Ratios as they were found when the peers were measured: without them there is nothing to divide by."""
+    texts = {
+        "prefill": f"a prompt of {bench_gpt.PROMPT} tokens",
+        "token": f"one token with {bench_gpt.PROMPT} remembered",
+    }
+    rows = []
+    for peer, figures in peers.items():
+        ratios = figures.get("our gpt latency over it", {}) if isinstance(figures, dict) else {}
+        for step, text in texts.items():
+            found = {f"opset {opset}": by_step[step] for opset, by_step in ratios.items()}
+            if found:
+                what = f"GPT-2 small, {text}: time of one thread, over the export by {peer} of transformers' model"
+                rows.append(Row(what, "<= 1.03", _each(found, "{:.3f}"), max(found.values()) <= 1.03))
+    return rows
 
 
 def _import_rows(times: dict[str, float], peers: dict[str, Any]) -> list[Row]:

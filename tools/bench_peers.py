@@ -23,18 +23,20 @@ REQUIREMENTS = {
 }
 SIZE = 224
 OPSETS = (21, 23)
+GPT_OPSETS = (21, 24)
 
 
 # -- Outside: environments -------------------------------------------------------------------------------------------
 
 
-def measure(folder: Path) -> tuple[dict[str, Any], dict[str, Path]]:
-    """What `peers.json` keeps, and the files that the peers wrote, by name and opset."""
+def measure(folder: Path) -> tuple[dict[str, Any], dict[str, Path], dict[str, Path]]:
+    """What `peers.json` keeps, and the files that the peers wrote, by name and opset: of DINOv3 and of GPT-2."""
     result: dict[str, Any] = {
         "measured": datetime.date.today().isoformat(),
         "where": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
     }
     files: dict[str, Path] = {}
+    gpt_files: dict[str, Path] = {}
     for peer, requirements in REQUIREMENTS.items():
         home = folder / peer
         python = _environment(home, requirements)
@@ -53,7 +55,9 @@ def measure(folder: Path) -> tuple[dict[str, Any], dict[str, Path]]:
         result[name] = figures
         for opset in figures["nodes"]:
             files[f"{name} {opset}"] = home / f"{opset}.onnx"
-    return result, files
+        for opset in figures.get("gpt nodes", ()):
+            gpt_files[f"{name} {opset}"] = home / f"gpt{opset}.onnx"
+    return result, files, gpt_files
 
 
 def _environment(home: Path, requirements: list[str]) -> str:
@@ -153,12 +157,39 @@ def _torch(folder: Path) -> dict[str, Any]:
         torch.onnx.export(model, (image,), str(folder / f"{opset}.onnx"), opset_version=opset, dynamo=True)
         seconds = time.perf_counter() - begin
         nodes[str(opset)] = _nodes(folder / f"{opset}.onnx")
+    _torch_gpt(folder)
     return {
         "name": f"torch.onnx {torch.__version__.partition('+')[0]}",
         "of": "transformers' DINOv3ViTModel, random weights",
         "nodes": nodes,
         "export seconds": round(seconds, 2),
+        "gpt nodes": {str(opset): _nodes(folder / f"gpt{opset}.onnx") for opset in GPT_OPSETS},
     }
+
+
+def _torch_gpt(folder: Path) -> None:
+    """GPT-2 small, for any batch and any numbers of new tokens and remembered ones; logits of the last token alone."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+    from transformers.cache_utils import DynamicCache
+
+    class Step(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = GPT2LMHeadModel(GPT2Config())
+
+        def forward(self, tokens: Any, past: Any) -> Any:
+            result = self.model(tokens, past_key_values=DynamicCache(past), use_cache=True, logits_to_keep=1)
+            return result.logits[:, -1], [(layer.keys, layer.values) for layer in result.past_key_values.layers]
+
+    batch, new, old = (torch.export.Dim(name, max=512) for name in ("B", "T", "P"))
+    blocks = 12
+    past = [tuple(torch.zeros(2, 12, 5, 64) for _ in range(2)) for _ in range(blocks)]
+    sizes = {"tokens": {0: batch, 1: new}, "past": [({0: batch, 2: old}, {0: batch, 2: old})] * blocks}
+    arguments = (torch.zeros(2, 3, dtype=torch.int64), past)
+    for opset in GPT_OPSETS:
+        path = str(folder / f"gpt{opset}.onnx")
+        torch.onnx.export(Step().eval(), arguments, path, opset_version=opset, dynamo=True, dynamic_shapes=sizes)
 
 
 if __name__ == "__main__":
