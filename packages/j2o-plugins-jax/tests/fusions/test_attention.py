@@ -329,3 +329,35 @@ def test_declines_a_scale_of_each_key_and_one_behind_a_bias():
             return jax.nn.softmax(change(q @ jnp.swapaxes(k, -1, -2)), -1) @ v
 
         check(fn, *[Spec((2, 4, 5, 8))] * 3, absent=["Attention"], opsets=(23,))
+
+
+SOME_KEYS = np.tri(5, dtype=bool)[:, ::-1] | np.eye(5, dtype=bool)
+
+
+def where(kept):
+    return lambda q, k, v: jax.nn.softmax(q @ jnp.swapaxes(k, -1, -2) / 2, -1, where=kept) @ v
+
+
+@pytest.mark.parametrize("kept", [np.tri(5, dtype=bool), SOME_KEYS, np.stack([SOME_KEYS, np.ones((5, 5), bool)] * 2)])
+def test_a_softmax_over_some_keys(kept):
+    specs = [Spec(("B", 4, 5, 8))] * 3
+    check(where(kept), *specs, contains=["Attention"], absent=["Softmax", "Where"], opsets=(21, 23))
+
+
+def test_a_softmax_over_no_keys_gives_zeros():
+    kept = np.tri(5, k=-1, dtype=bool)
+    specs = [Spec((2, 4, 5, 8))] * 3
+    program = check(where(kept), *specs, contains=["Softmax"], absent=["Attention"], opsets=(21, 23))
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal((2, 4, 5, 8)).astype(np.float32) for _ in range(3)]
+    np.testing.assert_array_equal(program(*arrays)[:, :, 0], 0)
+    given = lambda q, k, v, kept: where(kept)(q, k, v)  # noqa: E731
+    check(given, *arrays, kept, contains=["Softmax"], absent=["Attention", "Exp"], opsets=(21, 23))
+
+
+def test_zeros_in_other_weights_stay():
+    def fn(q, k, v):
+        scores = jnp.where(np.tri(5, dtype=bool), q @ jnp.swapaxes(k, -1, -2), -jnp.inf)
+        return jnp.where(SOME_KEYS, jax.nn.softmax(scores, -1), 0) @ v
+
+    check(fn, *[Spec((2, 4, 5, 8))] * 3, absent=["Attention"], opsets=(21, 23))

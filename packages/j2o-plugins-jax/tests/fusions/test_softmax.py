@@ -112,3 +112,25 @@ def test_divided_behind_a_product():
         return (e @ v) / e.sum(0, keepdims=True)[:, :3]
 
     check(along_the_queries, Spec((5, 5)), Spec((5, 3)), absent=["Softmax"])
+
+
+@pytest.mark.parametrize("axis", [-1, 0])
+def test_a_softmax_over_some_numbers(axis):
+    kept = np.array([[True, False, True, True], [True, True, True, False], [True] * 4])
+    rows = [[1, np.nan, 2, -np.inf], [np.inf, 0, 1, np.nan], [np.nan, 1, -np.inf, np.inf]]
+    for x in (np.array(rows, np.float32), np.full((3, 4), -np.inf, np.float32)):
+        fn = lambda x, kept: jax.nn.softmax(x, axis, where=kept)  # noqa: E731
+        check(fn, x, kept, contains=["Softmax"], absent=["Exp"], opsets=(18, 23))
+        check(fn, x, np.zeros((3, 4), bool), contains=["Softmax"], opsets=(18,))
+        check(fn, x, kept & False | kept[:, :1], contains=["Softmax"], opsets=(23,))
+
+
+def test_declines_a_sum_of_other_numbers():
+    kept, others = np.tri(4, dtype=bool), np.tri(4, dtype=bool)[::-1]
+
+    def fn(x):
+        masked = jnp.where(kept, x, -jnp.inf)
+        e = jnp.exp(masked - jnp.max(masked, -1, keepdims=True))
+        return e / jnp.sum(jnp.where(others, e, 0), -1, keepdims=True)
+
+    check(fn, Spec((4, 4)), absent=["Softmax"])

@@ -8,7 +8,8 @@ Between the products there may be numbers multiplied before or behind, biases, m
 order, with none, one or several of batch and heads. A number multiplied on q or k becomes part of the scale; a scale
 for each head or query, or one that is computed, is multiplied on q. Keys and values repeated for groups of heads, or
 broadcast over all heads, are taken as they are before. The softmax of products in float16 may be taken in float32
-(softmax_precision), if no bias is added to them there.
+(softmax_precision), if no bias is added to them there. With `jax.nn.softmax(where=m)`, m is a constant that leaves each
+query a key: for a query without one the weights are zeros there, which the standard does not say of the operator.
 
 Declines where scores or weights are read elsewhere, for a batch that broadcasts, for scales that are not positive, for
 masks that the operator cannot say, and for float64, which ONNX Runtime computes in float32, and bfloat16. A product of
@@ -28,7 +29,7 @@ import onnx_ir as ir
 from j2o_core import Rewriter
 
 from .._plugin import plugin
-from ._attention_masks import Factor, read_scores, told
+from ._attention_masks import Factor, Mask, Scores, read_scores, told
 
 _DTYPES = (ir.DataType.FLOAT, ir.DataType.FLOAT16)
 _LAYOUT = ("Reshape", "Transpose", "Squeeze", "Unsqueeze")
@@ -70,17 +71,17 @@ def _attention(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 
 def _softmax_behind(rw: Rewriter, value: ir.Value | None) -> tuple[ir.Node | None, list[ir.Node]]:
-    """The Softmax that makes a value, and changes of layout and dtype between, if nobody else reads any of them."""
+    """The Softmax that makes a value, and changes of layout and dtype and zeros put in between, read by nobody else."""
     path: list[ir.Node] = []
     while value is not None and rw.only_use(value) and len(path) < _LONGEST_CHAIN:
         softmax = rw.producer(value, "Softmax")
         if softmax is not None:
             return softmax, path[::-1]
-        layout = rw.producer(value, *_LAYOUT, "Cast")
-        if layout is None:
+        layout = rw.producer(value, *_LAYOUT, "Cast", "Where")
+        if layout is None or (layout.op_type == "Where" and rw.scalar(layout.inputs[2]) != 0):
             return None, []
         path.append(layout)
-        value = layout.inputs[0]
+        value = layout.inputs[1 if layout.op_type == "Where" else 0]
     return None, []
 
 
@@ -91,6 +92,8 @@ def _fused(rw: Rewriter, node: ir.Node, side: int, softmax: ir.Node, path: Seque
     product, steps = chain
     scores = read_scores(rw, product, steps)
     if scores is None or not _has_one_dtype(node, softmax, product, wide=scores.wide):
+        return None
+    if not all(_is_zero_anyway(rw, zeros, softmax, scores) for zeros in path if zeros.op_type == "Where"):
         return None
     frame = _frame(rw, product, scores.axes, softmax, path, side)
     other = node.inputs[1 - side]
@@ -128,6 +131,17 @@ def _fused(rw: Rewriter, node: ir.Node, side: int, softmax: ir.Node, path: Seque
         return rw.reshape(merged, shape)
     turned = rw.reshape(merged, [*shape[:-2], shape[-1], shape[-2]])
     return rw.op.Transpose(turned, perm=_swapped(rw, turned))  # type: ignore[no-any-return]
+
+
+def _is_zero_anyway(rw: Rewriter, zeros: ir.Node, softmax: ir.Node, scores: Scores) -> bool:
+    """Whether Where(m, weights, 0) repeats the only mask, a constant that leaves each query a key."""
+    masks, kept = [entry for entry in scores.entries if isinstance(entry, Mask)], rw.constant(zeros.inputs[0])
+    if kept is None or zeros.inputs[1] is not softmax.outputs[0] or len(masks) != 1:
+        return False
+    axis, rank = rw.attr(softmax, "axis", -1), len(rw.shape(softmax.outputs[0]) or ())
+    full = kept.reshape((1,) * (rank - kept.ndim) + kept.shape)
+    same = masks[0].kept is zeros.inputs[0] and not masks[0].inverted and masks[0].low == -math.inf
+    return same and bool(full.any(axis).all())
 
 
 def _has_one_dtype(node: ir.Node, softmax: ir.Node, product: ir.Node, *, wide: bool) -> bool:

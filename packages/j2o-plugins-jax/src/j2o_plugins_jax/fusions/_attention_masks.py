@@ -51,7 +51,7 @@ class _Bias:
 
 
 @dataclass(frozen=True)
-class _Mask:
+class Mask:
     """`Where(kept, scores, low)`; inverted, `Where(kept, low, scores)`."""
 
     kept: ir.Value
@@ -85,7 +85,7 @@ class Scores:
     axes: Axes
     scale: float = 1.0
     softcap: float | None = None
-    entries: tuple[_Bias | _Mask, ...] = ()
+    entries: tuple[_Bias | Mask, ...] = ()
     factors: tuple[Factor, ...] = ()
     wide: bool = False
 
@@ -166,7 +166,7 @@ def _with_entry(rw: Rewriter, scores: Scores, node: ir.Node, place: int) -> Scor
     if node.op_type == "Where":
         low = rw.scalar(node.inputs[3 - place])
         assert low is not None
-        return replace(scores, entries=(*scores.entries, _Mask(operand, axes, place == 2, low)))
+        return replace(scores, entries=(*scores.entries, Mask(operand, axes, place == 2, low)))
     number = rw.scalar(operand)
     if number is not None and math.isfinite(number) and not axes:
         return scores  # a number added to all logits of a row cancels
@@ -180,7 +180,7 @@ def _with_entry(rw: Rewriter, scores: Scores, node: ir.Node, place: int) -> Scor
 def told(rw: Rewriter, scores: Scores, target: Axes, dtype: ir.DataType) -> tuple[ir.Value | None, bool] | None:
     """(mask [batch or 1, heads or 1, queries, keys] or None, is_causal) for the axes `target`; None to decline."""
     biases = [entry for entry in scores.entries if isinstance(entry, _Bias)]
-    masks = [entry for entry in scores.entries if isinstance(entry, _Mask)]
+    masks = [entry for entry in scores.entries if isinstance(entry, Mask)]
     if any(not mask.low <= _LOW[dtype] for mask in masks) or len({mask.low for mask in masks}) > 1:
         return None
     first = scores.entries.index(masks[0]) if masks else len(scores.entries)
@@ -225,7 +225,7 @@ def _arranged(rw: Rewriter, value: ir.Value, axes: Axes, target: Axes) -> ir.Val
     return result
 
 
-def _constant_kept(rw: Rewriter, masks: Sequence[_Mask], target: Axes) -> Any:
+def _constant_kept(rw: Rewriter, masks: Sequence[Mask], target: Axes) -> Any:
     """What all masks leave, if they are constants."""
     kept: Any = None
     for mask in masks:
@@ -254,7 +254,7 @@ def _is_triangular(kept: Any) -> bool:
     return kept.shape[:2] == (1, 1) and np.array_equal(kept, np.tril(np.ones(kept.shape, bool)))
 
 
-def _compares_indices(rw: Rewriter, masks: Sequence[_Mask], target: Axes) -> bool:
+def _compares_indices(rw: Rewriter, masks: Sequence[Mask], target: Axes) -> bool:
     if len(masks) != 1:
         return False
     (mask,) = masks
@@ -284,7 +284,7 @@ def _sum(rw: Rewriter, biases: Sequence[_Bias], target: Axes) -> ir.Value:
     return total
 
 
-def _additive(rw: Rewriter, biases: Sequence[_Bias], masks: Sequence[_Mask], target: Axes, bounded: bool) -> ir.Value:
+def _additive(rw: Rewriter, biases: Sequence[_Bias], masks: Sequence[Mask], target: Axes, bounded: bool) -> ir.Value:
     """A float32 mask that gives JAX's numbers for queries without any key."""
 
     def number(value: float) -> ir.Value:

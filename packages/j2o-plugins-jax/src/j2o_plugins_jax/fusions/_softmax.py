@@ -10,7 +10,9 @@ The axes of maximum and sum may have moved, those of size 1 come and go, and hal
 Where the maximum is infinite it may be 0 instead (logsumexp), if z becomes the weights of a product: a row with plus
 infinity is NaN as a whole then, in JAX only at that place.
 
-Declines for more than one axis, where what is subtracted is not the maximum of x, and for masked sums.
+Where x is Where(m, ..., -inf), as `jax.nn.softmax(where=m)` has it, the sum may be of Where(m, e, 0).
+
+Declines for more than one axis, where what is subtracted is not the maximum of x, and for other masked sums.
 """
 
 from __future__ import annotations
@@ -96,7 +98,7 @@ def _normalised(rw: Rewriter, exp: ir.Node, total: ir.Value | None) -> tuple[ir.
     shifted = rw.producer(exp.inputs[0], "Sub")
     if shape is None or shifted is None or shifted.inputs[0] is None or total is None:
         return None
-    total, e = _summed(rw, total, exp.outputs[0])
+    total, e = _summed(rw, total, _masked(rw, exp, shifted.inputs[0]))
     axis = _reduced_axis(rw, total, e, "ReduceSum")
     maximum = _without_guard(rw, shifted.inputs[1])
     if axis is None or maximum is None or _reduced_axis(rw, maximum, shifted.inputs[0], "ReduceMax", axis) is None:
@@ -104,6 +106,18 @@ def _normalised(rw: Rewriter, exp: ir.Node, total: ir.Value | None) -> tuple[ir.
     if not rw.same_shape(shifted.inputs[0], exp.outputs[0]):
         return None
     return shifted.inputs[0], axis
+
+
+def _masked(rw: Rewriter, exp: ir.Node, x: ir.Value) -> ir.Value:
+    """Where(m, e, 0) for x = Where(m, ..., -inf), which is e: that is 0 there, or NaN in the whole row."""
+    e, where = exp.outputs[0], rw.producer(x, "Where")
+    if where is None or rw.scalar(where.inputs[2]) != -math.inf:
+        return e
+    for user, place in e.uses():
+        same = user.op_type == "Where" and place == 1 and user.inputs[0] is where.inputs[0]
+        if same and rw.scalar(user.inputs[2]) == 0 and rw.same_shape(user.outputs[0], e):
+            return user.outputs[0]
+    return e
 
 
 def _summed(rw: Rewriter, total: ir.Value, e: ir.Value) -> tuple[ir.Value, ir.Value]:
