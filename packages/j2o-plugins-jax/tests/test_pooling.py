@@ -142,3 +142,20 @@ def test_vmap():
 
 def test_a_scalar_stays_as_it_is():
     check(lambda x, i: lax.reduce_window(x, i, lax.max, (), (), "SAME"), np.float32(1), np.float32(4))
+
+
+@pytest.mark.parametrize("init", [0.0, 2.0])
+@pytest.mark.parametrize(
+    "reducer", [lax.add, lax.mul, lambda a, b: a + b - a * b], ids=["add", "multiply", "of the user's own"]
+)
+@pytest.mark.parametrize(
+    ("padding", "base"), [((4, 0), 1), ((0, 0), 2), ((-1, 4), 2), ((0, 0), 1)], ids=["pad", "holes", "both", "none"]
+)
+def test_what_pads_is_not_reduced(reducer, init, padding, base):
+    """The initial value counts once, however much of a window lies outside."""
+
+    def fn(x):
+        return lax.reduce_window(x, np.float32(init), reducer, (1, 3), (1, 1), [(0, 0), padding], (1, base))
+
+    check(fn, Spec(("B", 5)), opsets=(18, 26))
+    check(jax.vmap(fn), Spec((2, 2, 5)), opsets=(21,))

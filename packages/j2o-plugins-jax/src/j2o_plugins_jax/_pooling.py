@@ -257,20 +257,39 @@ def _reduce_window_any(ctx: LoweringContext, *operands: ir.Value, jaxpr: Any, **
             fn = jax.vmap(fn)
         return fn(*left, *right)
 
+    def join(left: Sequence[Any], right: Sequence[Any]) -> list[Any]:
+        """Two values, each with whether it is one: what pads is not combined, not even where it is no neutral one."""
+        *left, there = left
+        *right, here = right
+        both = combine(left, right)
+        either = [jnp.where(there, a, b) for a, b in zip(left, right, strict=True)]
+        return [*(jnp.where(there & here, a, b) for a, b in zip(both, either, strict=True)), there | here]
+
     def fold(*arrays: Any) -> Any:
         inits, windows = arrays[:count], list(arrays[count:])
+        merge = join if padded else combine
+        if padded:
+            windows[-1] = windows[-1] == 1
         size = pooling.window_size
         while size > 1:
             half = size // 2
-            pairs = combine([w[:, :, :half] for w in windows], [w[:, :, half : 2 * half] for w in windows])
+            pairs = merge([w[:, :, :half] for w in windows], [w[:, :, half : 2 * half] for w in windows])
             rest = [w[:, :, 2 * half :] for w in windows]
             windows = [jnp.concatenate(parts, 2) for parts in zip(pairs, rest, strict=True)] if size % 2 else pairs
             size -= half
         items = [window[:, :, 0] for window in windows]
-        return combine([jnp.broadcast_to(init, items[0].shape) for init in inits], items)
+        first = [jnp.broadcast_to(init, items[0].shape) for init in inits]
+        if padded:
+            return join([*first, jnp.ones_like(items[-1])], items)[:count]
+        return combine(first, items)
+
+    padded = any((window.low, window.high, window.base) != (0, 0, 1) for window in pooling.windows)
 
     def run(*xs: ir.Value) -> list[ir.Value]:
         windows = [pooling.gathered(ctx, x, init) for x, init in zip(xs, inits, strict=True)]
+        if padded:
+            ones = ctx.expand(ctx.const(1, np.int32), pooling.shape)
+            windows.append(pooling.gathered(ctx, ones, ctx.const(0, np.int32)))
         return [ctx.reshape(result, pooling.out_shape) for result in ctx.lower_fun(fold, *inits, *windows)]
 
     return pooling.apply(ctx, xs, run)
