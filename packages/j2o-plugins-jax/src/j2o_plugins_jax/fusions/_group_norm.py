@@ -76,6 +76,8 @@ def _affine(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         if found is None or y is None or other is None or not rw.same_shape(y, node.outputs[0]):
             continue
         x, weight, bias, epsilon = found
+        if rw.producer(y, "LayerNormalization") is not None and rw.scalar(other) is not None:
+            continue  # a layer norm before training: the same number for each channel and each place
         channels = _per_channel(rw, other, x)
         if channels is None or rw.scalar(bias) != 0 or (node.op_type == "Mul" and rw.scalar(weight) != 1):
             continue
