@@ -12,7 +12,8 @@ Outcomes:
     error     an error that is not meant for users
     crash     the process died or hung
 
-A line of a program is drawn from the table `OPERATIONS` and kept if JAX can run it on the values that are there.
+A line of a program is drawn from the table `OPERATIONS` and kept if JAX can run it on the values that are there. Every
+fourth program has an axis of symbolic length: it is exported once and compared at each of `LENGTHS`.
 
 How close floats have to be: as close as `verify` asks for to what JAX gives for the program compiled whole. Where they
 are not, JAX runs it again operation by operation, and both ways with the last bit of each inexact result changed at
@@ -54,6 +55,7 @@ from j2o_core._verify import compare
 OPSETS = (18, 21, 23, 26)
 SLACK = 30
 NOISY_RUNS = 3
+LENGTHS = (7, 2, 1)  # of the symbolic axis; the first is that of a program's inputs
 LARGEST = 1000  # elements of an array
 CHUNK = 200  # programs to a process: what JAX keeps of them is given back
 TIMEOUT_S = 120  # for one program
@@ -420,6 +422,17 @@ class Program:
     outputs: tuple[str, ...]
     opset: int
     x64: bool
+    symbolic: frozenset[str] = frozenset()  # inputs whose first axis is as long as the caller likes
+
+    def at(self, length: int) -> Program:
+        """With inputs of this length where it is symbolic."""
+        inputs = {name: value[:length] if name in self.symbolic else value for name, value in self.inputs.items()}
+        return replace(self, inputs=inputs)
+
+    @property
+    def specs(self) -> list[Any]:
+        """What is exported: the inputs, symbolic where they are."""
+        return [_spec(value) if name in self.symbolic else value for name, value in self.inputs.items()]
 
     @property
     def definition(self) -> str:
@@ -439,8 +452,15 @@ class Program:
                 "",
                 *(["", inspect.getsource(like), ""] if "like(" in self.definition else []),
                 self.definition,
-                f"j2o_core.to_onnx(program, [{', '.join(self.inputs)}], opset={self.opset})"
-                f".verify({', '.join(self.inputs)})",
+                *(
+                    f"{name}_spec = jax.ShapeDtypeStruct(jax.export.symbolic_shape('{_sizes(self.inputs[name])}'), "
+                    f"{name}.dtype)"
+                    for name in self.inputs
+                    if name in self.symbolic
+                ),
+                *(["# One scope for all: give them as shapes such as ('T', 3)."] if len(self.symbolic) > 1 else []),
+                f"j2o_core.to_onnx(program, [{', '.join(n + '_spec' * (n in self.symbolic) for n in self.inputs)}], "
+                f"opset={self.opset}).verify({', '.join(self.inputs)})",
             ]
         )
 
@@ -459,7 +479,25 @@ class Program:
                 needed |= line.reads
                 lines.append(line)
         inputs = {name: value for name, value in self.inputs.items() if name in needed}
-        return replace(self, inputs=inputs, lines=tuple(reversed(lines)))
+        return replace(self, inputs=inputs, lines=tuple(reversed(lines)), symbolic=self.symbolic.intersection(inputs))
+
+
+def _sizes(value: Any) -> str:
+    return ", ".join(["T", *map(str, value.shape[1:])]) + ","
+
+
+@functools.cache
+def _scope() -> Any:
+    return jax.export.SymbolicScope()
+
+
+def _spec(value: Any) -> Any:
+    return jax.ShapeDtypeStruct(jax.export.symbolic_shape(_sizes(value), scope=_scope()), value.dtype)
+
+
+def _concrete(shape: Any, length: int = LENGTHS[0]) -> tuple[int, ...]:
+    """The shape where the symbolic axis has this length."""
+    return tuple(size if isinstance(size, int) else size._evaluate({"T": length}) for size in shape)
 
 
 def _literal(value: Any) -> str:
@@ -474,7 +512,8 @@ def _literal(value: Any) -> str:
 class Writer:
     """Writes a program. Every line is traced as it comes; which values are fit to be compared is seen by running it."""
 
-    def __init__(self, seed: int):
+    def __init__(self, seed: int, share: float = 0.25):
+        self.share = share  # of programs with an axis of symbolic length
         self.rng = random.Random(seed)
         self.numbers = np.random.default_rng(seed)
         self.values: dict[str, Any] = {}  # shapes and dtypes
@@ -486,11 +525,18 @@ class Writer:
         sizes = [rng.choice((1, 2, 3, 3, 4, 5)) if rng.random() > 0.03 else 0 for _ in range(3)]
         usual = rng.random() < 0.5
         inputs = {}
+        symbolic: set[str] = set()
+        any_length = rng.random() < self.share
         for index in range(rng.choice((2, 3, 4))):
             shape = tuple(size if rng.random() > 0.15 else 1 for size in sizes[rng.choice((0, 1, 1, 1, 2, 3)) :])
             dtype = USUAL[x64][index % 3] if usual else rng.choice(DTYPES[x64])
+            if any_length and shape and shape[0] > 1 and rng.random() < 0.8:
+                shape = (LENGTHS[0], *shape[1:])
+                symbolic.add(f"v{index}")
             inputs[f"v{index}"] = self.array(shape, np.dtype(dtype))
-        self.values.update({name: jax.typeof(value) for name, value in inputs.items()})
+        self.values.update(
+            {name: _spec(value) if name in symbolic else jax.typeof(value) for name, value in inputs.items()}
+        )
         lines: list[Line] = []
         templates = [line for line in OPERATIONS.splitlines() if line]
         wanted = rng.randint(5, 20)
@@ -502,7 +548,7 @@ class Writer:
             if line is not None:
                 lines.append(line)
         made = tuple(name for line in lines for name in line.targets)
-        everything = Program(inputs, tuple(lines), made, rng.choice(OPSETS), x64)
+        everything = Program(inputs, tuple(lines), made, rng.choice(OPSETS), x64, frozenset(symbolic))
         values = dict(zip(made, map(as_fed, jax.jit(everything.function)(*inputs.values())), strict=True))
         read = {name for line in lines for name in line.reads}
         tame = [name for name in made if self.is_tame(values[name])]
@@ -551,11 +597,15 @@ class Writer:
             source = source.replace("LIKE(", "like(")
             function = eval(f"lambda {', '.join(self.values)}: {source}", dict(NAMES))
             result = jax.eval_shape(function, *self.values.values())
+            if not all(leaf.shape == _concrete(leaf.shape) for leaf in self.values.values()):
+                # What JAX traces with a symbol it may refuse with a number.
+                numbers = [jax.ShapeDtypeStruct(_concrete(v.shape), v.dtype) for v in self.values.values()]
+                jax.eval_shape(function, *numbers)
         except Exception:  # noqa: BLE001 (the line does not fit the values: try another)
             return None
         name = f"v{sum(1 for value in self.values if '_' not in value) + len(self.values)}"
         leaves = list(result) if isinstance(result, (tuple, list)) else [result]
-        if not leaves or any(leaf.size > LARGEST or leaf.ndim > 5 for leaf in leaves):
+        if not leaves or any(np.prod(_concrete(leaf.shape)) > LARGEST or leaf.ndim > 5 for leaf in leaves):
             return None
         many = isinstance(result, (tuple, list))
         targets = tuple(f"{name}_{place}" for place in range(len(leaves))) if many else (name,)
@@ -648,25 +698,38 @@ def run(program: Program, answer: list[Any] | None = None) -> tuple[str, str]:
     """Outcome and detail of a program; `answer` is what JAX gives for it, if that is known already."""
     with warnings.catch_warnings(), jax.enable_x64(program.x64), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        arguments = list(program.inputs.values())
         try:
-            exported = j2o_core.to_onnx(program.function, arguments, opset=program.opset)
+            exported = j2o_core.to_onnx(program.function, program.specs, opset=program.opset)
         except (j2o_core.UnsupportedError, j2o_core.LegalizeError) as error:
             return "refused", f"{type(error).__name__}: {error}"
         except Exception as error:  # noqa: BLE001 (whatever it is, it is the outcome)
             return "error", f"{type(error).__name__}: {error}"
         try:
             exported.check()
-            results = Session(exported.model, threads=1).run(arguments)
+            session = Session(exported.model, threads=1)
         except j2o_core.J2oError as error:
             return "runtime", str(error)
-        answers = [answer or [as_fed(value) for value in jax.jit(program.function)(*arguments)]]
-        problem = _problem(program.outputs, results, answers)
-        for compiled in (True, False):
+        for length in LENGTHS if program.symbolic else LENGTHS[:1]:
+            outcome, problem = _compared(program.at(length), session, answer if length == LENGTHS[0] else None)
             if problem:
-                answers += disturbed_runs(program, compiled=compiled)
-                problem = _problem(program.outputs, results, answers)
-    return ("value", problem) if problem else ("pass", "")
+                return outcome, f"{problem} (T is {length})" if program.symbolic else problem
+    return "pass", ""
+
+
+def _compared(program: Program, session: Session, answer: list[Any] | None) -> tuple[str, str]:
+    """Outcome and detail on the inputs of a program."""
+    arguments = list(program.inputs.values())
+    answers = [answer or [as_fed(value) for value in jax.jit(program.function)(*arguments)]]
+    try:
+        results = session.run(arguments)
+    except j2o_core.J2oError as error:
+        return "runtime", str(error)
+    problem = _problem(program.outputs, results, answers)
+    for compiled in (True, False):
+        if problem:
+            answers += disturbed_runs(program, compiled=compiled)
+            problem = _problem(program.outputs, results, answers)
+    return "value", problem
 
 
 def _problem(names: Sequence[str], results: Sequence[Any], answers: Sequence[Sequence[Any]]) -> str:
@@ -711,6 +774,8 @@ def reduced(program: Program, outcome: str) -> Program:
         if fails(alone):
             program = alone
             break
+    if program.symbolic:
+        return program  # what leads to a value may have a length that no input can have
     with jax.enable_x64(program.x64):
         names = {**NAMES, **program.inputs}
         for line in program.lines:
@@ -732,7 +797,10 @@ def write(seed: int) -> tuple[Program, list[Any]]:
     rng = random.Random(seed)
     with warnings.catch_warnings(), jax.enable_x64(rng.random() < 0.25):
         warnings.simplefilter("ignore")
-        return Writer(seed).program()
+        try:
+            return Writer(seed).program()
+        except TypeError:  # JAX traces a line that it cannot compile
+            return Writer(seed + 10**6, share=0).program()
 
 
 def run_seeds(seeds: range) -> Iterator[dict[str, Any]]:
