@@ -30,13 +30,13 @@ def awake(model: Any) -> Any:
     return jax.tree_util.tree_map_with_path(leaf, model)
 
 
-def our_dino() -> Callable[..., Any]:
-    """Class token and patch tokens of our DINOv3-S/16 for a batch of images."""
+def our_dino(size: str) -> Callable[..., Any]:
+    """Class token and patch tokens of our DINOv3-S/16 or -B/16 for a batch of images."""
     import jax
 
     from j2o_examples_dino import create
 
-    model = awake(create("vits16", key=jax.random.key(0)))
+    model = awake(create(f"vit{size.lower()}16", key=jax.random.key(0)))
 
     def features(image: Any) -> Any:
         found = model.forward_features(image)
@@ -45,13 +45,13 @@ def our_dino() -> Callable[..., Any]:
     return jax.vmap(features)
 
 
-def equimo_dino() -> Callable[..., Any]:
-    """All tokens of Equimo's DINOv3-S/16, unmodified, for a batch of images."""
+def equimo_dino(size: str) -> Callable[..., Any]:
+    """All tokens of Equimo's DINOv3-S/16 or -B/16, unmodified, for a batch of images."""
     import jax
-    from equimo.models.vit import dinov3_vits16_pretrain_lvd1689m
+    from equimo.models import vit
 
     key = jax.random.key(0)
-    model = awake(dinov3_vits16_pretrain_lvd1689m(pretrained=False))
+    model = awake(getattr(vit, f"dinov3_vit{size.lower()}16_pretrain_lvd1689m")(pretrained=False))
     return jax.vmap(lambda image: model.features(image, key=key, inference=True))
 
 

@@ -1,9 +1,10 @@
-"""DINOv3 ViT-S/16 as a person would write it in ONNX, with random weights: the graph that an export is held against.
+"""DINOv3 ViT as a person would write it in ONNX, with random weights: the graph that an export is held against.
 
 Layer scale is folded into the projections, rotary embedding leaves the five first tokens alone by rows of cos 1, sin 0.
-From opset 23 on RotaryEmbedding and Attention are operators; below they are written out.
+From opset 23 on RotaryEmbedding and Attention are operators, which find the heads in [1, tokens, dim] by themselves;
+below they are written out, on [1, heads, tokens, head_dim].
 
-    python tools/hand_made_vit.py 21 hand21.onnx
+    python tools/hand_made_vit.py 21 S hand21.onnx
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import numpy as np
 import onnx_ir as ir
 
 SIZE, PATCH, PREFIX = 224, 16, 5
-DIM, DEPTH, HEADS, HIDDEN = 384, 12, 6, 1536
-HEAD_DIM = DIM // HEADS
+DEPTH, HEAD_DIM = 12, 64
+HEADS = {"S": 6, "B": 12}
 PATCHES = (SIZE // PATCH) ** 2
 TOKENS = PREFIX + PATCHES
 
@@ -24,8 +25,10 @@ TOKENS = PREFIX + PATCHES
 class _Writer:
     """Adds nodes and random weights to one graph."""
 
-    def __init__(self, opset: int):
+    def __init__(self, opset: int, heads: int):
         self.opset = opset
+        self.heads = heads
+        self.dim = heads * HEAD_DIM
         self.random = np.random.default_rng(0)
         self.nodes: list[ir.Node] = []
         self.initializers: dict[Any, ir.Value] = {}
@@ -58,13 +61,13 @@ class _Writer:
         return self("Add", self("MatMul", x, weight), self.normal(size_out, scale=0.02))
 
     def layer_norm(self, x: ir.Value) -> ir.Value:
-        scale = self.constant((1 + 0.1 * self.random.standard_normal(DIM)).astype(np.float32))
-        return self("LayerNormalization", x, scale, self.normal(DIM, scale=0.02), epsilon=1e-5)
+        scale = self.constant((1 + 0.1 * self.random.standard_normal(self.dim)).astype(np.float32))
+        return self("LayerNormalization", x, scale, self.normal(self.dim, scale=0.02), epsilon=1e-5)
 
 
 def _heads(write: _Writer, x: ir.Value) -> ir.Value:
     """[1, tokens, dim] -> [1, heads, tokens, head_dim]."""
-    return write("Transpose", write("Reshape", x, write.ints(0, 0, HEADS, HEAD_DIM)), perm=[0, 2, 1, 3])
+    return write("Transpose", write("Reshape", x, write.ints(0, 0, write.heads, HEAD_DIM)), perm=[0, 2, 1, 3])
 
 
 class _Rope:
@@ -79,7 +82,8 @@ class _Rope:
     def __call__(self, x: ir.Value) -> ir.Value:
         write = self.write
         if write.opset >= 23:
-            return write("RotaryEmbedding", x, write.constant(self.cos[None]), write.constant(self.sin[None]))
+            tables = write.constant(self.cos[None]), write.constant(self.sin[None])
+            return write("RotaryEmbedding", x, *tables, num_heads=write.heads)
         half = HEAD_DIM // 2
         first, second = write("Split", x, write.ints(half, half), axis=-1, outputs=2)
         cos = write.constant(np.concatenate([self.cos, self.cos], -1)[None, None])
@@ -89,38 +93,40 @@ class _Rope:
 
 
 def _attention(write: _Writer, x: ir.Value, rope: _Rope) -> ir.Value:
-    q, k, v = (_heads(write, write.linear(x, DIM, DIM)) for _ in range(3))
-    q, k = rope(q), rope(k)
+    q, k, v = (write.linear(x, write.dim, write.dim) for _ in range(3))
     if write.opset >= 23:
-        mixed = write("Attention", q, k, v)
+        merged = write("Attention", rope(q), rope(k), v, q_num_heads=write.heads, kv_num_heads=write.heads)
     else:
+        q, k, v = rope(_heads(write, q)), rope(_heads(write, k)), _heads(write, v)
         scores = write("MatMul", q, write("Transpose", k, perm=[0, 1, 3, 2]))
         scores = write("Mul", scores, write.constant(np.asarray(HEAD_DIM**-0.5, np.float32)))
         mixed = write("MatMul", write("Softmax", scores, axis=-1), v)
-    merged = write("Reshape", write("Transpose", mixed, perm=[0, 2, 1, 3]), write.ints(0, 0, DIM))
-    return write.linear(merged, DIM, DIM)
+        merged = write("Reshape", write("Transpose", mixed, perm=[0, 2, 1, 3]), write.ints(0, 0, write.dim))
+    return write.linear(merged, write.dim, write.dim)
 
 
-def build(opset: int) -> ir.Model:
-    """The model: `image [1, 3, 224, 224]` to `tokens [1, 201, 384]`.
+def build(opset: int, size: str = "S") -> ir.Model:
+    """The model: `image [1, 3, 224, 224]` to `tokens [1, 201, dim]`.
 
     Args:
         opset: 20 or higher, for Gelu.
+        size: "S", of width 384, or "B", of width 768.
     """
-    write = _Writer(opset)
+    write = _Writer(opset, HEADS[size])
+    dim = write.dim
     image = ir.Value(name="image", shape=ir.Shape([1, 3, SIZE, SIZE]), type=ir.TensorType(ir.DataType.FLOAT))
-    kernel = write.normal(DIM, 3, PATCH, PATCH, scale=0.03)
-    bias = write.normal(DIM, scale=0.02)
+    kernel = write.normal(dim, 3, PATCH, PATCH, scale=0.03)
+    bias = write.normal(dim, scale=0.02)
     patches = write("Conv", image, kernel, bias, kernel_shape=[PATCH, PATCH], strides=[PATCH, PATCH])
-    patches = write("Transpose", write("Reshape", patches, write.ints(1, DIM, PATCHES)), perm=[0, 2, 1])
-    x = write("Concat", write.normal(1, PREFIX, DIM, scale=0.02), patches, axis=1)
+    patches = write("Transpose", write("Reshape", patches, write.ints(1, dim, PATCHES)), perm=[0, 2, 1])
+    x = write("Concat", write.normal(1, PREFIX, dim, scale=0.02), patches, axis=1)
     rope = _Rope(write)
     for _ in range(DEPTH):
         x = write("Add", x, _attention(write, write.layer_norm(x), rope))
-        hidden = write("Gelu", write.linear(write.layer_norm(x), DIM, HIDDEN))
-        x = write("Add", x, write.linear(hidden, HIDDEN, DIM))
+        hidden = write("Gelu", write.linear(write.layer_norm(x), dim, 4 * dim))
+        x = write("Add", x, write.linear(hidden, 4 * dim, dim))
     x = write.layer_norm(x)
-    x.name, x.dtype, x.shape = "tokens", ir.DataType.FLOAT, ir.Shape([1, TOKENS, DIM])
+    x.name, x.dtype, x.shape = "tokens", ir.DataType.FLOAT, ir.Shape([1, TOKENS, dim])
     graph = ir.Graph(
         [image],
         [x],
@@ -133,4 +139,4 @@ def build(opset: int) -> ir.Model:
 
 
 if __name__ == "__main__":
-    ir.save(build(int(sys.argv[1])), sys.argv[2])
+    ir.save(build(int(sys.argv[1]), sys.argv[2]), sys.argv[3])
