@@ -1,5 +1,6 @@
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -61,6 +62,18 @@ def test_a_rule_from_a_later_opset_is_advice(plugin, export):
     plugin.lowering("sort", opset=24)(lambda ctx, x, **_: x)
     with pytest.raises(UnsupportedError, match=r"sort .* \(has a lowering from opset 24 on\)"):
         export(jnp.sort, [(3,)], opset=21)
+
+
+@pytest.mark.parametrize("dtype", [ml_dtypes.float8_e4m3b11fnuz, ml_dtypes.float8_e3m4])
+def test_types_that_onnx_does_not_have(export, dtype):
+    def fn(x):
+        return x.astype(dtype).astype(x.dtype)  # narrow
+
+    where = rf"convert_element_type at .*test_errors\.py:{line_of('# narrow')} in "
+    with pytest.raises(UnsupportedError, match=rf"{where}.* is {np.dtype(dtype)}\[3\], a type that ONNX does not"):
+        export(fn, [(3,)])
+    with pytest.raises(UnsupportedError, match=rf"An argument is {np.dtype(dtype)}\[3\]"):
+        export(lambda x: x, [jax.ShapeDtypeStruct((3,), dtype)])
 
 
 def test_dead_code_is_not_missed(check):

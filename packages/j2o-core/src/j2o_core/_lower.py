@@ -250,7 +250,9 @@ def _avals(avals: Sequence[Any]) -> str:
 
 
 def check_supported(jaxpr: Any, registry: Registry, opset: int) -> None:
-    """Raise an UnsupportedError that lists every primitive without a rule at this opset."""
+    """Raise an UnsupportedError that lists every primitive without a rule at this opset, or names a foreign type."""
+    for var in jaxpr.jaxpr.invars:
+        _check_type(var.aval, None, registry)
     missing: OrderedDict[str, list[Any]] = OrderedDict()
     _collect_missing(jaxpr, registry, opset, missing)
     if not missing:
@@ -278,5 +280,18 @@ def _collect_missing(jaxpr: Any, registry: Registry, opset: int, missing: Ordere
         if registry.lowering(eqn.primitive, opset) is None:
             missing.setdefault(eqn.primitive.name, []).append(eqn)
             continue
+        for var in eqn.outvars:
+            _check_type(var.aval, eqn, registry)
         for body in nested(eqn):
             _collect_missing(body, registry, opset, missing)
+
+
+def _check_type(aval: Any, eqn: Any, registry: Registry) -> None:
+    try:
+        _element_type(aval.dtype)
+    except TypeError as error:
+        made = f"{eqn.primitive.name} at {user_line(eqn, registry.libraries)}" if eqn else "An argument"
+        raise UnsupportedError(
+            f"{made} is {aval.str_short()}, a type that ONNX does not have. Expected one that it has: convert to "
+            f"bfloat16 or float8_e4m3fn, for instance."
+        ) from error
