@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import statistics
@@ -13,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).resolve().parent.parent
 SIZE = 224
 ROUNDS = 15
 
@@ -186,6 +188,18 @@ def import_times(rounds: int = 5) -> dict[str, float]:
             done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
             taken[name].append(float(done.stdout.splitlines()[-1]))
     return {name: statistics.median(times) for name, times in taken.items()}
+
+
+def rewrite_seconds(blocks: int = 120) -> dict[int, tuple[int, float]]:
+    """By opset: equations of a transformer of so many blocks, all written by hand, and seconds for all rewrites."""
+    place = ROOT / "packages" / "j2o-plugins-jax" / "tests" / "fusions" / "test_time.py"
+    spec = importlib.util.spec_from_file_location("test_time", place)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found = {opset: module.measured(blocks, opset) for opset in (21, 23)}
+    return {opset: (equations, seconds) for opset, (equations, _, seconds) in found.items()}
 
 
 if __name__ == "__main__":

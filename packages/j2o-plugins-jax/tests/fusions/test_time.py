@@ -1,4 +1,4 @@
-"""All rewrites together take time linear in the graph: ten thousand nodes in less than three seconds."""
+"""All rewrites together take time linear in the graph; `nox -s bench` says how much."""
 
 import gc
 import time
@@ -58,5 +58,4 @@ def test_ten_thousand_nodes(opset):
     few, many = measured(30, opset), measured(120, opset)
     assert many[0] > 10_000
     assert many[1] < 120 * (15 if opset == 23 else 45)  # all of it is recognised
-    assert many[2] < 3
     assert many[2] < 8 * few[2]  # four times as many nodes
