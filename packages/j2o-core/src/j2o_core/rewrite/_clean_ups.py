@@ -32,7 +32,7 @@ _REDUCTIONS = ("ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceMean"
 @plugin.rewrite("Reshape", "Transpose", "Cast", "Expand", "Squeeze", "Unsqueeze")
 def _merge_layout(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """Reshape(Reshape(x)) -> Reshape(x), and what else the builder would have spared had it seen the node now."""
-    attrs = {name: attribute.value for name, attribute in node.attributes.items()}
+    attrs = rw.attrs(node)
     return rw.op.simpler(node.op_type, node.inputs, attrs)
 
 
@@ -68,7 +68,7 @@ def _absorb_expand(rw: Rewriter, node: ir.Node) -> ir.Value | None:
             inputs = trial
     if inputs == list(node.inputs):
         return None
-    attrs = {name: attribute.value for name, attribute in node.attributes.items()}
+    attrs = rw.attrs(node)
     return rw.op(node.op_type, *inputs, **attrs)  # type: ignore[no-any-return]
 
 
@@ -78,7 +78,7 @@ def _keep_axes(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     reduction = rw.producer(node.inputs[0], *_REDUCTIONS)
     if reduction is None or rw.attr(reduction, "keepdims", 1):
         return None
-    attrs = {name: attribute.value for name, attribute in reduction.attributes.items()}
+    attrs = rw.attrs(reduction)
     kept = rw.op(reduction.op_type, *reduction.inputs, **{**attrs, "keepdims": 1})
     return kept if rw.same_shape(kept, node.outputs[0]) else None
 
@@ -107,7 +107,7 @@ def _mean(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         count = float(math.prod(sizes))
         expected = count if node.op_type == "Div" else float(np.asarray(1 / count, rw.dtype(divisor)))
         if number == expected:
-            attrs = {name: attribute.value for name, attribute in reduction.attributes.items()}
+            attrs = rw.attrs(reduction)
             return rw.op.ReduceMean(*reduction.inputs, **attrs)  # type: ignore[no-any-return]
     return None
 
@@ -124,7 +124,7 @@ def _bias_of_convolution(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         per_channel[1] = channels
         if list((1,) * (len(shape) - array.ndim) + array.shape) != per_channel:
             continue
-        attrs = {name: attribute.value for name, attribute in conv.attributes.items()}
+        attrs = rw.attrs(conv)
         return rw.op(conv.op_type, *conv.inputs, rw.reshape(bias, [channels]), **attrs)  # type: ignore[no-any-return]
     return None
 
@@ -183,7 +183,7 @@ def _layout_below_pointwise(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     before, after = rw.shape(x), rw.shape(moved)
     if before is None or after is None:
         return None
-    attrs = {name: attribute.value for name, attribute in node.attributes.items()}
+    attrs = rw.attrs(node)
     if node.op_type in ("Softmax", "LogSoftmax"):
         keeps_last = before and after and same_dimension(before[-1], after[-1]) and layout.op_type == "Reshape"
         if not keeps_last or rw.attr(node, "axis", -1) not in (-1, len(after) - 1):

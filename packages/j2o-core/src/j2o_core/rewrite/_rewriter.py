@@ -70,7 +70,7 @@ class Rewriter:
         return whole(shape_of(value) or (), first)
 
     def moved(self, node: ir.Node, axes: Axes) -> Axes | None:
-        """What a Reshape or Transpose makes of the axes of its operand, None if it mixes them."""
+        """What a change of layout makes of the axes of its operand, None if it mixes them; others leave them alone."""
         return step(node, axes)
 
     def arranged(self, x: ir.Value, axes: Axes, target: Axes, *, expand: Sequence[int] = ()) -> ir.Value | None:
@@ -157,14 +157,19 @@ class Rewriter:
 
     def operands(self, node: ir.Node, op_type: str) -> list[tuple[ir.Node, ir.Value]]:
         """(producer, other operand) for each operand of a commutative binary node that `op_type` made."""
-        left, right = node.inputs
-        pairs = [(left, right), (right, left)]
         found = []
-        for one, other in pairs:
+        for one, other in self.both_ways(node):
             producer = self.producer(one, op_type)
             if producer is not None and other is not None:
                 found.append((producer, other))
         return found
+
+    def both_ways(self, node: ir.Node | None) -> list[tuple[ir.Value | None, ir.Value | None]]:
+        """The operands of a binary node in both orders; none for no node."""
+        if node is None:
+            return []
+        left, right = node.inputs
+        return [(left, right), (right, left)]
 
     def product(self, value: ir.Value) -> tuple[float, list[ir.Value]]:
         """A value as a number times factors: Mul, Neg and Div by a number are taken apart.
@@ -240,6 +245,10 @@ class Rewriter:
         """An attribute's value, or the default."""
         attribute = node.attributes.get(name)
         return default if attribute is None else attribute.value
+
+    def attrs(self, node: ir.Node) -> dict[str, Any]:
+        """All attributes that are given, by name."""
+        return {name: attribute.value for name, attribute in node.attributes.items()}
 
     def shape(self, value: ir.Value | None) -> tuple[Any, ...] | None:
         """A value's shape, if it is known."""

@@ -10,8 +10,6 @@ layout less each.
 
 from __future__ import annotations
 
-from typing import Any
-
 import onnx_ir as ir
 
 from j2o_core import Rewriter
@@ -32,7 +30,7 @@ def _tokens_first(rw: Rewriter, node: ir.Node) -> dict[ir.Value, ir.Value] | Non
     heads = [(rw.shape(value) or ())[1] for value in attention.inputs[:2]]
     if not all(isinstance(count, int) for count in heads):
         return None
-    attrs = _attributes(attention)
+    attrs = rw.attrs(attention)
     result = rw.op.Attention(q, k, v, *attention.inputs[3:], **attrs, q_num_heads=heads[0], kv_num_heads=heads[1])
     readers = [user for user, _ in node.outputs[0].uses()]
     if rw.only_use(node.outputs[0]) and readers[0].op_type == "Reshape":
@@ -51,15 +49,9 @@ def _joined_heads(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
     turned = rw.producer(value, "RotaryEmbedding")
     if turned is not None:
         x = _joined_heads(rw, turned.inputs[0]) if rw.only_use(value) and isinstance(heads, int) else None
-        return (
-            None if x is None else rw.op.RotaryEmbedding(x, *turned.inputs[1:], **_attributes(turned), num_heads=heads)
-        )
+        return None if x is None else rw.op.RotaryEmbedding(x, *turned.inputs[1:], **rw.attrs(turned), num_heads=heads)
     transpose = rw.producer(value, "Transpose")
     if transpose is not None and tuple(rw.attr(transpose, "perm")) == _SWAP and rw.only_use(value):
         assert transpose.inputs[0] is not None
         return rw.reshape(transpose.inputs[0], (batch, length, heads * size))
     return rw.reshape(value, (batch, length, size)) if heads == 1 else None
-
-
-def _attributes(node: ir.Node) -> dict[str, Any]:
-    return {name: attribute.value for name, attribute in node.attributes.items()}

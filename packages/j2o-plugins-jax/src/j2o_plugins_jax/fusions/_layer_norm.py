@@ -66,7 +66,7 @@ def _epsilon(rw: Rewriter, scale: ir.Value, x: ir.Value, axis: int, *, inverted:
     if not is_reduced(rw, scale, x, axis):
         return None
     total = rw.producer(plain(rw, square_root(rw, plain(rw, scale), inverted=inverted)), "Add")
-    for variance, eps in both_ways(total):
+    for variance, eps in rw.both_ways(total):
         epsilon = rw.scalar(eps)
         if epsilon is not None and epsilon >= 0 and _is_variance(rw, plain(rw, variance), x, axis):
             return epsilon
@@ -79,7 +79,7 @@ def _is_variance(rw: Rewriter, value: ir.Value | None, x: ir.Value, axis: int) -
     if node is None:
         return False
     if node.op_type == "ReduceMean":
-        d = _square_of(rw, node.inputs[0])
+        d = square_of(rw, node.inputs[0])
         centred = rw.producer(d, "Sub")
         if centred is None or d is None or centred.inputs[0] is not x or first_of_last_axes(rw, node, d) is None:
             return False
@@ -93,9 +93,9 @@ def _is_variance(rw: Rewriter, value: ir.Value | None, x: ir.Value, axis: int) -
         or not rw.same_shape(mean_square, square)
     ):
         return False
-    mean = rw.producer(plain(rw, _square_of(rw, square)), "ReduceMean")
+    mean = rw.producer(plain(rw, square_of(rw, square)), "ReduceMean")
     squares = rw.producer(plain(rw, mean_square), "ReduceMean")
-    if mean is None or squares is None or mean.inputs[0] is not x or _square_of(rw, squares.inputs[0]) is not x:
+    if mean is None or squares is None or mean.inputs[0] is not x or square_of(rw, squares.inputs[0]) is not x:
         return False
     place = axis + len(rw.shape(x) or ())
     return first_of_last_axes(rw, mean, x) == first_of_last_axes(rw, squares, x) == place
@@ -108,13 +108,13 @@ def _unclamped(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
         return value
     if clamp.op_type == "Relu":
         return clamp.inputs[0]
-    for one, other in both_ways(clamp) if len(clamp.inputs) == 2 else []:
+    for one, other in rw.both_ways(clamp) if len(clamp.inputs) == 2 else []:
         if rw.scalar(other) == 0 and rw.same_shape(one, clamp.outputs[0]):  # type: ignore[arg-type]
             return one
     return value
 
 
-def _square_of(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
+def square_of(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
     """The x of x * x."""
     square = rw.producer(value, "Mul", "Pow")
     if square is None:
@@ -141,11 +141,6 @@ def square_root(rw: Rewriter, value: ir.Value | None, *, inverted: bool) -> ir.V
             return power.inputs[0]
     root = rw.producer(value, "Sqrt")
     return root.inputs[0] if root is not None else None
-
-
-def both_ways(node: ir.Node | None) -> list[tuple[ir.Value | None, ir.Value | None]]:
-    """The two operands of a node, either first."""
-    return [] if node is None else [(node.inputs[0], node.inputs[1]), (node.inputs[1], node.inputs[0])]
 
 
 def plain(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
@@ -191,7 +186,7 @@ def _absorb_weight(rw: Rewriter, node: ir.Node) -> ir.Value | None:
             continue
         weight_on_axes = _on_normalised_axes(rw, norm, weight)
         if weight_on_axes is not None and rw.same_shape(y, node.outputs[0]):
-            return rw.op.LayerNormalization(norm.inputs[0], weight_on_axes, **_attributes(norm))  # type: ignore[no-any-return]
+            return rw.op.LayerNormalization(norm.inputs[0], weight_on_axes, **rw.attrs(norm))  # type: ignore[no-any-return]
     return None
 
 
@@ -203,7 +198,7 @@ def _absorb_bias(rw: Rewriter, node: ir.Node) -> ir.Value | None:
             continue
         bias_on_axes = _on_normalised_axes(rw, norm, bias)
         if bias_on_axes is not None and rw.same_shape(y, node.outputs[0]):
-            return rw.op.LayerNormalization(norm.inputs[0], norm.inputs[1], bias_on_axes, **_attributes(norm))  # type: ignore[no-any-return]
+            return rw.op.LayerNormalization(norm.inputs[0], norm.inputs[1], bias_on_axes, **rw.attrs(norm))  # type: ignore[no-any-return]
     return None
 
 
@@ -223,7 +218,3 @@ def on_last_axes(rw: Rewriter, x: ir.Value, axis: int, value: ir.Value) -> ir.Va
     if any(size != 1 for size in given[: len(given) - len(sizes)]):
         return None
     return rw.reshape(value, sizes)
-
-
-def _attributes(node: ir.Node) -> dict[str, object]:
-    return {name: attribute.value for name, attribute in node.attributes.items()}

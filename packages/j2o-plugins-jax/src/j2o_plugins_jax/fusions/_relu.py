@@ -19,7 +19,7 @@ from .._plugin import plugin
 def _relu(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     if len(node.inputs) != 2:
         return None
-    for x, zero in ((node.inputs[0], node.inputs[1]), (node.inputs[1], node.inputs[0])):
+    for x, zero in rw.both_ways(node):
         if x is None or x.dtype is None or not x.dtype.is_floating_point() or rw.scalar(zero) != 0:
             continue
         if rw.same_shape(x, node.outputs[0]):

@@ -18,12 +18,12 @@ from j2o_core import Rewriter
 
 from .._plugin import plugin
 from ._layer_norm import (
-    both_ways,
     first_of_last_axes,
     is_reduced,
     on_last_axes,
     plain,
     scale_and_weight,
+    square_of,
     square_root,
 )
 
@@ -49,7 +49,7 @@ def _absorb_weight(rw: Rewriter, node: ir.Node) -> ir.Value | None:
             continue
         on_axes = on_last_axes(rw, x, rw.attr(norm, "axis", -1), weight)
         if on_axes is not None:
-            attrs = {name: attribute.value for name, attribute in norm.attributes.items()}
+            attrs = rw.attrs(norm)
             return rw.op.RMSNormalization(x, on_axes, **attrs)  # type: ignore[no-any-return]
     return None
 
@@ -99,7 +99,7 @@ def _normalised(rw: Rewriter, node: ir.Node) -> tuple[ir.Value, int, float, ir.V
             continue
         for root, weight in scale_and_weight(rw, scale, divided=node.op_type == "Div"):
             variance = square_root(rw, plain(rw, root), inverted=node.op_type == "Mul")
-            for mean, eps in both_ways(rw.producer(plain(rw, variance), "Add")):
+            for mean, eps in rw.both_ways(rw.producer(plain(rw, variance), "Add")):
                 epsilon, axis = rw.scalar(eps), _axis_of_mean_square(rw, plain(rw, mean), x, root)
                 if epsilon is not None and epsilon >= 0 and axis is not None:
                     return x, axis, epsilon, weight
@@ -109,12 +109,10 @@ def _normalised(rw: Rewriter, node: ir.Node) -> tuple[ir.Value, int, float, ir.V
 def _axis_of_mean_square(rw: Rewriter, value: ir.Value | None, x: ir.Value, scale: ir.Value) -> int | None:
     """The first of the last axes, from behind, if `scale` has the shape of the mean of x * x over these."""
     mean = rw.producer(value, "ReduceMean")
-    square = rw.producer(mean.inputs[0], "Mul", "Pow") if mean is not None else None
-    if mean is None or square is None or square.inputs[0] is not x:
+    if mean is None or square_of(rw, mean.inputs[0]) is not x:
         return None
-    squares = square.inputs[1] is x if square.op_type == "Mul" else rw.scalar(square.inputs[1]) == 2
     first = first_of_last_axes(rw, mean, x)
-    if not squares or first is None:
+    if first is None:
         return None
     axis = first - len(rw.shape(x) or ())
     return axis if is_reduced(rw, scale, x, axis) else None

@@ -74,7 +74,7 @@ def _scaled_convolution(rw: Rewriter, value: ir.Value, factor: Any) -> ir.Value 
     if conv is None or channels is None or len(conv.inputs) > 3:
         return None
     weight_rank = len(rw.shape(conv.inputs[1]) or ())
-    attrs = {name: attribute.value for name, attribute in conv.attributes.items()}
+    attrs = rw.attrs(conv)
     if conv.op_type == "ConvTranspose" and attrs.get("group", 1) != 1:
         return None
     axis = 0 if conv.op_type == "Conv" else 1
@@ -120,7 +120,7 @@ def _shifted_convolution(rw: Rewriter, value: ir.Value, shift: Any) -> ir.Value 
     bias = rw.constant(conv.inputs[2]) if len(conv.inputs) > 2 else np.zeros_like(channels)
     if bias is None:
         return None
-    attrs = {name: attribute.value for name, attribute in conv.attributes.items()}
+    attrs = rw.attrs(conv)
     return rw.op(conv.op_type, *conv.inputs[:2], rw.const(bias + channels), **attrs)  # type: ignore[no-any-return]
 
 
