@@ -128,3 +128,14 @@ def test_symbolic_and_empty_sizes(kit):
         legalize(model)
         (got,) = kit.run(model, [CONDITION[:count], YES[:count]])
         assert same_zeros(got, np.where(CONDITION[:count], YES[:count], 1.0))
+
+
+def test_an_operand_of_a_node_without_inputs(kit):
+    model = kit.node_model("Where", [CONDITION[:3], YES[:3], NO[:3]], [NO[:3]], {}, 21)
+    where = next(node for node in model.graph if node.op_type == "Where")
+    noise = ir.node("RandomUniform", [], {"shape": [3], "dtype": int(ir.DataType.DOUBLE)})
+    noise.outputs[0].dtype, noise.outputs[0].shape = ir.DataType.DOUBLE, ir.Shape([3])
+    model.graph.insert_before(where, noise)
+    where.replace_input_with(1, noise.outputs[0])
+    legalize(model, target="onnxruntime")
+    assert [node.op_type for node in model.graph] == ["RandomUniform", "Where"]

@@ -361,3 +361,42 @@ def test_zeros_in_other_weights_stay():
         return jnp.where(SOME_KEYS, jax.nn.softmax(scores, -1), 0) @ v
 
     check(fn, *[Spec((2, 4, 5, 8))] * 3, absent=["Attention"], opsets=(21, 23))
+
+
+@pytest.mark.parametrize("narrow", ["bool", "bfloat16", "float16", "float8_e4m3fn"])
+def test_declines_weights_that_are_rounded(narrow):
+    def fn(q, k, v):
+        weights = jax.nn.softmax(q @ jnp.swapaxes(k, -1, -2), -1)
+        return weights.astype(narrow).astype(weights.dtype) @ v
+
+    check(fn, *[Spec((2, 4, 5, 8))] * 3, absent=["Attention"], opsets=(23,))
+
+
+def test_declines_scores_that_are_rounded_before_they_are_widened():
+    def fn(q, k, v):
+        scores = (q @ jnp.swapaxes(k, -1, -2)).astype(jnp.bfloat16).astype(np.float32)
+        return jax.nn.softmax(scores, -1).astype(q.dtype) @ v
+
+    check(fn, *HALVES, absent=["Attention"], opsets=(23,))
+
+
+def test_declines_a_product_of_weights_in_less_than_the_scores():
+    def fn(q, k, v):
+        weights = jax.nn.softmax(q @ jnp.swapaxes(k, -1, -2), -1).astype(jnp.bfloat16)
+        return jnp.matmul(weights, v.astype(jnp.bfloat16), preferred_element_type=np.float32)
+
+    check(fn, *[Spec((2, 4, 5, 8))] * 3, absent=["Attention"], opsets=(23,))
+
+
+def test_declines_a_scale_in_single_of_each_head_on_half_precision():
+    t = np.array([0.5, 2, 1, 3], np.float32).reshape(4, 1, 1)
+    check(lambda q, k, v: wide_softmax(q, k, v, lambda s: s * t), *HALVES, absent=["Attention"], opsets=(23,))
+
+
+def test_declines_a_large_scale_of_half_precision_that_queries_might_not_hold():
+    q, k, v = (np.random.default_rng(i).standard_normal((2, 4, 5, 8)).astype(np.float16) for i in range(3))
+
+    def fn(q, k, v):
+        return wide_softmax(q, k, v, lambda scores: scores * np.float32(1e6))
+
+    check(fn, q * np.float16(1000), k * np.float16(1e-3), v, absent=["Attention"], opsets=(23,))

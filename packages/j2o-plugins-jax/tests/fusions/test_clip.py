@@ -25,7 +25,7 @@ SPELLINGS = {
     "clamp": lambda x: jax.lax.clamp(jnp.asarray(0, x.dtype), x, jnp.asarray(6, x.dtype)),
     "array of one number": lambda x: jnp.clip(x, jnp.zeros((1,), x.dtype), jnp.full(x.shape[-1:], 6, x.dtype)),
     "hard_tanh": jax.nn.hard_tanh,
-    "selections": lambda x: jnp.where(x >= 6, 6, jnp.where(jnp.greater_equal(0, x), 0, x)),
+    "selections": lambda x: jnp.where(x >= 6, 6, jnp.where(jnp.greater(0, x), 0, x)),
     "selection of relu": lambda x: jnp.where(jnp.less(6, x), 6, jax.nn.relu(x)),
     "equal bounds": lambda x: jnp.clip(x, 2, 2),
     "jit": jax.jit(six),

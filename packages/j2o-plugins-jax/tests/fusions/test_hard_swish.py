@@ -112,3 +112,18 @@ def test_declines_other_functions(other):
 )
 def test_declines_products_that_are_no_hard_swish(other):
     check(other, Spec((3, 4)), contains=["HardSigmoid"], absent=["HardSwish"])
+
+
+@pytest.mark.parametrize(
+    ("ramp", "start", "width", "atol"),
+    [
+        (lambda x: jnp.clip(x - 1e6, 0, 6) / 6, 1e6, 6, 1e-7),
+        (lambda x: jnp.clip(x - 1e5, 0, 1000) / 1000, 1e5, 1000, 1e-7),
+        (lambda x: jnp.clip(x - 1000, 0, 10) * 0.1, 1e3, 10, 1e-7),
+        # XLA multiplies by 1 / 1000, which is one unit in the last place of 1000 away from the quotient.
+        (lambda x: jnp.clip(x / 1000 - 1000, 0, 1), 1e6, 1000, 1e-4),
+    ],
+)
+def test_declines_lines_that_start_far_from_zero(ramp, start, width, atol):
+    x = np.linspace(start - width / 2, start + width * 1.5, 200).astype(np.float32)
+    check(ramp, x, absent=["HardSigmoid"], opsets=(21,), atol=atol)

@@ -257,3 +257,13 @@ def test_gradient():
         Spec((2, 2, LENGTH, SIZE)),
         opsets=(18, 23),
     )
+
+
+@pytest.mark.parametrize("signs", [(-1, 1), (1, -1), (-1, -1)])
+def test_negated_numbers_are_not_turned_as_they_are(signs):
+    def fn(x):
+        halves = jnp.split(x, 2, -1)
+        first, second = (half if sign > 0 else -half for sign, half in zip(signs, halves, strict=True))
+        return jnp.concatenate([first * COS - second * SIN, second * COS + first * SIN], -1)
+
+    check(fn, Spec((2, 3, LENGTH, SIZE)), opsets=(21, 23))

@@ -95,3 +95,13 @@ def test_declines_arguments_that_may_be_infinite(log1p):
 )
 def test_declines_selections_that_guard_nothing(other):
     check(other, SPECIAL, contains=["Where"])
+
+
+def test_declines_a_logarithm_over_something_else():
+    def fn(x):
+        e = jnp.exp(-jnp.abs(x))
+        u = 1 + e
+        d = u - 1
+        return e * jnp.where(d == 0, 1, jnp.log(u) / jnp.minimum(d, 0.1))
+
+    check(fn, SPECIAL, opsets=(21,))

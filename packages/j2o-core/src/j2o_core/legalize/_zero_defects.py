@@ -23,7 +23,7 @@ _POSITIVE_ZERO = frozenset({"Abs", "Exp", "Sigmoid", "Sign", "Softmax"})
 _SAME_AS_FIRST = frozenset({"Expand", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 # What they give does not depend on the sign of a zero.
 _BLIND = frozenset(
-    {"Abs", "ArgMax", "ArgMin", "Conv", "Cos", "Cosh", "Equal", "Erf", "Exp", "Gemm", "Greater", "GreaterOrEqual"}
+    {"Abs", "ArgMax", "ArgMin", "Conv", "Cos", "Cosh", "Equal", "Exp", "Gemm", "Greater", "GreaterOrEqual"}
     | {"IsInf", "IsNaN", "Less", "LessOrEqual", "LogSoftmax", "MatMul", "ReduceL2", "ReduceSum", "Sigmoid", "Softmax"}
 )
 
@@ -77,7 +77,7 @@ def _may_be_negative_zero(value: ir.Value, depth: int = _DEPTH) -> bool:
     if array is not None:
         return bool((np.signbit(array) & (array == 0)).any())
     producer = value.producer()
-    if producer is None or producer.inputs[0] is None:
+    if producer is None or not producer.inputs or producer.inputs[0] is None:
         return True
     source = producer.inputs[0]
     if producer.op_type in _SAME_AS_FIRST and depth:

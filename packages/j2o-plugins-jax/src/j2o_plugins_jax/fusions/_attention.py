@@ -30,9 +30,9 @@ from j2o_core import Rewriter
 
 from .._plugin import plugin
 from ._attention_masks import Factor, Mask, Scores, read_scores, told
+from ._pairs import LAYOUT
 
 _DTYPES = (ir.DataType.FLOAT, ir.DataType.FLOAT16)
-_LAYOUT = ("Reshape", "Transpose", "Squeeze", "Unsqueeze")
 # Numbers that are multiplied on scores one after another are few.
 _LONGEST_CHAIN = 10
 
@@ -71,13 +71,13 @@ def _attention(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 
 def _softmax_behind(rw: Rewriter, value: ir.Value | None) -> tuple[ir.Node | None, list[ir.Node]]:
-    """The Softmax that makes a value, and changes of layout and dtype and zeros put in between, read by nobody else."""
+    """The Softmax that makes a value, and layouts, casts and zeros put in between, each read by nobody else."""
     path: list[ir.Node] = []
     while value is not None and rw.only_use(value) and len(path) < _LONGEST_CHAIN:
         softmax = rw.producer(value, "Softmax")
         if softmax is not None:
             return softmax, path[::-1]
-        layout = rw.producer(value, *_LAYOUT, "Cast", "Where")
+        layout = rw.producer(value, *LAYOUT, "Cast", "Where")
         if layout is None or (layout.op_type == "Where" and rw.scalar(layout.inputs[2]) != 0):
             return None, []
         path.append(layout)
@@ -91,7 +91,7 @@ def _fused(rw: Rewriter, node: ir.Node, side: int, softmax: ir.Node, path: Seque
         return None
     product, steps = chain
     scores = read_scores(rw, product, steps)
-    if scores is None or not _has_one_dtype(node, softmax, product, wide=scores.wide):
+    if scores is None or not _has_one_dtype(node, softmax, path, product, wide=scores.wide):
         return None
     if not all(_is_zero_anyway(rw, zeros, softmax, scores) for zeros in path if zeros.op_type == "Where"):
         return None
@@ -103,8 +103,8 @@ def _fused(rw: Rewriter, node: ir.Node, side: int, softmax: ir.Node, path: Seque
     frame = _with_groups(rw, frame, q)
     (q, q_scale), (k, k_scale) = _unscaled(rw, q), _unscaled(rw, k)
     scale = scores.scale * q_scale * k_scale
-    if not scale > 0:
-        return None
+    if not scale > 0 or (scale > 1 and product.outputs[0].dtype is ir.DataType.FLOAT16):
+        return None  # its root is multiplied on queries and keys, which may then be infinite
     v = rw.op.Transpose(other, perm=_swapped(rw, other)) if side == 1 else other
     operands = _operands(rw, product, frame, q, k, v)
     if operands is None:
@@ -144,12 +144,12 @@ def _is_zero_anyway(rw: Rewriter, zeros: ir.Node, softmax: ir.Node, scores: Scor
     return same and bool(full.any(axis).all())
 
 
-def _has_one_dtype(node: ir.Node, softmax: ir.Node, product: ir.Node, *, wide: bool) -> bool:
-    """Whether both products have one dtype, and the softmax that or, if wide, float32."""
-    dtype, between = node.outputs[0].dtype, softmax.outputs[0].dtype
-    if product.outputs[0].dtype is not dtype:
-        return False
-    return (dtype, between) == (ir.DataType.FLOAT16, ir.DataType.FLOAT) if wide else between is dtype
+def _has_one_dtype(node: ir.Node, softmax: ir.Node, path: Sequence[ir.Node], product: ir.Node, *, wide: bool) -> bool:
+    """Whether all is of one dtype, or, if wide, softmax is in float32 between products in float16."""
+    dtypes = [value.dtype for value in (product.outputs[0], softmax.outputs[0], node.outputs[0])]
+    casts = [step.outputs[0].dtype for step in path if step.op_type == "Cast"]
+    half, single = ir.DataType.FLOAT16, ir.DataType.FLOAT
+    return (dtypes, casts) == ([half, single, half], [half]) if wide else len(set(dtypes)) == 1 and not casts
 
 
 def _multiplied(rw: Rewriter, q: ir.Value, factors: Sequence[Factor], target: Axes) -> ir.Value | None:
@@ -181,7 +181,7 @@ def _scores_chain(rw: Rewriter, value: ir.Value | None, depth: int) -> tuple[ir.
         return node, []
     for place in _places(rw, node):
         operand = node.inputs[place]
-        if node.op_type not in _LAYOUT and (operand is None or not rw.same_shape(operand, value)):
+        if node.op_type not in LAYOUT and (operand is None or not rw.same_shape(operand, value)):
             continue
         inner = _scores_chain(rw, operand, depth - 1)
         if inner is not None:
@@ -191,13 +191,12 @@ def _scores_chain(rw: Rewriter, value: ir.Value | None, depth: int) -> tuple[ir.
 
 def _places(rw: Rewriter, node: ir.Node) -> list[int]:
     """The operands of a node that may be the scores."""
-    if node.op_type in (*_LAYOUT, "Tanh", "Neg", "Cast"):
+    if node.op_type in (*LAYOUT, "Tanh", "Neg", "Cast"):
         return [0]
     numbers = [index for index, value in enumerate(node.inputs) if rw.scalar(value) is not None]
     if node.op_type in ("Mul", "Div"):
-        return [1 - number for number in numbers if node.op_type == "Mul" or number] or [0, 1][
-            : 1 + (node.op_type == "Mul")
-        ]
+        scaled = [0, 1] if node.op_type == "Mul" else [0]
+        return [place for place in scaled if 1 - place in numbers] or scaled
     if node.op_type in ("Add", "Sub"):
         return [0, 1] if node.op_type == "Add" else [0]
     if node.op_type == "Where":

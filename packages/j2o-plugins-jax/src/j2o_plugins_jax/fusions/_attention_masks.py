@@ -28,10 +28,11 @@ import onnx_ir as ir
 from j2o_core import Rewriter
 
 from ._mask_values import bounds, compares_indices
+from ._pairs import LAYOUT
 
 Axes = tuple[Any, ...]
 
-_LAYOUT = ("Reshape", "Transpose", "Squeeze", "Unsqueeze")
+_WIDENING = (ir.DataType.FLOAT16, ir.DataType.FLOAT)
 # Logits stay above; -1e9 and lower is what people write, perhaps scaled down afterwards.
 _LOW = {ir.DataType.FLOAT: -1e7, ir.DataType.FLOAT16: -6e4}
 # Above this a sum with logits is not yet the lowest number, which ONNX Runtime takes for masked.
@@ -95,13 +96,13 @@ def read_scores(rw: Rewriter, product: ir.Node, steps: Sequence[tuple[ir.Node, i
     scores: Scores | None = Scores(rw.axes(product.outputs[0]))
     for node, place in steps:
         assert scores is not None
-        if node.op_type in _LAYOUT:
+        if node.op_type in LAYOUT:
             axes = rw.moved(node, scores.axes)
             scores = None if axes is None else replace(scores, axes=axes)
         elif node.op_type == "Tanh":
             scores = None if scores.softcap is not None or scores.entries else replace(scores, softcap=1.0)
         elif node.op_type == "Cast":
-            scores = replace(scores, wide=True)
+            scores = None if scores.wide or _dtypes(node) != _WIDENING else replace(scores, wide=True)
         elif node.op_type in ("Mul", "Div") and rw.scalar(node.inputs[1 - place]) is None:
             scores = _with_factor(rw, scores, node, place)
         elif node.op_type in ("Mul", "Div", "Neg"):
@@ -116,6 +117,11 @@ def read_scores(rw: Rewriter, product: ir.Node, steps: Sequence[tuple[ir.Node, i
     if scores.softcap is None:
         return scores
     return replace(scores, scale=scores.scale * scores.softcap) if scores.softcap > 0 else None
+
+
+def _dtypes(cast: ir.Node) -> tuple[ir.DataType | None, ir.DataType | None]:
+    assert cast.inputs[0] is not None
+    return cast.inputs[0].dtype, cast.outputs[0].dtype
 
 
 def _number(rw: Rewriter, node: ir.Node, place: int) -> float:
@@ -151,7 +157,7 @@ def _operand_axes(rw: Rewriter, scores: Scores, operand: ir.Value | None) -> Axe
 def _with_factor(rw: Rewriter, scores: Scores, node: ir.Node, place: int) -> Scores | None:
     operand = node.inputs[1 - place]
     axes, array = _operand_axes(rw, scores, operand), rw.constant(operand)
-    if operand is None or axes is None or scores.softcap is not None or scores.entries:
+    if operand is None or axes is None or scores.softcap is not None or scores.entries or scores.wide:
         return None
     if operand.dtype is not ir.DataType.FLOAT or (array is not None and not np.isfinite(array).all()):
         return None

@@ -13,6 +13,7 @@ from j2o_core import Rewriter
 
 Axes = tuple[Any, ...]
 
+# Operators that only arrange numbers anew.
 LAYOUT = ("Reshape", "Transpose", "Squeeze", "Unsqueeze")
 # Changes of layout one after another are few, as neighbours are merged.
 _LONGEST_CHAIN = 8
@@ -120,7 +121,7 @@ def _every_second(rw: Rewriter, value: ir.Value | None) -> tuple[ir.Value, int, 
         rows = zip(*(constant.tolist() for constant in constants), strict=True)  # type: ignore[union-attr]
         whole = [size if isinstance(size, int) else 0 for size in shape]
         indices = [(axis % len(shape), np.arange(whole[axis])[start:stop:step]) for start, stop, axis, step in rows]
-        picked = [(axis, index) for axis, index in indices if len(index) != whole[axis] or not whole[axis]]
+        picked = [(axis, index) for axis, index in indices if not np.array_equal(index, np.arange(whole[axis] or 1))]
     else:
         return None
     if len(picked) != 1:

@@ -137,7 +137,7 @@ def _of_products(rw: Rewriter, node: ir.Node) -> ir.Value | None:
             if (other_a, other_b, other_cos, other_sin) != (a, b, cos, sin):
                 continue
             first, second = one_of_pairs(rw, a), one_of_pairs(rw, b)
-            if first is None or not are_pairs(first, second):
+            if first is None or second is None or not are_pairs(first, second) or first.negative or second.negative:
                 continue
             axes = through(rw, nodes, first.axes)
             if axes is None or axes != through(rw, others, first.axes):
@@ -264,6 +264,6 @@ def _of_a_part(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     x = rw.arranged(cut.source, own, target)
     if x is None:
         return None
-    attributes = {name: attribute.value for name, attribute in turned.attributes.items()}
+    attributes = rw.attrs(turned)
     result = rw.op.RotaryEmbedding(x, *turned.inputs[1:], **attributes, rotary_embedding_dim=cut.stop)
     return rw.arranged(result, target, (*axes[:-1], own[-1]))

@@ -41,7 +41,7 @@ def _nan_guard(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 def _without_number(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
     """The x of x + c, x - c and c - x with a finite number c; else the value."""
     node = rw.producer(value, "Add", "Sub")
-    for x, c in _both_ways(node) if node is not None else []:
+    for x, c in rw.both_ways(node):
         number = rw.scalar(c)
         if number is not None and math.isfinite(number):
             return x
@@ -59,6 +59,8 @@ def _log1p_of_fraction(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         difference = zero.inputs[0]
         if log is None or least is None or least.inputs[0] is not difference or difference is None:
             continue
+        if not (rw.scalar(least.inputs[1]) or 0) >= 1:
+            continue  # d is at most 1: a bound that it may pass is something else
         u = log.inputs[0]
         if _is_sum_with_one(rw, u, e) and _is_one_less(rw, difference, u) and _is_fraction(rw, e):
             return rw.op.Add(log.outputs[0], rw.op.Sub(e, difference))  # type: ignore[no-any-return]
@@ -67,11 +69,7 @@ def _log1p_of_fraction(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 def _is_sum_with_one(rw: Rewriter, u: ir.Value | None, e: ir.Value) -> bool:
     total = rw.producer(u, "Add")
-    return total is not None and any(other is e and rw.scalar(one) == 1 for one, other in _both_ways(total))
-
-
-def _both_ways(node: ir.Node) -> list[tuple[ir.Value | None, ir.Value | None]]:
-    return [(node.inputs[0], node.inputs[1]), (node.inputs[1], node.inputs[0])]
+    return total is not None and any(other is e and rw.scalar(one) == 1 for one, other in rw.both_ways(total))
 
 
 def _is_one_less(rw: Rewriter, difference: ir.Value, u: ir.Value | None) -> bool:
