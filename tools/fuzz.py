@@ -50,7 +50,7 @@ from jax import lax
 
 import j2o_core
 from j2o_core._session import Session, as_fed
-from j2o_core._verify import compare
+from j2o_core._verify import compare, evaluate_dimension
 
 OPSETS = (18, 21, 23, 26)
 SLACK = 30
@@ -497,7 +497,7 @@ def _spec(value: Any) -> Any:
 
 def _concrete(shape: Any, length: int = LENGTHS[0]) -> tuple[int, ...]:
     """The shape where the symbolic axis has this length."""
-    return tuple(size if isinstance(size, int) else size._evaluate({"T": length}) for size in shape)
+    return tuple(evaluate_dimension(size, {"T": length}) for size in shape)
 
 
 def _literal(value: Any) -> str:
