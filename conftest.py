@@ -3,6 +3,9 @@
 import importlib.metadata
 import importlib.util
 import os
+import zlib
+
+import pytest
 
 
 def _quick_compiler() -> str:
@@ -25,3 +28,22 @@ if importlib.util.find_spec("hypothesis"):  # not every package draws examples
     # The first example of a shape compiles it: no deadline is fair. The same examples come on every machine.
     settings.register_profile("j2o", deadline=None, derandomize=True)
     settings.load_profile("j2o")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    what = "run about every Nth case of a parametrized test, one at least"
+    parser.getgroup("sample").addoption("--every", type=int, default=1, metavar="N", help=what)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    every = config.getoption("--every")
+    kept, left_out, seen = [], [], set()
+    for item in items:
+        test = item.nodeid.partition("[")[0]
+        # By name, not in turn: cases that differ in one parameter follow each other at regular distances.
+        chosen = test not in seen or zlib.crc32(item.nodeid.encode()) % every == 0
+        (kept if chosen else left_out).append(item)
+        seen.add(test)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = kept
