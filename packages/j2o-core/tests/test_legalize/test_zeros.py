@@ -139,3 +139,40 @@ def test_an_operand_of_a_node_without_inputs(kit):
     where.replace_input_with(1, noise.outputs[0])
     legalize(model, target="onnxruntime")
     assert [node.op_type for node in model.graph] == ["RandomUniform", "Where"]
+
+
+@pytest.mark.parametrize(
+    ("op_type", "constant_first", "bound", "may_be_zero"),
+    [
+        ("Greater", False, 0.0, False),
+        ("Greater", False, -1.0, True),
+        ("Greater", True, 0.0, False),
+        ("Greater", True, 1.0, True),
+        ("Less", False, 0.0, False),
+        ("Less", False, 1.0, True),
+        ("Less", True, 0.0, False),
+        ("Less", True, -1.0, True),
+    ],
+)
+def test_what_is_compared_with_zero_is_none_where_it_is_chosen(kit, op_type, constant_first, bound, may_be_zero):
+    x = ir.Value(name="x", shape=ir.Shape([6]), type=ir.TensorType(ir.DataType.DOUBLE))
+    other = ir.Value(name="bound", const_value=ir.tensor(np.float64(bound), name="bound"))
+    fill = ir.Value(name="fill", const_value=ir.tensor(np.float64(0), name="fill"))
+    for constant in (other, fill):
+        constant.dtype, constant.shape = ir.DataType.DOUBLE, ir.Shape([])
+    compare = ir.node(op_type, [other, x] if constant_first else [x, other])
+    where = ir.node("Where", [compare.outputs[0], x, fill])
+    compare.outputs[0].dtype, where.outputs[0].dtype = ir.DataType.BOOL, ir.DataType.DOUBLE
+    compare.outputs[0].shape = where.outputs[0].shape = ir.Shape([6])
+    compare.outputs[0].name, where.outputs[0].name = "chosen", "y"
+    graph = ir.Graph(
+        [x], where.outputs, nodes=[compare, where], initializers=[other, fill], opset_imports={"": 21}, name="g"
+    )
+    model = ir.Model(graph, ir_version=10)
+    legalize(model, target="onnxruntime")
+    assert ("Xor" in [node.op_type for node in model.graph]) == may_be_zero
+    values = np.array([-0.0, 0.0, 1.0, -1.0, 2.0, -2.0])
+    (got,) = kit.run(model, [values])
+    compared = (bound, values) if constant_first else (values, bound)
+    chosen_there = np.greater(*compared) if op_type == "Greater" else np.less(*compared)
+    assert same_zeros(got, np.where(chosen_there, values, 0.0))

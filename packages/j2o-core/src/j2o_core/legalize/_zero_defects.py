@@ -45,7 +45,7 @@ def choose(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
         one, other = (c.const(sign, number) for sign in signs)
         sign = c.op("Where", condition, one, other, dtype=number.dtype, shape=condition.shape)
         return [c.op("Mul", number, sign, shape=shape)]
-    if not _may_be_negative_zero(yes):
+    if _is_no_zero(yes, condition) or not _may_be_negative_zero(yes):
         if not flipped:
             return None
     elif not _may_be_negative_zero(no):
@@ -61,6 +61,20 @@ def choose(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
 def _negates(a: ir.Value, b: ir.Value) -> bool:
     producer = a.producer()
     return producer is not None and producer.op_type == "Neg" and producer.inputs[0] is b
+
+
+def _is_no_zero(value: ir.Value, condition: ir.Value) -> bool:
+    """Whether the condition is that a value is above a number >= 0, or below a number <= 0."""
+    compare = condition.producer()
+    if compare is None or compare.op_type not in ("Greater", "Less") or value not in compare.inputs:
+        return False
+    place = 0 if compare.inputs[0] is value else 1
+    other = compare.inputs[1 - place]
+    bound = read_constant(other) if other is not None else None
+    if bound is None:
+        return False
+    is_above = (compare.op_type == "Greater") == (place == 0)
+    return bool((bound >= 0).all() if is_above else (bound <= 0).all())
 
 
 def _all_blind(value: ir.Value) -> bool:
