@@ -21,6 +21,8 @@ from ._values import shape_of, stamp
 # A node takes about as much room: smaller constants are stored again.
 _SMALLEST_BYTES = 256
 
+_Array = np.ndarray[Any, Any]
+_Stored = tuple[ir.Value, _Array]
 _Axis = tuple[int, int]
 
 
@@ -37,19 +39,18 @@ def tie(graph: ir.Graph, initializers: Sequence[ir.Value], constants: Constants)
     Returns:
         The constants that they read now, in the same order.
     """
-    groups: dict[Any, list[ir.Value]] = {}
+    groups: dict[Any, list[_Stored]] = {}
     for value in initializers:
         array = constants.array(value)
         if array is not None and array.nbytes >= _SMALLEST_BYTES and value.dtype and value.dtype.is_floating_point():
             place = array.__array_interface__["data"][0]
-            groups.setdefault((place, array.dtype, tuple(sorted(_axes(array)))), []).append(value)
+            groups.setdefault((place, array.dtype, tuple(sorted(_axes(array)))), []).append((value, array))
     computed: dict[ir.Value, ir.Node] = {}
-    for values in groups.values():
+    for stored in groups.values():
         # The one that lies in memory as it will in the file is what the model holds; the others are its views.
-        values.sort(key=lambda value: not _array(constants, value).flags.c_contiguous)
-        source, *others = values
-        for value in others:
-            computed[value] = _transposed(source, value, constants)
+        source, *others = sorted(stored, key=lambda one: not one[1].flags.c_contiguous)
+        for other in others:
+            computed[other[0]] = _transposed(source, other)
     if computed:
         graph.insert_before(graph[0], list(computed.values()))
     for value, node in computed.items():
@@ -57,26 +58,21 @@ def tie(graph: ir.Graph, initializers: Sequence[ir.Value], constants: Constants)
     return [value for value in initializers if value not in computed]
 
 
-def _transposed(source: ir.Value, value: ir.Value, constants: Constants) -> ir.Node:
-    rest = list(enumerate(_axes(_array(constants, source))))
+def _transposed(source: _Stored, other: _Stored) -> ir.Node:
+    value, array = other
+    rest = list(enumerate(_axes(source[1])))
     perm = []
-    for axis in _axes(_array(constants, value)):
+    for axis in _axes(array):
         # Axes of one size and stride are the same to every element: any of them will do.
         found = next(pair for pair in rest if pair[1] == axis)
         rest.remove(found)
         perm.append(found[0])
     reader = next(iter(value.uses())).node
-    node = ir.node("Transpose", [source], {"perm": perm}, metadata_props=dict(reader.metadata_props))
-    stamp(node.outputs[0], constants.array(value).dtype, shape_of(value))  # type: ignore[union-attr]
+    node = ir.node("Transpose", [source[0]], {"perm": perm}, metadata_props=dict(reader.metadata_props))
+    stamp(node.outputs[0], array.dtype, shape_of(value))
     return node
 
 
-def _array(constants: Constants, value: ir.Value) -> np.ndarray[Any, Any]:
-    array = constants.array(value)
-    assert array is not None
-    return array
-
-
-def _axes(array: np.ndarray[Any, Any]) -> list[_Axis]:
+def _axes(array: _Array) -> list[_Axis]:
     """Size and stride of each axis; the stride of an axis of size 1 says nothing."""
     return [(size, stride if size > 1 else 0) for size, stride in zip(array.shape, array.strides, strict=True)]
