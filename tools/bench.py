@@ -99,19 +99,19 @@ def _vision_rows(
     files: dict[str, dict[str, Path]] = {"S": {}, "B": {}}
     counts = {}
     accuracy = {}
+    made = {size: {name: make(size) for name, make in measures.MODELS.items()} for size in files}
+    models = made["S"]
     for size, paths in files.items():
-        models = {name: make(size) for name, make in measures.MODELS.items()}
         for opset in (21, 23):
             path = paths[f"hand-made {opset}"] = folder / f"hand{size}{opset}.onnx"
             ir.save(hand_made_vit.build(opset, size), path)
-            for name, fn in models.items():
+            for name, fn in made[size].items():
                 path = paths[f"{name} {opset}"] = folder / f"{name[0]}{size}{opset}.onnx"
                 program = measures.export(fn, path, opset)
                 if size == "S":
                     counts[name, opset] = measures.operators(path)
                     if opset == 21:
                         accuracy[name] = program.verify().relative
-    models = {name: make("S") for name, make in measures.MODELS.items()}
     rows.append(
         Row(
             "DINOv3-S/16, 224 px, opset 21: ONNX Runtime against JAX, relative to the largest magnitude",
