@@ -213,7 +213,7 @@ LAYERS = {
         call=lambda layer, x, h, c: layer(x, (h, c)),
     ),
     "LSTMCell over a sequence": Layer(lambda nn: nn.LSTMCell(6, 4, key=key()), ((5, 6),), call=scan_lstm),
-    "PReLU": Layer(lambda nn: nn.PReLU(0.1), ((6,),)),
+    "PReLU": Layer(lambda nn: nn.PReLU(0.1), ((6,),), ["LeakyRelu"]),
     "Lambda": Layer(lambda nn: nn.Lambda(jax.nn.silu), ((6,),)),
     "StatefulLayer with a StateIndex": Layer(counting, ((6,),), stateful=True),
     "Sequential with state": Layer(network_with_state, ((3, 7, 8),), ["Conv"], stateful=True),

@@ -91,7 +91,7 @@ def test_selections_are_maxima_and_minima(select, op, bound):
 @pytest.mark.parametrize(
     "select",
     [
-        lambda x: jnp.where(x > 0, x, 0),  # 0 where x is NaN
+        lambda x: jnp.where(x > 2, x, 2),  # 2 where x is NaN
         lambda x: jnp.where(x > 1, 2, x),
         lambda x: jnp.where(x > 1, 1, x[::-1]),
         lambda x: jnp.where(x[::-1] < 1, 1, x),

@@ -18,9 +18,7 @@ import onnx_ir as ir
 from j2o_core import Rewriter
 
 from .._plugin import plugin
-
-# Whether the larger one is taken where the comparison with the bound holds.
-_IS_MAXIMUM = {"Less": True, "LessOrEqual": True, "Greater": False, "GreaterOrEqual": False}
+from ._choices import choice
 
 
 @plugin.rewrite("Min", "Max", "Relu")
@@ -53,22 +51,19 @@ def _bound_of(rw: Rewriter, node: ir.Node | None) -> tuple[ir.Value, float, bool
 
 @plugin.rewrite("Where")
 def _selected_bound(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    condition, bound, y = node.inputs
-    number, compare = rw.scalar(bound), rw.producer(condition, *_IS_MAXIMUM)
-    if number is None or compare is None or y is None or not _is_float(y) or not rw.same_shape(y, node.outputs[0]):
+    size = choice(rw, node)
+    if size is None:
         return None
-    is_lower = _IS_MAXIMUM[compare.op_type]
-    x, other = compare.inputs
-    if rw.scalar(x) is not None:
-        x, other, is_lower = other, x, not is_lower
-    if x is None or rw.scalar(other) != number:
+    is_lower, number = size.nan_above, size.bound  # NaN stays, so that the bound is chosen on the other side
+    bound, y = (size.below, size.above) if is_lower else (size.above, size.below)
+    if rw.scalar(bound) != number or not _is_float(y) or not rw.same_shape(y, node.outputs[0]):
         return None
-    if number == 0 and not (is_lower and compare.op_type in ("Less", "Greater")):
+    if number == 0 and not (is_lower and size.equal_above):
         return None  # of zeros of both signs the operator may take the other one
-    if x is not y:
+    if size.x is not y:
         # What is bounded from the other side is as much beyond this bound as it was before.
         inner = _bound_of(rw, rw.producer(y))
-        if inner is None or inner[0] is not x or inner[2] == is_lower:
+        if inner is None or inner[0] is not size.x or inner[2] == is_lower:
             return None
         if not (number <= inner[1] if is_lower else inner[1] <= number):
             return None

@@ -23,13 +23,14 @@ import onnx_ir as ir
 from j2o_core import Rewriter
 
 from .._plugin import plugin
+from ._multiples import number_times
 
 _DTYPES = (ir.DataType.FLOAT, ir.DataType.FLOAT16)
 
 
 @plugin.rewrite("Clip", "Mul", "Div")
 def _hard_sigmoid(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    number, gate = _number_times(rw, node.outputs[0])
+    number, gate = number_times(rw, node.outputs[0])
     line = _clipped_line(rw, gate, number)
     if line is None:
         return None
@@ -39,7 +40,7 @@ def _hard_sigmoid(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 @plugin.rewrite("Mul", "Div")
 def _hard_swish(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    number, inner = _number_times(rw, node.outputs[0])
+    number, inner = number_times(rw, node.outputs[0])
     product = rw.producer(inner, "Mul")
     if product is None:
         return None
@@ -82,22 +83,10 @@ def _line(rw: Rewriter, value: ir.Value) -> tuple[ir.Value, float, float] | None
         beta, rest = rw.scalar(total.inputs[place]), total.inputs[1 - place]
         if beta is None or rest is None or not math.isfinite(beta):
             continue
-        alpha, x = _number_times(rw, rest) if rw.only_use(rest) else (1.0, rest)
+        alpha, x = number_times(rw, rest) if rw.only_use(rest) else (1.0, rest)
         if alpha != 0 and math.isfinite(alpha) and rw.same_shape(x, value):
             return x, alpha, beta if total.op_type == "Add" else -beta
     return None
-
-
-def _number_times(rw: Rewriter, value: ir.Value) -> tuple[float, ir.Value]:
-    """A value as a number times another value."""
-    node = rw.producer(value, "Mul", "Div")
-    if node is None:
-        return 1.0, value
-    for place in (1, 0) if node.op_type == "Mul" else (1,):
-        number, rest = rw.scalar(node.inputs[place]), node.inputs[1 - place]
-        if number and rest is not None and rw.same_shape(rest, value):
-            return number if node.op_type == "Mul" else 1 / number, rest
-    return 1.0, value
 
 
 def _is_quotient(number: float, divisor: float, like: ir.Value) -> bool:

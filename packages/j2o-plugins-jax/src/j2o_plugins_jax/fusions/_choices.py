@@ -1,0 +1,49 @@
+"""Selections by comparing with a number, read in one way whatever the comparison."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from j2o_core import Rewriter
+
+_GREATER = {"Greater": True, "GreaterOrEqual": True, "Less": False, "LessOrEqual": False}
+_TURNED = {"Greater": "Less", "GreaterOrEqual": "LessOrEqual", "Less": "Greater", "LessOrEqual": "GreaterOrEqual"}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """`above` where x is larger than `bound`, `below` where it is smaller.
+
+    Attributes:
+        equal_above: whether `above` is taken where x is the bound.
+        nan_above: whether `above` is taken where x is NaN.
+    """
+
+    x: ir.Value
+    bound: float
+    above: ir.Value
+    below: ir.Value
+    equal_above: bool
+    nan_above: bool
+
+
+def choice(rw: Rewriter, node: ir.Node | None) -> Choice | None:
+    """What a Where chooses by comparing a value of its own shape with a finite number."""
+    if node is None or node.op_type != "Where":
+        return None
+    condition, chosen, other = node.inputs
+    compare = rw.producer(condition, *_GREATER)
+    if compare is None or chosen is None or other is None:
+        return None
+    for place in (0, 1):
+        x, bound = compare.inputs[place], rw.scalar(compare.inputs[1 - place])
+        if x is None or bound is None or not math.isfinite(bound) or not rw.same_shape(x, node.outputs[0]):
+            continue
+        op_type = _TURNED[compare.op_type] if place else compare.op_type
+        greater = _GREATER[op_type]
+        above, below = (chosen, other) if greater else (other, chosen)
+        return Choice(x, bound, above, below, op_type in ("GreaterOrEqual", "Less"), not greater)
+    return None
