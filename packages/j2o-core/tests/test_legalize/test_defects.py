@@ -52,6 +52,7 @@ _HALVES = np.array([3, 3 * 10**9])
             np.array([NAN, NAN, 2], np.float32),
             {"reduction": "max"},
         ),
+        ("LogSoftmax", [_NAN_INSIDE.astype(np.float64)], [], np.full(3, NAN), {}),
         ("Sign", [np.array([NAN], np.float16)], [], np.array([NAN], np.float16), {}),
         ("ReduceSum", [np.ones((3, 0), np.float32)], [np.array([-1])], np.zeros(3, np.float32), {"keepdims": 0}),
         ("ReduceMin", [np.ones((3, 0), bool)], [np.array([1])], np.ones(3, bool), {"keepdims": 0}),
@@ -293,6 +294,18 @@ def test_global_max_pool(kit, dtype):
 def test_max_pool_with_indices_is_left_alone(kit):
     x = np.arange(4.0, dtype=np.float32).reshape(1, 1, 4)
     kit.check_node("MaxPool", [x], [x[..., 1::2], np.array([[[1, 3]]])], kernel_shape=[2], strides=[2])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "bfloat16"])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_log_softmax_of_what_is_no_number(kit, axis, dtype):
+    """A row is NaN as a whole where it holds NaN or infinity; nothing but minus infinity is such a row too."""
+    rows = np.array([[0, NAN, 0], [np.inf, 0, 1], [0, np.inf, NAN], [-np.inf] * 3, [-np.inf, 2, -np.inf]])
+    expected = np.full(rows.shape, NAN)
+    expected[-1] = [-np.inf, 0, -np.inf]
+    x, expected = (array.T if axis == 0 else array for array in (rows, expected))
+    kind = kit.dtype_named(dtype)
+    kit.check_node("LogSoftmax", [x.astype(kind)], expected.astype(kind), axis=axis)
 
 
 def test_constants_and_casts_have_no_nan(kit):

@@ -84,6 +84,17 @@ def reduce_extreme(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
     return [c.op("Where", numbers, kernel, c.const(np.nan, x), dtype=x.dtype, trusted=True)]
 
 
+def log_softmax(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
+    """Of float64, NaN where Softmax is: a row with NaN or plus infinity."""
+    x = node.inputs[0]
+    if x is None or x.dtype is not T.DOUBLE:
+        return None
+    weights = c.op("Softmax", x, shape=x.shape, **_attributes(node))
+    numbers = c.op("Equal", weights, weights, dtype=T.BOOL, shape=x.shape)
+    kernel = c.op(node.op_type, x, shape=x.shape, trusted=True, **_attributes(node))
+    return [c.op("Where", numbers, kernel, c.const(np.nan, x), dtype=x.dtype, trusted=True)]
+
+
 def _reduce_int64(c: Composer, node: ir.Node, x: ir.Value) -> Sequence[ir.Value] | None:
     """The elements at ArgMax, one axis after the other."""
     sizes = dimensions(x)
