@@ -88,6 +88,25 @@ def test_other_comparisons_are_no_causal_mask(compare):
     assert not is_causal(program)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "compare"),
+    [
+        (np.int8, lambda i, j: i >= j),
+        (np.uint8, lambda i, j: i >= j),
+        (np.uint32, lambda i, j: j - 1 < i),
+        (np.float32, lambda i, j: i >= j + 0.5),
+    ],
+    ids=["int8", "uint8", "below zero", "fraction"],
+)
+def test_indices_that_wrap_around_are_no_causal_mask(dtype, compare):
+    def fn(q, k, v):
+        index = jnp.arange(q.shape[-2], dtype=dtype)
+        return masked(compare(index[:, None], index[None]))(q, k, v)
+
+    program = check(fn, *[Spec((1, 2, "T", 8))] * 3, contains=["Attention"], opsets=(23,), sizes=(3, 300))
+    assert not is_causal(program)
+
+
 def test_causal_as_a_sum_of_zeros_and_very_low_numbers():
     bias = np.where(CAUSAL, 0, -1e9).astype(np.float32)
     assert is_causal(check(lambda q, k, v: attend(q, k, v, lambda s: s + bias), *QKV, opsets=(23,)))
@@ -227,4 +246,14 @@ def test_a_cap_on_the_scores():
 
     program = check(fn, *QKV, contains=["Attention"], absent=["Tanh"], opsets=(23, 26))
     assert attention(program).attributes["softcap"].value == 3
-    check(lambda q, k, v: attend(q, k, v, lambda s: -2 * jnp.tanh(s)), *QKV, absent=["Attention"], opsets=(23,))
+    for other in (lambda s: -2 * jnp.tanh(s), lambda s: 3 * jnp.tanh(s + 1), lambda s: jnp.tanh(s - 1)):
+        check(lambda q, k, v, c=other: attend(q, k, v, c), *QKV, absent=["Attention"], opsets=(23,))
+
+
+@pytest.mark.parametrize("number", [3.0, -300.0, 3e6, 1e30])
+def test_a_number_on_all_scores(number):
+    def fn(q, k, v):
+        return attend(q, k, v, lambda s: s + np.float32(number))
+
+    program = check(fn, *QKV, contains=["Attention"], absent=["Add"], opsets=(23, 26))
+    assert len(attention(program).inputs) == (3 if abs(number) < 1e3 else 4)

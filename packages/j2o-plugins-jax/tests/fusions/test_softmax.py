@@ -100,6 +100,28 @@ def test_declines_logsumexp_where_infinity_would_spread():
     check(lambda x: jnp.exp(x - jax.nn.logsumexp(x, -1, keepdims=True)), x, absent=["LogSoftmax", "Softmax"])
 
 
+def guarded(x):
+    m = x.max(-1, keepdims=True)
+    return x - jnp.where(jnp.isfinite(m), m, 0)
+
+
+GUARDED = {
+    "softmax": lambda x: jnp.exp(guarded(x)) / jnp.exp(guarded(x)).sum(-1, keepdims=True),
+    "log_softmax": lambda x: guarded(x) - jnp.log(jnp.exp(guarded(x)).sum(-1, keepdims=True)),
+}
+
+
+@pytest.mark.parametrize("spelling", GUARDED)
+def test_declines_a_guarded_maximum_where_infinity_would_spread(spelling):
+    fn, exp = GUARDED[spelling], jnp.exp if spelling == "log_softmax" else lambda x: x
+    x = np.array([[1, np.inf, 2], [0, 1, 2], [-np.inf] * 3, [1, np.nan, 0]], np.float32)
+    v = np.array([[1, 2, 3, -1], [0, 1, 2, 0]], np.float32)
+    check(fn, x, absent=["LogSoftmax", "Softmax"])
+    check(lambda x: v[:, :3] @ exp(fn(x[:3])), x, absent=["Softmax"])
+    check(lambda x: exp(fn(x)) @ v.T[:3], x, contains=["Softmax"])
+    check(lambda x: v[:, :3] @ exp(fn(x)).T, x, opsets=(21,))
+
+
 def test_divided_behind_a_product():
     def fn(x, v):
         e = jnp.exp(x - x.max(-1, keepdims=True))

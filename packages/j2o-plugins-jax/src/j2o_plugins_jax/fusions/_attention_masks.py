@@ -80,7 +80,8 @@ class Scores:
         softcap: a number, or None.
         entries: biases and masks.
         factors: what else the product is multiplied by.
-        wide: whether a product in half precision goes on in float32.
+        wide: whether a product in float16 goes on in float32; for one in bfloat16 the operator is of float32 anyway.
+        shifted: whether a number is added to all logits, which their softmax does not see.
     """
 
     axes: Axes
@@ -91,6 +92,7 @@ class Scores:
     wide: bool = False
 
 
+    shifted: bool = False
 def read_scores(rw: Rewriter, product: ir.Node, steps: Sequence[tuple[ir.Node, int]]) -> Scores | None:
     """What the steps (node, which operand the scores are) make of a product, None if the operator cannot say it."""
     scores: Scores | None = Scores(rw.axes(product.outputs[0]))
@@ -100,8 +102,9 @@ def read_scores(rw: Rewriter, product: ir.Node, steps: Sequence[tuple[ir.Node, i
             axes = rw.moved(node, scores.axes)
             scores = None if axes is None else replace(scores, axes=axes)
         elif node.op_type == "Tanh":
-            scores = None if scores.softcap is not None or scores.entries else replace(scores, softcap=1.0)
-        elif node.op_type == "Cast":
+            unchanged = scores.softcap is None and not scores.entries and not scores.shifted
+            scores = replace(scores, softcap=1.0) if unchanged else None
+        elif node.op_type == "Cast" and _dtypes(node) != _SAME_RANGE:
             scores = None if scores.wide or _dtypes(node) != _WIDENING else replace(scores, wide=True)
         elif node.op_type in ("Mul", "Div") and rw.scalar(node.inputs[1 - place]) is None:
             scores = _with_factor(rw, scores, node, place)
@@ -173,9 +176,9 @@ def _with_entry(rw: Rewriter, scores: Scores, node: ir.Node, place: int) -> Scor
         low = rw.scalar(node.inputs[3 - place])
         assert low is not None
         return replace(scores, entries=(*scores.entries, Mask(operand, axes, place == 2, low)))
-    number = rw.scalar(operand)
-    if number is not None and math.isfinite(number) and not axes:
-        return scores  # a number added to all logits of a row cancels
+    number, most = rw.scalar(operand), 1 if operand.dtype is ir.DataType.FLOAT16 else 1e3
+    if number is not None and abs(number) <= most and not axes:
+        return replace(scores, shifted=True)  # it cancels; a large one rounds the logits first
     factor = -1.0 if node.op_type == "Sub" else 1.0
     return replace(scores, entries=(*scores.entries, _Bias(operand, axes, factor)))
 

@@ -12,6 +12,8 @@ import onnx_ir as ir
 from j2o_core import Rewriter
 
 _DEPTH = 10
+# Narrower ones wrap around within an axis, unsigned ones below zero.
+_INDICES = (ir.DataType.INT32, ir.DataType.INT64)
 _ANYTHING = (-math.inf, math.inf)
 _AS_FIRST = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Expand", "Slice", "Gather", "Identity", "Tile"})
 _RANGES = {"Tanh": (-1.0, 1.0), "Sigmoid": (0.0, 1.0), "Softmax": (0.0, 1.0), "Sin": (-1.0, 1.0), "Cos": (-1.0, 1.0)}
@@ -21,7 +23,7 @@ _CORNERS = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Max": np.max
 def bounds(rw: Rewriter, value: ir.Value | None, depth: int = _DEPTH) -> tuple[float, float]:
     """The least and the greatest number in a value, as far as can be told; NaN does not count."""
     array = rw.constant(value)
-    if array is not None and array.dtype.kind in "fiub" and array.size:
+    if array is not None and array.dtype.kind in "fiubV" and array.size:
         wide = array.astype(np.float64)
         return (_ANYTHING) if np.isnan(wide).all() else (float(np.nanmin(wide)), float(np.nanmax(wide)))
     node = rw.producer(value)
@@ -111,7 +113,7 @@ def compares_indices(
 def _ramp(rw: Rewriter, value: ir.Value | None, depth: int = _DEPTH) -> tuple[int, int] | None:
     """(axis from behind, offset) if a value is the index along an axis plus an offset, whatever the other axes."""
     node = rw.producer(value)
-    if node is None or depth == 0 or value is None:
+    if node is None or depth == 0 or value is None or value.dtype not in _INDICES:
         return None
     if node.op_type == "Range":
         start, step = rw.scalar(node.inputs[0]), rw.scalar(node.inputs[2])
@@ -125,8 +127,7 @@ def _ramp(rw: Rewriter, value: ir.Value | None, depth: int = _DEPTH) -> tuple[in
         return None
     inner = _ramp(rw, node.inputs[0], depth - 1)
     if inner is None or node.op_type in ("Cast", "Expand", "Identity"):
-        integers = value.dtype is not None and value.dtype.numpy().kind in "iu"
-        return inner if integers else None
+        return inner
     axis, offset = inner
     if node.op_type == "Unsqueeze":
         added = rw.constant(node.inputs[1])

@@ -7,8 +7,8 @@ after:  y = Softmax(x, axis)                                    or  MatMul(Softm
         z = LogSoftmax(x, axis)                                 and Exp(z) -> Softmax(x, axis)
 
 The axes of maximum and sum may have moved, those of size 1 come and go, and half precision may be summed in float32.
-Where the maximum is infinite it may be 0 instead (logsumexp), if z becomes the weights of a product: a row with plus
-infinity is NaN as a whole then, in JAX only at that place.
+Where the maximum is infinite it may be 0 instead (logsumexp), if what comes out are the weights of a product: a row with
+plus infinity is NaN as a whole then, in JAX only at that place.
 
 Where x is Where(m, ..., -inf), as `jax.nn.softmax(where=m)` has it, the sum may be of Where(m, e, 0).
 
@@ -32,7 +32,9 @@ def _softmax(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     exp = rw.producer(numerator, "Exp")
     if exp is not None:
         found = _normalised(rw, exp, total)
-        return None if found is None else rw.op.Softmax(found[0], axis=found[1])
+        if found is None or not (_has_plain_maximum(rw, exp) or _are_weights(node.outputs[0], found[1])):
+            return None
+        return rw.op.Softmax(found[0], axis=found[1])  # type: ignore[no-any-return]
     product = rw.producer(numerator, "MatMul")
     exp = rw.producer(product.inputs[0], "Exp") if product is not None else None
     if product is None or exp is None or not rw.only_use(product.outputs[0]):
@@ -53,23 +55,36 @@ def _log_softmax(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         shifted = rw.producer(first, "Sub")
         if found is None or shifted is not found[2] or shifted is None:
             return None
+        if _without_guard(rw, shifted.inputs[1]) is not shifted.inputs[1] and not _makes_weights(node, found[1]):
+            return None
         return rw.op.LogSoftmax(found[0], axis=found[1])  # type: ignore[no-any-return]
     total = rw.producer(second, "Add")
     for log, maximum in rw.operands(total, "Log") if total is not None else []:
         found = _of_logarithm(rw, log)
         if found is None or found[0] is not first or found[2].inputs[1] is not maximum:
             continue
-        if maximum is _without_guard(rw, maximum) or _makes_weights(node.outputs[0]):
+        if maximum is _without_guard(rw, maximum) or _makes_weights(node, found[1]):
             return rw.op.LogSoftmax(found[0], axis=found[1])  # type: ignore[no-any-return]
     return None
 
 
-def _makes_weights(value: ir.Value) -> bool:
-    """Whether only Exp and then MatMul read a value: there a NaN spreads along the row anyway."""
+def _makes_weights(node: ir.Node, axis: int) -> bool:
+    """Whether a node's result is read by Exp alone, which makes the weights of a product of it."""
+    (value,) = node.outputs
     readers = [user for user, _ in value.uses()]
-    behind = [user for reader in readers for user, _ in reader.outputs[0].uses()]
-    others = value.is_graph_output() or any(reader.outputs[0].is_graph_output() for reader in readers)
-    return not others and {"Exp"} >= {n.op_type for n in readers} and {"MatMul"} >= {n.op_type for n in behind}
+    only_exp = not value.is_graph_output() and {"Exp"} >= {reader.op_type for reader in readers}
+    return only_exp and all(_are_weights(reader.outputs[0], axis) for reader in readers)
+
+
+def _are_weights(value: ir.Value, axis: int) -> bool:
+    """Whether only MatMul reads a value, and sums along this axis of it: there a NaN spreads along the row anyway."""
+    summed = all(user.op_type == "MatMul" and axis == (-1, -2)[place] for user, place in value.uses())
+    return summed and not value.is_graph_output()
+
+
+def _has_plain_maximum(rw: Rewriter, exp: ir.Node) -> bool:
+    shifted = rw.producer(exp.inputs[0], "Sub")
+    return shifted is not None and _without_guard(rw, shifted.inputs[1]) is shifted.inputs[1]
 
 
 @plugin.rewrite("Exp")
