@@ -80,7 +80,7 @@ class Scores:
         softcap: a number, or None.
         entries: biases and masks.
         factors: what else the product is multiplied by.
-        wide: whether a product in float16 goes on in float32; for one in bfloat16 the operator is of float32 anyway.
+        wide: whether a product in half precision goes on in float32.
         shifted: whether a number is added to all logits, which their softmax does not see.
     """
 
@@ -90,9 +90,9 @@ class Scores:
     entries: tuple[_Bias | Mask, ...] = ()
     factors: tuple[Factor, ...] = ()
     wide: bool = False
-
-
     shifted: bool = False
+
+
 def read_scores(rw: Rewriter, product: ir.Node, steps: Sequence[tuple[ir.Node, int]]) -> Scores | None:
     """What the steps (node, which operand the scores are) make of a product, None if the operator cannot say it."""
     scores: Scores | None = Scores(rw.axes(product.outputs[0]))
@@ -104,7 +104,7 @@ def read_scores(rw: Rewriter, product: ir.Node, steps: Sequence[tuple[ir.Node, i
         elif node.op_type == "Tanh":
             unchanged = scores.softcap is None and not scores.entries and not scores.shifted
             scores = replace(scores, softcap=1.0) if unchanged else None
-        elif node.op_type == "Cast" and _dtypes(node) != _SAME_RANGE:
+        elif node.op_type == "Cast":
             scores = None if scores.wide or _dtypes(node) != _WIDENING else replace(scores, wide=True)
         elif node.op_type in ("Mul", "Div") and rw.scalar(node.inputs[1 - place]) is None:
             scores = _with_factor(rw, scores, node, place)

@@ -7,7 +7,7 @@ after:  y = Softmax(x, axis)                                    or  MatMul(Softm
         z = LogSoftmax(x, axis)                                 and Exp(z) -> Softmax(x, axis)
 
 The axes of maximum and sum may have moved, those of size 1 come and go, and half precision may be summed in float32.
-Where the maximum is infinite it may be 0 instead (logsumexp), if what comes out are the weights of a product: a row with
+Where the maximum is infinite it may be 0 instead (logsumexp), if the weights of a product come out: a row with
 plus infinity is NaN as a whole then, in JAX only at that place.
 
 Where x is Where(m, ..., -inf), as `jax.nn.softmax(where=m)` has it, the sum may be of Where(m, e, 0).
