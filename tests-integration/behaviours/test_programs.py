@@ -53,6 +53,15 @@ def solved(x: jax.Array) -> jax.Array:
     )
 
 
+def rooted(x: jax.Array) -> jax.Array:
+    return lax.custom_root(
+        lambda y: y**2 - x**2 - 1,
+        jnp.ones(3),
+        lambda f, y: lax.fori_loop(0, 6, lambda _, y: y - f(y) / (2 * y), y),
+        lambda g, y: y / g(jnp.ones(3)),
+    )
+
+
 @jax.jit
 def nested(x: jax.Array) -> jax.Array:
     inner = jax.jit(lambda y: jnp.tanh(y) * x.sum())
@@ -81,6 +90,7 @@ FLOW: dict[str, Callable[[jax.Array], object]] = {
     "custom_vjp": reversed_gradient,
     "checkpoint": jax.checkpoint(lambda x: jnp.sin(jnp.sin(x)) * x),
     "custom_linear_solve": solved,
+    "custom_root": rooted,
     "nested jit": nested,
     "loop in a branch in a loop": lambda x: lax.fori_loop(
         0, 3, lambda i, s: lax.cond(i > 1, lambda s: lax.fori_loop(0, 2, lambda j, t: t + j, s), lambda s: s * 2, s), x

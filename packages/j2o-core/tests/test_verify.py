@@ -57,6 +57,45 @@ def test_the_first_equation_that_diverges_is_named(plugin, export):
     assert [value.name for value in program.model.graph.outputs] == before
 
 
+def test_rounding_that_a_difference_leaves_over_is_not_blamed(plugin, export):
+    """Where numbers cancel all that is left is noise; the equation that is really wrong comes later."""
+    broken(plugin, "sin", lambda ctx, x, **_: ctx.op.Mul(ctx.op.Sin(x), ctx.const(np.float32(1 + 1e-6))))
+    broken(plugin, "cos", lambda ctx, x, **_: ctx.op.Neg(x))
+    known = np.sin(X)
+
+    def noise(x):
+        return jnp.sin(x) - known  # nothing but rounding is left
+
+    with pytest.raises(VerifyError, match="The first equation that diverges is cos at "):
+        export(lambda x: noise(x) + jnp.cos(x), [(2, 3)]).verify(X)
+    with pytest.raises(VerifyError, match="The first equation that diverges is sub at "):
+        export(noise, [(2, 3)]).verify(X)
+
+
+def test_equations_that_the_graph_joined_are_told(plugin, export):
+    """The exponential took the sine's place in the graph; either may be at fault."""
+
+    @plugin.rewrite("Exp")
+    def one(rw, node):
+        return (
+            rw.op.Tanh(rw.producer(node.inputs[0], "Sin").inputs[0])
+            if rw.producer(node.inputs[0], "Sin") is not None
+            else None
+        )
+
+    with pytest.raises(VerifyError) as failure:
+        export(lambda x: jnp.exp(jnp.sin(x)), [(2, 3)]).verify(X)
+    assert "The first equation that diverges is exp at " in str(failure.value)
+    assert str(failure.value).endswith("The graph has no values to compare of sin before it.")
+
+
+def test_outputs_that_were_folded_have_no_equation_to_blame(export, monkeypatch):
+    program = export(lambda x: jnp.sin(jnp.float32(2)) + jnp.arange(3.0), [()])
+    monkeypatch.setattr(program, "reference", lambda *_: [np.zeros(3, np.float32)])
+    with pytest.raises(VerifyError, match="No equation is left in the graph: the numbers were computed when"):
+        program.verify()
+
+
 def test_a_difference_names_the_sizes(plugin, export):
     broken(plugin, "neg", lambda ctx, x, **_: ctx.op.Expand(ctx.op.Neg(x), ctx.const([2, 3], np.int64)))
     program = export(lambda x: -x, [("B", 3)])

@@ -62,6 +62,13 @@ def make_closed(
     return jex.ClosedJaxpr(open_jaxpr, list(consts))
 
 
+def evaluate(eqn: Any, operands: Sequence[Any]) -> list[Any]:
+    """The results of one equation, run as JAX runs it outside `jit`."""
+    with eqn.ctx.manager:
+        results = eqn.primitive.bind(*operands, **eqn.primitive.get_bind_params(eqn.params))
+    return list(results) if eqn.primitive.multiple_results else [results]
+
+
 def new_var(aval: Any) -> Any:
     """A fresh variable."""
     return _core.Var(aval)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,7 +12,6 @@ import numpy as np
 
 from . import _compat
 from ._errors import SpecError, VerifyError
-from ._lower import SOURCE
 from ._session import Session, as_fed
 from ._specs import Inputs, parse_inputs
 from ._trace import Traced, trace
@@ -79,7 +76,12 @@ class Verification:
 
 def verify(program: OnnxProgram, args: Sequence[Any], **options: Any) -> Verification:
     """Compare; see `OnnxProgram.verify`."""
-    diagnose = functools.partial(_first_divergence, program)
+
+    def diagnose(leaves: Sequence[Any]) -> str:
+        from ._divergence import first_divergence
+
+        return first_divergence(program, leaves)
+
     return _compare_runs(
         program.reference, program.traced, program.session, program.output_names, args, diagnose, **options
     )
@@ -271,9 +273,18 @@ def random_array(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -
 
 
 def compare(
-    name: str, want: Any, got: Any, rtol: float | None = None, atol: float | None = None
+    name: str, want: Any, got: Any, rtol: float | None = None, atol: float | None = None, *, scale: float = 0.0
 ) -> tuple[str, OutputDifference]:
-    """What is wrong with `got` ("" if nothing), and how far it is from `want`."""
+    """What is wrong with `got` ("" if nothing), and how far it is from `want`.
+
+    Args:
+        name: the output's name, for the message.
+        want: what JAX gives.
+        got: what ONNX Runtime gives.
+        rtol: relative tolerance instead of the dtype's.
+        atol: tolerance relative to the largest magnitude, instead of the dtype's.
+        scale: a largest magnitude to go by where the output's own is smaller.
+    """
     want, got = np.asarray(want), np.asarray(got)
     none = OutputDifference(name, 0.0, 0.0)
     if want.dtype != got.dtype or want.shape != got.shape:
@@ -291,62 +302,14 @@ def compare(
         return "", none
     with np.errstate(over="ignore"):  # float64 of opposite signs near its limit: an infinite difference is right
         difference = np.abs(wide[finite] - other[finite])
-    scale = float(np.abs(wide[finite]).max())
+    largest = float(np.abs(wide[finite]).max())
     relative, fraction = TOLERANCES.get(want.dtype.name, _NARROW)
     relative, fraction = rtol if rtol is not None else relative, atol if atol is not None else fraction
-    result = OutputDifference(name, float(difference.max()), float(difference.max()) / scale if scale else 0.0)
+    result = OutputDifference(name, float(difference.max()), float(difference.max()) / largest if largest else 0.0)
     tiny = float(ml_dtypes.finfo(want.dtype).tiny)
-    if (difference > relative * np.abs(wide[finite]) + fraction * scale + tiny).any():
+    if (difference > relative * np.abs(wide[finite]) + fraction * max(largest, scale) + tiny).any():
         return (
             f"Output {name!r} differs from JAX by up to {result.max_abs:.3g} "
-            f"({result.relative:.3g} of the largest magnitude {scale:.3g})"
+            f"({result.relative:.3g} of the largest magnitude {largest:.3g})"
         ), result
     return "", result
-
-
-def _first_divergence(program: OnnxProgram, leaves: Sequence[Any]) -> str:
-    """The first equation whose results differ, found by running JAX equation by equation."""
-    lowered, model = program.lowered, program.model
-    if any(_compat.symbol_names(d) for leaf in program.traced.inputs.leaves for d in leaf.shape):
-        return "Verify a static shape to be told the first equation that diverges."
-    graph = model.graph
-    known = {value for node in graph for value in node.outputs}
-    watched = [(i, k) for i, values in enumerate(lowered.values) for k, value in enumerate(values) if value in known]
-    watched = [(i, k) for i, k in watched if lowered.values[i][k].dtype is not None]
-    originals = list(graph.outputs)
-    try:
-        extra = [lowered.values[i][k] for i, k in watched]
-        graph.outputs[:] = list(dict.fromkeys(extra))
-        results = dict(zip(graph.outputs, Session(model).run(leaves), strict=True))
-        expected = _equation_results(lowered.jaxpr, leaves)
-    except Exception as error:  # noqa: BLE001 - the diagnosis must not hide what it diagnoses
-        return f"(The first diverging equation could not be found: {type(error).__name__}: {error})"
-    finally:
-        graph.outputs[:] = originals
-    for index, position in watched:
-        problem, _ = compare("", expected[index][position], results[lowered.values[index][position]])
-        if problem:
-            eqn = lowered.jaxpr.jaxpr.eqns[index]
-            node = lowered.values[index][position].producer()
-            source = node.metadata_props.get(SOURCE, "unknown source") if node is not None else "unknown source"
-            what = problem.removeprefix("Output")
-            return f"The first equation that diverges is {eqn.primitive.name} at {source}:{what}."
-    return "No single equation diverges by itself; the difference builds up."
-
-
-def _equation_results(jaxpr: Any, leaves: Sequence[Any]) -> list[list[Any]]:
-    env = dict(
-        zip(
-            itertools.chain(jaxpr.jaxpr.constvars, jaxpr.jaxpr.invars),
-            [*jaxpr.consts, *map(as_fed, leaves)],
-            strict=True,
-        )
-    )
-    results = []
-    for eqn in jaxpr.jaxpr.eqns:
-        values = [_compat.literal_value(a) if isinstance(a, _compat.Literal) else env[a] for a in eqn.invars]
-        out = eqn.primitive.bind(*values, **eqn.params)
-        out = list(out) if eqn.primitive.multiple_results else [out]
-        env.update(zip(eqn.outvars, out, strict=True))
-        results.append([as_fed(value) for value in out])
-    return results

@@ -14,6 +14,7 @@ _CALLS = {
     "closed_call": "call_jaxpr",
     "core_call": "call_jaxpr",
     "core_closed_call": "call_jaxpr",
+    "eval_jaxpr": "call_jaxpr",
     "xla_call": "call_jaxpr",
     "remat": "jaxpr",
     "remat2": "jaxpr",
