@@ -78,7 +78,7 @@ def _affine(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         x, weight, bias, epsilon = found
         if rw.producer(y, "LayerNormalization") is not None and rw.scalar(other) is not None:
             continue  # a layer norm before training: the same number for each channel and each place
-        channels = _per_channel(rw, other, x)
+        channels = _weights_of_channels(rw, other, x)
         if channels is None or rw.scalar(bias) != 0 or (node.op_type == "Mul" and rw.scalar(weight) != 1):
             continue
         terms = (channels, bias) if node.op_type == "Mul" else (weight, channels)
@@ -100,7 +100,7 @@ def _normalised_channels(rw: Rewriter, y: ir.Value | None) -> tuple[ir.Value, An
     return x, rw.const(np.ones(channels), x), rw.const(np.zeros(channels), x), rw.attr(norm, "epsilon")
 
 
-def _per_channel(rw: Rewriter, value: ir.Value, x: ir.Value) -> ir.Value | None:
+def _weights_of_channels(rw: Rewriter, value: ir.Value, x: ir.Value) -> ir.Value | None:
     """A value that varies along axis 1 of x alone, as a vector."""
     shape, sizes, array = rw.shape(value), rw.shape(x), rw.constant(value)
     if shape is None or sizes is None or len(shape) > len(sizes):

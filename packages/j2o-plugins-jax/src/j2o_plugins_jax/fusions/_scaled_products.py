@@ -34,9 +34,7 @@ _MOST_NUMBERS = 2**16
 
 @plugin.rewrite("Mul", "Div")
 def _scale(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    for value, scale in _with_constant(rw, node, either=node.op_type == "Mul"):
-        if not rw.same_shape(value, node.outputs[0]):
-            continue
+    for value, scale in _with_constant(rw, node):
         with np.errstate(all="ignore"):
             factor = scale if node.op_type == "Mul" else 1 / scale
         result = _scaled_matmul(rw, value, factor) or _scaled_convolution(rw, value, factor)
@@ -90,10 +88,8 @@ def _scaled_convolution(rw: Rewriter, value: ir.Value, factor: Any) -> ir.Value 
 @plugin.rewrite("Add", "Sub")
 def _shift(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """A constant for each channel behind a convolution goes into its bias, as does one behind a sum with a bias."""
-    for value, constant in _with_constant(rw, node, either=node.op_type == "Add"):
+    for value, constant in _with_constant(rw, node):
         shift = -constant if node.op_type == "Sub" else constant
-        if not rw.same_shape(value, node.outputs[0]):
-            continue
         result = _shifted_matmul(rw, value, shift) or _shifted_convolution(rw, value, shift)
         if result is not None:
             return result
@@ -126,14 +122,11 @@ def _shifted_convolution(rw: Rewriter, value: ir.Value, shift: Any) -> ir.Value 
 
 @plugin.rewrite("Mul", "Div")
 def _two_scales(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    for value, scale in _with_constant(rw, node, either=node.op_type == "Mul"):
+    for value, scale in _with_constant(rw, node):
         inner = rw.producer(value, "Mul", "Div")
-        if inner is None or not rw.same_shape(value, node.outputs[0]):
+        if inner is None:
             continue
-        for place in (0, 1) if inner.op_type == "Mul" else (0,):
-            x, first = inner.inputs[place], rw.constant(inner.inputs[1 - place])
-            if x is None or first is None or rw.constant(x) is not None or not rw.same_shape(x, value):
-                continue
+        for x, first in _with_constant(rw, inner, only_reader=False):
             factor = _quotient(scale, first, node.op_type == "Div", inner.op_type == "Div")
             if factor is not None:
                 return rw.op.Mul(x, rw.const(factor))  # type: ignore[no-any-return]
@@ -158,10 +151,10 @@ def _quotient(outer: Any, inner: Any, divides_outer: bool, divides_inner: bool) 
 @plugin.rewrite("Add", "Sub", "Mul", "Div")
 def _before_reshape(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """What has a number for each channel moves in front of the Reshape that takes the batch of one away."""
-    for value, constant in _with_constant(rw, node, either=node.op_type in ("Add", "Mul")):
+    for value, constant in _with_constant(rw, node):
         layout = rw.producer(value, "Reshape", "Squeeze")
         conv = rw.producer(layout.inputs[0], *_CONVOLUTIONS) if layout is not None else None
-        if conv is None or not rw.only_use(conv.outputs[0]) or not rw.same_shape(value, node.outputs[0]):
+        if conv is None or not rw.only_use(conv.outputs[0]):
             continue
         batch, *shape = rw.shape(conv.outputs[0]) or (None,)
         if batch != 1 or [str(size) for size in shape] != [str(size) for size in rw.shape(value) or ()]:
@@ -173,11 +166,13 @@ def _before_reshape(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     return None
 
 
-def _with_constant(rw: Rewriter, node: ir.Node, *, either: bool) -> Iterator[tuple[ir.Value, Any]]:
-    """The operand that only this node reads, with the other one where that is constant; `either` may be the first."""
-    for place in (0, 1) if either else (0,):
+def _with_constant(rw: Rewriter, node: ir.Node, *, only_reader: bool = True) -> Iterator[tuple[ir.Value, Any]]:
+    """An operand of the result's shape with the other one where that is constant; the first one of Sub and Div."""
+    for place in (0, 1) if node.op_type in ("Add", "Mul") else (0,):
         value, constant = node.inputs[place], rw.constant(node.inputs[1 - place])
-        if value is not None and constant is not None and value.dtype in _DTYPES and rw.only_use(value):
+        if value is None or constant is None or value.dtype not in _DTYPES or not rw.same_shape(value, node.outputs[0]):
+            continue
+        if rw.only_use(value) or not only_reader:
             yield value, constant
 
 
