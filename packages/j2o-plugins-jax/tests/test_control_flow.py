@@ -244,3 +244,21 @@ def test_remainders_of_the_counter():
         return lax.fori_loop(0, 4, lambda i, x: x.at[i % 3].set(i % n), x)
 
     check(fn, np.arange(4, dtype=np.int32), np.int32(3))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_remainders_of_a_known_counter(dtype):
+    """Written out, the turns' counters are constants, in a graph that is no longer than it has to be."""
+
+    def fn(x):
+        return lax.fori_loop(0, 3, lambda i, x: x.at[i % x.shape[0]].set(i.astype(x.dtype)), x)
+
+    check(fn, Spec(("T",), np.dtype(dtype)))
+
+
+def test_what_a_counter_gives_is_known():
+    def fn(x):
+        return lax.scan(lambda i, v: (i + 1, v * (i % 3) ** 2), 0, x)
+
+    program = check(fn, Spec((4, 2), np.int32), opsets=(21,), absent=["Add", "Mod", "Div", "Where"])
+    assert sum(node.op_type == "Mul" for node in program.model.graph) <= 4

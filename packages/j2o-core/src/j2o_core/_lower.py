@@ -86,6 +86,10 @@ def _distinct_outputs(builder: Builder, graph: ir.Graph, outputs: Sequence[ir.Va
     return result
 
 
+# Counters, indices, sizes and keys.
+_KNOWN_SIZE = 64
+
+
 class Lowerer:
     """The equation loop over one graph (the main one or a nested one)."""
 
@@ -117,9 +121,24 @@ class Lowerer:
 
     def inline(self, jaxpr: Any, operands: Sequence[ir.Value]) -> list[ir.Value]:
         """Lower a closed jaxpr that was not simplified yet, in place."""
-        jaxpr = simplify(_compat.as_closed(jaxpr), self.table, self.registry.decompositions)
+        jaxpr, operands = self._with_known(_compat.as_closed(jaxpr), operands)
+        jaxpr = simplify(jaxpr, self.table, self.registry.decompositions)
         check_supported(jaxpr, self.registry, self.builder.opset)
         return self.run(jaxpr, operands)
+
+    def _with_known(self, jaxpr: Any, operands: Sequence[ir.Value]) -> tuple[Any, list[ir.Value]]:
+        """Small operands that are constants become the jaxpr's own: what follows from the turn of a loop folds."""
+        known, rest = {}, {}
+        for var, value in zip(jaxpr.jaxpr.invars, operands, strict=True):
+            array = self.builder.constant_value(value)
+            same = array is not None and array.dtype == getattr(var.aval, "dtype", None)
+            small = array is not None and array.size <= _KNOWN_SIZE and array.shape == getattr(var.aval, "shape", None)
+            (known if same and small else rest)[var] = array if same and small else value
+        if not known:
+            return jaxpr, list(operands)
+        constvars, consts = [*jaxpr.jaxpr.constvars, *known], [*jaxpr.consts, *known.values()]
+        outvars, eqns = jaxpr.jaxpr.outvars, jaxpr.jaxpr.eqns
+        return _compat.make_closed(constvars, consts, list(rest), outvars, eqns), list(rest.values())
 
     def trace_function(self, fn: Callable[..., Any], structs: Sequence[Any], static: dict[str, Any]) -> tuple[Any, Any]:
         """The jaxpr of ordinary JAX code, with composites kept whole, and the structure of what it returns."""
