@@ -159,6 +159,17 @@ def test_declines_weights_that_vary_along_other_axes(weight):
     check(shifted, Spec((4, 4, 4, 4)), contains=["InstanceNormalization", "Add"])
 
 
+def test_declines_infinite_weights():
+    weight = np.where(np.arange(4) == 2, np.float32(np.inf), WEIGHT)
+
+    def scaled(x):
+        normal = (x - x.mean((2, 3), keepdims=True)) / jnp.sqrt(x.var((2, 3), keepdims=True) + 1e-5)
+        return normal * weight[:, None, None]
+
+    x = np.random.default_rng(0).standard_normal((2, 4, 5, 6)).astype(np.float32)
+    check(scaled, x, absent=["InstanceNormalization"])
+
+
 def test_declines_where_the_normalised_value_is_read_elsewhere():
     def both(x):
         normal = (x - x.mean((2, 3), keepdims=True)) / jnp.sqrt(x.var((2, 3), keepdims=True) + 1e-5)

@@ -106,6 +106,8 @@ def _weights_of_channels(rw: Rewriter, value: ir.Value, x: ir.Value) -> ir.Value
     if shape is None or sizes is None or len(shape) > len(sizes):
         return None
     if array is not None:
+        if not np.isfinite(array).all():
+            return None  # the kernel multiplies before it takes the mean off
         first = shortest(array)
         if first.shape not in ((), (sizes[1], *[1] * (len(sizes) - 2))):
             return None
