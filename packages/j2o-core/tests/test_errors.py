@@ -76,6 +76,11 @@ def test_types_that_onnx_does_not_have(export, dtype):
         export(lambda x: x, [jax.ShapeDtypeStruct((3,), dtype)])
 
 
+def test_derivatives_of_integers_are_no_results(export):
+    with pytest.raises(UnsupportedError, match=r"A result is float0\[3\], .* of integers .* do not return them"):
+        export(lambda x, n: jax.jvp(lambda x: -n, (x,), (x,)), [(3,), jax.ShapeDtypeStruct((3,), np.int32)])
+
+
 def test_dead_code_is_not_missed(check):
     def fn(x):
         jnp.sort(x)

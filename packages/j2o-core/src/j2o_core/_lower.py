@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import onnx_ir as ir
 
 from . import _compat
@@ -128,12 +129,14 @@ class Lowerer:
 
     def _with_known(self, jaxpr: Any, operands: Sequence[ir.Value]) -> tuple[Any, list[ir.Value]]:
         """Small operands that are constants become the jaxpr's own: what follows from the turn of a loop folds."""
-        known, rest = {}, {}
+        known: dict[Any, Any] = {}
+        rest: dict[Any, ir.Value] = {}
         for var, value in zip(jaxpr.jaxpr.invars, operands, strict=True):
             array = self.builder.constant_value(value)
-            same = array is not None and array.dtype == getattr(var.aval, "dtype", None)
-            small = array is not None and array.size <= _KNOWN_SIZE and array.shape == getattr(var.aval, "shape", None)
-            (known if same and small else rest)[var] = array if same and small else value
+            if array is not None and array.size <= _KNOWN_SIZE and _is_like(array, var.aval):
+                known[var] = array
+            else:
+                rest[var] = value
         if not known:
             return jaxpr, list(operands)
         constvars, consts = [*jaxpr.jaxpr.constvars, *known], [*jaxpr.consts, *known.values()]
@@ -256,6 +259,11 @@ class Lowerer:
         return results
 
 
+def _is_like(array: Any, aval: Any) -> bool:
+    """Whether an array has the shape and dtype of an abstract value; not so for keys and complex numbers."""
+    return bool(array.shape == getattr(aval, "shape", None) and array.dtype == getattr(aval, "dtype", None))
+
+
 def _element_type(dtype: Any) -> ir.DataType | None:
     return None if _compat.is_extended_dtype(dtype) else onnx_dtype(dtype)
 
@@ -271,7 +279,9 @@ def _avals(avals: Sequence[Any]) -> str:
 def check_supported(jaxpr: Any, registry: Registry, opset: int) -> None:
     """Raise an UnsupportedError that lists every primitive without a rule at this opset, or names a foreign type."""
     for var in jaxpr.jaxpr.invars:
-        _check_type(var.aval, None, registry)
+        _check_type(var.aval, "An argument")
+    for var in jaxpr.jaxpr.outvars:
+        _check_type(var.aval, "A result")
     missing: OrderedDict[str, list[Any]] = OrderedDict()
     _collect_missing(jaxpr, registry, opset, missing)
     if not missing:
@@ -300,17 +310,17 @@ def _collect_missing(jaxpr: Any, registry: Registry, opset: int, missing: Ordere
             missing.setdefault(eqn.primitive.name, []).append(eqn)
             continue
         for var in eqn.outvars:
-            _check_type(var.aval, eqn, registry)
+            _check_type(var.aval, eqn, registry.libraries)
         for body in nested(eqn):
             _collect_missing(body, registry, opset, missing)
 
 
-def _check_type(aval: Any, eqn: Any, registry: Registry) -> None:
+def _check_type(aval: Any, made: Any, libraries: Any = ()) -> None:
     try:
         _element_type(aval.dtype)
     except TypeError as error:
-        made = f"{eqn.primitive.name} at {user_line(eqn, registry.libraries)}" if eqn else "An argument"
-        raise UnsupportedError(
-            f"{made} is {aval.str_short()}, a type that ONNX does not have. Expected one that it has: convert to "
-            f"bfloat16 or float8_e4m3fn, for instance."
-        ) from error
+        advice = "Expected one that it has: convert to bfloat16 or float8_e4m3fn, for instance."
+        if aval.dtype == jax.dtypes.float0:
+            advice = "JAX's derivatives of integers and truth values hold no numbers: do not return them."
+        made = made if isinstance(made, str) else f"{made.primitive.name} at {user_line(made, libraries)}"
+        raise UnsupportedError(f"{made} is {aval.str_short()}, a type that ONNX does not have. {advice}") from error

@@ -9,7 +9,7 @@ to fail: an entry whose test passes on all processors can go.
     Max, Min, Clip, Relu,   int64         two numbers that agree in their upper 32 bits are ordered by the lower 32 as
       Sign, ReduceMax/Min                 if those had a sign: max(3, 3e9) is 3
     ReduceMax/Min           floats        NaN is lost unless it comes first
-    LogSoftmax              float64       a row with NaN or infinity keeps its other numbers, computed from a sum of 1e-20
+    LogSoftmax              float64       a row with NaN or infinity is not NaN as a whole
     MaxPool, Scatter with   floats        NaN is lost
       max and min
     MaxPool                 float32       minus infinity everywhere becomes the lowest number
