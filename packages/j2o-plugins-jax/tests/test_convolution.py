@@ -121,6 +121,15 @@ def test_empty_and_size_one(shapes):
     check(_conv(), Spec(shapes[0]), Spec(shapes[1]))
 
 
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+def test_filters_of_symbolic_length(padding):
+    def fn(x):
+        series = x.reshape(1, 1, -1)
+        return lax.conv(series, series[..., 1:], (3,), padding)
+
+    check(fn, Spec(("T", 2)))
+
+
 def test_no_spatial_axis():
     check(_conv(window_strides=(), padding=()), Spec(("B", 3)), Spec((4, 3)), opsets=(21,))
 

@@ -28,7 +28,7 @@ class Window:
         count: number of windows.
     """
 
-    size: int
+    size: Any
     stride: int
     low: Any
     high: Any
@@ -115,9 +115,15 @@ def positions(ctx: LoweringContext, count: Any) -> ir.Value:
 
 def _elements(ctx: LoweringContext, window: Window) -> ir.Value:
     """Where the elements of each window lie: (count, size)."""
-    inside = np.arange(window.size) * window.dilation
-    if is_static(window.count):
-        return ctx.const(np.arange(window.count)[:, None] * window.stride + inside, np.int64)
-    starts = ctx.op.Mul(positions(ctx, window.count), ctx.const(window.stride, np.int64))
-    result: ir.Value = ctx.op.Add(ctx.op.Unsqueeze(starts, ctx.const([1], np.int64)), ctx.const(inside, np.int64))
+    if is_static(window.count, window.size):
+        first = np.arange(window.count)[:, None] * window.stride
+        return ctx.const(first + np.arange(window.size) * window.dilation, np.int64)
+    starts, inside = _steps(ctx, window.count, window.stride), _steps(ctx, window.size, window.dilation)
+    result: ir.Value = ctx.op.Add(ctx.op.Unsqueeze(starts, ctx.const([1], np.int64)), inside)
+    return result
+
+
+def _steps(ctx: LoweringContext, count: Any, step: int) -> ir.Value:
+    """0, step, 2 step, ..."""
+    result: ir.Value = ctx.op.Mul(positions(ctx, count), ctx.const(step, np.int64))
     return result
