@@ -1,11 +1,13 @@
 """What is written, and what may be read."""
 
+import json
 import os
 import pickle
 import stat
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import equinox as eqx
@@ -181,6 +183,91 @@ def test_above_2_gb_it_simply_works(tmp_path: Path) -> None:
     x[0, 0] = 1e-16
     (y,) = session.run(None, {session.get_inputs()[0].name: x})
     np.testing.assert_allclose(y, np.full((1, 10_000), 1e-16 * 720 * 1e20), rtol=1e-4)
+
+
+LAZY = """
+import json, os, threading, time
+import jax, numpy as np
+import j2o_core
+
+def own():
+    with open("/proc/self/status") as file:  # without the pages of mapped files, which the system may drop
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("RssAnon"))
+
+def lazily(path):
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    data = np.memmap(path, np.uint8, "r", 8 + length)
+    places = {{name: entry["data_offsets"] for name, entry in header.items()}}
+    return {{n: data[a:b].view(np.float32).reshape(header[n]["shape"]) for n, (a, b) in places.items()}}
+
+warm = j2o_core.to_onnx(lambda x: x @ np.ones((4, 4), np.float32), [("B", 4)])
+warm.save({path!r} + ".warm", **{way!r})
+before = own()
+peak, done = before, False
+def watch():
+    global peak
+    while not done:
+        peak = max(peak, own())
+        time.sleep(0.001)
+thread = threading.Thread(target=watch)
+thread.start()
+weights = lazily({source!r})
+def forward(x):
+    for name in sorted(weights):
+        x = weights[name] @ x if name.endswith("turned") else x @ weights[name]
+    return x
+program = j2o_core.to_onnx(jax.vmap(forward), [("B", 4096)])
+program.save({path!r}, **{way!r})
+done = True
+thread.join()
+names = set(program.model.graph.initializers)
+assert len(names) == len(weights), names
+print(sum(weight.nbytes for weight in weights.values()), peak - before)
+"""
+
+
+@pytest.fixture(scope="module")
+def large_weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A safetensors file of 537 MB, eight square matrices, each twice a rotation of the rows."""
+    path = tmp_path_factory.mktemp("weights") / "w.safetensors"
+    size, count = 4096, 8
+    names = [f"layers.{i}.{'turned' if i % 2 else 'straight'}" for i in range(count)]
+    nbytes = 4 * size**2
+    header = {
+        name: {"dtype": "F32", "shape": [size, size], "data_offsets": [i * nbytes, (i + 1) * nbytes]}
+        for i, name in enumerate(names)
+    }
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for shift in range(count):
+            file.write(2 * np.roll(np.eye(size, dtype=np.float32), shift, 1))
+    yield path
+    path.unlink()  # pytest keeps the folders of the last runs
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_weights_that_are_read_lazily_stay_on_the_disk(
+    way: dict[str, object], large_weights: Path, tmp_path: Path
+) -> None:
+    """Mapped from a safetensors file, used straight and transposed: less than 256 MB, whatever the weights take."""
+    path = tmp_path / "m.onnx"
+    code = LAZY.format(path=str(path), source=str(large_weights), way=way)
+    result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    total, above = map(int, result.stdout.split())
+    assert total > 5e8
+    assert above < 256e6, f"{above / 1e6:.0f} MB"
+    session = onnxruntime.InferenceSession(str(path))
+    x = np.arange(4096, dtype=np.float32)[None]
+    (y,) = session.run(None, {session.get_inputs()[0].name: x})
+    turned = [(-shift if shift % 2 else shift) for shift in range(8)]
+    np.testing.assert_array_equal(y, 2**8 * np.roll(x, sum(turned), 1))
+    for file in tmp_path.iterdir():
+        file.unlink()
 
 
 @pytest.mark.parametrize("location", ["../secret", "/etc/hostname", "a/../../secret"])
