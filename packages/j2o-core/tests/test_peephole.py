@@ -60,6 +60,16 @@ def test_casts_there_and_back_only_if_nothing_is_lost(op, x):
     assert integer is not x
 
 
+@pytest.mark.parametrize(
+    ("dtype", "is_held"), [(np.int32, True), (np.uint32, True), (np.int64, False), (np.uint64, False)]
+)
+def test_float64_holds_integers_of_53_bits(op, dtype, is_held):
+    number = ir.Value(name="number")
+    stamp(number, dtype, (3,))
+    back = op.Cast(op.Cast(number, to=ir.DataType.DOUBLE), to=number.dtype)
+    assert (back is number) == is_held
+
+
 def test_transposes_that_move_only_ones_are_reshapes(op):
     y = ir.Value(name="y")
     stamp(y, np.float32, (2, 1, 4))
