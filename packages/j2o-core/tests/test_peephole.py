@@ -1,3 +1,4 @@
+import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -118,6 +119,21 @@ def test_layout_and_small_integers_of_constants_are_computed(op, make, expected)
     np.testing.assert_array_equal(
         op.constant_value(result), np.arange(6).reshape(2, 3) if expected is None else expected
     )
+
+
+@pytest.mark.parametrize("dtypes", [("bfloat16", "float32"), ("float32", "bfloat16"), ("bfloat16", "float16")])
+def test_constants_of_bfloat16_are_cast(op, dtypes):
+    before, after = (np.dtype(getattr(ml_dtypes, dtype, dtype)) for dtype in dtypes)
+    array = np.array([1.1, -np.inf, 300.7, -0.0], before)
+    result = op.constant_value(op.Cast(op.const(array), to=ir.DataType.from_numpy(after)))
+    assert result.dtype == after
+    np.testing.assert_array_equal(result, array.astype(np.float32).astype(after))
+    assert not list(op.nodes)
+
+
+def test_float64_is_not_rounded_to_bfloat16_by_numpy_which_rounds_twice(op):
+    op.Cast(op.const(np.array([1 + 2**-8 + 2**-40])), to=ir.DataType.BFLOAT16)
+    assert [node.op_type for node in op.nodes] == ["Cast"]
 
 
 def test_a_place_of_joined_values_is_a_place_of_one_of_them(op):

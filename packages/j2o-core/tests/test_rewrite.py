@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -24,6 +25,21 @@ def test_a_pattern_is_replaced(plugin, check):
     assert operators(check(lambda x: jnp.sin(x) * 2, X, opsets=[21])) == ["Sin", "Add"]
     assert operators(check(lambda x: 2 * jnp.sin(x), X, opsets=[21])) == ["Sin", "Add"]
     assert operators(check(lambda x: jnp.sin(x) * 3, X, opsets=[21])) == ["Sin", "Mul"]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "float64", "int8", "int4"])
+def test_a_constant_of_any_number_type_is_read_as_a_number(plugin, export, dtype):
+    seen = []
+
+    @plugin.rewrite("Mul")
+    def _look(rw, node):
+        seen.extend(rw.scalar(value) for value in node.inputs)
+
+    with jax.enable_x64(True):
+        export(lambda x: x * jnp.full((3,), -2, dtype), [jnp.ones((2, 3), dtype)], opset=23)
+        export(lambda x: x * jnp.array([1, 2, 2], dtype), [jnp.ones((2, 3), dtype)], opset=23)
+    assert seen == [None, -2.0, None, None]
+    assert type(seen[1]) is float
 
 
 def test_rewrites_run_until_nothing_changes(plugin, check):

@@ -12,6 +12,9 @@ from . import _compat
 
 _SHAPE = "j2o_shape"
 
+# Kinds of the dtypes of real numbers. V: those that NumPy does not know, bfloat16, float8 and integers of few bits.
+REAL_KINDS = "fiuV"
+
 
 def onnx_dtype(dtype: Any) -> ir.DataType:
     """The ONNX element type of a NumPy or JAX dtype."""

@@ -144,6 +144,46 @@ def test_exact_operators_of_bfloat16_need_one_cast(kit):
     assert operators(model.graph) == ["Cast", "Neg", "Abs", "Max", "Floor", "Cast"]
 
 
+def test_small_constants_are_stored_in_the_wider_type(kit):
+    x, dtype = feed("x", ir.DataType.BFLOAT16), kit.dtype_named("bfloat16")
+    few, many = (ir.Value(name=n, const_value=ir.tensor(np.full(s, 1.1, dtype))) for n, s in (("a", 3), ("b", 300)))
+    for value in (few, many):
+        value.type, value.shape = ir.TensorType(ir.DataType.BFLOAT16), ir.Shape(value.const_value.shape)
+    first = ir.node("Mul", [x, few])
+    typed(first, x)
+    second = ir.node("ReduceMax", [many], {"keepdims": 0})
+    second.outputs[0].type, second.outputs[0].shape = ir.TensorType(ir.DataType.BFLOAT16), ir.Shape(())
+    third = ir.node("Mul", [first.outputs[0], second.outputs[0]])
+    typed(third, x)
+    third.outputs[0].name = "y"
+    model = kit.model_of([x], [first, second, third], third.outputs, 21, [few, many])
+    kit.legalize(model)
+    cast = [node.inputs[0].name for node in model.graph if node.op_type == "Cast"]
+    assert "b" in cast
+    assert "a" not in cast
+    values = np.array([1, -2, 3], dtype)
+    expected = (values * dtype.type(1.1)) * dtype.type(1.1)
+    np.testing.assert_array_equal(kit.run(model, [values])[0], expected.astype(np.float32))
+
+
+@pytest.mark.parametrize("target", ["onnxruntime", None])
+def test_layer_norm_of_bfloat16_takes_the_quicker_kernel(kit, target):
+    """The runtime has one for bfloat16 too, with the same numbers; it takes 4.7 times as long."""
+    dtype = kit.dtype_named("bfloat16")
+    x, weight = feed("x", ir.DataType.BFLOAT16, (5, 64)), feed("w", ir.DataType.BFLOAT16, (64,))
+    node = ir.node("LayerNormalization", [x, weight])
+    typed(node, x)
+    node.outputs[0].name = "y"
+    model = kit.model_of([x, weight], [node], node.outputs, 21)
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal(shape).astype(dtype) for shape in ((5, 64), (64,))]
+    (before,) = kit.run(model, arrays)
+    kit.legalize(model, target=target)
+    casts = [] if target is None else ["Cast"]
+    assert operators(model.graph) == [*casts * 2, "LayerNormalization", *casts]
+    np.testing.assert_allclose(kit.run(model, arrays)[0], before, rtol=2**-7)
+
+
 def test_intermediate_results_that_are_outputs_are_cast_back(kit):
     model = chain(kit, ir.DataType.UINT16, "Max", "Min")
     middle = model.graph[0].outputs[0]

@@ -16,7 +16,7 @@ from .._compat import is_symbolic
 from .._dims import Dimensions
 from .._infer import same_shape
 from .._layout import expand, reshape
-from .._values import numpy_dtype, shape_of
+from .._values import REAL_KINDS, numpy_dtype, shape_of
 from ._views import Axes, Part, View, refined, step, view, whole
 
 
@@ -141,7 +141,7 @@ class Rewriter:
     def scalar(self, value: ir.Value | None) -> float | None:
         """The number that a constant holds in every element, if it is one and the same."""
         array = self.op.constant_value(value)
-        if array is None or array.size == 0 or array.dtype.kind not in "fiu":
+        if array is None or array.size == 0 or array.dtype.kind not in REAL_KINDS:
             return None
         first = array.reshape(-1)[0]
         return float(first) if array.size == 1 or bool((array == first).all()) else None

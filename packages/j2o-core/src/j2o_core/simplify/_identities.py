@@ -53,17 +53,17 @@ def _known(atom: Any, known: dict[Any, Any]) -> np.ndarray[Any, Any] | None:
 
 def _is_neutral(name: str, atom: Any, known: dict[Any, Any]) -> bool:
     value = _known(atom, known)
-    if value is None or value.size == 0 or value.dtype.kind not in "iuf":
+    if value is None or value.size == 0 or (value.dtype.kind not in "iuf" and value.dtype.name != "bfloat16"):
         return False
     return bool(_NEUTRAL[name](value))
 
 
 def _lowest(value: np.ndarray[Any, Any]) -> Any:
-    return (value == (-np.inf if value.dtype.kind == "f" else np.iinfo(value.dtype).min)).all()
+    return (value == (np.iinfo(value.dtype).min if value.dtype.kind in "iu" else -np.inf)).all()
 
 
 def _highest(value: np.ndarray[Any, Any]) -> Any:
-    return (value == (np.inf if value.dtype.kind == "f" else np.iinfo(value.dtype).max)).all()
+    return (value == (np.iinfo(value.dtype).max if value.dtype.kind in "iu" else np.inf)).all()
 
 
 _NEUTRAL = {
