@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import onnx_ir as ir
 
@@ -37,8 +38,9 @@ def _attention(
 ) -> Any:
     """Query [batch, length, heads, size], key and value [batch, length, kv heads, size].
 
-    The body is lowered instead for float64 and bfloat16, which the runtime's kernel lacks, for masks in float16, for
-    sequence lengths and windows, and under `vmap` unless it maps calls without a batch axis.
+    Half precision is computed in float32, as its logits are in JAX: those of float16 would be infinite above 65504. The
+    body is lowered instead for float64, which the runtime's kernel lacks, for sequence lengths and windows, and under
+    `vmap` unless it maps calls without a batch axis.
     """
     del implementation
     special = (query_seq_lengths, key_value_seq_lengths, local_window_size)
@@ -47,10 +49,9 @@ def _attention(
     shape = ctx.avals_in[0].shape
     operands = [query, key, value]
     batched = set(ctx.batched[:3])
-    if ctx.dtype(query) not in (np.float32, np.float16) or len(batched) > 1 or len(shape) > 4:
+    dtype = ctx.dtype(query)
+    if dtype not in (np.float32, np.float16, jnp.bfloat16) or len(batched) > 1 or len(shape) > 4:
         return NotImplemented
-    if mask is not None and ctx.dtype(query) == np.float16:
-        return NotImplemented  # it has no number below all logits that the kernel does not take for "nowhere"
     if ctx.batch_ndim and (len(shape) != 4 or bias is not None or mask is not None):
         return NotImplemented
     if is_causal and mask is not None:
@@ -61,32 +62,31 @@ def _attention(
         mask, is_causal = ctx.op.And(mask, ctx.const(np.tril(np.ones(lengths, bool)))), False
     if len(shape) == 3:
         operands = [ctx.op.Unsqueeze(x, ctx.const([0], np.int64)) for x in operands]
-    heads_first = [ctx.op.Transpose(x, perm=(0, 2, 1, 3)) for x in operands]
+    heads_first = [ctx.cast(ctx.op.Transpose(x, perm=(0, 2, 1, 3)), np.float32) for x in operands]
     result = ctx.op.Attention(
         *heads_first,
         _additive_mask(ctx, bias, mask, len(shape)),
         is_causal=int(is_causal),
         scale=None if scale is None else float(scale),
     )
-    result = ctx.op.Transpose(result, perm=(0, 2, 1, 3))
+    result = ctx.op.Transpose(ctx.cast(result, dtype), perm=(0, 2, 1, 3))
     return ctx.op.Squeeze(result, ctx.const([0], np.int64)) if len(shape) == 3 else result
 
 
 def _additive_mask(ctx: LoweringContext, bias: Any, mask: Any, rank: int) -> ir.Value | None:
-    """Bias and mask as one float mask of the queries' dtype, written out over queries and keys.
+    """Bias and mask as one float32 mask, written out over queries and keys.
 
     The kernel refuses masks that broadcast along the queries, and gives zeros for rows that are masked as a whole.
     """
     if bias is None and mask is None:
         return None
-    dtype = ctx.avals_in[0].dtype
     lengths = (ctx.avals_in[0].shape[rank - 3], ctx.avals_in[1].shape[rank - 3])
     total: ir.Value | None = None
     if bias is not None:
-        total = ctx.cast(bias, dtype)
+        total = ctx.cast(bias, np.float32)
     if mask is not None:
-        kept = total if total is not None else ctx.const(0, dtype)
-        total = ctx.op.Where(mask, kept, ctx.const(_MASKED, dtype))
+        kept = total if total is not None else ctx.const(0, np.float32)
+        total = ctx.op.Where(mask, kept, ctx.const(_MASKED, np.float32))
     assert total is not None
     ones = ctx.shape((1, 1, *lengths))
     if rank == 3:

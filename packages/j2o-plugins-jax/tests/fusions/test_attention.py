@@ -271,12 +271,14 @@ def test_softmax_over_more_keys_than_half_precision_counts():
     check(wide_softmax, *specs, contains=["Attention"], opsets=(23,))
 
 
-def test_declines_products_of_half_precision_that_are_not_rounded():
+def test_products_of_half_precision_that_are_not_rounded_are_an_operator_of_float32():
     def fn(q, k, v):
         scores = jnp.einsum("bhqd,bhkd->bhqk", q, k, preferred_element_type=np.float32)
         return jax.nn.softmax(scores, -1).astype(q.dtype) @ v
 
-    check(fn, *HALVES, absent=["Attention"], opsets=(23,))
+    program = check(fn, *HALVES, contains=["Attention"], absent=["Softmax"], opsets=(23,))
+    (node,) = (node for node in program.model.graph if node.op_type == "Attention")
+    assert {value.dtype.numpy() for value in node.inputs if value is not None} == {np.dtype(np.float32)}
 
 
 def test_declines_a_bias_or_a_cap_in_single_on_half_precision():

@@ -8,12 +8,20 @@ Between the products there may be numbers multiplied before or behind, biases, m
 order, with none, one or several of batch and heads. A number multiplied on q or k becomes part of the scale; a scale
 for each head or query, or one that is computed, is multiplied on q. Keys and values repeated for groups of heads, or
 broadcast over all heads, are taken as they are before. The softmax of products in float16 may be taken in float32
-(softmax_precision), if no bias is added to them there. With `jax.nn.softmax(where=m)`, m is a constant that leaves each
+(softmax_precision), if no bias is added to them there.
+
+before: s = MatMul(Cast(q), Transpose(Cast(k))) * scale; y = MatMul(Cast(Softmax(s, -1)), v)
+after:  y = Cast(Attention(Cast(q), Cast(k), Cast(v)))
+
+Products that are float32 already, and all of bfloat16, become an operator of float32 between casts. The operator of
+bfloat16 is defined to round the root of the scale, which shifts logits of 50 by 0.2; ONNX Runtime does not have it. The
+result is rounded once, where JAX also rounds the weights and, of bfloat16, the logits.
+
+With `jax.nn.softmax(where=m)`, m is a constant that leaves each
 query a key: for a query without one the weights are zeros there, which the standard does not say of the operator.
 
 Declines where scores or weights are read elsewhere, for a batch that broadcasts, for scales that are not positive, for
-masks that the operator cannot say, and for float64, which ONNX Runtime computes in float32, and bfloat16. A product of
-float16 in float32 is not the operator's, whose kernel rounds it.
+masks that the operator cannot say, for other casts on the way, and for float64, which ONNX Runtime computes in float32.
 """
 
 from __future__ import annotations
@@ -30,9 +38,10 @@ from j2o_core import Rewriter
 
 from .._plugin import plugin
 from ._attention_masks import Factor, Mask, Scores, read_scores, told
+from ._half import HALVES, widened
 from ._pairs import LAYOUT
 
-_DTYPES = (ir.DataType.FLOAT, ir.DataType.FLOAT16)
+_DTYPES = (ir.DataType.FLOAT, *HALVES)
 # Numbers that are multiplied on scores one after another are few.
 _LONGEST_CHAIN = 10
 
@@ -91,7 +100,8 @@ def _fused(rw: Rewriter, node: ir.Node, side: int, softmax: ir.Node, path: Seque
         return None
     product, steps = chain
     scores = read_scores(rw, product, steps)
-    if scores is None or not _has_one_dtype(node, softmax, path, product, wide=scores.wide):
+    dtype = _dtype(node, softmax, path, product, wide=scores.wide) if scores is not None else None
+    if scores is None or dtype is None:
         return None
     if not all(_is_zero_anyway(rw, zeros, softmax, scores) for zeros in path if zeros.op_type == "Where"):
         return None
@@ -103,14 +113,15 @@ def _fused(rw: Rewriter, node: ir.Node, side: int, softmax: ir.Node, path: Seque
     frame = _with_groups(rw, frame, q)
     (q, q_scale), (k, k_scale) = _unscaled(rw, q), _unscaled(rw, k)
     scale = scores.scale * q_scale * k_scale
-    if not scale > 0 or (scale > 1 and product.outputs[0].dtype is ir.DataType.FLOAT16):
+    if not scale > 0 or (scale > 1 and dtype is ir.DataType.FLOAT16):
         return None  # its root is multiplied on queries and keys, which may then be infinite
     v = rw.op.Transpose(other, perm=_swapped(rw, other)) if side == 1 else other
-    operands = _operands(rw, product, frame, q, k, v)
+    operands = _operands(rw, product, frame, *(_narrow(rw, value) for value in (q, k, v)))
     if operands is None:
         return None
+    operands = [rw.op.Cast(value, to=dtype) for value in operands]
     target = (frame.batch, frame.heads, frame.queries, frame.keys)
-    masking = told(rw, scores, target, operands[0].dtype)  # type: ignore[arg-type]
+    masking = told(rw, scores, target, dtype)
     if masking is None:
         return None
     mask, is_causal = masking
@@ -122,6 +133,7 @@ def _fused(rw: Rewriter, node: ir.Node, side: int, softmax: ir.Node, path: Seque
         "softmax_precision": int(ir.DataType.FLOAT) if scores.wide else None,
     }
     result = rw.op.Attention(q_scaled, *operands[1:], mask, scale=scale, softcap=scores.softcap, **attributes)
+    result = rw.op.Cast(result, to=node.outputs[0].dtype)
     size = rw.axes(v, _OWN)[-1]
     merged = rw.arranged(result, (*target[:3], size), (*frame.lead, frame.rows, size))
     assert merged is not None
@@ -144,12 +156,31 @@ def _is_zero_anyway(rw: Rewriter, zeros: ir.Node, softmax: ir.Node, scores: Scor
     return same and bool(full.any(axis).all())
 
 
-def _has_one_dtype(node: ir.Node, softmax: ir.Node, path: Sequence[ir.Node], product: ir.Node, *, wide: bool) -> bool:
-    """Whether all is of one dtype, or, if wide, softmax is in float32 between products in float16."""
-    dtypes = [value.dtype for value in (product.outputs[0], softmax.outputs[0], node.outputs[0])]
+def _dtype(
+    node: ir.Node, softmax: ir.Node, path: Sequence[ir.Node], product: ir.Node, *, wide: bool
+) -> ir.DataType | None:
+    """The element type of the operator, None if values between are rounded more than it or the result is."""
+    first, weights, result = (value.dtype for value in (product.outputs[0], softmax.outputs[0], node.outputs[0]))
     casts = [step.outputs[0].dtype for step in path if step.op_type == "Cast"]
-    half, single = ir.DataType.FLOAT16, ir.DataType.FLOAT
-    return (dtypes, casts) == ([half, single, half], [half]) if wide else len(set(dtypes)) == 1 and not casts
+    half, brain, single = ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.FLOAT
+    if wide:  # products in float16, softmax in float32
+        return half if (first, weights, result, casts) == (half, single, half, [half]) else None
+    if casts:  # softmax in float32, of products in float32 or bfloat16
+        same = weights is single and casts == [result] and result in HALVES
+        return single if same and first in (single, result) else None
+    if first is weights is result:
+        return single if first is brain else first
+    return None
+
+
+def _narrow(rw: Rewriter, value: ir.Value) -> ir.Value:
+    """A value in half precision, if it was widened on the way: so the Cast is next to the operator."""
+    view = rw.view(value)
+    half = widened(rw, view.root) if view is not None else None
+    if view is None or half is None or half is view.root:
+        return value
+    plain = rw.arranged(half, rw.axes(half), view.axes)
+    return value if plain is None else rw.reshape(plain, rw.shape(value))
 
 
 def _multiplied(rw: Rewriter, q: ir.Value, factors: Sequence[Factor], target: Axes) -> ir.Value | None:
@@ -161,7 +192,7 @@ def _multiplied(rw: Rewriter, q: ir.Value, factors: Sequence[Factor], target: Ax
         number = rw.arranged(factor.value, factor.axes, axes) if set(own) <= parts else None
         if number is None:
             return None
-        q = rw.op(factor.op_type, q, number)
+        q = rw.op(factor.op_type, q, rw.op.Cast(number, to=q.dtype))
     return q
 
 

@@ -13,6 +13,8 @@ number is that low. The kernel refuses masks that broadcast along queries or key
 
 Declines for a bias behind a mask unless it is a constant of moderate numbers, for masks with different C, and in
 float16 for masks that may leave a query without a key: adding scores to a half of large magnitude does not even them.
+In bfloat16 the sum with a number such as -1e4 does, in the operator, which adds in float32, only that with -1e9 does:
+declines for a bias that is known to go as low as the former, but for a constant that leaves each query a key.
 """
 
 from __future__ import annotations
@@ -27,17 +29,21 @@ import onnx_ir as ir
 
 from j2o_core import Rewriter
 
+from ._half import SINGLE_RANGE
 from ._mask_values import bounds, compares_indices
 from ._pairs import LAYOUT
 
 Axes = tuple[Any, ...]
 
 _WIDENING = (ir.DataType.FLOAT16, ir.DataType.FLOAT)
+_SAME_RANGE = (ir.DataType.BFLOAT16, ir.DataType.FLOAT)
 # Logits stay above; -1e9 and lower is what people write, perhaps scaled down afterwards.
 _LOW = {ir.DataType.FLOAT: -1e7, ir.DataType.FLOAT16: -6e4}
 # Above this a sum with logits is not yet the lowest number, which ONNX Runtime takes for masked.
 _LEAST = {ir.DataType.FLOAT: -3e38, ir.DataType.FLOAT16: -6e4}
 _MASKED = -0.7 * float(np.finfo(np.float32).max)
+# Scores added to numbers between are nearly alike when they are rounded to bfloat16, and differ in float32.
+_EVENED = (-1e8, -512)
 # A bias of this magnitude does not bring masked places back.
 _MODERATE = 1e6
 
@@ -80,7 +86,7 @@ class Scores:
         softcap: a number, or None.
         entries: biases and masks.
         factors: what else the product is multiplied by.
-        wide: whether a product in half precision goes on in float32.
+        wide: whether a product in float16 goes on in float32; for one in bfloat16 the operator is of float32 anyway.
         shifted: whether a number is added to all logits, which their softmax does not see.
     """
 
@@ -104,8 +110,10 @@ def read_scores(rw: Rewriter, product: ir.Node, steps: Sequence[tuple[ir.Node, i
         elif node.op_type == "Tanh":
             unchanged = scores.softcap is None and not scores.entries and not scores.shifted
             scores = replace(scores, softcap=1.0) if unchanged else None
-        elif node.op_type == "Cast":
+        elif node.op_type == "Cast" and _dtypes(node) != _SAME_RANGE:
             scores = None if scores.wide or _dtypes(node) != _WIDENING else replace(scores, wide=True)
+        elif node.op_type == "Cast":
+            continue
         elif node.op_type in ("Mul", "Div") and rw.scalar(node.inputs[1 - place]) is None:
             scores = _with_factor(rw, scores, node, place)
         elif node.op_type in ("Mul", "Div", "Neg"):
@@ -162,7 +170,7 @@ def _with_factor(rw: Rewriter, scores: Scores, node: ir.Node, place: int) -> Sco
     axes, array = _operand_axes(rw, scores, operand), rw.constant(operand)
     if operand is None or axes is None or scores.softcap is not None or scores.entries or scores.wide:
         return None
-    if operand.dtype is not ir.DataType.FLOAT or (array is not None and not np.isfinite(array).all()):
+    if operand.dtype not in SINGLE_RANGE or (array is not None and not np.isfinite(array).all()):
         return None
     return replace(scores, factors=(*scores.factors, Factor(operand, axes, node.op_type)))
 
@@ -194,7 +202,7 @@ def told(rw: Rewriter, scores: Scores, target: Axes, dtype: ir.DataType) -> tupl
         return None
     first = scores.entries.index(masks[0]) if masks else len(scores.entries)
     behind = [entry for entry in scores.entries[first:] if isinstance(entry, _Bias)]
-    if not all(_is_moderate(rw, bias) for bias in behind):
+    if not all(_is_moderate(rw, bias) for bias in behind) or any(_evens_scores(rw, bias, target) for bias in biases):
         return None
     kept = _constant_kept(rw, masks, target)
     if kept is not None and kept.all():
@@ -206,11 +214,11 @@ def told(rw: Rewriter, scores: Scores, target: Axes, dtype: ir.DataType) -> tupl
     causal = _is_triangular(kept) if kept is not None else _compares_indices(rw, masks, target)
     bounded = _is_bounded(rw, biases, dtype)
     if bounded and (causal or (not masks and kept is None)):
-        return (_written_out(rw, _sum(rw, biases, target), target) if biases else None), causal
+        return (_written_out(rw, _sum(rw, biases, target, dtype), target) if biases else None), causal
     if bounded and kept is not None and kept.any(-1).all():
         if not biases:
             return _written_out(rw, rw.const(kept), target), False
-        total = _sum(rw, biases, target)
+        total = _sum(rw, biases, target, dtype)
         array = rw.constant(total)
         if array is None:
             masked = rw.op.Where(rw.const(kept), total, rw.const(-np.inf, total))
@@ -226,6 +234,17 @@ def told(rw: Rewriter, scores: Scores, target: Axes, dtype: ir.DataType) -> tupl
 def _is_moderate(rw: Rewriter, bias: _Bias) -> bool:
     array = rw.constant(bias.value)
     return array is not None and bool((np.abs(array * bias.factor) <= _MODERATE).all())
+
+
+def _evens_scores(rw: Rewriter, bias: _Bias, target: Axes) -> bool:
+    """Whether adding a bias may lose all scores of some query to rounding in bfloat16, but not in float32."""
+    if bias.value.dtype is not ir.DataType.BFLOAT16:
+        return False
+    least = min(bias.factor * bound for bound in bounds(rw, bias.value))
+    if not _EVENED[0] < least < _EVENED[1]:
+        return False
+    array = rw.constant(_arranged(rw, bias.value, bias.axes, target))
+    return array is None or not bool((array * bias.factor > _EVENED[1]).any(-1).all())
 
 
 def _arranged(rw: Rewriter, value: ir.Value, axes: Axes, target: Axes) -> ir.Value:
@@ -279,10 +298,10 @@ def _is_bounded(rw: Rewriter, biases: Sequence[_Bias], dtype: ir.DataType) -> bo
     return least > _LEAST[dtype]
 
 
-def _sum(rw: Rewriter, biases: Sequence[_Bias], target: Axes) -> ir.Value:
+def _sum(rw: Rewriter, biases: Sequence[_Bias], target: Axes, dtype: ir.DataType) -> ir.Value:
     total: ir.Value | None = None
     for bias in biases:
-        one = _arranged(rw, bias.value, bias.axes, target)
+        one = rw.op.Cast(_arranged(rw, bias.value, bias.axes, target), to=dtype)
         array = rw.constant(one)
         if bias.factor != 1 and array is not None:
             one = rw.const(array * array.dtype.type(bias.factor))
@@ -299,7 +318,7 @@ def _additive(rw: Rewriter, biases: Sequence[_Bias], masks: Sequence[Mask], targ
     def number(value: float) -> ir.Value:
         return rw.const(value, np.float32)
 
-    total = _sum(rw, biases, target) if biases else number(0)
+    total = _sum(rw, biases, target, ir.DataType.FLOAT) if biases else number(0)
     if masks:
         kept: ir.Value | None = None
         for mask in masks:

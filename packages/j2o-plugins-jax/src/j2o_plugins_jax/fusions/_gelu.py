@@ -3,7 +3,7 @@
 before: 0.5 * x * Erfc(-x * sqrt(1/2))        or  0.5 * x * (1 + Erf(x * sqrt(1/2)))
         0.5 * x * (1 + Tanh(sqrt(2/pi) * (x + 0.044715 * x * x * x)))
 after:  Gelu(x, approximate="none" | "tanh")  at opset 20 and later
-        x * (1 + Erf(x / sqrt(2))) * 0.5      below, the form that ONNX Runtime fuses
+        x * (1 + Erf(x / sqrt(2))) * 0.5      below, the form that ONNX Runtime fuses; bfloat16 in float32
 
 Declines for float64, for which ONNX Runtime has no kernel, and for other constants.
 """
@@ -17,6 +17,7 @@ import onnx_ir as ir
 from j2o_core import Rewriter
 
 from .._plugin import plugin
+from ._half import HALVES
 
 # Relative, of the constants: people write 0.79788 for sqrt(2 / pi), and half precision rounds what they write.
 _TOLERANCE = 1e-5
@@ -29,13 +30,14 @@ def _gelu(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     if len(factors) != 2 or not _close(number, 0.5, node.outputs[0]):
         return None
     for x, gate in ((factors[0], factors[1]), (factors[1], factors[0])):
-        if x.dtype is None or x.dtype is ir.DataType.DOUBLE or not rw.same_shape(x, node.outputs[0]):
+        if x.dtype not in (ir.DataType.FLOAT, *HALVES) or not rw.same_shape(x, node.outputs[0]):
             continue
         kind = _gate(rw, gate, x)
         if kind == "none" and rw.opset < 20:
-            half = rw.op.Erf(rw.op.Div(x, rw.const(math.sqrt(2), x)))
-            one = rw.op.Add(half, rw.const(1, x))
-            return rw.op.Mul(rw.op.Mul(x, one), rw.const(0.5, x))  # type: ignore[no-any-return]
+            y = rw.op.Cast(x, to=ir.DataType.FLOAT) if x.dtype is ir.DataType.BFLOAT16 else x
+            half = rw.op.Erf(rw.op.Div(y, rw.const(math.sqrt(2), y)))
+            one = rw.op.Add(half, rw.const(1, y))
+            return rw.op.Cast(rw.op.Mul(rw.op.Mul(y, one), rw.const(0.5, y)), to=x.dtype)  # type: ignore[no-any-return]
         if kind is not None and rw.opset >= 20:
             return rw.op.Gelu(x, approximate=kind)  # type: ignore[no-any-return]
     return None

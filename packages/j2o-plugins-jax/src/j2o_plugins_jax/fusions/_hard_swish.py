@@ -23,9 +23,10 @@ import onnx_ir as ir
 from j2o_core import Rewriter
 
 from .._plugin import plugin
+from ._half import HALVES
 from ._multiples import number_times
 
-_DTYPES = (ir.DataType.FLOAT, ir.DataType.FLOAT16)
+_DTYPES = (ir.DataType.FLOAT, *HALVES)
 
 
 @plugin.rewrite("Clip", "Mul", "Div")

@@ -5,10 +5,15 @@ before: m = ReduceMean(x, axes); d = Sub(x, m); v = ReduceMean(Mul(d, d), axes)
         z = Add(Mul(y, weight), bias)                        (each optional; or Mul(d, Mul(Reciprocal(...), weight)))
 after:  z = LayerNormalization(x, weight, bias, axis, epsilon)
 
+Means of bfloat16 may be taken in float32, with a Cast before and one behind. What float32 computes for half precision
+takes up weight and bias behind the Cast as well: Mul(Cast(LayerNormalization(x, 1)), weight) becomes
+Cast(LayerNormalization(x, Cast(weight))), one rounding less.
+
 The variance may be ReduceMean(Mul(x, x)) - m * m, of float32: where that cancels, the operator is nearer to the true
 number than the graph before, which is as far from JAX's as JAX's from the truth. Axes of size 1 may come and go.
-Declines unless the axes are the last ones, for weights or biases that vary along other axes, and for float64: the
-operator's epsilon is a float32 (x of the size of 1e-3 would be off by 4e-8), and it takes twice the time there.
+Declines unless the axes are the last ones, for weights or biases that vary along other axes, for squares in float16,
+which overflow from 256 on, and for float64: the operator's epsilon is a float32 (x of the size of 1e-3 would be off by
+4e-8), and it takes twice the time there.
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ import onnx_ir as ir
 from j2o_core import Rewriter
 
 from .._plugin import plugin
+from ._half import SINGLE_RANGE, halved, rounded, widened
 
 _LAYOUT = ("Reshape", "Unsqueeze", "Squeeze")
 
@@ -35,9 +41,7 @@ def _normalise(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         if d is None or scale is None or x is None or axis is None or not rw.same_shape(d, node.outputs[0]):
             continue
         sizes = (rw.shape(x) or ())[axis:]
-        if not all(isinstance(size, int) for size in sizes) or rw.dtype(x).kind not in "fV":
-            continue
-        if x.dtype in (None, ir.DataType.DOUBLE):
+        if not all(isinstance(size, int) for size in sizes) or x.dtype not in SINGLE_RANGE:
             continue
         for root, weight in scale_and_weight(rw, scale, divided=node.op_type == "Div"):
             epsilon = _epsilon(rw, root, x, axis, inverted=node.op_type == "Mul")
@@ -79,9 +83,11 @@ def _is_variance(rw: Rewriter, value: ir.Value | None, x: ir.Value, axis: int) -
     if node is None:
         return False
     if node.op_type == "ReduceMean":
-        d = square_of(rw, node.inputs[0])
+        d = square_of(rw, widened(rw, node.inputs[0]))
         centred = rw.producer(d, "Sub")
-        if centred is None or d is None or centred.inputs[0] is not x or first_of_last_axes(rw, node, d) is None:
+        if centred is None or d is None or d.dtype not in SINGLE_RANGE:
+            return False
+        if widened(rw, centred.inputs[0]) is not widened(rw, x):
             return False
         same = first_of_last_axes(rw, node, d) == axis + len(rw.shape(x) or ())
         return same and mean_axis(rw, centred.inputs[1], x) == axis
@@ -144,9 +150,11 @@ def square_root(rw: Rewriter, value: ir.Value | None, *, inverted: bool) -> ir.V
 
 
 def plain(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
-    """A value before axes of size 1 came or went; the numbers are in the same order."""
-    layout = rw.producer(value, *_LAYOUT)
-    return layout.inputs[0] if layout is not None else value
+    """A value before it was rounded to bfloat16, and axes of size 1 came or went; the order is the same."""
+    for _ in range(2):
+        layout = rw.producer(rounded(rw, value), *_LAYOUT)
+        value = layout.inputs[0] if layout is not None else rounded(rw, value)
+    return value
 
 
 def is_reduced(rw: Rewriter, value: ir.Value, x: ir.Value, axis: int) -> bool:
@@ -159,7 +167,7 @@ def is_reduced(rw: Rewriter, value: ir.Value, x: ir.Value, axis: int) -> bool:
 def mean_axis(rw: Rewriter, value: ir.Value | None, x: ir.Value | None) -> int | None:
     """The first axis, from behind, if a value is the mean of x over the last axes and broadcasts along them."""
     mean = rw.producer(plain(rw, value), "ReduceMean")
-    if mean is None or value is None or x is None or mean.inputs[0] is not x:
+    if mean is None or value is None or x is None or widened(rw, mean.inputs[0]) is not widened(rw, x):
         return None
     first = first_of_last_axes(rw, mean, x)
     if first is None:
@@ -180,31 +188,35 @@ def first_of_last_axes(rw: Rewriter, mean: ir.Node, x: ir.Value) -> int | None:
 
 @plugin.rewrite("Mul")
 def _absorb_weight(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    for norm, weight in rw.operands(node, "LayerNormalization"):
-        y, scale = norm.outputs[0], norm.inputs[1]
-        if len(norm.inputs) > 2 or rw.scalar(scale) != 1 or not rw.only_use(y) or scale is None:
-            continue
-        weight_on_axes = _on_normalised_axes(rw, norm, weight)
-        if weight_on_axes is not None and rw.same_shape(y, node.outputs[0]):
-            return rw.op.LayerNormalization(norm.inputs[0], weight_on_axes, **rw.attrs(norm))  # type: ignore[no-any-return]
+    for norm, weight in normalised(rw, node, "LayerNormalization"):
+        if len(norm.inputs) == 2 and rw.scalar(norm.inputs[1]) == 1:
+            result = rw.op.LayerNormalization(norm.inputs[0], weight, **rw.attrs(norm))
+            return rw.op.Cast(result, to=node.outputs[0].dtype)  # type: ignore[no-any-return]
     return None
 
 
 @plugin.rewrite("Add")
 def _absorb_bias(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    for norm, bias in rw.operands(node, "LayerNormalization"):
-        y = norm.outputs[0]
-        if len(norm.inputs) > 2 or not rw.only_use(y):
-            continue
-        bias_on_axes = _on_normalised_axes(rw, norm, bias)
-        if bias_on_axes is not None and rw.same_shape(y, node.outputs[0]):
-            return rw.op.LayerNormalization(norm.inputs[0], norm.inputs[1], bias_on_axes, **rw.attrs(norm))  # type: ignore[no-any-return]
+    for norm, bias in normalised(rw, node, "LayerNormalization"):
+        if len(norm.inputs) == 2:
+            result = rw.op.LayerNormalization(*norm.inputs, bias, **rw.attrs(norm))
+            return rw.op.Cast(result, to=node.outputs[0].dtype)  # type: ignore[no-any-return]
     return None
 
 
-def _on_normalised_axes(rw: Rewriter, norm: ir.Node, value: ir.Value) -> ir.Value | None:
-    x = norm.inputs[0]
-    return None if x is None else on_last_axes(rw, x, rw.attr(norm, "axis", -1), value)
+def normalised(rw: Rewriter, node: ir.Node, op_type: str) -> list[tuple[ir.Node, ir.Value]]:
+    """(norm, other operand as weight or bias) of a binary node that alone reads a norm, perhaps in half precision."""
+    found = []
+    for y, other in rw.both_ways(node):
+        norm = rw.producer(halved(rw, y) or y, op_type)
+        if norm is None or y is None or other is None or not rw.only_use(y) or not rw.same_shape(y, node.outputs[0]):
+            continue
+        x = norm.inputs[0]
+        assert x is not None
+        on_axes = on_last_axes(rw, x, rw.attr(norm, "axis", -1), other)
+        if on_axes is not None:
+            found.append((norm, rw.op.Cast(on_axes, to=x.dtype)))
+    return found
 
 
 def on_last_axes(rw: Rewriter, x: ir.Value, axis: int, value: ir.Value) -> ir.Value | None:

@@ -5,8 +5,9 @@ before: v = ReduceMean(Mul(x, x), axes); y = Mul(x, Reciprocal(Sqrt(Add(v, eps))
 after:  z = RMSNormalization(x, weight, axis, epsilon)                                   at opset 23 and later
         z = Mul(Div(x, Sqrt(Add(ReduceMean(Pow(x, 2)), eps))), weight)                   below, with a weight
 
-ONNX Runtime makes its own kernel of both; the form before takes twice the time. Float32 only. Declines unless the axes
-are the last ones, and where x is centred first: that is a layer norm.
+ONNX Runtime makes its own kernel of both; the form before takes twice the time. Below, bfloat16 is computed in float32.
+Weights are also taken up behind a Cast to half precision, as in a layer norm. Declines unless the axes are the last
+ones, for squares in float16 and float64, and where x is centred first: that is a layer norm.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ import onnx_ir as ir
 from j2o_core import Rewriter
 
 from .._plugin import plugin
+from ._half import SINGLE_RANGE, halved, widened
 from ._layer_norm import (
     first_of_last_axes,
     is_reduced,
+    normalised,
     on_last_axes,
     plain,
     scale_and_weight,
@@ -43,14 +46,10 @@ def _rms_norm(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 @plugin.rewrite("Mul", opset=23)
 def _absorb_weight(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    for norm, weight in rw.operands(node, "RMSNormalization"):
-        y, x = norm.outputs[0], norm.inputs[0]
-        if x is None or rw.scalar(norm.inputs[1]) != 1 or not rw.only_use(y) or not rw.same_shape(y, node.outputs[0]):
-            continue
-        on_axes = on_last_axes(rw, x, rw.attr(norm, "axis", -1), weight)
-        if on_axes is not None:
-            attrs = rw.attrs(norm)
-            return rw.op.RMSNormalization(x, on_axes, **attrs)  # type: ignore[no-any-return]
+    for norm, weight in normalised(rw, node, "RMSNormalization"):
+        if rw.scalar(norm.inputs[1]) == 1:
+            result = rw.op.RMSNormalization(norm.inputs[0], weight, **rw.attrs(norm))
+            return rw.op.Cast(result, to=node.outputs[0].dtype)  # type: ignore[no-any-return]
     return None
 
 
@@ -58,23 +57,23 @@ def _absorb_weight(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 def _below(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     if rw.opset >= 23:
         return None
-    found = _normalised(rw, node)
+    dtype, found = node.outputs[0].dtype, _normalised(rw, node)
     if found is not None and rw.constant(found[3]) is not None:
-        return _for_runtime(rw, *found)
-    for place in (0, 1):
-        y, weight = node.inputs[place], node.inputs[1 - place]
-        inner = rw.producer(y, "Mul", "Div")
+        return rw.op.Cast(_for_runtime(rw, *found), to=dtype)  # type: ignore[no-any-return]
+    for y, weight in rw.both_ways(node):
+        inner = rw.producer(halved(rw, y) or y, "Mul", "Div")
         if inner is None or y is None or not rw.only_use(y) or rw.constant(weight) is None:
             continue
         found = _normalised(rw, inner)
         if found is None or found[3] is not None or _is_written_for_runtime(rw, inner):
             continue
         if rw.same_shape(y, node.outputs[0]):
-            return _for_runtime(rw, *found[:3], weight)
+            return rw.op.Cast(_for_runtime(rw, *found[:3], weight), to=dtype)  # type: ignore[no-any-return]
     return None
 
 
 def _for_runtime(rw: Rewriter, x: ir.Value, axis: int, epsilon: float, weight: ir.Value | None) -> ir.Value:
+    x, weight = (rw.op.Cast(value, to=ir.DataType.FLOAT) for value in (x, weight))
     axes = rw.const(range(axis, 0), np.int64)
     mean = rw.op.ReduceMean(rw.op.Pow(x, rw.const(2, x)), axes, keepdims=1)
     root = rw.op.Sqrt(rw.op.Add(mean, rw.const(epsilon, x)))
@@ -92,7 +91,7 @@ def _normalised(rw: Rewriter, node: ir.Node) -> tuple[ir.Value, int, float, ir.V
     """(x, first axis from behind, epsilon, weight) of x / sqrt(mean(x * x) + epsilon), times the weight if any."""
     for place in (0, 1) if node.op_type == "Mul" else (0,):
         x, scale = node.inputs[place], node.inputs[1 - place]
-        if x is None or x.dtype is not ir.DataType.FLOAT or scale is None or not rw.same_shape(x, node.outputs[0]):
+        if x is None or x.dtype not in SINGLE_RANGE or scale is None or not rw.same_shape(x, node.outputs[0]):
             continue
         centred = rw.producer(x, "Sub")
         if centred is not None and rw.producer(plain(rw, centred.inputs[1]), "ReduceMean") is not None:
@@ -109,7 +108,8 @@ def _normalised(rw: Rewriter, node: ir.Node) -> tuple[ir.Value, int, float, ir.V
 def _axis_of_mean_square(rw: Rewriter, value: ir.Value | None, x: ir.Value, scale: ir.Value) -> int | None:
     """The first of the last axes, from behind, if `scale` has the shape of the mean of x * x over these."""
     mean = rw.producer(value, "ReduceMean")
-    if mean is None or square_of(rw, mean.inputs[0]) is not x:
+    root = square_of(rw, widened(rw, mean.inputs[0])) if mean is not None else None
+    if mean is None or root is None or root.dtype not in SINGLE_RANGE or widened(rw, root) is not widened(rw, x):
         return None
     first = first_of_last_axes(rw, mean, x)
     if first is None:

@@ -7,7 +7,7 @@ after:  y = RotaryEmbedding(x, cos, sin)                                     at 
 a and b are halves of the last axis, or its even and odd numbers (interleaved). The tables are constants; in the first
 form each number stands there for a and for b, and the sign may be in the table of sines. x has shape
 [batch, heads, length, size] or [batch, length, heads, size], or one of these without batch, and may have been moved
-there. Declines for other ranks, for tables that vary by batch or head, and for float64 and bfloat16.
+there. Declines for other ranks, for tables that vary by batch or head, and for float64.
 
 before: y = Concat(RotaryEmbedding(x[..., :n]), x[..., n:])                  a part of each head
 after:  y = RotaryEmbedding(x, rotary_embedding_dim=n)
@@ -28,9 +28,10 @@ import onnx_ir as ir
 from j2o_core import Rewriter
 
 from .._plugin import plugin
+from ._half import HALVES
 from ._pairs import LAYOUT, Axes, One, are_pairs, behind, one_of_pairs, swapped, through, together
 
-_DTYPES = (ir.DataType.FLOAT, ir.DataType.FLOAT16)
+_DTYPES = (ir.DataType.FLOAT, *HALVES)
 _SWAP = (0, 2, 1, 3)
 
 Array = np.ndarray[Any, Any]

@@ -12,7 +12,8 @@ plus infinity is NaN as a whole then, in JAX only at that place.
 
 Where x is Where(m, ..., -inf), as `jax.nn.softmax(where=m)` has it, the sum may be of Where(m, e, 0).
 
-Declines for more than one axis, where what is subtracted is not the maximum of x, and for other masked sums.
+Declines for more than one axis, for float8, where what is subtracted is not the maximum of x, and for other masked
+sums.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ import onnx_ir as ir
 from j2o_core import Rewriter
 
 from .._plugin import plugin
+from ._half import HALVES, widened
+
+_DTYPES = (ir.DataType.FLOAT, ir.DataType.DOUBLE, *HALVES)
 
 
 @plugin.rewrite("Div")
@@ -100,8 +104,9 @@ def _of_logarithm(rw: Rewriter, log: ir.Node) -> tuple[ir.Value, int, ir.Node] |
     total = log.inputs[0]
     magnitude = rw.producer(total, "Abs")
     total = magnitude.inputs[0] if magnitude is not None else total
-    reduction = rw.producer(total, "ReduceSum")
-    exp = rw.producer(reduction.inputs[0], "Exp") if reduction is not None else None
+    narrow = rw.producer(total, "Cast")
+    reduction = rw.producer(narrow.inputs[0] if narrow is not None else total, "ReduceSum")
+    exp = rw.producer(widened(rw, reduction.inputs[0]), "Exp") if reduction is not None else None
     found = _normalised(rw, exp, total) if exp is not None else None
     shifted = rw.producer(exp.inputs[0], "Sub") if exp is not None else None
     return None if found is None or shifted is None else (*found, shifted)
@@ -113,7 +118,11 @@ def _normalised(rw: Rewriter, exp: ir.Node, total: ir.Value | None) -> tuple[ir.
     shifted = rw.producer(exp.inputs[0], "Sub")
     if shape is None or shifted is None or shifted.inputs[0] is None or total is None:
         return None
-    total, e = _summed(rw, total, _masked(rw, exp, shifted.inputs[0]))
+    if exp.outputs[0].dtype not in _DTYPES:
+        return None
+    # Of half precision, the sum may be masked before or behind the Cast.
+    total, e = _summed(rw, total, _masked(rw, exp.outputs[0], shifted.inputs[0]))
+    e = _masked(rw, e, shifted.inputs[0])
     axis = _reduced_axis(rw, total, e, "ReduceSum")
     maximum = _without_guard(rw, shifted.inputs[1])
     if axis is None or maximum is None or _reduced_axis(rw, maximum, shifted.inputs[0], "ReduceMax", axis) is None:
@@ -123,9 +132,9 @@ def _normalised(rw: Rewriter, exp: ir.Node, total: ir.Value | None) -> tuple[ir.
     return shifted.inputs[0], axis
 
 
-def _masked(rw: Rewriter, exp: ir.Node, x: ir.Value) -> ir.Value:
+def _masked(rw: Rewriter, e: ir.Value, x: ir.Value) -> ir.Value:
     """Where(m, e, 0) for x = Where(m, ..., -inf), which is e: that is 0 there, or NaN in the whole row."""
-    e, where = exp.outputs[0], rw.producer(x, "Where")
+    where = rw.producer(x, "Where")
     if where is None or rw.scalar(where.inputs[2]) != -math.inf:
         return e
     for user, place in e.uses():
