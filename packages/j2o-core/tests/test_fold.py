@@ -90,6 +90,12 @@ def test_only_what_holds_for_every_value_is_an_identity(fn, expected):
     np.testing.assert_array_equal(np.signbit(result), np.signbit(fn(special)))
 
 
+def test_a_number_that_its_new_type_does_not_hold_is_infinite_without_a_warning():
+    jaxpr, _ = simplified(lambda x: x.astype(np.float16) * jnp.full(3, 1e30, np.float32).astype(np.float16), X)
+    (constant,) = jaxpr.consts
+    np.testing.assert_array_equal(constant, np.full(3, np.inf, np.float16))
+
+
 def test_values_inside_branches_are_folded():
     def fn(flag, x):
         return jax.lax.cond(flag, lambda x: x + jnp.sin(jnp.arange(3.0)), lambda x: x, x)
