@@ -69,8 +69,20 @@ def exchanged_every_second(x):
     return x * EACH_COS + turned * EACH_SIN
 
 
-HALVES = [rotate, products, products_of_rows, halves_of_rows, rolled, turned_back]
-NEIGHBOURS = [every_second, neighbours, exchanged_neighbours, exchanged_every_second]
+def complex_neighbours(x):
+    """As LLaMA has it."""
+    pairs = x.reshape(*x.shape[:-1], -1, 2)
+    turned = jax.lax.complex(pairs[..., 0], pairs[..., 1]) * np.exp(1j * ANGLES).astype(np.complex64)
+    return jnp.stack([turned.real, turned.imag], -1).reshape(x.shape)
+
+
+def complex_halves(x):
+    turned = jax.lax.complex(*jnp.split(x, 2, -1)) * jax.lax.complex(COS, SIN)
+    return jnp.concatenate([jnp.real(turned), jnp.imag(turned)], -1)
+
+
+HALVES = [rotate, products, products_of_rows, halves_of_rows, rolled, turned_back, complex_halves]
+NEIGHBOURS = [every_second, neighbours, exchanged_neighbours, exchanged_every_second, complex_neighbours]
 
 
 def one(program):
@@ -111,7 +123,7 @@ def test_one_image_and_a_batch_of_one(fn, shape):
 
 
 @pytest.mark.parametrize("batch", [(), (3,), ("B",)])
-@pytest.mark.parametrize("fn", [rotate, products, every_second, exchanged_neighbours])
+@pytest.mark.parametrize("fn", [rotate, products, every_second, exchanged_neighbours, complex_neighbours])
 def test_heads_behind_the_tokens(fn, batch):
     def turn(x):
         return jnp.swapaxes(fn(jnp.swapaxes(x, -2, -3)), -2, -3)

@@ -21,7 +21,8 @@ _BROADCASTING = (
 )
 _POINTWISE = (
     *("Abs", "Neg", "Exp", "Log", "Sqrt", "Reciprocal", "Erf", "Sin", "Cos", "Tanh", "Sigmoid", "Relu", "Gelu", "Not"),
-    *("Floor", "Ceil", "Round", "Sign", "Clip", "Elu", "LeakyRelu", "Softsign", "HardSigmoid", "HardSwish"),
+    *("Floor", "Ceil", "Round", "Sign", "Clip", "Elu", "Selu", "LeakyRelu", "ThresholdedRelu", "Softsign"),
+    *("HardSigmoid", "HardSwish"),
 )
 # How often a change of layout moves below a pointwise operator: what it may cancel with is near, and time stays linear.
 _STEPS, _MOST_STEPS = "j2o_steps", 4
@@ -32,6 +33,8 @@ _REDUCTIONS = ("ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceMean"
 @plugin.rewrite("Reshape", "Transpose", "Cast", "Expand", "Squeeze", "Unsqueeze")
 def _merge_layout(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """Reshape(Reshape(x)) -> Reshape(x), and what else the builder would have spared had it seen the node now."""
+    if node.op_type == "Reshape" and node.inputs[0] is not None and rw.same_shape(node.inputs[0], node.outputs[0]):
+        return node.inputs[0]
     attrs = rw.attrs(node)
     return rw.op.simpler(node.op_type, node.inputs, attrs)
 
@@ -52,6 +55,17 @@ def _shortest_layout(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     return None if result is None else rw.reshape(result, rw.shape(node.outputs[0]))
 
 
+@plugin.rewrite(*_LAYOUT)
+def _layouts_around_cast(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    """Squeeze(Cast(Unsqueeze(x))) -> Cast(x): changes of layout on both sides of a Cast merge, if they become one."""
+    cast = rw.producer(node.inputs[0], "Cast")
+    inner = rw.producer(cast.inputs[0], *_LAYOUT) if cast is not None else None
+    if cast is None or inner is None or not all(rw.only_use(step.outputs[0]) for step in (cast, inner)):
+        return None
+    merged = rw.op.simpler(node.op_type, [inner.outputs[0], *node.inputs[1:]], rw.attrs(node))
+    return None if merged is None else rw.op.Cast(merged, to=rw.attr(cast, "to"))
+
+
 @plugin.rewrite(*_BROADCASTING)
 def _absorb_expand(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """Add(Expand(x), y) -> Add(x, y) where y has the result's shape: ONNX broadcasts by itself."""
@@ -70,6 +84,33 @@ def _absorb_expand(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         return None
     attrs = rw.attrs(node)
     return rw.op(node.op_type, *inputs, **attrs)  # type: ignore[no-any-return]
+
+
+@plugin.rewrite("Expand")
+def _expand_once(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    """Expand(Unsqueeze(Expand(x))) -> Expand(Unsqueeze(x))."""
+    layout = rw.producer(node.inputs[0], "Reshape", "Unsqueeze")
+    inner = rw.producer(layout.inputs[0] if layout is not None else node.inputs[0], "Expand")
+    if inner is None or inner.inputs[0] is None:
+        return None
+    before, after, own = (rw.shape(value) for value in (inner.outputs[0], node.inputs[0], inner.inputs[0]))
+    kept, result = _kept_axes(after, before) if before and after else None, rw.shape(node.outputs[0])
+    if kept is None or after is None or own is None or result is None:
+        return None
+    sizes = [1] * len(after)
+    for axis, size in zip(kept[len(kept) - len(own) :], own, strict=True):
+        sizes[axis] = size
+    return rw.expand(rw.reshape(inner.inputs[0], sizes), result)
+
+
+@plugin.rewrite("Cast")
+def _cast_before_expand(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    """Cast(Expand(x)) -> Expand(Cast(x)): fewer numbers."""
+    expand = rw.producer(node.inputs[0], "Expand")
+    if expand is None or not rw.only_use(expand.outputs[0]):
+        return None
+    small = rw.op.Cast(expand.inputs[0], to=rw.attr(node, "to"))
+    return rw.op.Expand(small, expand.inputs[1])  # type: ignore[no-any-return]
 
 
 @plugin.rewrite("Reshape", "Unsqueeze")
@@ -95,6 +136,8 @@ def _mean(rw: Rewriter, node: ir.Node) -> ir.Value | None:
             continue
         if total.dtype is None or not total.dtype.is_floating_point() or not rw.same_shape(total, node.outputs[0]):
             continue
+        if total.dtype.itemsize < 2:
+            continue  # a sum in float8 soon is NaN where the mean is none
         shape, axes = (
             rw.shape(reduction.inputs[0]),
             rw.constant(reduction.inputs[1]) if len(reduction.inputs) > 1 else None,
@@ -220,6 +263,44 @@ def _split_as_slices(rw: Rewriter, node: ir.Node) -> list[ir.Value] | None:
         source if (start, stop) == (0, shape[axis]) else rw.cut(source, axis, start, stop)
         for start, stop in zip([0, *stops], stops, strict=False)
     ]
+
+
+@plugin.rewrite("Slice")
+def _slice_of_concat(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    """Slice(Concat(a, b)) -> a, or a part of it, where nothing of b is cut out."""
+    cut = rw.slice_of(node.outputs[0])
+    concat = rw.producer(cut.source, "Concat") if cut is not None else None
+    if cut is None or concat is None or rw.attr(concat, "axis") % len(rw.shape(cut.source) or ()) != cut.axis:
+        return None
+    start = 0
+    for value in concat.inputs:
+        size = (rw.shape(value) or {cut.axis: None})[cut.axis]
+        if value is None or not isinstance(size, int):
+            return None
+        if start <= cut.start and cut.stop <= start + size:
+            first, last = cut.start - start, cut.stop - start
+            return value if last - first == size else rw.cut(value, cut.axis, first, last)
+        start += size
+    return None
+
+
+@plugin.rewrite("Concat")
+def _concat_of_slices(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    """Concat(Slice(x), Slice(x)) -> x, or one Slice, where each begins where the one before ends."""
+    cuts = [rw.slice_of(value) for value in node.inputs]
+    first, last = cuts[0], cuts[-1]
+    if first is None or last is None or any(cut is None or cut.axis != first.axis for cut in cuts):
+        return None
+    axis, shape = first.axis, rw.shape(first.source) or ()
+    if rw.attr(node, "axis") % len(shape) != axis:
+        return None
+    for one, other in itertools.pairwise(cuts):
+        assert one is not None
+        assert other is not None
+        if other.source is not one.source or other.start != one.stop:
+            return None
+    whole = (first.start, last.stop) == (0, shape[axis])
+    return first.source if whole else rw.cut(first.source, axis, first.start, last.stop)
 
 
 @plugin.rewrite("Slice")
