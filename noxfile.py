@@ -90,7 +90,7 @@ _PARALLEL = ("-n", "auto", "--dist", "worksteal")
 def tests(session: nox.Session, package: str) -> None:
     """Each package's tests, with nothing installed but what the package and its `test` extra declare.
 
-    Every case on the Python that runs nox, about every sixth on the others: `-- --every 1` runs all on all.
+    Every case on the Python that runs nox, about every sixth and no slow test on the others; `-- --every 1` runs all.
     """
     session.install(*_editable(package, extras="test"), *_group("tests"))
     every = "1" if session.python == HERE else "6"
@@ -143,6 +143,14 @@ def smoke(session: nox.Session) -> None:
     """The newest Python: every package installs together and the core's tests pass."""
     session.install(*_editable(*PACKAGES, extras="test"), *_group("tests"))
     session.run("pytest", *_PARALLEL, "packages/j2o-core/tests", *session.posargs)
+
+
+@nox.session
+def layers(session: nox.Session) -> None:
+    """Every layer of Equinox at every opset, in a few minutes; `tests` takes one opset for each case, in turn."""
+    session.install(*_editable("j2o-plugins-equinox", extras="test"), *_group("tests"))
+    path = "packages/j2o-plugins-equinox/tests/test_layers.py"
+    session.run("pytest", *_PARALLEL, path, *session.posargs, env={"J2O_EVERY_OPSET": "1"})
 
 
 @nox.session

@@ -1,7 +1,7 @@
 """Every layer of `equinox.nn`, unmodified: parity with JAX alone, batched, nested, differentiated, derived and wrapped.
 
 `LAYERS` is the table; docs/layers.md is made from it. One opset is tried for each case, in turn; with `J2O_EVERY_OPSET`
-set in the environment every case runs at every opset.
+set in the environment, as `nox -s layers` sets it, every case runs at every opset.
 """
 
 import os
