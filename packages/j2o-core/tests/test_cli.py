@@ -221,6 +221,7 @@ def test_constraints_reach_the_export(j2o):
     assert "constraints ['B >= 2', 'B >='] cannot be read" in err
 
 
+@pytest.mark.slow
 def test_64_bit_types_are_asked_for():
     """In a process of its own: the command sets JAX up for itself."""
     command = [sys.executable, "-c", "import sys; from j2o_core._cli import main; sys.exit(main())"]

@@ -149,6 +149,7 @@ TEST_FILE = """
 """
 
 
+@pytest.mark.slow
 def test_regenerated_tests_pass(tmp_path):
     file = tmp_path / "test_graphs.py"
     file.write_text(textwrap.dedent(TEST_FILE))

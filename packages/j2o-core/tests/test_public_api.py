@@ -38,6 +38,7 @@ def test_the_public_names_are_these():
         assert inspect.getdoc(value), name
 
 
+@pytest.mark.slow
 def test_every_name_loads_by_itself():
     code = "import j2o_core, sys; getattr(j2o_core, sys.argv[1])"
     for name in ("Plugin", "SaveError", "Rewriter", "Verification"):

@@ -115,6 +115,7 @@ def test_arranging_declines_parts_that_are_nowhere(rewriter):
     assert rewriter(lambda x: x, (3,), lambda rw, _: rw.arranged(rw.const(np.ones((2, 3))), axes, axes[:1])) is None
 
 
+@pytest.mark.slow
 def test_time_is_linear_in_a_chain_of_layouts_that_do_not_cancel(plugin):
     def chain(count):
         def fn(x):

@@ -29,6 +29,7 @@ def _numbers(text, name):
     return [float(number) for line in text.splitlines() if name in line for number in re.findall(r"[\d.]+e-\d+", line)]
 
 
+@pytest.mark.slow
 def test_export_on_a_photo(photo, tmp_path, capsys):
     output = tmp_path / "dino.onnx"
     assert main(["export", *FAST, "--rounds", "2", "--opset", "23", "--image", str(photo), "-o", str(output)]) == 0
@@ -61,6 +62,7 @@ def test_export_on_a_photo(photo, tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dino.onnx", "dino_features.png", "photo.png"]
 
 
+@pytest.mark.slow
 def test_symbolic_batch_without_a_photo(tmp_path, capsys):
     output = tmp_path / "dino.onnx"
     arguments = ["export", *FAST, "--opset", "21", "--batch", "B", "-o", str(output), "--picture"]
@@ -75,6 +77,7 @@ def test_symbolic_batch_without_a_photo(tmp_path, capsys):
         assert picture.width > 1000
 
 
+@pytest.mark.slow
 def test_weights_of_a_checkpoint(tmp_path):
     model = create("vits16", key=jax.random.key(5))
     save(tmp_path / "weights.safetensors", model)
@@ -148,6 +151,7 @@ def test_output_is_required(tmp_path, capsys):
     _fails(capsys, tmp_path, [], "required: -o/--output")
 
 
+@pytest.mark.slow
 def test_failure_to_save_leaves_the_old_files(tmp_path, capsys, monkeypatch):
     from j2o_core import OnnxProgram, SaveError
 

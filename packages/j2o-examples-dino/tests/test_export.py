@@ -26,6 +26,7 @@ def small():
     return DinoV3(dataclasses.replace(variant("vits16"), layer_scale_init=1.0), key=jax.random.key(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("opset", OPSETS)
 def test_small_with_symbolic_batch(small, opset):
     program = j2o_core.to_onnx(jax.vmap(small.forward_features), [("B", 3, 224, 224)], opset=opset)

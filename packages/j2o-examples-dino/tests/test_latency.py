@@ -13,6 +13,7 @@ def test_medians_of_runs_in_turns():
     assert all(time >= 0 for time in times)
 
 
+@pytest.mark.slow
 def test_failure_of_the_other_process_is_reported(tmp_path):
     job = Job(ModelChoice("vits16", None, 0), str(tmp_path / "gone.onnx"), (1, 3, 16, 16), 1, single_thread=True)
     with pytest.raises(RuntimeError, match=r"gone\.onnx"):

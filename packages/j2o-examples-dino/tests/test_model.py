@@ -178,6 +178,7 @@ def test_float64_weights(tiny, weights, image):
         np.testing.assert_allclose(double, reference, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_create():
     model = create("vits16", key=jax.random.key(0))
     assert model.config == variant("vits16")

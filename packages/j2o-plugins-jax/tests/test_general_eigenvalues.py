@@ -64,17 +64,20 @@ def test_special_matrices(name):
         assert np.sign(form[k, k + 1]) == -np.sign(form[k + 1, k])
 
 
+@pytest.mark.slow
 def test_what_is_not_a_number_has_no_eigenvalues():
     a = np.array([[1, np.nan], [0, 1]], np.float32)
     check(lax.linalg.eig, a, opsets=(21,))
 
 
+@pytest.mark.slow
 def test_wide_types():
     with jax.enable_x64(True):
         check(_eig, matrix(np.float64, 5, 5), opsets=(21,))
         check(_schur, matrix(np.complex128, 4, 4), opsets=(21,))
 
 
+@pytest.mark.slow
 def test_what_is_built_on_them():
     check(lambda c: jnp.sort(jnp.roots(c, strip_zeros=False)), np.array([1, -6, 11, -6], np.float32), opsets=(21,))
     # Without negative eigenvalues, whose roots may have either sign.

@@ -66,6 +66,7 @@ def counted(blocks, opset):
     return program, calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("opset", [21, 23])
 def test_work_is_linear_in_the_graph(opset):
     (_, few), (program, many) = counted(10, opset), counted(40, opset)
