@@ -1,0 +1,98 @@
+"""Less that is written out: ONNX broadcasts by itself, and axes of size 1 move without a copy.
+
+before: y = Where(m, x, Unsqueeze(Expand(c)))                      after: y = Where(m, x, c)
+before: y = Where(And(Expand(true), m), x, c), Or(Expand(false))   after: y = Where(m, x, c)
+before: y = Transpose(Reshape(x, [B, T, 1, C]), perm 2 0 1 3)      after: y = Unsqueeze(x, [0])
+
+with a number c, whatever Reshape, Transpose and Expand made of it; x has the shape of y and sizes may be symbolic.
+
+Declines where an operand's sizes are needed for the result's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from .._infer import broadcast_shapes, same_shape
+from .._values import shape_of
+from ._clean_ups import _BROADCASTING, plugin
+from ._rewriter import Rewriter
+
+# What passes the other operand on.
+_NEUTRAL = {"And": True, "Or": False}
+_WRITING_OUT = ("Expand", "Reshape", "Transpose", "Squeeze", "Unsqueeze")
+_LONGEST_CHAIN = 8
+
+
+@plugin.rewrite(*_BROADCASTING)
+def _thin_operands(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    wanted = shape_of(node.outputs[0])
+    if wanted is None:
+        return None
+    inputs = list(node.inputs)
+    for index, value in enumerate(inputs):
+        thin = _thinner(rw, value)
+        trial = [*inputs[:index], thin, *inputs[index + 1 :]]
+        if thin is not None and same_shape(broadcast_shapes([rw.shape(other) for other in trial]), wanted):
+            inputs = trial
+    if inputs == list(node.inputs):
+        return None
+    attrs = rw.attrs(node)
+    return rw.op(node.op_type, *inputs, **attrs)  # type: ignore[no-any-return]
+
+
+@plugin.rewrite(*_NEUTRAL)
+def _neutral(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    """And(true, x) -> x, whatever shape the constant is written out to, where x has the result's."""
+    x = _passed_on(rw, node)
+    return x if x is not None and rw.same_shape(x, node.outputs[0]) else None
+
+
+@plugin.rewrite("Transpose")
+def _moved_ones(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    """A change of layout that leaves all axes but those of size 1 in their order; of known sizes it is a Reshape."""
+    view = rw.view(node.outputs[0])
+    if view is None:
+        return None
+    own = rw.axes(view.root)
+    if [axis for axis in own if axis] != [axis for axis in view.axes if axis]:
+        return None
+    result = view.root
+    for op_type, axes in (("Squeeze", own), ("Unsqueeze", view.axes)):
+        ones = [place for place, axis in enumerate(axes) if not axis]
+        result = rw.op(op_type, result, rw.const(ones, np.int64)) if ones else result
+    return result
+
+
+def _thinner(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
+    """A value that is broadcast to this one, None if there is none."""
+    number = _written_out(rw, value)
+    if number is not None:
+        return rw.const(number.reshape(()))
+    node = rw.producer(value, *_NEUTRAL)
+    return _passed_on(rw, node) if node is not None else None
+
+
+def _passed_on(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    for one, other in rw.both_ways(node):
+        array = rw.constant(one)
+        number = _written_out(rw, one) if array is None else array if array.size == 1 else None
+        if number is not None and bool(number.reshape(())) is _NEUTRAL[node.op_type]:
+            return other
+    return None
+
+
+def _written_out(rw: Rewriter, value: ir.Value | None) -> np.ndarray[Any, Any] | None:
+    """The one number that was written out to a value, as an array; None for a constant that nothing was done to."""
+    for step in range(_LONGEST_CHAIN):
+        array = rw.constant(value)
+        if array is not None:
+            return array if step and array.size == 1 else None
+        node = rw.producer(value, *_WRITING_OUT)
+        if node is None or node.domain:
+            return None
+        value = node.inputs[0]
+    return None
