@@ -149,7 +149,7 @@ def _torch(folder: Path) -> dict[str, Any]:
         patch_size=16,
         image_size=SIZE,
     )
-    model = DINOv3ViTModel(config).eval()
+    model = _trained(DINOv3ViTModel(config)).eval()
     image = torch.zeros(1, 3, SIZE, SIZE)
     nodes, seconds = {}, 0.0
     for opset in (OPSETS[0], *OPSETS):  # the first one warms up
@@ -167,6 +167,20 @@ def _torch(folder: Path) -> dict[str, Any]:
     }
 
 
+def _trained(model: Any) -> Any:
+    """The model with biases and norms that are not all zeros and ones: the exporter leaves biases of zeros out.
+
+    A trained model has them, and ours are random from the start. Without them its GPT-2 reads a prompt 4 to 5% faster.
+    """
+    import torch
+
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter.add_(0.02 * torch.randn_like(parameter))
+    return model
+
+
 def _torch_gpt(folder: Path) -> None:
     """GPT-2 small, for any batch and any numbers of new tokens and remembered ones; logits of the last token alone."""
     import torch
@@ -176,7 +190,7 @@ def _torch_gpt(folder: Path) -> None:
     class Step(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
-            self.model = GPT2LMHeadModel(GPT2Config())
+            self.model = _trained(GPT2LMHeadModel(GPT2Config()))
 
         def forward(self, tokens: Any, past: Any) -> Any:
             result = self.model(tokens, past_key_values=DynamicCache(past), use_cache=True, logits_to_keep=1)
