@@ -170,7 +170,7 @@ def _torch(folder: Path) -> dict[str, Any]:
 def _trained(model: Any) -> Any:
     """The model with biases and norms that are not all zeros and ones: the exporter leaves biases of zeros out.
 
-    A trained model has them, and ours are random from the start. Without them its GPT-2 reads a prompt 4 to 5% faster.
+    A trained model has them, and ours are random from the start. Without them its GPT-2 reads a prompt about 4% faster.
     """
     import torch
 
