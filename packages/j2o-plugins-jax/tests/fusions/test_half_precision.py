@@ -442,3 +442,13 @@ def test_a_weight_behind_a_cast_that_another_reads_stays_there():
 def test_exact_operators_of_float8(name, dtype):
     fn, _, op_type, _, _ = FUSIONS[name]
     check(fn, np.arange(-8, 9).astype(dtype), contains=[op_type], opsets=(21, 23))
+
+
+@pytest.mark.parametrize(
+    ("fn", "op_type"), [(jax.nn.softmax, "Softmax"), (jax.nn.gelu, "Gelu"), (lambda x: x.mean(1), "ReduceMean")]
+)
+def test_declines_sums_and_powers_in_float8(fn, op_type):
+    """They overflow where the operator does not: JAX's mean of eight times 100 is NaN."""
+    x = np.arange(-8, 8).reshape(2, 8).astype("float8_e4m3fn")
+    check(fn, x, absent=[op_type], opsets=(23,))
+    check(fn, np.full((2, 8), 100).astype(x.dtype), absent=[op_type], opsets=(23,))
