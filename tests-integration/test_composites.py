@@ -199,8 +199,18 @@ FUSED: dict[str, tuple[Callable[[Any], Function], tuple[int, ...], str]] = {
     "relu": (lambda nn: nn.relu, X, "Relu"),
     "relu6": (lambda nn: nn.relu6, X, "Clip"),
     "silu": (lambda nn: nn.silu, X, "Sigmoid"),
+    "hard_tanh": (lambda nn: nn.hard_tanh, X, "Clip"),
+    "hard_sigmoid": (lambda nn: nn.hard_sigmoid, X, "HardSigmoid"),
+    "hard_swish": (lambda nn: nn.hard_swish, X, "HardSwish"),
+    "leaky_relu": (lambda nn: nn.leaky_relu, X, "LeakyRelu"),
+    "soft_sign": (lambda nn: nn.soft_sign, X, "Softsign"),
     "standardize": (lambda nn: nn.standardize, X, "LayerNormalization"),
     "layer norm": (lambda nn: jax.vmap(jax.vmap(LAYER_NORM)), X, "LayerNormalization"),
+    "group norm": (
+        lambda nn: jax.vmap(eqx.nn.GroupNorm(2, 4)),
+        (3, 4, 5),
+        "InstanceNormalization",
+    ),
     "RMS norm": (lambda nn: jax.vmap(jax.vmap(eqx.nn.RMSNorm(8))), X, "RMSNormalization"),
     "rotary embedding": (lambda nn: jax.vmap(eqx.nn.RotaryPositionalEmbedding(8)), X, "RotaryEmbedding"),
 }
