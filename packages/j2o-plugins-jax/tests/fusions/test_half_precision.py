@@ -444,9 +444,8 @@ def test_exact_operators_of_float8(name, dtype):
     check(fn, np.arange(-8, 9).astype(dtype), contains=[op_type], opsets=(21, 23))
 
 
-@pytest.mark.parametrize(
-    ("fn", "op_type"), [(jax.nn.softmax, "Softmax"), (jax.nn.gelu, "Gelu"), (lambda x: x.mean(1), "ReduceMean")]
-)
+# Not softmax: XLA's of float8_e4m3fn, which has no infinity, gives NaN at other places from call to call.
+@pytest.mark.parametrize(("fn", "op_type"), [(jax.nn.gelu, "Gelu"), (lambda x: x.mean(1), "ReduceMean")])
 def test_declines_sums_and_powers_in_float8(fn, op_type):
     """They overflow where the operator does not: JAX's mean of eight times 100 is NaN."""
     x = np.arange(-8, 8).reshape(2, 8).astype("float8_e4m3fn")
