@@ -125,7 +125,7 @@ def _fused(rw: Rewriter, node: ir.Node, side: int, softmax: ir.Node, path: Seque
     if masking is None:
         return None
     mask, is_causal = masking
-    q_scaled = _multiplied(rw, operands[0], scores.factors, target)
+    q_scaled = _scaled_queries(rw, operands[0], scores.factors, target)
     if q_scaled is None:
         return None
     attributes = {
@@ -183,7 +183,7 @@ def _narrow(rw: Rewriter, value: ir.Value) -> ir.Value:
     return value if plain is None else rw.reshape(plain, rw.shape(value))
 
 
-def _multiplied(rw: Rewriter, q: ir.Value, factors: Sequence[Factor], target: Axes) -> ir.Value | None:
+def _scaled_queries(rw: Rewriter, q: ir.Value, factors: Sequence[Factor], target: Axes) -> ir.Value | None:
     """Queries times what the scores are multiplied by, None if that varies along the keys."""
     for factor in factors:
         axes = (*target[:3], ())

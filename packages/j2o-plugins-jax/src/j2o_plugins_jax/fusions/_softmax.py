@@ -35,7 +35,7 @@ def _softmax(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     numerator, total = node.inputs
     exp = rw.producer(numerator, "Exp")
     if exp is not None:
-        found = _normalised(rw, exp, total)
+        found = _of_exponentials(rw, exp, total)
         if found is None or not (_has_plain_maximum(rw, exp) or _are_weights(node.outputs[0], found[1])):
             return None
         return rw.op.Softmax(found[0], axis=found[1])  # type: ignore[no-any-return]
@@ -43,7 +43,7 @@ def _softmax(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     exp = rw.producer(product.inputs[0], "Exp") if product is not None else None
     if product is None or exp is None or not rw.only_use(product.outputs[0]):
         return None
-    found = _normalised(rw, exp, total)
+    found = _of_exponentials(rw, exp, total)
     ranks = {len(rw.shape(value) or ()) for value in (total, numerator, exp.outputs[0])}
     if found is None or found[1] != -1 or len(ranks) > 1 or not rw.same_shape(product.outputs[0], node.outputs[0]):
         return None
@@ -107,12 +107,12 @@ def _of_logarithm(rw: Rewriter, log: ir.Node) -> tuple[ir.Value, int, ir.Node] |
     narrow = rw.producer(total, "Cast")
     reduction = rw.producer(narrow.inputs[0] if narrow is not None else total, "ReduceSum")
     exp = rw.producer(widened(rw, reduction.inputs[0]), "Exp") if reduction is not None else None
-    found = _normalised(rw, exp, total) if exp is not None else None
+    found = _of_exponentials(rw, exp, total) if exp is not None else None
     shifted = rw.producer(exp.inputs[0], "Sub") if exp is not None else None
     return None if found is None or shifted is None else (*found, shifted)
 
 
-def _normalised(rw: Rewriter, exp: ir.Node, total: ir.Value | None) -> tuple[ir.Value, int] | None:
+def _of_exponentials(rw: Rewriter, exp: ir.Node, total: ir.Value | None) -> tuple[ir.Value, int] | None:
     """(x, axis from behind) if `total` is the sum along an axis of Exp(x - max(x))."""
     shape = rw.shape(exp.outputs[0])
     shifted = rw.producer(exp.inputs[0], "Sub")
