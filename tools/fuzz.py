@@ -661,12 +661,17 @@ def _broadcast(left: Any, right: Any) -> bool:
 
 
 def disturbed_runs(program: Program, *, compiled: bool = True) -> list[list[Any]]:
-    """The outputs, and several times the outputs with the last bits of inexact results changed."""
+    """The outputs, and several times the outputs with the last bits of inexact results changed.
 
-    def function(noise: Any, *inputs: Any) -> list[Any]:
+    Once more where there is float16, with each line in float32: inside a line ONNX Runtime rounds nothing.
+    """
+
+    def function(noise: Any, *inputs: Any, widened: bool = False) -> list[Any]:
         names = {**NAMES, **dict(zip(program.inputs, inputs, strict=True))}
         for line, factors in zip(program.lines, noise, strict=True):
             exec(str(line), names)
+            if widened:
+                names |= _in_float32(line, names)
             floats = [names[name] for name in {*line.reads, *line.targets} if KINDS["F"](names[name].dtype)]
             epsilon = max((float(ml_dtypes.finfo(value.dtype).eps) for value in floats), default=0)
             # Both XLA and ONNX Runtime may compute several operations on half precision in float32.
@@ -683,8 +688,25 @@ def disturbed_runs(program: Program, *, compiled: bool = True) -> list[list[Any]
 
     random = np.random.default_rng(0).uniform(-1, 1, (1 + NOISY_RUNS, len(program.lines), LARGEST)).astype(np.float32)
     random[0] = 0
-    function = jax.jit(function) if compiled else function
-    return [[as_fed(value) for value in function(noise, *program.inputs.values())] for noise in random]
+    inputs = list(program.inputs.values())
+    if compiled:
+        function = jax.jit(function, static_argnames="widened")
+    with jax.disable_jit(not compiled):  # XLA computes what jnp compiles by itself in float32 too
+        results = [function(noise, *inputs) for noise in random]
+        if any(value.dtype == jnp.float16 for value in inputs) or "float16" in str(program):
+            results.append(function(random[0], *inputs, widened=True))
+    return [[as_fed(value) for value in values] for values in results]
+
+
+def _in_float32(line: Line, names: dict[str, Any]) -> dict[str, Any]:
+    """What a line makes of float16 in float32, rounded at its end."""
+    halves = {name: names[name] for name in {*line.reads, *line.targets} if names[name].dtype == jnp.float16}
+    wide = {**names, **{name: value.astype(jnp.float32) for name, value in halves.items()}}
+    try:
+        exec(str(line), wide)
+    except (TypeError, ValueError):  # it insists on float16
+        return {}
+    return {name: wide[name].astype(names[name].dtype) for name in line.targets}
 
 
 def _disturbed(value: Any, noise: Any, size: Any) -> Any:
