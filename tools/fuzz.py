@@ -828,7 +828,7 @@ def write(seed: int) -> tuple[Program, list[Any]]:
         warnings.simplefilter("ignore")
         try:
             return Writer(seed).program()
-        except TypeError:  # JAX traces a line that it cannot compile
+        except (TypeError, ValueError):  # JAX traces a line that it cannot compile
             return Writer(seed + 10**6, share=0).program()
 
 

@@ -156,3 +156,9 @@ def test_any_dimension_numbers(case, mode, constant):
         once(lambda x: fn(x, jnp.asarray(indices)), x)
     else:
         once(lambda x, i: fn(x, i), x, indices)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.bool_, np.float16])
+def test_what_is_filled_in_is_converted(dtype):
+    fill = -300
+    once(lambda x, i: x.at[i].get(mode="fill", fill_value=fill), (X * 50).astype(dtype), np.array([0, 99], np.int32))

@@ -35,7 +35,8 @@ def _gather(
     **_: Any,
 ) -> ir.Value:
     result = ctx.avals_out[0].shape
-    fill = ctx.const(0 if fill_value is None else fill_value, ctx.avals_out[0].dtype)
+    # A number beyond the dtype wraps, as where JAX converts it.
+    fill = ctx.const(np.asarray(0 if fill_value is None else fill_value).astype(ctx.avals_out[0].dtype))
     shape = ctx.avals_in[0].shape
     if any(same_size(size, 0) for size in (*shape, *result)):
         return ctx.expand(fill, result)

@@ -51,7 +51,7 @@ def _neutral(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     return x if x is not None and rw.same_shape(x, node.outputs[0]) else None
 
 
-@plugin.rewrite("Transpose")
+@plugin.rewrite("Transpose", late=True)  # before, it may cancel
 def _moved_ones(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """A change of layout that leaves all axes but those of size 1 in their order; of known sizes it is a Reshape."""
     view = rw.view(node.outputs[0])
