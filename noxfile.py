@@ -90,10 +90,10 @@ _PARALLEL = ("-n", "auto", "--dist", "worksteal")
 def tests(session: nox.Session, package: str) -> None:
     """Each package's tests, with nothing installed but what the package and its `test` extra declare.
 
-    Every case on the Python that runs nox, about every sixth and no slow test on the others; `-- --every 1` runs all.
+    Every case on the Python that runs nox, about every twelfth and no slow test on the others; `-- --every 1` runs all.
     """
     session.install(*_editable(package, extras="test"), *_group("tests"))
-    every = "1" if session.python == HERE else "6"
+    every = "1" if session.python == HERE else "12"
     session.run("pytest", *_PARALLEL, "--every", every, f"packages/{package}/tests", *session.posargs)
 
 

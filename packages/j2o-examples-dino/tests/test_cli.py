@@ -164,6 +164,7 @@ def test_failure_to_save_leaves_the_old_files(tmp_path, capsys, monkeypatch):
     _fails(capsys, tmp_path, ["-o", str(tmp_path / "dino.onnx")], "the disk is full")
 
 
+@pytest.mark.slow
 def test_disagreement_writes_nothing(tmp_path, capsys, monkeypatch):
     from j2o_core import OnnxProgram, VerifyError
 

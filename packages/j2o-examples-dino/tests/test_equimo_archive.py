@@ -72,6 +72,7 @@ def _write(path, case, *, compression=True, dtype=None):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compression", [True, False], ids=["archive", "folder"])
 @pytest.mark.parametrize("case", CASES)
 def test_features_are_equimos(tmp_path, case, compression):

@@ -8,6 +8,7 @@ import pytest
 from j2o_examples_gpt._cli import main
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path, capsys):
     output = tmp_path / "gpt.onnx"
     assert main(["tiny", "--prompt", "5", "--tokens", "6", "--batch", "2", "-o", str(output)]) == 0

@@ -12,6 +12,7 @@ from j2o_examples_training._cli import main
 FAST = ["mlp", "--steps", "9", "--batch", "8"]
 
 
+@pytest.mark.slow
 def test_a_training_with_its_picture(tmp_path, capsys):
     folder = tmp_path / "new" / "folder"
     assert main([*FAST, "-o", str(folder)]) == 0
