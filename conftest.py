@@ -31,12 +31,12 @@ if importlib.util.find_spec("hypothesis"):  # not every package draws examples
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    what = "run about every Nth case of a parametrized test, one at least, and no test that is marked slow"
+    what = "run about every Nth case of a parametrized test, one at least"
     parser.getgroup("sample").addoption("--every", type=int, default=1, metavar="N", help=what)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "slow: takes seconds: left out where `--every` asks for a sample")
+    config.addinivalue_line("markers", "slow: takes seconds; `-m 'not slow'` leaves it out")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -46,8 +46,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         test = item.nodeid.partition("[")[0]
         # By name, not in turn: cases that differ in one parameter follow each other at regular distances.
         chosen = test not in seen or zlib.crc32(item.nodeid.encode()) % every == 0
-        if every > 1 and item.get_closest_marker("slow"):
-            chosen = False
         (kept if chosen else left_out).append(item)
         seen.add(test)
     if left_out:
