@@ -1,5 +1,6 @@
 """Less that is written out: ONNX broadcasts by itself, and axes of size 1 move without a copy.
 
+before: y = Add(Expand(z), x)                                      after: y = Add(z, x)
 before: y = Where(m, x, Unsqueeze(Expand(c)))                      after: y = Where(m, x, c)
 before: y = Where(And(Expand(true), m), x, c), Or(Expand(false))   after: y = Where(m, x, c)
 before: y = Transpose(Reshape(x, [B, T, 1, C]), perm 2 0 1 3)      after: y = Unsqueeze(x, [0])
@@ -18,9 +19,13 @@ import onnx_ir as ir
 
 from .._infer import broadcast_shapes, same_shape
 from .._values import shape_of
-from ._clean_ups import _BROADCASTING, plugin
+from ._clean_ups import plugin
 from ._rewriter import Rewriter
 
+_BROADCASTING = (
+    *("Add", "Sub", "Mul", "Div", "Pow", "Mod", "Max", "Min", "Where", "And", "Or", "Xor", "Equal"),
+    *("Less", "LessOrEqual", "Greater", "GreaterOrEqual", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitShift"),
+)
 # What passes the other operand on.
 _NEUTRAL = {"And": True, "Or": False}
 _WRITING_OUT = ("Expand", "Reshape", "Transpose", "Squeeze", "Unsqueeze")
@@ -69,6 +74,9 @@ def _moved_ones(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 def _thinner(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
     """A value that is broadcast to this one, None if there is none."""
+    expand = rw.producer(value, "Expand")
+    if expand is not None:
+        return expand.inputs[0]
     number = _written_out(rw, value)
     if number is not None:
         return rw.const(number.reshape(()))

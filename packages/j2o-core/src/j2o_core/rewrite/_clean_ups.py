@@ -1,4 +1,4 @@
-"""Clean-ups that hold for any graph: less broadcasting, means as means, biases inside, slices where they cost least."""
+"""Clean-ups that hold for any graph: means as means, biases inside, slices where they cost least."""
 
 from __future__ import annotations
 
@@ -8,17 +8,12 @@ import math
 import numpy as np
 import onnx_ir as ir
 
-from .._infer import Shape, broadcast_shapes, same_dimension, same_shape
+from .._infer import Shape, same_dimension, same_shape
 from .._plugin import Plugin
-from .._values import shape_of
 from ._rewriter import Rewriter
 
 plugin = Plugin("core")
 
-_BROADCASTING = (
-    *("Add", "Sub", "Mul", "Div", "Pow", "Mod", "Max", "Min", "Where", "And", "Or", "Xor", "Equal"),
-    *("Less", "LessOrEqual", "Greater", "GreaterOrEqual", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitShift"),
-)
 _POINTWISE = (
     *("Abs", "Neg", "Exp", "Log", "Sqrt", "Reciprocal", "Erf", "Sin", "Cos", "Tanh", "Sigmoid", "Relu", "Gelu", "Not"),
     *("Floor", "Ceil", "Round", "Sign", "Clip", "Elu", "Selu", "LeakyRelu", "ThresholdedRelu", "Softsign"),
@@ -64,26 +59,6 @@ def _layouts_around_cast(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         return None
     merged = rw.op.simpler(node.op_type, [inner.outputs[0], *node.inputs[1:]], rw.attrs(node))
     return None if merged is None else rw.op.Cast(merged, to=rw.attr(cast, "to"))
-
-
-@plugin.rewrite(*_BROADCASTING)
-def _absorb_expand(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    """Add(Expand(x), y) -> Add(x, y) where y has the result's shape: ONNX broadcasts by itself."""
-    wanted = shape_of(node.outputs[0])
-    if wanted is None:
-        return None
-    inputs = list(node.inputs)
-    for index, value in enumerate(inputs):
-        expand = rw.producer(value, "Expand")
-        if expand is None:
-            continue
-        trial = [*inputs[:index], expand.inputs[0], *inputs[index + 1 :]]
-        if same_shape(broadcast_shapes([rw.shape(other) for other in trial]), wanted):
-            inputs = trial
-    if inputs == list(node.inputs):
-        return None
-    attrs = rw.attrs(node)
-    return rw.op(node.op_type, *inputs, **attrs)  # type: ignore[no-any-return]
 
 
 @plugin.rewrite("Expand")
