@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import bench_gpt
+import bench_latency
 import bench_measures as measures
 
 ROOT = measures.ROOT
@@ -151,7 +152,8 @@ def _vision_rows(
 
 
 def _latency(rows: list[Row], size: str, files: dict[str, Path], peers: dict[str, Any], rounds: int) -> str:
-    milliseconds = measures.latencies(files, rounds)
+    found = bench_latency.latencies(files, "bench_measures:feeds", rounds)
+    milliseconds = {name: by_feed["image"].median for name, by_feed in found.items()}
     lines = ["| model | ms | over hand-made |", "| --- | ---: | ---: |"]
     ratios = {}
     for name, value in milliseconds.items():
@@ -166,7 +168,7 @@ def _latency(rows: list[Row], size: str, files: dict[str, Path], peers: dict[str
         what = f"DINOv3-{size}/16: latency, one thread, opset {opset}, over the hand-made graph"
         kept = max(found.values()) <= 1 + NOISE
         rows.append(Row(what, AS_FAST, _each(found, "{:.3f}"), kept, theirs if size == "S" else ""))
-    return f"## DINOv3-{size}/16: latency, one thread, medians in turns\n\n" + "\n".join(lines)
+    return f"## DINOv3-{size}/16: time of one thread, medians in turns\n\n" + "\n".join(lines)
 
 
 def _export_time(rows: list[Row], models: dict[str, Any], folder: Path, peers: dict[str, Any]) -> str:
@@ -192,18 +194,18 @@ def _export_time(rows: list[Row], models: dict[str, Any], folder: Path, peers: d
 
 def _gpt_latency(folder: Path, peers: dict[str, Any], peer_files: dict[str, Path], rounds: int) -> str:
     """Measure our decoder beside the peers', note our ratios with them, and give the table of milliseconds."""
-    found = bench_gpt.latencies({**bench_gpt.export(folder), **peer_files}, rounds)
+    found = bench_latency.latencies({**bench_gpt.export(folder), **peer_files}, "bench_gpt:feeds", rounds)
     steps = bench_gpt.STEPS
     lines = [
         f"| model | {' | '.join(f'{step} ms | least' for step in steps)} |",
         "| --- |" + " ---: |" * 2 * len(steps),
     ]
     for name, figures in found.items():
-        cells = (f"{figures[step][what]:.1f}" for step in steps for what in ("median", "least"))
+        cells = (f"{figures[step].median:.1f} | {figures[step].least:.1f}" for step in steps)
         lines.append(f"| {name} | {' | '.join(cells)} |")
     for peer, opset in (name.rsplit(" ", 1) for name in peer_files):
         ours, theirs = found[f"ours {opset}"], found[f"{peer} {opset}"]
-        ratios = {step: round(ours[step]["median"] / theirs[step]["median"], 3) for step in steps}
+        ratios = {step: round(ours[step].median / theirs[step].median, 3) for step in steps}
         peers[peer].setdefault("our gpt latency over it", {})[opset] = ratios
     return "## The decoder: time of one thread, medians in turns\n\n" + "\n".join(lines)
 

@@ -1,22 +1,21 @@
-"""What `bench.py` measures, one function a figure. Run as a script, it is a measurement in a process of its own."""
+"""What `bench.py` measures, one function a figure."""
 
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import statistics
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZE = 224
-ROUNDS = 15
+ROUNDS = 32
 
 
 # -- Models ------------------------------------------------------------------------------------------------------------
@@ -95,36 +94,12 @@ def runs_at(path: Path, fn: Callable[..., Any], batches: Sequence[int]) -> float
     return worst
 
 
-def latencies(files: Mapping[str, Path], rounds: int = ROUNDS) -> dict[str, float]:
-    """Median milliseconds of a run with one thread, all models in turns in one process."""
-    command = [sys.executable, __file__, "latency", str(rounds), json.dumps({k: str(v) for k, v in files.items()})]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return result
-
-
-def _latencies_here(rounds: int, files: Mapping[str, str]) -> dict[str, float]:
+def feeds(session: Any) -> dict[str, tuple[dict[str, Any], int]]:
+    """One random image, once a round."""
     import numpy as np
-    import onnxruntime
 
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    images = np.random.default_rng(0).standard_normal((1, 3, SIZE, SIZE)).astype(np.float32)
-    sessions, taken = {}, {}
-    for name, path in files.items():
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        sessions[name] = session, {session.get_inputs()[0].name: images}
-        taken[name] = []
-    for round_ in range(rounds + 2):
-        for name, (session, feed) in sessions.items():
-            begin = time.perf_counter()
-            session.run(None, feed)
-            if round_ >= 2:  # the first ones warm caches up
-                taken[name].append(1e3 * (time.perf_counter() - begin))
-    return {name: statistics.median(times) for name, times in taken.items()}
+    image = np.random.default_rng(0).standard_normal((1, 3, SIZE, SIZE)).astype(np.float32)
+    return {"image": ({session.get_inputs()[0].name: image}, 1)}
 
 
 # -- Times -------------------------------------------------------------------------------------------------------------
@@ -199,8 +174,3 @@ def rewrite_seconds(blocks: int = 120) -> dict[int, tuple[int, float]]:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return {opset: module.measured(blocks, opset) for opset in (21, 23)}
-
-
-if __name__ == "__main__":
-    assert sys.argv[1] == "latency", sys.argv
-    print(json.dumps(_latencies_here(int(sys.argv[2]), json.loads(sys.argv[3]))))
