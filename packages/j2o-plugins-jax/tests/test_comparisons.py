@@ -1,5 +1,6 @@
 """Comparisons, total order, choices."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -58,3 +59,28 @@ def test_select_from_one_case():
 @pytest.mark.parametrize("shape", [(0, 2), (), ("B", 3)])
 def test_shapes(shape):
     check(lambda x, y: (x < y, jnp.where(x == y, x, y)), *[Spec(shape)] * 2, opsets=(21,))
+
+
+HALF = {
+    "beside itself on another way": lambda x: x == jnp.broadcast_to(x, (2, *x.shape))[:, :2],
+    "largest": lambda x: x == jnp.max(x, axis=1, keepdims=True),
+    "sorted": lambda x: jnp.sort(x, axis=1)[:, :1] >= x,
+    "NaN": lambda x: jnp.isnan(jnp.broadcast_to(x[0, 0], (3,))),
+    "infinity": lambda x: (jnp.isinf(x * x), x * x < np.float16(np.inf)),
+    "top_k": lambda x: x < lax.top_k(x, 3)[0][:, -1:],
+    "derivative": lambda x: jax.grad(lambda x: jnp.max(x, axis=1).astype(np.float32).sum())(x) != 0,
+}
+
+
+@pytest.mark.parametrize("name", HALF)
+@pytest.mark.parametrize("opset", [18, 21, 26])
+def test_half_precision_is_rounded_before_it_is_compared(name, opset):
+    """ONNX Runtime computes it in float32, and rounds what is sliced, say, on the way: nothing would equal itself."""
+    x = np.random.default_rng(0).standard_normal((2, 9)).astype(np.float16)
+    x[1, 3] = 260
+    check(lambda x: HALF[name](x * np.float16(1.3)), x, opsets=(opset,))
+
+
+def test_half_precision_that_is_not_computed_is_compared_as_it_is():
+    program = check(lambda x: x < x.T, Spec((3, 3), np.float16), opsets=(21,))
+    assert [node.op_type for node in program.model.graph] == ["Transpose", "Less"]

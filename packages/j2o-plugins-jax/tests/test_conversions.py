@@ -1,5 +1,6 @@
 """Conversions between dtypes, out-of-range values included."""
 
+import jax
 import ml_dtypes
 import numpy as np
 import pytest
@@ -76,3 +77,21 @@ def test_half_precision_is_rounded_before_it_is_converted(new, between):
 def test_half_precision_that_is_not_computed_is_converted_as_it_is():
     program = check(lambda x: x.T.astype(np.float32), Spec((2, "B"), np.float16), opsets=(21,))
     assert [node.op_type for node in program.model.graph] == ["Transpose", "Cast"]
+
+
+@pytest.mark.parametrize("old", [np.float32, np.float64, np.int32, np.int64])
+@pytest.mark.parametrize(
+    "between", [lambda x: x, lambda x: x.reshape(1, -1), lambda x: lax.pad(x, np.float16(2), [(1, 0, 0)])]
+)
+def test_half_precision_is_rounded_where_it_is_converted_to(old, between):
+    """ONNX Runtime computes in float32 with what had more digits, or was too large, unless something is in between."""
+    unit = 1 if old in (np.int32, np.int64) else 1 / 2048
+    x = (np.array([2049, 4097, 3, 70000]) * unit).astype(old)
+    near = np.float16(2048 * unit)
+    with jax.enable_x64(old in (np.float64, np.int64)):
+        check(lambda x: lax.sign(between(x.astype(np.float16)) - near), x, opsets=(18, 21, 26))
+
+
+def test_what_becomes_half_precision_without_a_loss_is_converted_once():
+    program = check(lambda x: x.astype(np.float16) * 2, Spec(("B",), np.int8), opsets=(21,))
+    assert [node.op_type for node in program.model.graph] == ["Cast", "Mul"]

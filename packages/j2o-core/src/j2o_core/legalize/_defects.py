@@ -20,7 +20,8 @@ to fail: an entry whose test passes on all processors can go.
     Div                     int32, int64  (1 / y) * z is merged into z / y
     MatMul                  floats        of a transposed matrix and a vector: the transpose is lost
     Mul, Div                float64       by a number, next to a MatMul: merged into it with the number as float32
-    Cast                    of float16    what computes float16 is done in float32: the rounding before it is left out
+    Cast, Equal, Less, ...  float16       what computes float16 is done in float32: the rounding before, or that of a
+                                          cast to float16, is left out
     Cast                    chains        float -> wide integer -> narrow integer becomes one undefined conversion;
                                           float -> bfloat16 -> int8 skips the rounding
     Cast                    to float8     what rounds to more than the largest value does not become NaN or infinity
@@ -62,7 +63,7 @@ def _either(*stand_ins: StandIn) -> StandIn:
 
 
 DEFECTS: Mapping[str, StandIn] = {
-    "Cast": _either(_cast_defects.cast, _half_defects.widened),
+    "Cast": _either(_cast_defects.cast, _half_defects.widened, _half_defects.narrowed),
     "Clip": _order_defects.clip,
     "Div": _either(_scale_defects.scale, _quotient_defects.reciprocal),
     "Einsum": _sum_defects.einsum,
@@ -70,6 +71,7 @@ DEFECTS: Mapping[str, StandIn] = {
     "LogSoftmax": _order_defects.log_softmax,
     "MatMul": _either(_empty_defects.matmul, _transpose_defects.matmul),
     "Max": _order_defects.extreme,
+    **dict.fromkeys(("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"), _half_defects.compared),
     "MaxPool": _order_defects.max_pool,
     "Min": _order_defects.extreme,
     "Mod": _sum_defects.mod,
