@@ -152,8 +152,8 @@ def _vision_rows(
 
 
 def _latency(rows: list[Row], size: str, files: dict[str, Path], peers: dict[str, Any], rounds: int) -> str:
-    found = bench_latency.latencies(files, "bench_measures:feeds", rounds)
-    milliseconds = {name: by_feed["image"].median for name, by_feed in found.items()}
+    times = bench_latency.latencies(files, "bench_measures:feeds", rounds)
+    milliseconds = {name: by_feed["image"].median for name, by_feed in times.items()}
     lines = ["| model | ms | over hand-made |", "| --- | ---: | ---: |"]
     ratios = {}
     for name, value in milliseconds.items():
