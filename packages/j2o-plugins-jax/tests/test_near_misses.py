@@ -33,6 +33,7 @@ def numbers(*shape):
 WEIGHT, BIAS, MATRIX, FILTER = numbers(4), numbers(4), numbers(4, 4), numbers(4, 4, 2, 2)
 VARIANCE = np.abs(numbers(4)) + np.float32(0.1)
 QKV = (numbers(4, 4, 4), numbers(4, 4, 4), numbers(4, 4, 4))
+INDICES = np.array([0, -1, 3, -4, -5, 4, 2**31 - 1, -(2**31)], np.int32)
 CAUSAL = np.tri(4, dtype=bool)
 ANGLES = np.arange(4)[:, None] * 0.5 ** np.arange(2)
 COS, SIN = (f(np.concatenate([ANGLES, ANGLES], -1)).astype(np.float32) for f in (np.cos, np.sin))
@@ -102,6 +103,8 @@ def window_mean(x):
 
 
 PROGRAMS = {
+    "indices from the end": (lambda x, i: x[i], MATRIX, INDICES),
+    "indices that are filled in": (lambda x, i: jnp.take(x, i, axis=1), MATRIX, INDICES),
     "softplus": (jax.nn.softplus, SPECIAL),
     "logaddexp": (lambda x: jnp.logaddexp(x, -2.5), SPECIAL),
     "clip": (lambda x: jnp.minimum(jnp.maximum(x, 0), 6), SPECIAL),

@@ -10,6 +10,7 @@ from . import _group_norm as _group_norm
 from . import _hard_swish as _hard_swish
 from . import _layer_norm as _layer_norm
 from . import _leaky_relu as _leaky_relu
+from . import _negative_indices as _negative_indices
 from . import _relu as _relu
 from . import _repeated_constants as _repeated_constants
 from . import _rms_norm as _rms_norm
