@@ -40,7 +40,7 @@ def test_absolute_value_does_not_overflow():
 
 
 @pytest.mark.parametrize(
-    "fn", [jnp.add, jnp.subtract, jnp.multiply, jnp.divide, jnp.power, lambda x, y: x == y, jnp.not_equal]
+    "fn", [jnp.add, jnp.subtract, jnp.multiply, jnp.divide, jnp.power, jnp.arctan2, lambda x, y: x == y, jnp.not_equal]
 )
 def test_pairs_of_operands(fn):
     check(fn, Spec(("B", 4), Z), Spec((4,), Z))
@@ -68,6 +68,7 @@ def test_wide_complex_numbers():
         lambda x: jnp.pad(x, ((1, 0), (2, 1)), constant_values=1 + 2j),
         lambda x: jnp.where(x.real > 0, x, 1j),
         lambda x: x[jnp.array([2, 0, 1, 1]), jnp.array([0, 3, 1, 2])],
+        lambda x: [x.at[jnp.array([0, 7, -1])].get(mode="fill", fill_value=value) for value in (None, 2.5, 1 + 2j)],
         lambda x: x.at[1].set(3j).at[0, 2].add(1 - 1j),
         lambda x: lax.dynamic_slice(x, (1, 2), (2, 2)),
         lambda x: jnp.broadcast_to(x, (2, 3, 4)).transpose(2, 0, 1),
@@ -154,8 +155,8 @@ def test_values_that_are_passed_on():
 
 
 def test_missing_operations_are_named():
-    with pytest.raises(UnsupportedError, match="atan2"):
-        to_onnx(lambda x: lax.atan2(x, x), [jax.ShapeDtypeStruct((2, 2), Z)])
+    with pytest.raises(UnsupportedError, match="clamp"):
+        to_onnx(lambda x: lax.clamp(x, x, x), [jax.ShapeDtypeStruct((2, 2), Z)])
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 8, 16, 30, 101, 400, 512, 600, 1024, 1013])

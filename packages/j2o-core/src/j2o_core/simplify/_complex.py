@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ._complex_arithmetic import ARITHMETIC, is_complex, pair, pairs
+from ._complex_arithmetic import ARITHMETIC, is_complex, pair, pairs, parts
 from ._complex_functions import FUNCTIONS
 from ._complex_reductions import REDUCTIONS
 from ._fourier import fft
@@ -22,6 +22,18 @@ def _dot_general(eqn: Any, *arrays: Any) -> Any:
     if not lhs:
         return pair(product(a, c), product(a, d))
     return pair(product(a, c) - product(b, d), product(a, d) + product(b, c))
+
+
+def _gather(eqn: Any, x: Any, indices: Any) -> Any:
+    """Each part by itself; what lies outside is filled with NaN, which is a real number, or with what is asked for."""
+    fill = eqn.params["fill_value"]
+    fills = (None, 0) if fill is None else (np.real(fill), np.imag(fill))
+    return pair(
+        *(
+            eqn.primitive.bind(part, indices, **{**eqn.params, "fill_value": value})
+            for part, value in zip(parts(x), fills, strict=True)
+        )
+    )
 
 
 def _conv_general_dilated(eqn: Any, *arrays: Any) -> Any:
@@ -48,5 +60,6 @@ COMPLEX_RULES: dict[str, Callable[..., Any]] = {
     **REDUCTIONS,
     "dot_general": _dot_general,
     "conv_general_dilated": _conv_general_dilated,
+    "gather": _gather,
     "fft": fft,
 }

@@ -59,8 +59,8 @@ def _square(x: Pair) -> Pair:
     return times(x, x)
 
 
-def _over(x: Pair, y: Pair) -> Pair:
-    """Smith's division: by the larger part of the divisor first, so that nothing overflows on the way."""
+def over(x: Pair, y: Pair) -> Pair:
+    """The quotient after Smith: by the larger part of the divisor first, so that nothing overflows on the way."""
     (a, b), (c, d) = x, y
     wide = abs(c) >= abs(d)
     ratio = jnp.where(wide, d, c) / jnp.where(wide & (c == 0), 1, jnp.where(wide, c, d))
@@ -72,7 +72,7 @@ def _over(x: Pair, y: Pair) -> Pair:
 
 def reciprocal(x: Pair) -> Pair:
     """One over a number."""
-    return _over((jnp.ones_like(x[0]), jnp.zeros_like(x[0])), x)
+    return over((jnp.ones_like(x[0]), jnp.zeros_like(x[0])), x)
 
 
 def _integer_pow(eqn: Any, x: Any) -> Any:
@@ -158,7 +158,7 @@ ARITHMETIC: dict[str, Callable[..., Any]] = {
     "conj": _conj,
     "abs": lambda eqn, x: magnitude(parts(x)),
     "mul": lift(times),
-    "div": lift(_over),
+    "div": lift(over),
     "square": lift(_square),
     "integer_pow": _integer_pow,
     "eq": _equal,

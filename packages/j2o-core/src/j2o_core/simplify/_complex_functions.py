@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ._complex_arithmetic import Pair, lift, magnitude, reciprocal
+from ._complex_arithmetic import Pair, lift, magnitude, over, reciprocal, times
 
 # Polar form
 
@@ -62,6 +62,15 @@ def _rsqrt(x: Pair) -> Pair:
 
 def _cbrt(x: Pair) -> Pair:
     return _pow(x, (jnp.full_like(x[0], 1 / 3), jnp.zeros_like(x[0])))
+
+
+def _atan2(y: Pair, x: Pair) -> Pair:
+    """-i log((x + iy) / sqrt(x^2 + y^2)), as XLA has it."""
+    (a, b), (c, d) = x, y
+    square = times(x, x), times(y, y)
+    length = _sqrt((square[0][0] + square[1][0], square[0][1] + square[1][1]))
+    real, imag = _log(over((a - d, b + c), length))
+    return imag, -real
 
 
 def _pow(x: Pair, y: Pair) -> Pair:
@@ -158,6 +167,7 @@ def _logistic(x: Pair) -> Pair:
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "pow": lift(_pow),
+    "atan2": lift(_atan2),
     "sign": lift(_sign),
     "exp": lift(_exp),
     "exp2": lift(lambda x: _exp((x[0] * np.log(2), x[1] * np.log(2)))),
