@@ -239,12 +239,28 @@ ON_INTEGERS: dict[str, Callable[[jax.Array], object]] = {
     "bits": lambda x: (x & x[::-1], x | x[::-1], x ^ x[::-1], ~x),
     "extremes": lambda x: (jnp.maximum(x, x[::-1]), x.max(), x.min(0)),
     "sum": lambda x: (x.sum(dtype=jnp.int32), x.astype(jnp.int8) @ x.T.astype(jnp.int8)),
+    "count": lambda x: (
+        lax.population_count(x),
+        lax.clz(x),
+        *([lax.mulhi(x, x[::-1])] if hasattr(lax, "mulhi") else []),
+    ),
+    "shift": lambda x: [
+        shift(x, y)
+        for shift in (lax.shift_left, lax.shift_right_logical, lax.shift_right_arithmetic)
+        for y in (x, x[::-1])
+    ],
+    "divide": lambda x: (lax.div(x, x[::-1]), lax.rem(x, x[::-1]), lax.div(x, x * 0), lax.rem(x, x * 0)),
+    "windows": lambda x: lax.reduce_window(
+        x, np.array(ml_dtypes.iinfo(x.dtype).min, x.dtype), lax.max, (1, 2), (1, 1), "SAME"
+    ),
 }
 ON_FLOAT8: dict[str, Callable[[jax.Array], object]] = {
     "arithmetic": lambda x: (x + x, x * x, -x, jnp.abs(x)),
     "extremes": lambda x: (jnp.maximum(x, x[::-1]), x.max(), x.min(0)),
     "product": lambda x: jnp.matmul(x, x.T, preferred_element_type=jnp.float32),
     "sort": lambda x: jnp.sort(x, 1),
+    "windows": lambda x: lax.reduce_window(x, -jnp.inf, lax.max, (1, 2), (1, 1), "SAME"),
+    "drop": lambda x: (x.at[jnp.array([0, 5])].min(x[:1], mode="drop"), x.at[jnp.array([0, 5])].max(-x, mode="drop")),
 }
 
 
@@ -258,6 +274,16 @@ def test_floats_of_eight_bits(name: str, dtype: type) -> None:
 @pytest.mark.parametrize("dtype", FEW_BITS, ids=lambda dtype: dtype.__name__)
 def test_integers_of_a_few_bits(name: str, dtype: type) -> None:
     check({**ON_ANY, **ON_INTEGERS}[name], Spec((2, 3), dtype), opsets=(max(FEW_BITS[dtype], 21),))
+
+
+@pytest.mark.parametrize("dtype", FLOAT8, ids=lambda dtype: dtype.__name__)
+def test_what_is_too_large_for_eight_bits_does_not_become_the_largest_number(dtype: type) -> None:
+    x = np.array([1, -1, 0, np.nan, np.inf, ml_dtypes.finfo(dtype).max, ml_dtypes.finfo(dtype).min], np.float32)
+    check(
+        lambda x: (lax.expm1(x), lax.erf_inv(x), lax.lgamma(x), lax.cbrt(x), x @ jnp.abs(x), lax.is_finite(x)),
+        x.astype(dtype),
+        opsets=(21,),
+    )
 
 
 @pytest.mark.parametrize("dtype", [*FEW_BITS, *FLOAT8], ids=lambda dtype: dtype.__name__)

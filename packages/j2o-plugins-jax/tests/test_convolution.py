@@ -38,6 +38,11 @@ def test_element_types(dtype):
     check(_conv(padding=[(1, 2), (0, 1)]), Spec((2, 3, 5, 4), dtype), Spec((4, 3, 2, 3), dtype), opsets=(18, 21))
 
 
+def test_booleans():
+    """Or of ands, as in a product of matrices."""
+    check(_conv(padding=[(1, 2), (0, 1)]), Spec((2, 3, 5, 4), np.bool_), Spec((4, 3, 2, 3), np.bool_), opsets=(18, 21))
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.int64])
 @pytest.mark.parametrize("groups", [1, 2])
 def test_wide_element_types(dtype, groups):

@@ -3,6 +3,7 @@
 import hypothesis.extra.numpy as hnp
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -50,6 +51,12 @@ def test_top_k_knows_the_signs_of_zeros_and_nan():
 
 def test_top_k_of_integers_is_one_operator():
     check(lambda x: lax.top_k(x, 2), Spec(("B", 5), np.int32), contains=["TopK"], absent=["If", "GatherElements"])
+
+
+@pytest.mark.parametrize("dtype", [ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2, ml_dtypes.float8_e5m2fnuz])
+def test_top_k_of_eight_bits(dtype):
+    x = np.random.default_rng(0).permutation(8).reshape(2, 4).astype(dtype)
+    check(lambda x: lax.top_k(x, 2), x, opsets=(21, 26))
 
 
 def test_approximate_top_k_is_exact():

@@ -81,8 +81,13 @@ class LoweringContext:
         return x
 
     def cast(self, x: ir.Value, dtype: Any) -> ir.Value:
-        """`x` as another dtype, by ONNX's Cast (see `onnxruntime` for what that does out of range)."""
-        result: ir.Value = self.op.Cast(x, to=ir.DataType.from_numpy(np.dtype(dtype)))
+        """`x` as another dtype, by ONNX's Cast (see `onnxruntime` for what that does out of range).
+
+        What is too large for a float8 becomes infinity or NaN as in XLA, not the largest number.
+        """
+        target = np.dtype(dtype)
+        options = {"saturate": 0} if target.name.startswith("float8") else {}
+        result: ir.Value = self.op.Cast(x, to=ir.DataType.from_numpy(target), **options)
         return result
 
     def dtype(self, value: ir.Value) -> np.dtype[Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
@@ -37,7 +39,7 @@ plugin.lowering("min")(functools.partial(_extremum, op_type="Min", bool_op_type=
 
 @plugin.lowering("div")
 def _div(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> Any:
-    if ctx.dtype(x).kind not in "iu":
+    if not jnp.issubdtype(ctx.dtype(x), jnp.integer):
         return ctx.op.Div(x, y)
     divisor = _safe_divisor(ctx, x, y)
     quotient = ctx.op.Div(x, divisor)
@@ -50,7 +52,7 @@ def _div(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> Any:
 
 @plugin.lowering("rem")
 def _rem(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> Any:
-    if ctx.dtype(x).kind not in "iu":
+    if not jnp.issubdtype(ctx.dtype(x), jnp.integer):
         return ctx.op.Mod(x, y, fmod=1)
     # x - x/y*y, exact for all integers where Mod is not. It gives x for y = 0, as XLA does, and 0 for min/-1.
     return ctx.op.Sub(x, ctx.op.Mul(ctx.op.Div(x, _safe_divisor(ctx, x, y)), y))
@@ -61,13 +63,13 @@ def _safe_divisor(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
 
     With 1 the lowest integer keeps its value, which is what min/-1 wraps to.
     """
-    signed = ctx.dtype(y).kind == "i"
+    signed = jnp.issubdtype(ctx.dtype(y), jnp.signedinteger)
     known = ctx.constant_value(y)
     if known is not None and (known != 0).all() and not (signed and (known == -1).any()):
         return y
     traps = ctx.op.Equal(y, ctx.const(0, y))
     if signed:
-        lowest = ctx.const(np.iinfo(ctx.dtype(x)).min, x)
+        lowest = ctx.const(ml_dtypes.iinfo(ctx.dtype(x)).min, x)
         overflows = ctx.op.And(ctx.op.Equal(y, ctx.const(-1, y)), ctx.op.Equal(x, lowest))
         traps = ctx.op.Or(traps, overflows)
     result: ir.Value = ctx.op.Where(traps, ctx.const(1, y), y)
@@ -76,7 +78,7 @@ def _safe_divisor(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
 
 @plugin.lowering("neg")
 def _neg(ctx: LoweringContext, x: ir.Value) -> Any:
-    if ctx.dtype(x).kind == "u":  # ONNX's Neg has no unsigned types
+    if jnp.issubdtype(ctx.dtype(x), jnp.unsignedinteger):  # ONNX's Neg has no unsigned types
         return ctx.op.Sub(ctx.const(0, x), x)
     return ctx.op.Neg(x)
 
@@ -84,7 +86,7 @@ def _neg(ctx: LoweringContext, x: ir.Value) -> Any:
 @plugin.lowering("sign")
 def _sign(ctx: LoweringContext, x: ir.Value) -> Any:
     sign = ctx.op.Sign(x)
-    if ctx.dtype(x).kind in "iu":
+    if jnp.issubdtype(ctx.dtype(x), jnp.integer):
         return sign
     # x where that is zero or NaN: the operator has no -0, and ONNX Runtime's half precision gives 0 for NaN.
     return ctx.op.Where(ctx.cast(sign, np.bool_), sign, x)

@@ -16,7 +16,6 @@ from j2o_core import LoweringContext, UnsupportedError
 
 from ._bits import shift, unsigned
 from ._comparisons import is_negative
-from ._conversions import to_float8
 from ._plugin import plugin
 
 
@@ -151,7 +150,7 @@ def _float_of_bits(ctx: LoweringContext, x: ir.Value, new: np.dtype[Any]) -> Any
     sign = ctx.op.BitwiseAnd(shift(ctx, bits, form.bits - 1, "RIGHT"), ctx.const(1, word))
     negative = ctx.op.Equal(sign, ctx.const(1, word))
     result = ctx.op.Where(negative, ctx.op.Neg(magnitude), magnitude)
-    return to_float8(ctx, ctx.cast(result, np.float32), new) if form.bits == 8 else ctx.cast(result, new)
+    return ctx.cast(ctx.cast(result, np.float32) if form.bits == 8 else result, new)
 
 
 def _bits_of_float(ctx: LoweringContext, x: ir.Value, new: np.dtype[Any]) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
@@ -23,7 +25,17 @@ for _primitive, _op_type in {"and": "And", "or": "Or", "xor": "Xor", "not": "Not
 
 def unsigned(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """The unsigned integer dtype of the same width."""
-    return np.dtype(f"uint{dtype.itemsize * 8}")
+    return np.dtype(f"uint{width(dtype)}")
+
+
+def width(dtype: np.dtype[Any]) -> int:
+    """The bits of an element: those of an integer may be less than a byte."""
+    return int(ml_dtypes.iinfo(dtype).bits) if jnp.issubdtype(dtype, jnp.integer) else dtype.itemsize * 8
+
+
+def _held_in(dtype: np.dtype[Any]) -> int:
+    """The bits that XLA computes with: a byte for an int4, with copies of the sign; two for an int2."""
+    return 8 if width(dtype) == 4 else width(dtype)
 
 
 def shift(ctx: LoweringContext, x: ir.Value, amount: ir.Value | int, direction: str) -> Any:
@@ -45,8 +57,8 @@ plugin.lowering("shift_right_logical")(functools.partial(shift, direction="RIGHT
 def _shift_right_arithmetic(ctx: LoweringContext, x: ir.Value, amount: ir.Value) -> Any:
     # Copies of the sign come in from the left: for a set sign bit it is the complement that is filled with zeros.
     dtype = ctx.dtype(x)
-    if dtype.kind == "u":  # XLA takes the highest bit for the sign of an unsigned integer too
-        negative = ctx.op.GreaterOrEqual(x, ctx.const(1 << (dtype.itemsize * 8 - 1), dtype))
+    if jnp.issubdtype(dtype, jnp.unsignedinteger):  # XLA takes the highest bit for the sign of an unsigned integer too
+        negative = ctx.op.GreaterOrEqual(x, ctx.const(1 << (width(dtype) - 1), dtype))
     else:
         negative = ctx.op.Less(x, ctx.const(0, dtype))
     shifted = shift(ctx, ctx.op.Where(negative, ctx.op.BitwiseNot(x), x), amount, "RIGHT")
@@ -57,14 +69,13 @@ def _shift_right_arithmetic(ctx: LoweringContext, x: ir.Value, amount: ir.Value)
 def _population_count(ctx: LoweringContext, x: ir.Value) -> Any:
     dtype = ctx.dtype(x)
     word = np.dtype(np.uint64 if dtype.itemsize == 8 else np.uint32)
-    count = _count_ones(ctx, ctx.cast(ctx.cast(x, unsigned(dtype)), word))
+    count = _count_ones(ctx, ctx.cast(ctx.cast(x, np.dtype(f"uint{_held_in(dtype)}")), word))
     return ctx.cast(count, dtype)
 
 
 def _count_ones(ctx: LoweringContext, x: ir.Value) -> Any:
     """Sums of neighbouring groups of 1, 2 and 4 bits, then of bytes by one multiplication."""
     word = ctx.dtype(x)
-    width = word.itemsize * 8
 
     def repeated(byte: int) -> ir.Value:
         return ctx.const(int.from_bytes(bytes([byte]) * word.itemsize, "little"), word)
@@ -73,20 +84,19 @@ def _count_ones(ctx: LoweringContext, x: ir.Value) -> Any:
     pairs = ctx.op.BitwiseAnd(shift(ctx, x, 2, "RIGHT"), repeated(0x33))
     x = ctx.op.Add(ctx.op.BitwiseAnd(x, repeated(0x33)), pairs)
     x = ctx.op.BitwiseAnd(ctx.op.Add(x, shift(ctx, x, 4, "RIGHT")), repeated(0x0F))
-    return shift(ctx, ctx.op.Mul(x, repeated(0x01)), width - 8, "RIGHT")
+    return shift(ctx, ctx.op.Mul(x, repeated(0x01)), width(word) - 8, "RIGHT")
 
 
 @plugin.lowering("clz")
 def _clz(ctx: LoweringContext, x: ir.Value) -> Any:
     dtype = ctx.dtype(x)
     word = np.dtype(np.uint64 if dtype.itemsize == 8 else np.uint32)
-    width = dtype.itemsize * 8
     x = ctx.cast(ctx.cast(x, unsigned(dtype)), word)
     step = 1
-    while step < width:  # every bit below the highest one becomes 1
+    while step < width(dtype):  # every bit below the highest one becomes 1
         x = ctx.op.BitwiseOr(x, shift(ctx, x, step, "RIGHT"))
         step *= 2
-    return ctx.cast(ctx.op.Sub(ctx.const(width, word), _count_ones(ctx, x)), dtype)
+    return ctx.cast(ctx.op.Sub(ctx.const(width(dtype), word), _count_ones(ctx, x)), dtype)
 
 
 @plugin.lowering("mulhi")
@@ -95,9 +105,9 @@ def _mulhi(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> Any:
     dtype = ctx.dtype(x)
     if dtype.itemsize == 8:
         return _mulhi_64(ctx, x, y)
-    wide = np.dtype(f"{'u' if dtype.kind == 'u' else ''}int64")
+    wide = np.dtype(np.uint64 if jnp.issubdtype(dtype, jnp.unsignedinteger) else np.int64)
     product = ctx.op.Mul(ctx.cast(x, wide), ctx.cast(y, wide))
-    return ctx.cast(shift(ctx, product, dtype.itemsize * 8, "RIGHT"), dtype)
+    return ctx.cast(shift(ctx, product, _held_in(dtype), "RIGHT"), dtype)
 
 
 def _mulhi_64(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> Any:

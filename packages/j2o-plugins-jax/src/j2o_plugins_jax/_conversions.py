@@ -19,14 +19,7 @@ def _convert_element_type(ctx: LoweringContext, x: ir.Value, *, new_dtype: Any, 
     old, new = ctx.dtype(x), np.dtype(new_dtype)
     if jnp.issubdtype(old, np.floating) and jnp.issubdtype(new, np.integer):
         return _saturated(ctx, x, new)
-    if new.name.startswith("float8"):
-        return to_float8(ctx, x, new)
     return ctx.cast(x, new)
-
-
-def to_float8(ctx: LoweringContext, x: ir.Value, new: np.dtype[Any]) -> Any:
-    """Cast to a float8, where what is too large becomes infinity or NaN as in XLA, not the largest number."""
-    return ctx.op.Cast(x, to=ir.DataType.from_numpy(new), saturate=0)
 
 
 def _saturated(ctx: LoweringContext, x: ir.Value, new: np.dtype[Any]) -> Any:

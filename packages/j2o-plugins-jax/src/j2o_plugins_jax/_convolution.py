@@ -69,12 +69,17 @@ def _conv_general_dilated(
         y = _convolve(ctx, x, w, x_shape, w_shape, windows, groups)
         y = ctx.reshape(y, out_shape)
     else:
-        y = _convolve(ctx, x, w, x_shape, w_shape, windows, groups)
-    return ctx.cast(ctx.op.Transpose(y, perm=np.argsort(out_axes).tolist()), out.dtype)
+        y = ctx.shaped(_convolve(ctx, x, w, x_shape, w_shape, windows, groups), out_shape)
+    y = ctx.op.Transpose(y, perm=np.argsort(out_axes).tolist())
+    if out.dtype == np.bool_:
+        return ctx.op.Greater(y, ctx.const(0, y))  # type: ignore[no-any-return]
+    return ctx.cast(y, out.dtype)
 
 
 def _accumulator(operand: np.dtype[Any], result: np.dtype[Any]) -> np.dtype[Any]:
     """What to compute in: the wider of the two, and float32 at least where integers become floats."""
+    if result == np.bool_:
+        return np.dtype(np.float32)  # counts of true pairs: positive stays positive
     wide = jnp.promote_types(operand, result)
     if jnp.issubdtype(operand, np.integer) and jnp.issubdtype(result, np.floating):
         wide = jnp.promote_types(wide, np.float32)

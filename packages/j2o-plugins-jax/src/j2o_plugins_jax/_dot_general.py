@@ -144,7 +144,9 @@ def _product_dtype(ctx: LoweringContext, wanted: Any) -> Any:
             return floats.pop()
         return np.dtype(np.float64 if np.dtype(np.float64) in floats else np.float32)
     # Integers wrap, so any width that holds the result gives its low bits.
-    return wanted if wanted.itemsize >= 4 else np.dtype(np.uint32 if wanted.kind == "u" else np.int32)
+    if wanted.itemsize >= 4:
+        return wanted
+    return np.dtype(np.uint32 if jnp.issubdtype(wanted, jnp.unsignedinteger) else np.int32)
 
 
 def _product(ctx: LoweringContext, form: _Form) -> ir.Value:

@@ -24,14 +24,23 @@ def lowest(dtype: np.dtype[Any]) -> Any:
     """What every number is at least: the neutral element of the maximum."""
     if dtype == np.bool_:
         return False
-    return -np.inf if "float" in dtype.name else ml_dtypes.iinfo(dtype).min
+    if "float" in dtype.name:
+        return -np.inf if has_infinity(dtype) else ml_dtypes.finfo(dtype).min
+    return ml_dtypes.iinfo(dtype).min
 
 
 def highest(dtype: np.dtype[Any]) -> Any:
     """What every number is at most: the neutral element of the minimum."""
     if dtype == np.bool_:
         return True
-    return np.inf if "float" in dtype.name else ml_dtypes.iinfo(dtype).max
+    if "float" in dtype.name:
+        return np.inf if has_infinity(dtype) else ml_dtypes.finfo(dtype).max
+    return ml_dtypes.iinfo(dtype).max
+
+
+def has_infinity(dtype: np.dtype[Any]) -> bool:
+    """Whether a float has infinities: some of eight bits have only NaN."""
+    return bool(np.isinf(np.array(np.inf, dtype)))
 
 
 def fold(

@@ -15,6 +15,7 @@ from jax.extend.core import jaxpr_as_fun
 
 from j2o_core import LoweringContext
 
+from ._folding import highest, lowest
 from ._plugin import plugin
 from ._windows import Window, dilate_and_pad, filled, gather_windows, is_empty, is_static, pad, positions
 
@@ -142,12 +143,7 @@ def _reduce_window_min(ctx: LoweringContext, x: ir.Value, **params: Any) -> ir.V
 
 def _extreme(dtype: np.dtype[Any], sign: int) -> np.ndarray[Any, Any]:
     """The largest (smallest) value of a type."""
-    if dtype == np.bool_:
-        return np.array(sign > 0)
-    if dtype.kind in "iu":
-        info = np.iinfo(dtype)
-        return np.array(info.max if sign > 0 else info.min, dtype)
-    return np.array(sign * np.inf, dtype)
+    return np.array(highest(dtype) if sign > 0 else lowest(dtype), dtype)
 
 
 def _reduce_window(

@@ -6,6 +6,7 @@ import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import onnx_ir as ir
 from jax.extend.core import jaxpr_as_fun
@@ -64,7 +65,7 @@ def _fold_axes(ctx: LoweringContext, xs: Values, axes: tuple[int, ...], combine:
 
 @plugin.lowering("reduce_prod")
 def _reduce_prod(ctx: LoweringContext, x: ir.Value, *, axes: tuple[int, ...], **_: Any) -> Any:
-    if ctx.dtype(x).kind in "iu":  # ONNX Runtime multiplies them in floating point
+    if jnp.issubdtype(ctx.dtype(x), jnp.integer):  # ONNX Runtime multiplies them in floating point
         return _folded(ctx, x, "Mul", 1, axes)
     return _reduce(ctx, x, "ReduceProd", axes)
 

@@ -15,6 +15,7 @@ from jax import lax
 from j2o_core import LoweringContext
 
 from ._comparisons import is_negative
+from ._folding import has_infinity
 from ._plugin import plugin
 
 
@@ -40,6 +41,8 @@ def _round(ctx: LoweringContext, x: ir.Value, *, rounding_method: Any) -> Any:
 
 @plugin.lowering("is_finite")
 def _is_finite(ctx: LoweringContext, x: ir.Value) -> Any:
+    if not has_infinity(ctx.dtype(x)):
+        return ctx.op.Equal(x, x)
     # NaN is not less than anything.
     return ctx.op.Less(ctx.op.Abs(x), ctx.const(np.inf, x))
 

@@ -14,6 +14,7 @@ from jax import lax
 
 from j2o_core import LoweringContext
 
+from ._folding import highest, lowest
 from ._indexing import Axis, Windows
 from ._indices import clamp_indices, index_range, index_vectors, is_inside, number_of, same_size, window_offsets
 from ._plugin import plugin
@@ -34,16 +35,11 @@ class _Update:
 
     def neutral(self, dtype: np.dtype[Any]) -> Any:
         """The update that changes nothing."""
-        inexact = jnp.issubdtype(dtype, jnp.inexact)
         if self.reduction == "add":
-            return -0.0 if inexact else 0  # since -0.0 + 0.0 is 0.0
+            return -0.0 if jnp.issubdtype(dtype, jnp.inexact) else 0  # since -0.0 + 0.0 is 0.0
         if self.reduction == "mul":
             return 1
-        sign = 1 if self.reduction == "min" else -1
-        limits = jnp.iinfo(dtype) if not inexact else None
-        if limits is None:
-            return sign * np.inf
-        return limits.max if sign > 0 else limits.min
+        return highest(dtype) if self.reduction == "min" else lowest(dtype)
 
 
 @dataclass(frozen=True)
@@ -79,7 +75,8 @@ def _scatter(
     update = _Update(reduction)
     dtype = ctx.dtype(x)
     if reduction == "sub" and not one:
-        updates = ctx.op.Sub(ctx.const(0, dtype), updates) if dtype.kind == "u" else ctx.op.Neg(updates)
+        unsigned = jnp.issubdtype(dtype, jnp.unsignedinteger)  # which ONNX's Neg does not have
+        updates = ctx.op.Sub(ctx.const(0, dtype), updates) if unsigned else ctx.op.Neg(updates)
         update = _Update("add")
     if dtype == np.bool_ and reduction != "none":
         # Of numbers that are 0 or 1 the maximum is "or", the minimum is "and".

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
 from j2o_core import LoweringContext
 
 from ._comparisons import total_rank
+from ._folding import highest
 from ._plugin import plugin
 
 
@@ -71,11 +73,16 @@ def _largest(ctx: LoweringContext, x: ir.Value, *, k: int, axis: int = -1, **_: 
 @plugin.lowering("top_k", opset=26)
 def _largest_26(ctx: LoweringContext, x: ir.Value, *, k: int, axis: int = -1, **params: Any) -> Sequence[ir.Value]:
     """By XLA's order of floats, which knows the signs of zeros and NaN."""
-    if not _has_nan(ctx, x):
+    if not _has_nan(ctx, x) or _has_no_bits(ctx.dtype(x)):
         return _largest(ctx, x, k=k, axis=axis, **params)
     axis %= len(ctx.avals_in[0].shape)
     positions = _top_k(ctx, ctx.lower_fun(total_rank, x), ctx.shape([k]), axis, largest=True)[1]
     return ctx.op.GatherElements(x, positions, axis=axis), ctx.cast(positions, ctx.avals_out[1].dtype)
+
+
+def _has_no_bits(dtype: np.dtype[Any]) -> bool:
+    """Whether nothing reads the bits of a float: of those of eight bits one has a detour, and none the operator."""
+    return dtype.itemsize == 1 and dtype != ml_dtypes.float8_e5m2
 
 
 def _has_nan(ctx: LoweringContext, x: ir.Value) -> bool:
@@ -90,9 +97,9 @@ def _ordered(
         key = ctx.op.GatherElements(key, order, axis=axis)
     is_nan = None
     if _has_nan(ctx, key):
-        # TopK does not order NaN. First they count as infinite, then they are parted from the infinities.
+        # TopK does not order NaN. First they count as the largest number, then they are parted from it.
         is_nan = ctx.op.IsNaN(key)
-        key = ctx.op.Where(is_nan, ctx.const(np.inf, key), key)
+        key = ctx.op.Where(is_nan, ctx.const(highest(ctx.dtype(key)), key), key)
     by_key = _top_k(ctx, key, size, axis, largest=largest)[1]
     if is_nan is not None:
         nan_last = ctx.op.GatherElements(ctx.cast(is_nan, np.int32), by_key, axis=axis)
