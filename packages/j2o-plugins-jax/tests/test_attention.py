@@ -70,6 +70,50 @@ def test_without_batch_and_under_vmap():
     check(jax.vmap(lambda *qkv: jax.nn.dot_product_attention(*qkv)), *QKV, contains=["Attention"], opsets=(23,))
 
 
+AXES = [(None, 0, 0), (0, None, None), (0, None, 0), (0, 0, None), (None, None, 0), (1, None, 2)]
+SOME = {
+    "plain": {},
+    "causal": {"is_causal": True},
+    "scale and bias": {"scale": 0.3, "bias": np.linspace(-1, 1, 25, dtype=np.float32).reshape(1, 1, 5, 5)},
+    "mask": {"mask": masked_rows()},
+}
+
+
+@pytest.mark.parametrize("in_axes", AXES)
+@pytest.mark.parametrize("options", SOME)
+@pytest.mark.parametrize("size", [3, "N"])
+def test_under_vmap_of_some_operands(in_axes, options, size):
+    """Queries for each, say, of the same keys: one operator, in the gradient's value too."""
+
+    def attend(q, k, v):
+        return jax.nn.dot_product_attention(q, k, v, **SOME[options])
+
+    shapes = [[2, 5, 4, 8] for _ in range(3)]
+    for shape, axis in zip(shapes, in_axes, strict=True):
+        if axis is not None:
+            shape.insert(axis, size)
+    specs = [Spec(tuple(shape)) for shape in shapes]
+    check(jax.vmap(attend, in_axes), *specs, contains=["Attention"], absent=["Softmax"], opsets=(21, 23), sizes=(1, 3))
+
+
+@pytest.mark.parametrize("outer", [(None, 0, None), (0, None, None), (0, 0, None)])
+def test_under_nested_vmap_of_some_operands(outer):
+    inner = jax.vmap(lambda *qkv: jax.nn.dot_product_attention(*qkv, is_causal=True), (0, None, 0))
+    shapes = [(3, 5, 4, 8), (5, 4, 8), (3, 5, 4, 8)]
+    specs = [Spec(shape if axis is None else (2, *shape)) for shape, axis in zip(shapes, outer, strict=True)]
+    check(jax.vmap(inner, outer), *specs, contains=["Attention"], absent=["Softmax"], opsets=(21, 23))
+
+
+def test_vmap_of_a_gradient_of_a_vmap_of_some_operands():
+    def loss(q, k, v):
+        attend = jax.vmap(lambda q: jax.nn.dot_product_attention(q, k, v, is_causal=True))
+        return jnp.sum(jnp.sin(attend(q)))
+
+    mapped = jax.vmap(jax.value_and_grad(loss, (0, 1, 2)), (0, None, 0))
+    specs = [Spec((2, 3, 5, 2, 4)), Spec((5, 2, 4)), Spec((2, 5, 2, 4))]
+    check(mapped, *specs, contains=["Attention"], opsets=(21, 23))
+
+
 @pytest.mark.parametrize(
     "options",
     [{"key_value_seq_lengths": np.array([3, 5], np.int32)}, {"local_window_size": 2}],

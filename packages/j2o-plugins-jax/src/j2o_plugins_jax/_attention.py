@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import onnx_ir as ir
@@ -40,7 +41,7 @@ def _attention(
 
     Half precision is computed in float32, as its logits are in JAX: those of float16 would be infinite above 65504. The
     body is lowered instead for float64, which the runtime's kernel lacks, for sequence lengths and windows, and under
-    `vmap` unless it maps calls without a batch axis.
+    `vmap` unless it maps calls without a batch axis. What `vmap` maps for some operands only is written out for all.
     """
     del implementation
     special = (query_seq_lengths, key_value_seq_lengths, local_window_size)
@@ -50,7 +51,11 @@ def _attention(
     operands = [query, key, value]
     batched = set(ctx.batched[:3])
     dtype = ctx.dtype(query)
-    if dtype not in (np.float32, np.float16, jnp.bfloat16) or len(batched) > 1 or len(shape) > 4:
+    if dtype not in (np.float32, np.float16, jnp.bfloat16):
+        return NotImplemented
+    if len(batched) > 1:
+        return _written_out(ctx, query, key, value, bias, mask, scale=scale, is_causal=is_causal)
+    if len(shape) > 4:
         return NotImplemented
     if ctx.batch_ndim and (len(shape) != 4 or bias is not None or mask is not None):
         return NotImplemented
@@ -71,6 +76,30 @@ def _attention(
     )
     result = ctx.op.Transpose(ctx.cast(result, dtype), perm=(0, 2, 1, 3))
     return ctx.op.Squeeze(result, ctx.const([0], np.int64)) if len(shape) == 3 else result
+
+
+def _written_out(ctx: LoweringContext, *operands: ir.Value | None, is_causal: bool, **options: Any) -> Any:
+    """The body with the axes of `vmap` in queries, keys and values alike: the operator's batch does not broadcast."""
+    given = [operand for operand in operands if operand is not None]
+    sizes = next(ctx.avals_in[i].shape for i in range(3) if ctx.batched[i])[: ctx.batch_ndim]
+    fixed = all(isinstance(size, int) for size in ctx.avals_in[0].shape)
+    if fixed and ctx.batched == (True, False, False) and not is_causal:
+        return NotImplemented  # the batch is more queries for the same keys
+
+    def attend(*arrays: Any) -> Any:
+        rest = iter(arrays)
+        filled: list[Any] = [next(rest) if operand is not None else None for operand in operands]
+        return jax.nn.dot_product_attention(*filled, is_causal=is_causal, **options)
+
+    for _ in sizes:
+        attend = jax.vmap(attend, (0, 0, 0, *(0 if batched else None for batched in ctx.batched[3 : len(given)])))
+
+    def everywhere(*arrays: Any) -> Any:
+        flags = (*ctx.batched[:3], *[True] * (len(arrays) - 3))
+        pairs = zip(arrays, flags, strict=True)
+        return attend(*(x if batched else jnp.broadcast_to(x, (*sizes, *x.shape)) for x, batched in pairs))
+
+    return ctx.lower_fun(everywhere, *given)
 
 
 def _additive_mask(ctx: LoweringContext, bias: Any, mask: Any, rank: int) -> ir.Value | None:
