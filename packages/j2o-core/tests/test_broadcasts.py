@@ -60,6 +60,34 @@ def test_several_numbers_stay(checked):
     assert "Expand" in checked(fn, Spec((1, "B", 3)))
 
 
+WIDE = Spec((1, "B", "T"))
+THIN = Spec((1, "B", 1))
+
+
+def test_what_is_computed_of_few_numbers_is_not_computed_of_many(checked):
+    found = checked(lambda x, z: jnp.exp(jnp.broadcast_to(jnp.sin(z), x.shape) * 2 + 1.0), WIDE, THIN)
+    assert found.index("Exp") < found.index("Expand")
+    assert checked(lambda x, z: jnp.sin(jnp.broadcast_to(z, x.shape)) * 2 + x, WIDE, THIN) == ["Sin", "Mul", "Add"]
+
+
+def test_nan_and_inf_are_written_out_as_they_are(checked):
+    z = np.array([[[np.nan], [np.inf], [-np.inf], [-0.0]]], np.float32)
+    checked(lambda z: jnp.exp(-jnp.broadcast_to(z, (1, 4, 3))) * 0.0, z)
+
+
+def test_what_other_numbers_make_larger_stays_behind(checked):
+    table = np.array([1.0, 2.0, 3.0], np.float32)
+    found = checked(lambda z: jnp.exp(jnp.broadcast_to(z, (*z.shape[:2], 3)) * table), THIN)
+    assert found == ["Mul", "Exp"]
+    found = checked(lambda z: jnp.exp(jnp.broadcast_to(z, (4, *z.shape[1:])) * table), THIN)
+    assert found[-1] == "Exp"
+
+
+def test_of_two_values_written_out_each_stays(checked):
+    found = checked(lambda x, y: jnp.broadcast_to(x, (3, 4)) * jnp.broadcast_to(y, (3, 4)), Spec((3, 1)), Spec((1, 4)))
+    assert found[-1] == "Mul"
+
+
 def masked(x, mask, combine, neutral):
     kept = combine(written(neutral, x.shape[1:], bool), mask)
     return jnp.exp(jnp.where(kept, x, written(-1.0, x.shape[1:])))

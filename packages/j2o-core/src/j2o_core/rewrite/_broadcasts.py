@@ -3,6 +3,7 @@
 before: y = Add(Expand(z), x)                                      after: y = Add(z, x)
 before: y = Where(m, x, Unsqueeze(Expand(c)))                      after: y = Where(m, x, c)
 before: y = Where(And(Expand(true), m), x, c), Or(Expand(false))   after: y = Where(m, x, c)
+before: y = Sqrt(Add(Expand(z), 1e-5))                             after: y = Expand(Sqrt(Add(z, 1e-5)))
 before: y = Transpose(Reshape(x, [B, T, 1, C]), perm 2 0 1 3)      after: y = Unsqueeze(x, [0])
 
 with a number c, whatever Reshape, Transpose and Expand made of it; x has the shape of y and sizes may be symbolic.
@@ -26,6 +27,7 @@ _BROADCASTING = (
     *("Add", "Sub", "Mul", "Div", "Pow", "Mod", "Max", "Min", "Where", "And", "Or", "Xor", "Equal"),
     *("Less", "LessOrEqual", "Greater", "GreaterOrEqual", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitShift"),
 )
+_UNARY = ("Abs", "Neg", "Exp", "Log", "Sqrt", "Reciprocal", "Sin", "Cos", "Tanh", "Sigmoid", "Not")
 # What passes the other operand on.
 _NEUTRAL = {"And": True, "Or": False}
 _WRITING_OUT = ("Expand", "Reshape", "Transpose", "Squeeze", "Unsqueeze")
@@ -47,6 +49,27 @@ def _thin_operands(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         return None
     attrs = rw.attrs(node)
     return rw.op(node.op_type, *inputs, **attrs)  # type: ignore[no-any-return]
+
+
+@plugin.rewrite(*_UNARY, *_BROADCASTING)
+def _computed_before(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    """What is computed of a value that is written out, and of numbers, is computed before that."""
+    places = [place for place, value in enumerate(node.inputs) if rw.producer(value, "Expand") is not None]
+    if len(places) != 1:
+        return None
+    (place,) = places
+    value, expand = node.inputs[place], rw.producer(node.inputs[place], "Expand")
+    assert value is not None
+    assert expand is not None
+    thin = rw.shape(expand.inputs[0])
+    if thin is None or not rw.same_shape(value, node.outputs[0]):
+        return None
+    inputs = [expand.inputs[0] if index == place else other for index, other in enumerate(node.inputs)]
+    if any(rw.constant(other) is None for index, other in enumerate(inputs) if index != place):
+        return None
+    if not same_shape(broadcast_shapes([rw.shape(other) for other in inputs]), thin):
+        return None
+    return rw.op.Expand(rw.op(node.op_type, *inputs, **rw.attrs(node)), expand.inputs[1])  # type: ignore[no-any-return]
 
 
 @plugin.rewrite(*_NEUTRAL)
