@@ -84,6 +84,56 @@ def test_batch_norm_is_in_the_convolution(groups, with_bias):
     assert [node.op_type for node in program.model.graph] == ["Conv", "Relu"]
 
 
+def channels_last(x, kernel):
+    return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+CHANNELS_LAST = {
+    "flax": lambda y, mean, variance, weight, bias: (y - mean) * (lax.rsqrt(variance + 1e-5) * weight) + bias,
+    "haiku": lambda y, mean, variance, weight, bias: (
+        (y - mean.reshape(1, 1, 1, 6)) * (weight * lax.rsqrt(variance + 1e-5)).reshape(1, 1, 1, 6) + bias
+    ),
+    "divided": lambda y, mean, variance, weight, bias: weight * (y - mean) / jnp.sqrt(variance + 1e-5) + bias,
+    "with a bias": lambda y, mean, variance, weight, bias: (y + bias - mean) * (weight / jnp.sqrt(variance + 1e-5)),
+}
+
+
+@pytest.mark.parametrize("spelling", CHANNELS_LAST)
+@pytest.mark.parametrize("batch", [1, 2, "B"])
+def test_batch_norm_with_channels_last_is_in_the_convolution(spelling, batch):
+    kernel = normal(3, 3, 4, 6)
+    statistics = normal(6, seed=1), normal(6, seed=2) ** 2, normal(6, seed=3), normal(6, seed=4)
+    program = check(
+        lambda x: CHANNELS_LAST[spelling](channels_last(x, kernel), *statistics),
+        Spec((batch, 5, 5, 4)),
+        contains=["Conv"],
+        opsets=(18, 23),
+    )
+    assert {node.op_type for node in program.model.graph} <= {"Transpose", "Reshape", "Conv"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda y: (y * G6, y),
+        lambda y: y * normal(5, 1),
+        lambda y: y * normal(5, 5, 1),
+        lambda y: y * normal(5, 6),
+        lambda y: y * np.array([1, 2, np.inf, 0, 1, 3], np.float32),
+        lambda y: y / np.array([1, 2, 0, 0, 1, 3], np.float32),
+        lambda y: G6 / y,
+        lambda y: G6 - y,
+    ],
+    ids=["read elsewhere", "along rows", "along the image", "rows too", "infinite", "by zero", "divisor", "taken off"],
+)
+def test_what_is_not_for_each_channel_stays_behind_the_transpose(change):
+    program = check(lambda x: change(channels_last(x, normal(3, 3, 4, 6))), Spec((2, 5, 5, 4)), opsets=(21,))
+    assert {node.op_type for node in program.model.graph} & {"Mul", "Div", "Sub"}
+
+
+G6 = normal(6, seed=5)
+
+
 def test_transposed_convolution():
     kernel, scale = normal(3, 3, 4, 6), normal(6, 1, 1, seed=1)
     numbers = ("NCHW", "HWIO", "NCHW")

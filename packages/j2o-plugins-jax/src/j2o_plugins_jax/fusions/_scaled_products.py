@@ -9,6 +9,9 @@ after:  y = Add(MatMul(x, W), b - m + c)                  y = Mul(x, g / s)
 before: y = Add(Reshape(Conv(x, W), [channels, ...]), b)  of one example
 after:  y = Reshape(Add(Conv(x, W), b), [channels, ...])
 
+before: y = Add(Transpose(Conv(x, W)), b)                 with the channels elsewhere
+after:  y = Transpose(Add(Conv(x, W), b))
+
 with constants W, b, g, m, c, s. The result differs by rounding. Of float32 and float64; declines where the product or
 the weight is read elsewhere, where a number of the new weight would be lost to underflow or overflow, and for a single
 number, which the operators behind may take. Without a product Sub(x, m) stays: x * g - m * g would cancel.
@@ -163,6 +166,25 @@ def _before_reshape(rw: Rewriter, node: ir.Node) -> ir.Value | None:
             continue
         inputs = [conv.outputs[0] if operand is value else operand for operand in node.inputs]
         return rw.reshape(rw.op(node.op_type, *inputs), rw.shape(value))
+    return None
+
+
+@plugin.rewrite("Add", "Sub", "Mul", "Div")
+def _before_transpose(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    """What has a number for each channel moves in front of the Transpose that puts the channels elsewhere."""
+    for value, constant in _with_constant(rw, node):
+        layout = rw.producer(value, "Transpose")
+        conv = rw.producer(layout.inputs[0], *_CONVOLUTIONS) if layout is not None else None
+        if layout is None or conv is None or not rw.only_use(conv.outputs[0]) or constant.size == 1:
+            continue
+        if not np.isfinite(constant).all() or (node.op_type == "Div" and not constant.all()):
+            continue  # ONNX Runtime would take it into the weights, where it meets zeros
+        order = [int(axis) for axis in rw.attr(layout, "perm")]
+        full = constant.reshape((1,) * (len(order) - constant.ndim) + constant.shape)
+        moved = np.transpose(full, np.argsort(order))
+        if _per_channel(rw, conv.outputs[0], moved) is not None:
+            inputs = [conv.outputs[0] if operand is value else rw.const(moved) for operand in node.inputs]
+            return rw.op.Transpose(rw.op(node.op_type, *inputs), perm=order)  # type: ignore[no-any-return]
     return None
 
 
