@@ -44,6 +44,11 @@ def softmax(x):
     return e / e.sum(-1, keepdims=True)
 
 
+def softmax_by_inverse(x):
+    e = jnp.exp(x - x.max(-1, keepdims=True))
+    return e * (1 / e.sum(-1, keepdims=True))
+
+
 def softmax_behind(x, v):
     e = jnp.exp(x - x.max(-1, keepdims=True))
     return (e @ v) / e.sum(-1, keepdims=True)
@@ -52,6 +57,10 @@ def softmax_behind(x, v):
 def normal(x):
     d = x - x.mean(-1, keepdims=True)
     return d * lax.rsqrt((d * d).mean(-1, keepdims=True) + 1e-5)
+
+
+def x_less_mean(x):
+    return x - x.mean(-1, keepdims=True)
 
 
 def normal_of_squares(x):
@@ -68,6 +77,12 @@ def group_norm(x, groups):
 def batch_norm(x):
     y = lax.conv(x, FILTER, (1, 1), "SAME") - BIAS[:, None, None]
     return y * lax.rsqrt(VARIANCE + 1e-5)[:, None, None] * WEIGHT[:, None, None] + BIAS[:, None, None]
+
+
+def batch_norm_last(x):
+    numbers = ("NHWC", "OIHW", "NHWC")
+    y = lax.conv_general_dilated(x, FILTER, (1, 1), "SAME", dimension_numbers=numbers)
+    return (y - BIAS) * (lax.rsqrt(VARIANCE + 1e-5) * WEIGHT) + BIAS
 
 
 def attention(change):
@@ -113,11 +128,14 @@ PROGRAMS = {
     "hard sigmoid": (lambda x: jnp.clip(0.2 * x + 0.5, 0, 1), SPECIAL),
     "gelu, tanh": (jax.nn.gelu, MODERATE),
     "gelu, erf": (lambda x: 0.5 * x * (1 + lax.erf(x * np.float32(0.5**0.5))), MODERATE),
+    "gelu, factored": (lambda x: 0.5 * x * (1 + jnp.tanh(0.79788456 * x * (1 + 0.044715 * x * x))), MODERATE),
+    "silu by exponential": (lambda x: x / (1 + jnp.exp(-x)), MODERATE),
     "elu": (jax.nn.elu, SPECIAL),
     "selu": (jax.nn.selu, SPECIAL),
     "leaky relu": (jax.nn.leaky_relu, SPECIAL),
     "soft sign": (jax.nn.soft_sign, SPECIAL),
     "softmax": (softmax, MATRIX),
+    "softmax by inverse": (softmax_by_inverse, MATRIX),
     "softmax behind a product": (softmax_behind, MATRIX, MATRIX.T),
     "log softmax": (jax.nn.log_softmax, MATRIX),
     "weights by logsumexp": (lambda x, v: jnp.exp(x - jax.nn.logsumexp(x, -1, keepdims=True)) @ v, MATRIX, MATRIX.T),
@@ -125,9 +143,15 @@ PROGRAMS = {
     "layer norm": (lambda x, weight, bias: normal(x) * weight + bias, MATRIX, WEIGHT, BIAS),
     "layer norm of squares": (normal_of_squares, MATRIX),
     "rms norm": (lambda x: x * lax.rsqrt((x * x).mean(-1, keepdims=True) + 1e-5) * WEIGHT, MATRIX),
+    "layer norm, weight in front": (
+        lambda x: WEIGHT * x_less_mean(x) / jnp.sqrt(x.var(-1, keepdims=True) + 1e-5),
+        MATRIX,
+    ),
+    "rms norm, weight in front": (lambda x: WEIGHT * x / jnp.sqrt((x * x).mean(-1, keepdims=True) + 1e-5), MATRIX),
     "group norm": (lambda x: group_norm(x, 2), numbers(2, 4, 4, 4)),
     "instance norm": (lambda x: group_norm(x, 4), numbers(2, 4, 4, 4)),
     "batch norm": (batch_norm, numbers(2, 4, 4, 4)),
+    "batch norm, channels last": (batch_norm_last, numbers(2, 4, 4, 4)),
     "batch norm of one": (lambda x: batch_norm(x[None])[0], numbers(4, 4, 4)),
     "batch norm of a linear layer": (lambda x: (x @ MATRIX + BIAS - WEIGHT) / VARIANCE * WEIGHT + BIAS, MATRIX.T),
     "packed projections": (packed, MATRIX),

@@ -22,10 +22,22 @@ def tanh_form(x):
     return 0.5 * x * (1 + jnp.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
 
+def factored_form(x):
+    """As in BLOOM."""
+    return x * 0.5 * (1.0 + jnp.tanh(0.79788456 * x * (1 + 0.044715 * x * x)))
+
+
+def factored_power(x):
+    return 0.5 * x * (1 + jnp.tanh(x * math.sqrt(2 / math.pi) * (0.044715 * x**2 + 1)))
+
+
 @pytest.mark.parametrize(
     "gelu",
-    [jax.nn.gelu, lambda x: jax.nn.gelu(x, approximate=False), erf_form, erfc_form, tanh_form],
-    ids=["jax tanh", "jax exact", "erf", "erfc", "tanh"],
+    [
+        *(jax.nn.gelu, lambda x: jax.nn.gelu(x, approximate=False), erf_form, erfc_form, tanh_form),
+        *(factored_form, factored_power),
+    ],
+    ids=["jax tanh", "jax exact", "erf", "erfc", "tanh", "factored", "factored power"],
 )
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 def test_is_one_operator(gelu, dtype):
@@ -45,8 +57,16 @@ def test_below_opset_20_the_form_that_the_runtime_fuses():
         lambda x: 0.5 * x * (1 + jax.lax.erf(x * 0.7075)),
         lambda x: 0.5 * x * (1 + jnp.tanh(0.9 * (x + 0.044715 * x**3))),
         lambda x: 0.5 * x * (1 + jax.lax.erf(x[::-1] / math.sqrt(2))),
+        lambda x: 0.5 * x * (1 + jnp.tanh(0.79788456 * x * (1 + 0.044715 * x**3))),
+        lambda x: 0.5 * x * (1 + jnp.tanh(0.79788456 * x * (2 + 0.044715 * x**2))),
+        lambda x: 0.5 * x * (1 + jnp.tanh(0.79788456 * x * x * (1 + 0.044715 * x**2))),
+        lambda x: 0.5 * x * (1 + jnp.tanh(0.79788456 * (1 + 0.044715 * x**3))),
+        lambda x: 0.5 * x * (1 + jnp.tanh(0.79788456 * x * (1 + 0.044715 * x * x[::-1]))),
     ],
-    ids=["factor", "scale", "nearly the scale", "tanh scale", "another value"],
+    ids=[
+        *("factor", "scale", "nearly the scale", "tanh scale", "another value"),
+        *("factored cube", "factored two", "factored square", "one and a cube", "factored with another value"),
+    ],
 )
 def test_declines_other_functions(other):
     check(other, Spec((4, 5)), absent=["Gelu"])

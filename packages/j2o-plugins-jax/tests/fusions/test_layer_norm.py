@@ -101,7 +101,20 @@ def by_sums(x):
     return BIAS + WEIGHT * (d / ((jnp.sum(d * d, -1) / x.shape[-1])[..., None] + 1e-5) ** 0.5)
 
 
-OTHERS = [weight_in_the_scale, mean_of_squares, by_power, by_sums]
+def weight_in_front(x):
+    """As in picoGPT."""
+    return WEIGHT * (x - jnp.mean(x, -1, keepdims=True)) / jnp.sqrt(jnp.var(x, -1, keepdims=True) + 1e-5) + BIAS
+
+
+def all_written_out(x):
+    """As Haiku really has it: each part has the shape of x."""
+    mean, variance = (jnp.broadcast_to(part(x, -1, keepdims=True), x.shape) for part in (jnp.mean, jnp.var))
+    weight, bias = (jnp.broadcast_to(part, x.shape) for part in (WEIGHT, BIAS))
+    inverse = weight * jax.lax.rsqrt(variance + 1e-5)
+    return inverse * (x - mean) + bias
+
+
+OTHERS = [weight_in_the_scale, mean_of_squares, by_power, by_sums, weight_in_front, all_written_out]
 
 
 @pytest.mark.parametrize("formula", OTHERS)
@@ -155,6 +168,10 @@ NO_NORMS = {
         (x - _mean(x))
         * (jax.lax.rsqrt(jnp.var(x, -1, keepdims=True) + 1e-5) * np.arange(8.0, dtype=np.float32)[:, None])
     ),
+    "weight along rows in front": lambda x: (
+        np.arange(8.0, dtype=np.float32)[:, None] * (x - _mean(x)) / jnp.sqrt(jnp.var(x, -1, keepdims=True) + 1e-5)
+    ),
+    "squares in front": lambda x: (x - _mean(x)) ** 2 / jnp.sqrt(jnp.var(x, -1, keepdims=True) + 1e-5),
     "one row's scale for all": lambda x: (x - _mean(x)) * jax.lax.rsqrt(jnp.var(x, -1) + 1e-5),
 }
 

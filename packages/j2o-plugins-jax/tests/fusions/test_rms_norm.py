@@ -31,7 +31,24 @@ def by_power(x):
     return WEIGHT * ((jnp.mean(x**2, -1, keepdims=True) + 1e-6) ** -0.5 * x)
 
 
-SPELLINGS = [by_rsqrt, by_root, one_row, weight_in_the_scale, by_power]
+def weight_in_front(x):
+    return WEIGHT * x * (1 / jnp.sqrt(jnp.mean(x**2, -1, keepdims=True) + 1e-6))
+
+
+def weight_in_front_of_the_root(x):
+    return WEIGHT * x / jnp.sqrt(jnp.mean(x**2, -1, keepdims=True) + 1e-6)
+
+
+def all_written_out(x):
+    """As Haiku really has it: each part has the shape of x."""
+    square = jnp.broadcast_to(jnp.mean(jnp.square(x), -1, keepdims=True), x.shape)
+    return x * (jax.lax.rsqrt(square + 1e-6) * jnp.broadcast_to(WEIGHT, x.shape))
+
+
+SPELLINGS = [
+    *(by_rsqrt, by_root, one_row, weight_in_the_scale, by_power),
+    *(weight_in_front, weight_in_front_of_the_root, all_written_out),
+]
 
 
 @pytest.mark.parametrize("fn", SPELLINGS)
@@ -67,8 +84,13 @@ def test_extremes():
         lambda x: jnp.tanh(x) * jax.lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + 1e-6),
         lambda x: x * jax.lax.rsqrt(jnp.mean(x * x, -1, keepdims=True)),
         lambda x: x * jax.lax.rsqrt(jnp.mean(x * x, -1) + 1e-6),
+        lambda x: jnp.arange(6.0)[:, None] * x / jnp.sqrt(jnp.mean(x * x, -1, keepdims=True) + 1e-6),
+        lambda x: WEIGHT * x / jnp.sqrt(jnp.mean((WEIGHT * x) * x, -1, keepdims=True) + 1e-6),
     ],
-    ids=["first axis", "no square", "another value", "no epsilon", "along another axis"],
+    ids=[
+        *("first axis", "no square", "another value", "no epsilon", "along another axis"),
+        *("weight along rows in front", "weight in the square"),
+    ],
 )
 def test_declines(fn):
     check(fn, Spec((6, 6)), absent=["RMSNormalization"], opsets=(21, 23))

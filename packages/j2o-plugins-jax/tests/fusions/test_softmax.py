@@ -22,6 +22,39 @@ def test_softmax_written_by_hand():
     check(softmax, Spec(("B", 7)), contains=["Softmax"], absent=["Exp"])
 
 
+INVERSES = {"quotient": lambda s: 1 / s, "reciprocal": jnp.reciprocal}
+
+
+@pytest.mark.parametrize("inverse", INVERSES)
+@pytest.mark.parametrize("axis", [-1, 0])
+def test_times_the_inverse_of_the_sum(inverse, axis):
+    def softmax(x):
+        e = jnp.exp(x - x.max(axis, keepdims=True))
+        return INVERSES[inverse](e.sum(axis, keepdims=True)) * e
+
+    check(softmax, Spec(("B", 3, 7)), contains=["Softmax"], absent=["Exp"], opsets=(18, 23))
+    rows = [[1e4, -1e4, 0.0], [-np.inf, 0.0, 1.0], [np.nan, 0, 1], [np.inf, 0, 1], [-np.inf] * 3, [-100, 0, 3]]
+    check(softmax, np.array(rows, np.float32), contains=["Softmax"], opsets=(18,))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda x, e: e * (2 / e.sum(-1, keepdims=True)),
+        lambda x, e: e * (1 / e.sum(0, keepdims=True)),
+        lambda x, e: e * (1 / jnp.exp(x).sum(-1, keepdims=True)),
+        lambda x, e: e * e.sum(-1, keepdims=True),
+        lambda x, e: e[None] * (1 / e.sum(-1, keepdims=True))[:, None],
+    ],
+    ids=["two", "another axis", "another sum", "no inverse", "larger"],
+)
+def test_declines_products_that_are_no_softmax(other):
+    def fn(x):
+        return other(x, jnp.exp(x - x.max(-1, keepdims=True)))
+
+    check(fn, Spec((4, 4)), absent=["Softmax"], opsets=(21,))
+
+
 def test_large_and_infinite_scores():
     x = np.array([[1e4, -1e4, 0.0], [-np.inf, 0.0, 1.0]], np.float32)
     check(jax.nn.softmax, x, contains=["Softmax"])

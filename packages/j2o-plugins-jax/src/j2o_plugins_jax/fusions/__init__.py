@@ -16,6 +16,7 @@ from . import _repeated_constants as _repeated_constants
 from . import _rms_norm as _rms_norm
 from . import _rotary as _rotary
 from . import _scaled_products as _scaled_products
+from . import _silu as _silu
 from . import _softmax as _softmax
 from . import _softplus as _softplus
 from . import _softsign as _softsign

@@ -1,7 +1,7 @@
 """Gelu-20, exact and tanh.
 
 before: 0.5 * x * Erfc(-x * sqrt(1/2))        or  0.5 * x * (1 + Erf(x * sqrt(1/2)))
-        0.5 * x * (1 + Tanh(sqrt(2/pi) * (x + 0.044715 * x * x * x)))
+        0.5 * x * (1 + Tanh(sqrt(2/pi) * (x + 0.044715 * x * x * x)))       or  ... x * (1 + 0.044715 * x * x)
 after:  Gelu(x, approximate="none" | "tanh")  at opset 20 and later
         x * (1 + Erf(x / sqrt(2))) * 0.5      below, the form that ONNX Runtime fuses; bfloat16 in float32
 
@@ -71,20 +71,24 @@ def _is_scaled(rw: Rewriter, value: ir.Value | None, x: ir.Value, number: float)
 
 
 def _is_tanh_argument(rw: Rewriter, value: ir.Value | None, x: ir.Value) -> bool:
-    """sqrt(2/pi) * (x + 0.044715 x^3)."""
+    """sqrt(2/pi) * (x + 0.044715 x^3), or sqrt(2/pi) * x * (1 + 0.044715 x^2)."""
     if value is None:
         return False
     scale, factors = rw.product(value)
-    total = rw.producer(factors[0], "Add") if len(factors) == 1 else None
-    if total is None or not _close(scale, math.sqrt(2 / math.pi), x):
+    if not _close(scale, math.sqrt(2 / math.pi), x):
         return False
-    for one, cubic in ((total.inputs[0], total.inputs[1]), (total.inputs[1], total.inputs[0])):
-        if one is not x or cubic is None:
+    others = [factor for factor in factors if factor is not x]
+    if len(others) != 1 or len(factors) > 2:
+        return False
+    taken = len(factors) - 1  # how often x is in front of the sum
+    for one, higher in rw.both_ways(rw.producer(others[0], "Add")):
+        starts = rw.scalar(one) == 1 if taken else one is x
+        if not starts or higher is None:
             continue
-        number, powers = rw.product(cubic)
-        cube = rw.producer(powers[0], "Pow") if len(powers) == 1 else None
-        is_cube = powers == [x, x, x] or (cube is not None and cube.inputs[0] is x and rw.scalar(cube.inputs[1]) == 3)
-        if is_cube and _close(number, 0.044715, x):
+        number, powers = rw.product(higher)
+        power = rw.producer(powers[0], "Pow") if len(powers) == 1 else None
+        exponent = rw.scalar(power.inputs[1]) if power is not None and power.inputs[0] is x else None
+        if (powers == [x] * (3 - taken) or exponent == 3 - taken) and _close(number, 0.044715, x):
             return True
     return False
 

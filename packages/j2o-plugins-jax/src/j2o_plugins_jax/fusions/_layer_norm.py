@@ -2,7 +2,8 @@
 
 before: m = ReduceMean(x, axes); d = Sub(x, m); v = ReduceMean(Mul(d, d), axes)
         y = Mul(d, Reciprocal(Sqrt(Add(v, eps))))            (or Div(d, Sqrt(...)), Pow(..., -0.5); Max(v, 0) allowed)
-        z = Add(Mul(y, weight), bias)                        (each optional; or Mul(d, Mul(Reciprocal(...), weight)))
+        z = Add(Mul(y, weight), bias)                        (each optional; or Mul(d, Mul(Reciprocal(...), weight)),
+                                                              or Div(Mul(d, weight), Sqrt(...)))
 after:  z = LayerNormalization(x, weight, bias, axis, epsilon)
 
 Means of bfloat16 may be taken in float32, with a Cast before and one behind. What float32 computes for half precision
@@ -27,6 +28,7 @@ from j2o_core import Rewriter
 
 from .._plugin import plugin
 from ._half import SINGLE_RANGE, halved, rounded, widened
+from ._repeated_constants import equal
 
 _LAYOUT = ("Reshape", "Unsqueeze", "Squeeze")
 
@@ -34,16 +36,15 @@ _LAYOUT = ("Reshape", "Unsqueeze", "Squeeze")
 @plugin.rewrite("Mul", "Div")
 def _normalise(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     for place in (0, 1) if node.op_type == "Mul" else (0,):
-        d, scale = node.inputs[place], node.inputs[1 - place]
-        centred = rw.producer(d, "Sub")
-        x = centred.inputs[0] if centred is not None else None
-        axis = mean_axis(rw, centred.inputs[1], x) if centred is not None else None
-        if d is None or scale is None or x is None or axis is None or not rw.same_shape(d, node.outputs[0]):
-            continue
-        sizes = (rw.shape(x) or ())[axis:]
-        if not all(isinstance(size, int) for size in sizes) or x.dtype not in SINGLE_RANGE:
-            continue
-        for root, weight in scale_and_weight(rw, scale, divided=node.op_type == "Div"):
+        for d, root, weight in parts_and_weight(rw, node, place):
+            centred = rw.producer(d, "Sub")
+            x = centred.inputs[0] if centred is not None else None
+            axis = mean_axis(rw, centred.inputs[1], x) if centred is not None else None
+            if x is None or axis is None or not rw.same_shape(d, node.outputs[0]):
+                continue
+            sizes = (rw.shape(x) or ())[axis:]
+            if not all(isinstance(size, int) for size in sizes) or x.dtype not in SINGLE_RANGE:
+                continue
             epsilon = _epsilon(rw, root, x, axis, inverted=node.op_type == "Mul")
             if epsilon is None:
                 continue
@@ -53,15 +54,18 @@ def _normalise(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     return None
 
 
-def scale_and_weight(rw: Rewriter, scale: ir.Value, *, divided: bool) -> list[tuple[ir.Value, ir.Value | None]]:
-    """What a value is multiplied by, as an inverse root and perhaps a weight."""
-    found: list[tuple[ir.Value, ir.Value | None]] = [(scale, None)]
-    product = rw.producer(scale, "Mul") if not divided else None
-    if product is not None:
-        left, right = product.inputs
-        assert left is not None
-        assert right is not None
-        found += [(left, right), (right, left)]
+def parts_and_weight(rw: Rewriter, node: ir.Node, place: int) -> list[tuple[ir.Value, ir.Value, ir.Value | None]]:
+    """A product or quotient as a value, a root or its inverse, and perhaps a weight, which either may hold."""
+    value, scale = node.inputs[place], node.inputs[1 - place]
+    assert value is not None
+    assert scale is not None
+    found: list[tuple[ir.Value, ir.Value, ir.Value | None]] = [(value, scale, None)]
+    for inner, weight in rw.both_ways(rw.producer(value, "Mul")):
+        if inner is not None:
+            found.append((inner, scale, weight))
+    for inner, weight in rw.both_ways(rw.producer(scale, "Mul") if node.op_type == "Mul" else None):
+        if inner is not None:
+            found.append((value, inner, weight))
     return found
 
 
@@ -227,6 +231,10 @@ def on_last_axes(rw: Rewriter, x: ir.Value, axis: int, value: ir.Value) -> ir.Va
     sizes = shape[axis:]
     if len(given) < len(sizes) or given[len(given) - len(sizes) :] != sizes:
         return None
-    if any(size != 1 for size in given[: len(given) - len(sizes)]):
+    lead = given[: len(given) - len(sizes)]
+    if all(size == 1 for size in lead):
+        return rw.reshape(value, sizes)
+    array = rw.constant(value)  # JAX may have written it out
+    if array is None or array.size == 0 or not equal(array, row := array[(0,) * len(lead)]):
         return None
-    return rw.reshape(value, sizes)
+    return rw.op.constants.get(np.ascontiguousarray(row), rw.op.constants.hint(value))

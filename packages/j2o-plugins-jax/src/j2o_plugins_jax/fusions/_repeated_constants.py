@@ -40,12 +40,12 @@ def shortest(array: Array) -> Array:
         first = array[(slice(None),) * axis + (slice(1),)]
         # Looking at one line first spares reading arrays that do not repeat.
         line = array[tuple(slice(None) if place == axis else 0 for place in range(array.ndim))] if array.size else first
-        if size > 1 and array.size and _equal(line, line[:1]) and _equal(array, first):
+        if size > 1 and array.size and equal(line, line[:1]) and equal(array, first):
             array = first
     rank = next((array.ndim - axis for axis, size in enumerate(array.shape) if size != 1), 0)
     return array.reshape(array.shape[array.ndim - rank :])
 
 
-def _equal(left: Array, right: Array) -> bool:
+def equal(left: Array, right: Array) -> bool:
     """Whether two arrays have the same bits, the second one broadcast: zeros have signs."""
     return bool(((left == right) & (np.signbit(left) == np.signbit(right))).all())

@@ -1,7 +1,7 @@
 """RMSNormalization-23, and below the form that ONNX Runtime merges.
 
 before: v = ReduceMean(Mul(x, x), axes); y = Mul(x, Reciprocal(Sqrt(Add(v, eps))))       (or Div(x, Sqrt(...)), Pow)
-        z = Mul(y, weight)                                                               (or Mul(x, Mul(..., weight)))
+        z = Mul(y, weight)                              (or Mul(x, Mul(..., weight)), or Div(Mul(x, weight), Sqrt(...)))
 after:  z = RMSNormalization(x, weight, axis, epsilon)                                   at opset 23 and later
         z = Mul(Div(x, Sqrt(Add(ReduceMean(Pow(x, 2)), eps))), weight)                   below, with a weight
 
@@ -24,8 +24,8 @@ from ._layer_norm import (
     is_reduced,
     normalised,
     on_last_axes,
+    parts_and_weight,
     plain,
-    scale_and_weight,
     square_of,
     square_root,
 )
@@ -53,14 +53,14 @@ def _absorb_weight(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     return None
 
 
-@plugin.rewrite("Mul")
+@plugin.rewrite("Mul", "Div")
 def _below(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     if rw.opset >= 23:
         return None
     dtype, found = node.outputs[0].dtype, _normalised(rw, node)
     if found is not None and rw.constant(found[3]) is not None:
         return rw.op.Cast(_for_runtime(rw, *found), to=dtype)  # type: ignore[no-any-return]
-    for y, weight in rw.both_ways(node):
+    for y, weight in rw.both_ways(node) if node.op_type == "Mul" else []:
         inner = rw.producer(halved(rw, y) or y, "Mul", "Div")
         if inner is None or y is None or not rw.only_use(y) or rw.constant(weight) is None:
             continue
@@ -90,13 +90,12 @@ def _is_written_for_runtime(rw: Rewriter, node: ir.Node) -> bool:
 def _normalised(rw: Rewriter, node: ir.Node) -> tuple[ir.Value, int, float, ir.Value | None] | None:
     """(x, first axis from behind, epsilon, weight) of x / sqrt(mean(x * x) + epsilon), times the weight if any."""
     for place in (0, 1) if node.op_type == "Mul" else (0,):
-        x, scale = node.inputs[place], node.inputs[1 - place]
-        if x is None or x.dtype not in SINGLE_RANGE or scale is None or not rw.same_shape(x, node.outputs[0]):
-            continue
-        centred = rw.producer(x, "Sub")
-        if centred is not None and rw.producer(plain(rw, centred.inputs[1]), "ReduceMean") is not None:
-            continue
-        for root, weight in scale_and_weight(rw, scale, divided=node.op_type == "Div"):
+        for x, root, weight in parts_and_weight(rw, node, place):
+            if x.dtype not in SINGLE_RANGE or not rw.same_shape(x, node.outputs[0]):
+                continue
+            centred = rw.producer(x, "Sub")
+            if centred is not None and rw.producer(plain(rw, centred.inputs[1]), "ReduceMean") is not None:
+                continue
             variance = square_root(rw, plain(rw, root), inverted=node.op_type == "Mul")
             for mean, eps in rw.both_ways(rw.producer(plain(rw, variance), "Add")):
                 epsilon, axis = rw.scalar(eps), _axis_of_mean_square(rw, plain(rw, mean), x, root)

@@ -1,7 +1,7 @@
 """Softmax and LogSoftmax.
 
 before: m = ReduceMax(x, axis); d = Sub(x, m); e = Exp(d); s = ReduceSum(e, axis)
-        y = Div(e, s)                                           or  Div(MatMul(e, v), s) for the last axis
+        y = Div(e, s), Mul(e, Reciprocal(s))                    or  Div(MatMul(e, v), s) for the last axis
         z = Sub(d, Log(s))                                      or  Sub(x, Add(m, Log(s)))
 after:  y = Softmax(x, axis)                                    or  MatMul(Softmax(x, -1), v)
         z = LogSoftmax(x, axis)                                 and Exp(z) -> Softmax(x, axis)
@@ -48,6 +48,19 @@ def _softmax(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     if found is None or found[1] != -1 or len(ranks) > 1 or not rw.same_shape(product.outputs[0], node.outputs[0]):
         return None
     return rw.op.MatMul(rw.op.Softmax(found[0], axis=-1), product.inputs[1])  # type: ignore[no-any-return]
+
+
+@plugin.rewrite("Mul")
+def _softmax_by_inverse(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    """The sum is 1 at least, so its inverse is as good."""
+    for inverse, e in [*rw.operands(node, "Reciprocal"), *rw.operands(node, "Div")]:
+        exp = rw.producer(e, "Exp")
+        if exp is None or (inverse.op_type == "Div" and rw.scalar(inverse.inputs[0]) != 1):
+            continue
+        found = _of_exponentials(rw, exp, inverse.inputs[-1])
+        if found is not None and _has_plain_maximum(rw, exp) and rw.same_shape(e, node.outputs[0]):
+            return rw.op.Softmax(found[0], axis=found[1])  # type: ignore[no-any-return]
+    return None
 
 
 @plugin.rewrite("Sub")
