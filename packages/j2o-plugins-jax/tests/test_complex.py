@@ -119,6 +119,18 @@ def test_cumulative_reductions(scan, reverse):
     check(lambda x: scan(x, 1, reverse=reverse), Spec((2, 7), Z), opsets=(21,))
 
 
+@pytest.mark.parametrize("scan", [lax.cumsum, lax.cummax, lax.cummin, lax.cumprod, lax.cumlogsumexp])
+def test_cumulative_reductions_of_any_length(scan):
+    """Compared with those of a known length: JAX has none for complex numbers."""
+    program = to_onnx(lambda x: (scan(x, 0), scan(x, 0, reverse=True)), [Spec(("N", 2), Z)])
+    rng = np.random.default_rng(0)
+    for length in (1, 2, 7):
+        x = (rng.standard_normal((length, 2)) + 1j * rng.standard_normal((length, 2))).astype(Z)
+        for mine, reverse in zip(program(x), (False, True), strict=True):
+            wanted = np.asarray(scan(jnp.asarray(x), 0, reverse=reverse))
+            np.testing.assert_allclose(mine[..., 0] + 1j * mine[..., 1], wanted, rtol=1e-5, atol=1e-6)
+
+
 def test_equal_real_parts_in_cumulative_reductions():
     x = np.array([1 + 2j, 1 + 1j, 2 - 1j, 2 + 5j, -np.inf + 0j, 2 + 4j, np.inf - 1j], Z)
     check(lambda x: (lax.cummax(x), lax.cummin(x)), x, opsets=(21,))

@@ -56,10 +56,22 @@ def _reduce_prod(eqn: Any, x: Any) -> Any:
     return _fold(times)(eqn, x)
 
 
-def _cumulative(combine: Callable[[Pair, Pair], Pair]) -> Callable[..., Any]:
+def _cumulative(combine: Callable[[Pair, Pair], Pair], first: float) -> Callable[..., Any]:
+    """A running reduction; `first` changes nothing."""
+
     def rule(eqn: Any, x: Any) -> Any:
-        params = eqn.params
-        return pair(*lax.associative_scan(combine, parts(x), axis=params["axis"], reverse=params["reverse"]))
+        axis, reverse = eqn.params["axis"], eqn.params["reverse"]
+        if isinstance(x.shape[axis], int):
+            return pair(*lax.associative_scan(combine, parts(x), axis=axis, reverse=reverse))
+
+        def step(carry: Pair, now: Pair) -> tuple[Pair, Pair]:
+            carry = combine(carry, now)
+            return carry, carry
+
+        rows = tuple(jnp.moveaxis(part, axis, 0) for part in parts(x))
+        neutral = jnp.full(rows[0].shape[1:], first, x.dtype), jnp.zeros(rows[0].shape[1:], x.dtype)
+        _, results = lax.scan(step, neutral, rows, reverse=reverse)
+        return pair(*(jnp.moveaxis(part, 0, axis) for part in results))
 
     return rule
 
@@ -131,10 +143,10 @@ REDUCTIONS: dict[str, Callable[..., Any]] = {
     "reduce_prod": _reduce_prod,
     "reduce_max": _fold(larger_of),
     "reduce_min": _fold(smaller_of),
-    "cumprod": _cumulative(times),
-    "cummax": _cumulative(larger_of),
-    "cummin": _cumulative(smaller_of),
-    "cumlogsumexp": _cumulative(_logaddexp),
+    "cumprod": _cumulative(times, 1),
+    "cummax": _cumulative(larger_of, -np.inf),
+    "cummin": _cumulative(smaller_of, np.inf),
+    "cumlogsumexp": _cumulative(_logaddexp, -np.inf),
     "reduce": _reducing(lambda params, xs, inits, fn: lax.reduce(xs, inits, fn, params["dimensions"])),
     "reduce_window": _reducing(
         lambda params, xs, inits, fn: lax.reduce_window(xs, inits, fn, **_window_params(params))
