@@ -49,6 +49,12 @@ def test_top_k_knows_the_signs_of_zeros_and_nan():
     check(lambda x: lax.top_k(x, 8), x, opsets=(26,))
 
 
+@pytest.mark.parametrize("opset", [21, 26])
+def test_the_smallest_are_no_nan(opset):
+    x = np.array([[np.nan, 1, -2, np.inf], [np.nan, -np.inf, np.nan, np.nan], [3, 2, 1, 1]], np.float32)
+    check(lambda x: (lax.top_k(-x, 2), jnp.partition(x, 1)[:, :2], jnp.argpartition(x, 1)[:, :2]), x, opsets=(opset,))
+
+
 def test_top_k_of_integers_is_one_operator():
     check(lambda x: lax.top_k(x, 2), Spec(("B", 5), np.int32), contains=["TopK"], absent=["If", "GatherElements"])
 

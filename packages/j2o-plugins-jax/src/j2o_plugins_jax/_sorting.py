@@ -42,7 +42,10 @@ def _approx_top_k(
 
 @plugin.lowering("top_k")
 def _largest(ctx: LoweringContext, x: ir.Value, *, k: int, axis: int = -1, **_: Any) -> Sequence[ir.Value]:
-    """Without BitCast every NaN counts as positive, which JAX has first, and zeros are equal."""
+    """Without BitCast every NaN counts as positive, which JAX has first, and zeros are equal.
+
+    Those of a negated operand count as negative, which JAX has last: `top_k(-x, k)` finds the smallest.
+    """
     axis, count = axis % len(ctx.avals_in[0].shape), ctx.shape([k])
     index_dtype = ctx.avals_out[1].dtype
 
@@ -53,9 +56,11 @@ def _largest(ctx: LoweringContext, x: ir.Value, *, k: int, axis: int = -1, **_: 
     if not _has_nan(ctx, x):
         return plain(ctx)
     size = ctx.shape([ctx.avals_in[0].shape[axis]])
+    producer = x.producer()
+    negated = producer is not None and producer.op_type == "Neg"
 
     def with_nan(ctx: LoweringContext) -> Sequence[ir.Value]:
-        order = _ordered(ctx, x, None, size, axis, largest=True)
+        order = _ordered(ctx, x, None, size, axis, largest=True, nan_last=negated)
         positions = ctx.op.Slice(order, ctx.const([0], np.int64), count, ctx.const([axis], np.int64))
         return ctx.op.GatherElements(x, positions, axis=axis), ctx.cast(positions, index_dtype)
 
@@ -90,20 +95,27 @@ def _has_nan(ctx: LoweringContext, x: ir.Value) -> bool:
 
 
 def _ordered(
-    ctx: LoweringContext, key: ir.Value, order: ir.Value | None, size: ir.Value, axis: int, *, largest: bool
+    ctx: LoweringContext,
+    key: ir.Value,
+    order: ir.Value | None,
+    size: ir.Value,
+    axis: int,
+    *,
+    largest: bool,
+    nan_last: bool = True,
 ) -> Any:
-    """Positions that sort a key, NaN as the largest of all; `order` is kept among equals."""
+    """Positions that sort a key, with NaN after or before all others; `order` is kept among equals."""
     if order is not None:
         key = ctx.op.GatherElements(key, order, axis=axis)
     is_nan = None
     if _has_nan(ctx, key):
-        # TopK does not order NaN. First they count as the largest number, then they are parted from it.
+        # TopK does not order NaN. First they count as a number, then they are parted from it.
         is_nan = ctx.op.IsNaN(key)
         key = ctx.op.Where(is_nan, ctx.const(highest(ctx.dtype(key)), key), key)
     by_key = _top_k(ctx, key, size, axis, largest=largest)[1]
     if is_nan is not None:
-        nan_last = ctx.op.GatherElements(ctx.cast(is_nan, np.int32), by_key, axis=axis)
-        parted = _top_k(ctx, nan_last, size, axis, largest=largest)[1]
+        is_nan = ctx.op.GatherElements(ctx.cast(is_nan, np.int32), by_key, axis=axis)
+        parted = _top_k(ctx, is_nan, size, axis, largest=not nan_last)[1]
         by_key = ctx.op.GatherElements(by_key, parted, axis=axis)
     return by_key if order is None else ctx.op.GatherElements(order, by_key, axis=axis)
 
