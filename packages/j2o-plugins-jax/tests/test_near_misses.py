@@ -74,6 +74,15 @@ def group_norm(x, groups):
     return y * WEIGHT[:, None, None] + BIAS[:, None, None]
 
 
+def normal_over(x, axes):
+    d = x - x.mean(axes, keepdims=True)
+    return d * lax.rsqrt((d * d).mean(axes, keepdims=True) + 1e-5)
+
+
+def channels_last(x):
+    return normal_over(x.reshape(*x.shape[:-1], 2, -1), (1, 2, 4)).reshape(x.shape) * WEIGHT + BIAS
+
+
 def batch_norm(x):
     y = lax.conv(x, FILTER, (1, 1), "SAME") - BIAS[:, None, None]
     return y * lax.rsqrt(VARIANCE + 1e-5)[:, None, None] * WEIGHT[:, None, None] + BIAS[:, None, None]
@@ -149,6 +158,8 @@ PROGRAMS = {
     ),
     "rms norm, weight in front": (lambda x: WEIGHT * x / jnp.sqrt((x * x).mean(-1, keepdims=True) + 1e-5), MATRIX),
     "group norm": (lambda x: group_norm(x, 2), numbers(2, 4, 4, 4)),
+    "group norm of the last axis": (channels_last, numbers(2, 3, 2, 4)),
+    "instance norm of the last axis": (lambda x: normal_over(x, (1, 2)) * WEIGHT + BIAS, numbers(2, 3, 2, 4)),
     "instance norm": (lambda x: group_norm(x, 4), numbers(2, 4, 4, 4)),
     "batch norm": (batch_norm, numbers(2, 4, 4, 4)),
     "batch norm, channels last": (batch_norm_last, numbers(2, 4, 4, 4)),

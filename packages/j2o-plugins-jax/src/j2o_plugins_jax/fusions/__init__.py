@@ -7,6 +7,7 @@ from . import _clip as _clip
 from . import _elu as _elu
 from . import _gelu as _gelu
 from . import _group_norm as _group_norm
+from . import _group_norm_last as _group_norm_last
 from . import _hard_swish as _hard_swish
 from . import _layer_norm as _layer_norm
 from . import _leaky_relu as _leaky_relu

@@ -50,9 +50,9 @@ def _group_norm(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         return None
     epsilon = rw.attr(norm, "epsilon")
     if len(outer) == 1 and groups == channels:
-        return _instance_norm(rw, x, channels, epsilon)
+        return instance_norm(rw, x, channels, epsilon)
     flat = rw.reshape(x, [math.prod(outer), groups, math.prod(sizes[len(outer) + 1 :])])
-    return rw.reshape(_instance_norm(rw, flat, groups, epsilon), shape)
+    return rw.reshape(instance_norm(rw, flat, groups, epsilon), shape)
 
 
 def _plain_layer_norm(rw: Rewriter, value: ir.Value | None) -> ir.Node | None:
@@ -63,7 +63,8 @@ def _plain_layer_norm(rw: Rewriter, value: ir.Value | None) -> ir.Node | None:
     return norm if rw.only_use(value) and rw.attr(norm, "axis", -1) % len(rw.shape(value) or ()) else None
 
 
-def _instance_norm(rw: Rewriter, x: ir.Value, channels: int, epsilon: float) -> ir.Value:
+def instance_norm(rw: Rewriter, x: ir.Value, channels: int, epsilon: float) -> ir.Value:
+    """`[n, channels, ...]` with a mean of 0 and a variance of 1 in each channel."""
     one, zero = rw.const(np.ones(channels), x), rw.const(np.zeros(channels), x)
     return rw.op.InstanceNormalization(x, one, zero, epsilon=epsilon)  # type: ignore[no-any-return]
 

@@ -82,7 +82,7 @@ def _epsilon(rw: Rewriter, scale: ir.Value, x: ir.Value, axis: int, *, inverted:
 
 
 def _is_variance(rw: Rewriter, value: ir.Value | None, x: ir.Value, axis: int) -> bool:
-    value = plain(rw, _unclamped(rw, value))
+    value = plain(rw, unclamped(rw, value))
     node = rw.producer(value, "ReduceMean", "Sub")
     if node is None:
         return False
@@ -111,7 +111,7 @@ def _is_variance(rw: Rewriter, value: ir.Value | None, x: ir.Value, axis: int) -
     return first_of_last_axes(rw, mean, x) == first_of_last_axes(rw, squares, x) == place
 
 
-def _unclamped(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
+def unclamped(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
     """The v of Max(v, 0)."""
     clamp = rw.producer(value, "Max", "Relu")
     if clamp is None:
