@@ -64,7 +64,7 @@ def _cumulative(combine: Callable[[Pair, Pair], Pair], first: float) -> Callable
         if isinstance(x.shape[axis], int):
             return pair(*lax.associative_scan(combine, parts(x), axis=axis, reverse=reverse))
 
-        def step(carry: Pair, now: Pair) -> tuple[Pair, Pair]:
+        def step(carry: Any, now: Any) -> tuple[Any, Any]:
             carry = combine(carry, now)
             return carry, carry
 
