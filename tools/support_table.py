@@ -51,6 +51,8 @@ _DIFFERENCES = """### What differs
   so do norms, `sinc` and others inside.
 - Numbers below the smallest normal one: XLA on the CPU makes them zero, ONNX Runtime computes with them.
 - The sign of NaN: below opset 26 `signbit` and `copysign` take it for positive.
+- Samplers that accept by a comparison of rounded logarithms (`poisson` of rates above 10, `binomial`, the gamma family):
+  where a last digit decides, other samples are drawn, of the same distribution.
 - Convolution of infinite numbers or weights with the zeros of the padding: NaN, where XLA leaves those products out.
 - `max_pool` keeps NaN always, XLA on the CPU loses it in large arrays.
 """
