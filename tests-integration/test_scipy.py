@@ -28,6 +28,8 @@ SAMPLE: dict[str, Callable[[jax.Array], object]] = {
         jsp.special.zeta(2 + abs(x), 1.5),
     ),
     "special.bessel": lambda x: (jsp.special.i0(x), jsp.special.i1e(x), jsp.special.exp1(0.1 + abs(x))),
+    "special.integrals": lambda x: (jsp.special.expi(x), jsp.special.spence(abs(x)), jsp.special.expn(2, abs(x))),
+    "special.series": lambda x: (jsp.special.hyp1f1(1.2, 2.3, x), jsp.special.bessel_jn(abs(x[0]) + 0.1, v=2)),
     "linalg.expm": lambda x: jsp.linalg.expm(x[:, :4]),
     "linalg.solve": lambda x: jsp.linalg.solve(x @ x.T + jnp.eye(4), x, assume_a="pos"),
     "linalg.cho_solve": lambda x: jsp.linalg.cho_solve(jsp.linalg.cho_factor(x @ x.T + jnp.eye(4)), x),
