@@ -160,3 +160,14 @@ def test_vmap(axes):
     shapes = {None: ((2, 4, 5), (6, 4, 3)), 0: ((3, 2, 4, 5), (3, 6, 4, 3)), 1: ((2, 3, 4, 5), (6, 3, 4, 3))}
     x, w = shapes[axes[0]][0], shapes[axes[1]][1]
     check(jax.vmap(_conv(padding="SAME"), axes), Spec(x), Spec(w), opsets=(21,))
+
+
+@pytest.mark.parametrize("scale", [np.inf, 3e38, 1e-42, 0, 2.5])
+@pytest.mark.parametrize("size", [1e-6, 1, 1e6])
+def test_scales_behind_a_convolution(scale, size):
+    """ONNX Runtime merges them into the weights, which then may be infinite, or nothing."""
+    scales = np.array([scale, -1, 2, 3], np.float32)[:, None, None]
+    kernel = (size * np.random.default_rng(0).standard_normal((4, 3, 2, 2))).astype(np.float32)
+    x = np.random.default_rng(1).standard_normal((2, 3, 4, 4)).astype(np.float32)
+    check(lambda x: lax.conv(x, kernel, (1, 1), "VALID") * scales, x, opsets=(18, 26))
+    check(lambda x: scales * (lax.conv(x, kernel, (1, 1), "VALID") - scales / 8), x, opsets=(21,))

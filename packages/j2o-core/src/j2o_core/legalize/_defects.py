@@ -20,6 +20,7 @@ to fail: an entry whose test passes on all processors can go.
     Div                     int32, int64  (1 / y) * z is merged into z / y
     MatMul                  floats        of a transposed matrix and a vector: the transpose is lost
     Mul, Div                float64       by a number, next to a MatMul: merged into it with the number as float32
+    Mul                     behind Conv   by constants: merged into the weights, which may overflow where no result does
     Cast, Equal, Less, ...  float16       what computes float16 is done in float32: the rounding before, or that of a
                                           cast to float16, is left out
     Cast                    chains        float -> wide integer -> narrow integer becomes one undefined conversion;
@@ -75,7 +76,7 @@ DEFECTS: Mapping[str, StandIn] = {
     "MaxPool": _order_defects.max_pool,
     "Min": _order_defects.extreme,
     "Mod": _sum_defects.mod,
-    "Mul": _scale_defects.scale,
+    "Mul": _either(_scale_defects.scale, _scale_defects.scaled_convolution),
     **dict.fromkeys(
         ("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMean", "ReduceSumSquare"),
         _empty_defects.reduction,

@@ -1,4 +1,4 @@
-"""Scaled float64 products, whose factor the runtime keeps in float32 when it merges it into the product."""
+"""Scaled products, whose factor the runtime merges into them: into float32, or into weights that overflow."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from ._composer import Composer
+from ._composer import Composer, dimensions
 from ._emitter import read_constant
 
 
@@ -35,6 +35,31 @@ def scale(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
         line = c.const(np.full((sizes[axis], *(1,) * (len(sizes) - axis - 1)), number.reshape(())), value)
         inputs = [line if value is other else other for other in node.inputs]
         return [c.op(node.op_type, *inputs, dtype=ir.DataType.DOUBLE, shape=shape, trusted=True)]
+    return None
+
+
+# Weights times the factor are told from the weights by their rounding alone inside these bounds.
+_LEAST, _LARGEST = 1e-30, 1e30
+
+
+def scaled_convolution(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
+    """Mul(Conv(x, w), s) as Mul(Reshape(Conv(x, w)), s), where w * s is not finite, or nothing."""
+    for value, factor in ((node.inputs[0], node.inputs[1]), (node.inputs[1], node.inputs[0])):
+        conv = value.producer() if value is not None else None
+        if conv is None or value is None or conv.op_type != "Conv" or (numbers := read_constant(factor)) is None:
+            continue
+        constants = [array for array in map(read_constant, conv.inputs[1:]) if array is not None and array.size]
+        if not constants or numbers.size == 0 or numbers.dtype.kind != "f":
+            continue
+        with np.errstate(all="ignore"):
+            sizes = np.abs(numbers.astype(np.float64))
+            largest = max(float(np.abs(array).max()) for array in constants) * sizes.max()
+            least = float(np.abs(constants[0]).max()) * sizes[sizes != 0].min(initial=np.inf)
+        if largest <= _LARGEST and least >= _LEAST:
+            continue
+        apart = c.op("Reshape", value, c.ints([0] * len(dimensions(value))), trusted=True)
+        inputs = [apart if other is value else other for other in node.inputs]
+        return [c.op("Mul", *inputs, dtype=node.outputs[0].dtype, shape=node.outputs[0].shape, trusted=True)]
     return None
 
 
