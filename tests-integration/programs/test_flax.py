@@ -1,5 +1,7 @@
 """Models of flax, both interfaces: linen with its parameters beside it, nnx with its state inside."""
 
+from collections import Counter
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,6 +39,10 @@ def test_linen_convolutions_with_running_statistics() -> None:
     variables = model.init(jax.random.key(0), jnp.zeros((1, 12, 12, 3)))
     program = check(lambda x: model.apply(variables, x), ("B", 12, 12, 3), opsets=(21,))
     assert "params.Conv_0.kernel" in "\n".join(program.model.graph.initializers)
+    counts = Counter(node.op_type for node in program.model.graph)
+    # Norms are in a convolution and one operator; transposes are left at the input and before the last layer.
+    assert (counts["InstanceNormalization"], counts["BatchNormalization"], counts["ReduceMean"]) == (1, 0, 0)
+    assert counts["Transpose"] == 2
 
 
 def test_linen_training_returns_new_statistics() -> None:

@@ -1,5 +1,6 @@
 """Chains of transpose, reshape, broadcast and cast, of parts and of what they were cut from, are as short as can be."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -18,6 +19,11 @@ CHAINS = {
         ["Mul"],
     ),
     "broadcast and sum": (lambda x: jnp.broadcast_to(x[:, :1], x.shape) + x, ["Slice", "Add"]),
+    "transposes around a gate": (
+        lambda x: jax.nn.silu(x.transpose(0, 2, 1) * 2).transpose(0, 2, 1),
+        ["Mul", "Sigmoid", "Mul"],
+    ),
+    "reshapes around a gate": (lambda x: jax.nn.silu(x.reshape(-1, 6)).reshape(x.shape), ["Sigmoid", "Mul"]),
     "casts to the same": (lambda x: x.astype(jnp.float32) * 2, ["Mul"]),
     "casts": (lambda x: x.astype(jnp.float16).astype(jnp.float32).astype(jnp.float16), ["Cast"]),
     "casts between layouts": (
@@ -44,6 +50,12 @@ def test_chains(name, batch):
     program = check(fn, Spec((batch, 4, 6)), opsets=(18, 23))
     assert [node.op_type for node in program.model.graph] == operators
     check(fn, Spec((0, 4, 6)), opsets=(21,))
+
+
+def test_a_gate_of_another_value_keeps_its_layout():
+    check(lambda x: x.transpose(0, 2, 1) * jax.nn.sigmoid(x.reshape(x.shape[0], 6, 4)), Spec(("B", 4, 6)))
+    check(lambda x: (y := x.transpose(0, 2, 1)) * jax.nn.sigmoid(y) - y, Spec(("B", 4, 6)))
+    check(lambda x: ((y := x.transpose(0, 2, 1)) * (z := jax.nn.sigmoid(y)), z), Spec(("B", 4, 6)))
 
 
 BROADCASTS = {

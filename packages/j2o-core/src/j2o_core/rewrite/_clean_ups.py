@@ -208,11 +208,35 @@ def _layout_below_pointwise(rw: Rewriter, node: ir.Node) -> ir.Value | None:
             return None
         attrs["axis"] = -1
     inputs = [x if index == places[0] else value for index, value in enumerate(node.inputs)]
-    result = rw.op(node.op_type, *inputs, **attrs)
+    return _again(rw, layout, rw.op(node.op_type, *inputs, **attrs), steps)
+
+
+@plugin.rewrite("Mul")
+def _layout_below_gate(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    """Mul(Transpose(x), Sigmoid(Transpose(x))) -> Transpose(Mul(x, Sigmoid(x))), and other functions of one value."""
+    for moved, gate in rw.both_ways(node):
+        function, layout = rw.producer(gate, *_POINTWISE), rw.producer(moved, "Reshape", "Transpose")
+        if function is None or layout is None or moved is None or gate is None or function.inputs[0] is not moved:
+            continue
+        steps, x = moved.meta.get(_STEPS, 0) + 1, layout.inputs[0]
+        readers = {reader for reader, _ in moved.uses()}
+        if x is None or steps > _MOST_STEPS or readers != {node, function} or moved.is_graph_output():
+            continue
+        if not rw.only_use(gate) or any(rw.scalar(value) is None for value in function.inputs[1:]):
+            continue
+        value = rw.op(function.op_type, x, *function.inputs[1:], **rw.attrs(function))
+        return _again(rw, layout, rw.op.Mul(x, value), steps)
+    return None
+
+
+def _again(rw: Rewriter, layout: ir.Node, value: ir.Value, steps: int) -> ir.Value:
+    """A change of layout once more, behind the operator that read it."""
     if layout.op_type == "Transpose":
-        result = rw.op.Transpose(result, perm=rw.attr(layout, "perm"))
+        result = rw.op.Transpose(value, perm=rw.attr(layout, "perm"))
     else:
-        result = rw.reshape(result, after)
+        shape = rw.shape(layout.outputs[0])
+        assert shape is not None
+        result = rw.reshape(value, shape)
     result.meta[_STEPS] = steps
     return result  # type: ignore[no-any-return]
 
