@@ -50,7 +50,8 @@ def to_onnx(
         progress: called with the name of each stage when it begins.
 
     Returns:
-        The program: save it, verify it, call it, or look at its model.
+        The program: save it, verify it, call it, or look at its model. It holds the arrays of the function, not copies
+        of them: a NumPy array that is changed in place before the program is saved is changed in it too.
 
     Raises:
         SpecError: if an argument cannot be used as given.
