@@ -196,3 +196,31 @@ def test_float64_is_left_to_exact_operators():
         x = np.random.default_rng(0).standard_normal((3, 8)) * 1e-3
         check(by_variance, x, absent=["LayerNormalization"])
         check(by_variance, Spec(("B", 8), np.float64), absent=["LayerNormalization"])
+
+
+def _normal(x):
+    return (x - x.mean(keepdims=True)) * jax.lax.rsqrt(x.var(keepdims=True) + 1e-5) * jnp.arange(1.0, 6)
+
+
+@pytest.mark.parametrize("batch", ["B", 2])
+def test_is_one_operator_under_vmap_of_other_axes(batch):
+    of_columns = jax.vmap(_normal, in_axes=1, out_axes=1)
+    of_images = jax.vmap(jax.vmap(jax.vmap(_normal, 1, 1), 1, 1))
+    for fn, shape in ((of_columns, (5, batch)), (of_images, (batch, 5, 3, 4)), (of_images, (batch, 5, 5, 5))):
+        found = [node.op_type for node in check(fn, Spec(shape)).model.graph]
+        assert found == ["Transpose", "LayerNormalization", "Transpose"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda x: x.swapaxes(1, 2) - x.mean(1)[:, None],
+        lambda x: x.swapaxes(1, 2) - x.mean(2)[..., None],
+        lambda x: x.transpose(2, 1, 0) - x.mean(0)[..., None],
+        lambda x: (x.swapaxes(1, 2) - x.max(1)[..., None], x.max(1)),
+        lambda x: x.swapaxes(1, 2) - x.sum((0, 1))[..., None],
+    ],
+)
+def test_reductions_beside_a_transpose(other):
+    check(other, Spec((5, 5, 5)))
+    check(other, Spec((5, 5, 1)), opsets=(21,))

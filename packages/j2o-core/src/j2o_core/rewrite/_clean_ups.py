@@ -99,14 +99,43 @@ def _keep_axes(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     return kept if rw.same_shape(kept, node.outputs[0]) else None
 
 
+@plugin.rewrite("Reshape", "Unsqueeze")
+def _reduce_transposed(rw: Rewriter, node: ir.Node) -> dict[ir.Value, ir.Value] | None:
+    """Unsqueeze(ReduceX(x)) -> ReduceX(Transpose(x), keepdims=1), where x is transposed and that is how it broadcasts.
+
+    So a norm along one axis under `vmap` is one along the last axis.
+    """
+    reduction, result = rw.producer(node.inputs[0], *_REDUCTIONS), rw.shape(node.outputs[0])
+    if reduction is None or result is None or not rw.only_use(reduction.outputs[0]) or len(reduction.inputs) < 2:
+        return None
+    x, axes = reduction.inputs[0], rw.constant(reduction.inputs[1])
+    shape = rw.shape(x)
+    if x is None or shape is None or axes is None or rw.attr(reduction, "keepdims", 1) or len(shape) != len(result):
+        return None
+    reduced = {int(axis) % len(shape) for axis in axes}
+    for transpose, _ in x.uses():
+        perm = list(rw.attr(transpose, "perm", ())) if transpose.op_type == "Transpose" else []
+        kept = [axis for axis in perm if axis not in reduced]
+        wanted = tuple(1 if axis in reduced else shape[axis] for axis in perm)
+        if perm and kept == sorted(kept) and same_shape(wanted, result):
+            places = [place for place, axis in enumerate(perm) if axis in reduced]
+            attrs = {**rw.attrs(reduction), "keepdims": 1}
+            reduced_last = rw.op(reduction.op_type, transpose.outputs[0], rw.const(places, np.int64), **attrs)
+            return {node.outputs[0]: reduced_last}
+    return None
+
+
 @plugin.rewrite("Div", "Mul")
 def _mean(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    """Div(ReduceSum(x, axes), n) -> ReduceMean(x, axes), for floats and n elements."""
+    """Div(ReduceSum(x, axes), n) -> ReduceMean(x, axes), for floats and n elements; Unsqueeze may come between."""
     pairs = [(node.inputs[0], node.inputs[1])]
     if node.op_type == "Mul":
         pairs.append((node.inputs[1], node.inputs[0]))
     for total, divisor in pairs:
-        reduction, number = rw.producer(total, "ReduceSum"), rw.scalar(divisor)
+        layout = rw.producer(total, "Reshape", "Unsqueeze", "Squeeze")
+        layout = layout if layout is not None and rw.only_use(layout.outputs[0]) else None
+        reduction = rw.producer(layout.inputs[0] if layout is not None else total, "ReduceSum")
+        number = rw.scalar(divisor)
         if reduction is None or number is None or divisor is None or total is None:
             continue
         if total.dtype is None or not total.dtype.is_floating_point() or not rw.same_shape(total, node.outputs[0]):
@@ -125,8 +154,8 @@ def _mean(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         count = float(math.prod(sizes))
         expected = count if node.op_type == "Div" else float(np.asarray(1 / count, rw.dtype(divisor)))
         if number == expected:
-            attrs = rw.attrs(reduction)
-            return rw.op.ReduceMean(*reduction.inputs, **attrs)  # type: ignore[no-any-return]
+            mean = rw.op.ReduceMean(*reduction.inputs, **rw.attrs(reduction))
+            return mean if layout is None else rw.reshape(mean, rw.shape(total))
     return None
 
 
