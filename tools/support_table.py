@@ -47,12 +47,12 @@ _DIFFERENCES = """### What differs
 
 - The sign of a zero: `max` of nothing but zeros gives +0; `sum`, `cumsum` and `relu` keep a -0 that XLA makes +0; a -0
   that one of two computed values holds and `where` chooses may become +0 (`trunc`, `modf`, `nextafter` across zero).
-- float16: ONNX Runtime rounds a chain of operations once, where it ends, is cast or is compared: `x * x / x` stays finite
-  where JAX overflows, and so do norms, `sinc` and others inside.
+- float16: ONNX Runtime rounds a chain of operations once, where it ends, is cast or is compared: `x * x / x` stays
+  finite where JAX overflows, and so do norms, `sinc` and others inside.
 - Numbers below the smallest normal one: XLA on the CPU makes them zero, ONNX Runtime computes with them.
 - The sign of NaN: below opset 26 `signbit` and `copysign` take it for positive.
-- Samplers that accept by a comparison of rounded logarithms (`poisson` of rates above 10, `binomial`, the gamma family):
-  where a last digit decides, other samples are drawn, of the same distribution.
+- Samplers that accept by a comparison of rounded logarithms (`poisson` of rates above 10, `binomial`, the gamma
+  family): where a last digit decides, other samples are drawn, of the same distribution.
 - Convolution of infinite numbers or weights with the zeros of the padding: NaN, where XLA leaves those products out.
 - `max_pool` keeps NaN always, XLA on the CPU loses it in large arrays.
 """
