@@ -133,8 +133,8 @@ def test_declines_logsumexp_where_infinity_would_spread():
     check(lambda x: jnp.exp(x - jax.nn.logsumexp(x, -1, keepdims=True)), x, absent=["LogSoftmax", "Softmax"])
 
 
-def guarded(x):
-    m = x.max(-1, keepdims=True)
+def guarded(x, axis=-1):
+    m = x.max(axis, keepdims=True)
     return x - jnp.where(jnp.isfinite(m), m, 0)
 
 
@@ -189,3 +189,41 @@ def test_declines_a_sum_of_other_numbers():
         return e / jnp.sum(jnp.where(others, e, 0), -1, keepdims=True)
 
     check(fn, Spec((4, 4)), absent=["Softmax"])
+
+
+# -- The maximum taken off before --------------------------------------------------------------------------------------
+
+EXTREMES = [[1e4, -1e4, 0.0], [-np.inf, 0, 1], [np.nan, 0, 1], [np.inf, 0, 1], [-np.inf] * 3, [-3e38, 3e38, 0]]
+
+
+@pytest.mark.parametrize("softmax", [jax.nn.softmax, jax.nn.log_softmax])
+@pytest.mark.parametrize("shift", [lambda x, axis: x - jax.lax.stop_gradient(x.max(axis, keepdims=True)), guarded])
+@pytest.mark.parametrize("axis", [-1, 0])
+def test_a_maximum_taken_off_before_is_taken_off_anyway(softmax, shift, axis):
+    def fn(x):
+        return softmax(shift(x, axis), axis)
+
+    absent = ["Sub", "ReduceMax", "Where"]
+    check(fn, Spec(("B", 4, 3)), absent=absent, opsets=(18, 23), sizes=(1, 3))
+    check(fn, Spec((1, 1)), absent=["Sub"], opsets=(23,))
+    x = np.array(EXTREMES, np.float32)
+    check(fn, x.T if axis == 0 else x, absent=absent, opsets=(18, 23))
+
+
+@pytest.mark.parametrize(
+    "shift",
+    [
+        lambda x: x - x.min(-1, keepdims=True),
+        lambda x: x - x.max(0, keepdims=True),
+        lambda x: x - x.max(),
+        lambda x: x - x[::-1].max(-1, keepdims=True),
+        lambda x: x + x.max(-1, keepdims=True),
+        lambda x: x.max(-1, keepdims=True) - x,
+        lambda x: x - jnp.maximum(x.max(-1, keepdims=True), 0),
+    ],
+    ids=["minimum", "another axis", "of all", "reversed", "plus", "the other way", "at least zero"],
+)
+def test_declines_to_drop_what_is_not_the_maximum(shift):
+    check(lambda x: jax.nn.softmax(shift(x), -1), Spec((4, 4)), contains=["Softmax"], opsets=(23,))
+    program = check(lambda x: jax.nn.softmax(shift(x), -1), np.array(EXTREMES, np.float32), opsets=(23,))
+    assert {node.op_type for node in program.model.graph} & {"Sub", "Add"}

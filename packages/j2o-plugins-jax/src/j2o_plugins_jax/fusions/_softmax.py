@@ -6,6 +6,9 @@ before: m = ReduceMax(x, axis); d = Sub(x, m); e = Exp(d); s = ReduceSum(e, axis
 after:  y = Softmax(x, axis)                                    or  MatMul(Softmax(x, -1), v)
         z = LogSoftmax(x, axis)                                 and Exp(z) -> Softmax(x, axis)
 
+before: Softmax(Sub(x, ReduceMax(x, axis)), axis)               and the same of LogSoftmax
+after:  Softmax(x, axis)                                        which takes off the maximum itself
+
 The axes of maximum and sum may have moved, those of size 1 come and go, and half precision may be summed in float32.
 Where the maximum is infinite it may be 0 instead (logsumexp), if the weights of a product come out: a row with
 plus infinity is NaN as a whole then, in JAX only at that place.
@@ -102,6 +105,20 @@ def _are_weights(value: ir.Value, axis: int) -> bool:
 def _has_plain_maximum(rw: Rewriter, exp: ir.Node) -> bool:
     shifted = rw.producer(exp.inputs[0], "Sub")
     return shifted is not None and _without_guard(rw, shifted.inputs[1]) is shifted.inputs[1]
+
+
+@plugin.rewrite("Softmax", "LogSoftmax")
+def _without_maximum(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    """A row with plus infinity, or of minus infinity alone, is NaN either way: the maximum may be guarded."""
+    shifted = rw.producer(node.inputs[0], "Sub")
+    x, shape = (shifted.inputs[0] if shifted is not None else None), rw.shape(node.inputs[0])
+    if shifted is None or x is None or shape is None or not rw.same_shape(x, shifted.outputs[0]):
+        return None
+    axis = rw.attr(node, "axis", -1) % len(shape) - len(shape)
+    maximum = _without_guard(rw, shifted.inputs[1])
+    if maximum is None or _reduced_axis(rw, maximum, x, "ReduceMax", axis) is None:
+        return None
+    return rw.op(node.op_type, x, axis=axis)  # type: ignore[no-any-return]
 
 
 @plugin.rewrite("Exp")
