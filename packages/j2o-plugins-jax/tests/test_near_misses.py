@@ -34,6 +34,7 @@ WEIGHT, BIAS, MATRIX, FILTER = numbers(4), numbers(4), numbers(4, 4), numbers(4,
 VARIANCE = np.abs(numbers(4)) + np.float32(0.1)
 QKV = (numbers(4, 4, 4), numbers(4, 4, 4), numbers(4, 4, 4))
 INDICES = np.array([0, -1, 3, -4, -5, 4, 2**31 - 1, -(2**31)], np.int32)
+POSITIONS = np.array([[3, 1, 0, 2], [2, 0, 1, 1]], np.int32)
 CAUSAL = np.tri(4, dtype=bool)
 ANGLES = np.arange(4)[:, None] * 0.5 ** np.arange(2)
 COS, SIN = (f(np.concatenate([ANGLES, ANGLES], -1)).astype(np.float32) for f in (np.cos, np.sin))
@@ -107,6 +108,14 @@ def shared_keys(q, k, v):
     return attention(lambda scores: scores)(q, jnp.repeat(k, 2, 1), jnp.repeat(v, 2, 1))
 
 
+def shared_by_batches(in_axes):
+    def one(q, k, v):
+        return jnp.einsum("hqk,khd->qhd", jax.nn.softmax(jnp.einsum("qhd,khd->hqk", q, k) * 0.5), v)
+
+    operands = [numbers(*([3] if axis == 0 else []), 4, 2, 2) for axis in in_axes]
+    return jax.vmap(one, in_axes), *operands
+
+
 def halves(x):
     return x * COS + jnp.concatenate([-x[..., 2:], x[..., :2]], -1) * SIN
 
@@ -114,6 +123,18 @@ def halves(x):
 def neighbours(x):
     a, b = x[..., ::2], x[..., 1::2]
     cos, sin = COS[:, :2], SIN[:, :2]
+    return jnp.stack([a * cos - b * sin, b * cos + a * sin], -1).reshape(x.shape)
+
+
+def computed(x, positions):
+    angles = positions[:, None, :, None] * np.float32([1, 0.5])
+    angles = jnp.concatenate([angles, angles], -1)
+    return x * jnp.cos(angles) + jnp.concatenate([-x[..., 2:], x[..., :2]], -1) * jnp.sin(angles)
+
+
+def gathered(x, positions):
+    a, b = x[..., ::2], x[..., 1::2]
+    cos, sin = (jnp.asarray(table[:, :2])[positions][:, None] for table in (COS, SIN))
     return jnp.stack([a * cos - b * sin, b * cos + a * sin], -1).reshape(x.shape)
 
 
@@ -138,6 +159,11 @@ PROGRAMS = {
     "gelu, tanh": (jax.nn.gelu, MODERATE),
     "gelu, erf": (lambda x: 0.5 * x * (1 + lax.erf(x * np.float32(0.5**0.5))), MODERATE),
     "gelu, factored": (lambda x: 0.5 * x * (1 + jnp.tanh(0.79788456 * x * (1 + 0.044715 * x * x))), MODERATE),
+    "gelu, a sum": (
+        lambda x: 0.5 * x + 0.5 * x * jnp.tanh(0.79788456 * (x + 0.044715 * x * x * x)),
+        MODERATE,
+    ),
+    "gelu, less erf": (lambda x: 0.5 * x * (1 - lax.erf(-x * np.float32(0.5**0.5))), MODERATE),
     "silu by exponential": (lambda x: x / (1 + jnp.exp(-x)), MODERATE),
     "elu": (jax.nn.elu, SPECIAL),
     "selu": (jax.nn.selu, SPECIAL),
@@ -145,6 +171,10 @@ PROGRAMS = {
     "soft sign": (jax.nn.soft_sign, SPECIAL),
     "softmax": (softmax, MATRIX),
     "softmax by inverse": (softmax_by_inverse, MATRIX),
+    "softmax of what has its maximum taken off": (
+        lambda x: jax.nn.softmax(x - x.max(-1, keepdims=True)),
+        MATRIX,
+    ),
     "softmax behind a product": (softmax_behind, MATRIX, MATRIX.T),
     "log softmax": (jax.nn.log_softmax, MATRIX),
     "weights by logsumexp": (lambda x, v: jnp.exp(x - jax.nn.logsumexp(x, -1, keepdims=True)) @ v, MATRIX, MATRIX.T),
@@ -173,12 +203,17 @@ PROGRAMS = {
     "biased attention": (attention(lambda scores: scores + MATRIX), *QKV),
     "attention of heads": (heads, *QKV),
     "attention of shared keys": (shared_keys, numbers(2, 4, 4, 4), numbers(2, 2, 4, 4), numbers(2, 2, 4, 4)),
+    "attention of queries that batches share": shared_by_batches((None, 0, 0)),
+    "attention of keys that batches share": shared_by_batches((0, None, 0)),
+    "attention of values that batches share": shared_by_batches((0, 0, None)),
     "rotary embedding of halves": (halves, numbers(2, 4, 4, 4)),
     "rotary embedding of neighbours": (neighbours, numbers(2, 4, 4, 4)),
     "rotary embedding of a part": (
         lambda x: jnp.concatenate([halves(x[..., :4]), x[..., 4:]], -1),
         numbers(2, 4, 4, 6),
     ),
+    "rotary embedding of computed tables": (computed, numbers(2, 3, 4, 4), POSITIONS),
+    "rotary embedding of gathered tables": (gathered, numbers(2, 3, 4, 4), POSITIONS),
 }
 
 

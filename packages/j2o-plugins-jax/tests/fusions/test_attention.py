@@ -53,6 +53,91 @@ def test_a_batch_that_shares_its_keys_is_more_queries():
     check(heads_first, *specs, contains=["Attention"], opsets=(23,))
 
 
+# -- Operands that some batches share ----------------------------------------------------------------------------------
+
+
+def one_head(q, k, v):
+    return jax.nn.softmax(q @ k.T * 0.5, -1) @ v
+
+
+def some_heads(q, k, v):
+    logits = jnp.einsum("thd,Thd->htT", q * 0.5, k)
+    return jnp.einsum("htT,Thd->thd", jax.nn.softmax(logits, -1), v)
+
+
+def some_causal_heads(q, k, v):
+    logits = jnp.einsum("thd,Thd->htT", q, k) * 0.5
+    kept = jnp.arange(q.shape[0])[:, None] >= jnp.arange(k.shape[0])
+    return jnp.einsum("htT,Thd->thd", jax.nn.softmax(jnp.where(kept, logits, -1e9), -1), v)
+
+
+SINGLE = {"one head": (one_head, (5, 4)), "heads": (some_heads, (5, 2, 4)), "causal": (some_causal_heads, (5, 2, 4))}
+SHARED = [(None, 0, 0), (0, None, 0), (0, 0, None), (0, None, None), (None, 0, None)]
+
+
+@pytest.mark.parametrize("in_axes", SHARED)
+@pytest.mark.parametrize("single", SINGLE)
+@pytest.mark.parametrize("batch", [3, "B"])
+def test_under_vmap_of_some_operands(single, in_axes, batch):
+    fn, shape = SINGLE[single]
+    specs = [Spec(shape if axis is None else (batch, *shape)) for axis in in_axes]
+    check(jax.vmap(fn, in_axes), *specs, contains=["Attention"], absent=["Softmax", "MatMul"], opsets=(23,))
+
+
+@pytest.mark.parametrize("inner", SHARED)
+@pytest.mark.parametrize("outer", [(0, None, 0), (None, 0, 0), (0, 0, None)])
+def test_under_two_vmaps_of_some_operands(inner, outer):
+    specs = [
+        Spec((*([] if one is None else [2]), *([] if two is None else [3]), 5, 2, 4))
+        for one, two in zip(outer, inner, strict=True)
+    ]
+    fn = jax.vmap(jax.vmap(some_heads, inner), outer)
+    check(fn, *specs, contains=["Attention"], absent=["Softmax"], opsets=(23,))
+
+
+@pytest.mark.parametrize("in_axes", [(None, 0, 0), (0, None, 0), (0, 0, None)])
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (5, 1, 1), (1, 2, 4), (5, 1, 4)])
+def test_under_vmap_of_some_operands_with_axes_of_size_one(in_axes, sizes):
+    specs = [Spec(sizes if axis is None else (3, *sizes)) for axis in in_axes]
+    check(jax.vmap(some_heads, in_axes), *specs, opsets=(23,))
+
+
+@pytest.mark.parametrize("operand", [0, 1, 2])
+def test_not_a_number_in_an_operand_that_batches_share(operand):
+    values = [np.linspace(-1, 2, 40 * 3 ** (place != operand), dtype=np.float32) for place in range(3)]
+    values = [value.reshape(-1, 5, 2, 4) for value in values]
+    for number in (np.nan, np.inf):
+        values[operand][0, 1, 1, 2] = number
+        in_axes = tuple(None if place == operand else 0 for place in range(3))
+        args = [value[0] if place == operand else value for place, value in enumerate(values)]
+        check(jax.vmap(some_heads, in_axes), *args, contains=["Attention"], opsets=(23,))
+
+
+def test_a_mask_of_each_batch_on_keys_that_all_share():
+    def fn(q, k, v, kept):
+        logits = jnp.einsum("thd,Thd->htT", q, k) * 0.5
+        return jnp.einsum("htT,Thd->thd", jax.nn.softmax(jnp.where(kept, logits, -1e9), -1), v)
+
+    kept = np.stack([np.tri(5, dtype=bool), np.eye(5, dtype=bool), np.tri(5, k=2, dtype=bool)])
+    specs = [Spec((3, 5, 2, 4)), Spec((5, 2, 4)), Spec((3, 5, 2, 4))]
+    check(jax.vmap(fn, (0, None, 0, 0)), *specs, kept, contains=["Attention"], absent=["Softmax"], opsets=(23,))
+    check(lambda *qkv: jax.vmap(fn, (0, None, 0, 0))(*qkv, kept), *specs, contains=["Attention"], opsets=(23,))
+
+
+def test_one_head_of_keys_for_all_with_symbolic_batch_and_length():
+    def fn(q, k, v):
+        logits = jnp.einsum("bihd,bjd->bhij", q, k) * 0.5
+        return jnp.einsum("bhij,bjd->bihd", jax.nn.softmax(logits, -1), v)
+
+    specs = [Spec(("B", "T", 2, 4)), Spec(("B", "T", 4)), Spec(("B", "T", 4))]
+    check(fn, *specs, contains=["Attention"], absent=["Softmax"], opsets=(23,))
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (1, 5, 4)])
+def test_declines_values_of_several_batches_for_the_same_weights(shape):
+    check(heads_first, Spec(shape), Spec(shape), Spec((3, 5, 4)), absent=["Attention"], opsets=(23,))
+
+
 # -- Axes in any order -------------------------------------------------------------------------------------------------
 
 
@@ -154,6 +239,22 @@ def weights_by_logsumexp(s):
 def weights_by_hand(s):
     e = jnp.exp(s - jax.lax.stop_gradient(s.max(-1, keepdims=True)))
     return e / e.sum(-1)[..., None]
+
+
+@pytest.mark.parametrize("low", [-1e10, -np.inf])
+def test_a_maximum_taken_off_before_the_softmax(low):
+    """As in x-transformers."""
+
+    def fn(q, k, v, kept):
+        s = jnp.where(kept, q @ jnp.swapaxes(k, -1, -2) * 0.5, low)
+        return jax.nn.softmax(s - jax.lax.stop_gradient(s.max(-1, keepdims=True)), -1) @ v
+
+    specs, absent = [Spec(("B", 2, 5, 4))] * 3, ["Softmax", "Sub"]
+    causal = functools.partial(fn, kept=np.tri(5, dtype=bool))
+    program = check(causal, *specs, contains=["Attention"], absent=[*absent, "Where"], opsets=(23,))
+    assert [node.attributes["is_causal"].value for node in program.model.graph if node.op_type == "Attention"] == [1]
+    for kept in (np.tri(5, dtype=bool), np.tri(5, k=-1, dtype=bool)):  # and with a query that has no key
+        check(fn, *specs, kept, contains=["Attention"], absent=absent, opsets=(23,))
 
 
 @pytest.mark.parametrize("weights", [weights_by_logsumexp, weights_by_hand])

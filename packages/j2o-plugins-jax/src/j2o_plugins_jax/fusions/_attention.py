@@ -5,10 +5,11 @@ after:  y = Attention(q, k, v, mask, scale, is_causal, softcap)
 
 Between the products there may be numbers multiplied before or behind, biases, masks (see `_attention_masks`),
 `c * Tanh(s / c)`, and any Reshape and Transpose that keeps the axis of the keys whole; so the axes may come in any
-order, with none, one or several of batch and heads. A number multiplied on q or k becomes part of the scale; a scale
-for each head or query, or one that is computed, is multiplied on q. Keys and values repeated for groups of heads, or
-broadcast over all heads, are taken as they are before. The softmax of products in float16 may be taken in float32
-(softmax_precision), if no bias is added to them there.
+order, with none, one or several of batch and heads, and an operand that lacks some of them, as under `jax.vmap` of the
+others, is written out for each. A number multiplied on q or k becomes part of the scale; a scale for each head or
+query, or one that is computed, is multiplied on q. Keys and values repeated for groups of heads, or broadcast over all
+heads, are taken as they are before. The softmax of products in float16 may be taken in float32 (softmax_precision), if
+no bias is added to them there.
 
 before: s = MatMul(Cast(q), Transpose(Cast(k))) * scale; y = MatMul(Cast(Softmax(s, -1)), v)
 after:  y = Cast(Attention(Cast(q), Cast(k), Cast(v)))
@@ -20,12 +21,14 @@ result is rounded once, where JAX also rounds the weights and, of bfloat16, the 
 With `jax.nn.softmax(where=m)`, m is a constant that leaves each
 query a key: for a query without one the weights are zeros there, which the standard does not say of the operator.
 
-Declines where scores or weights are read elsewhere, for a batch that broadcasts, for scales that are not positive, for
-masks that the operator cannot say, for other casts on the way, and for float64, which ONNX Runtime computes in float32.
+Declines where scores or weights are read elsewhere, for batches of values alone, for scales that are not positive,
+for masks that the operator cannot say, for other casts on the way, and for float64, which ONNX Runtime computes in
+float32.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -55,8 +58,10 @@ Axes = tuple[Any, ...]
 class _Frame:
     """The axes [batch, heads, queries, keys] of the operator, in parts of the axes of the first product.
 
-    `lead` and `rows` are those of the second product; `rows` may be queries of several heads that share keys, of which
-    there are `few_heads` then.
+    `lead` and `rows` are those of the second product; `rows` may have batches that share their values, too. Queries may
+    be those of several heads that share keys, of which there are `few_heads` then. `own` are the axes of the first
+    product, `first` the places of its matrix axes: queries and keys, each perhaps with batches that the other operand
+    has not.
     """
 
     lead: Axes
@@ -66,6 +71,8 @@ class _Frame:
     heads: Any
     queries: Any
     keys: Any
+    own: Axes
+    first: tuple[int, int]
 
 
 @plugin.rewrite("MatMul", opset=23)
@@ -99,13 +106,14 @@ def _fused(rw: Rewriter, node: ir.Node, side: int, softmax: ir.Node, path: Seque
     if chain is None:
         return None
     product, steps = chain
-    scores = read_scores(rw, product, steps)
+    own = _product_axes(rw, product)
+    scores = read_scores(rw, own, steps)
     dtype = _dtype(node, softmax, path, product, wide=scores.wide) if scores is not None else None
     if scores is None or dtype is None:
         return None
     if not all(_is_zero_anyway(rw, zeros, softmax, scores) for zeros in path if zeros.op_type == "Where"):
         return None
-    frame = _frame(rw, product, scores.axes, softmax, path, side)
+    frame = _frame(rw, own, scores.axes, softmax, path, side)
     other = node.inputs[1 - side]
     if frame is None or other is None or any(len(rw.shape(x) or ()) < 2 for x in (other, *product.inputs)):
         return None
@@ -116,7 +124,7 @@ def _fused(rw: Rewriter, node: ir.Node, side: int, softmax: ir.Node, path: Seque
     if not scale > 0 or (scale > 1 and dtype is ir.DataType.FLOAT16):
         return None  # its root is multiplied on queries and keys, which may then be infinite
     v = rw.op.Transpose(other, perm=_swapped(rw, other)) if side == 1 else other
-    operands = _operands(rw, product, frame, *(_narrow(rw, value) for value in (q, k, v)))
+    operands = _operands(rw, frame, *(_narrow(rw, value) for value in (q, k, v)))
     if operands is None:
         return None
     operands = [rw.op.Cast(value, to=dtype) for value in operands]
@@ -235,12 +243,20 @@ def _places(rw: Rewriter, node: ir.Node) -> list[int]:
     return []
 
 
-def _frame(
-    rw: Rewriter, product: ir.Node, axes: Axes, softmax: ir.Node, path: Sequence[ir.Node], side: int
-) -> _Frame | None:
+def _product_axes(rw: Rewriter, product: ir.Node) -> Axes:
+    """The axes of a product, a symbolic one as what it was merged of in its operand: `B * T` is not to be taken apart."""
+    axes, fresh = list(rw.axes(product.outputs[0])), itertools.count(len(rw.axes(product.outputs[0])))
+    for place, value in zip((-2, -1), product.inputs, strict=True):
+        view = rw.view(value) if value is not None else None
+        pieces = view.axes[place] if view is not None and 2 <= len(view.axes) <= len(axes) else ()
+        if len(pieces) > 1 and not all(isinstance(part.size, int) for part in axes[place]):
+            axes[place] = tuple(part._replace(axis=next(fresh), stride=1) for part in pieces)
+    return tuple(axes)
+
+
+def _frame(rw: Rewriter, own: Axes, axes: Axes, softmax: ir.Node, path: Sequence[ir.Node], side: int) -> _Frame | None:
     """Which parts of the first product are batch, heads, queries and keys of the second."""
-    shape = rw.shape(product.outputs[0])
-    if shape is None or len(shape) < 2:
+    if len(own) < 2 or len(axes) < 2:
         return None
     keys = axes[rw.attr(softmax, "axis", -1)]
     for layout in path:
@@ -249,39 +265,40 @@ def _frame(
             return None
         axes = moved
     *lead, row, column = axes
-    queries, contracted = (row, column) if side == 0 else (column, row)
-    own = rw.axes(product.outputs[0])
-    if not keys or contracted != keys or keys not in own[-2:]:
+    rows, contracted = (row, column) if side == 0 else (column, row)
+    if contracted != keys or not keys:
         return None
-    batch_parts = {part.axis for axis in lead for part in axis}
-    row_parts = {part.axis for part in queries}
-    query_axis = len(own) - 1 if own[-2] == keys else len(own) - 2
-    if not row_parts <= {query_axis} or query_axis in batch_parts:
+    ids = [{part.axis for part in axis} for axis in own]
+    key_axis = next((place for place in (-2, -1) if {part.axis for part in keys} <= ids[place]), None)
+    if key_axis is None:
         return None
-    varying = [axis for axis in lead if axis]
+    query_axis = -3 - key_axis
+    queries = tuple(part for part in rows if part.axis in ids[query_axis])
+    varying = [(part,) for part in rows if part not in queries] + [axis for axis in lead if axis]
     fixed = all(isinstance(part.size, int) for part in (varying[-1] if varying else ()))
     heads = varying.pop() if len(varying) > 1 or (varying and fixed) else ()
     outer = tuple(part for axis in varying for part in axis)
-    return _Frame(tuple(lead), queries, outer, heads, heads, queries, keys)
+    return _Frame(tuple(lead), rows, outer, heads, heads, queries, keys, own, (query_axis, key_axis))
 
 
 def _with_groups(rw: Rewriter, frame: _Frame, q: ir.Value) -> _Frame:
     """The frame with rows that are heads in the queries' own layout as heads: each group of them shares its keys."""
     view = rw.view(q)
-    if view is None or not frame.heads or not frame.rows:
+    if view is None or not frame.heads or not frame.queries:
         return frame
-    head_axis, row_axis = frame.heads[0].axis, frame.rows[0].axis
     place = len(view.axes) - 2  # of the rows in q, whatever their place in the scores
-    sources = {part.axis for part in view.axes[head_axis]} if head_axis < place else set()
+    head_axis = frame.heads[0].axis - (len(frame.own) - len(view.axes))
+    row_axis = frame.own[frame.first[0]][0].axis
+    sources = {part.axis for part in view.axes[head_axis]} if 0 <= head_axis < place else set()
     stride, groups = 1, []
     for part in view.axes[place][::-1]:
         if part.axis in sources:
             groups.append((row_axis, stride, part.size))
         stride *= part.size
-    found = tuple(part for part in frame.rows if part in groups)
+    found = tuple(part for part in frame.queries if part in groups)
     if not found or len(found) < len(groups):
         return frame
-    queries = tuple(part for part in frame.rows if part not in found)
+    queries = tuple(part for part in frame.queries if part not in found)
     return replace(frame, heads=(*frame.heads, *found), queries=queries)
 
 
@@ -290,7 +307,8 @@ def _queries_and_keys(rw: Rewriter, product: ir.Node, frame: _Frame) -> tuple[ir
     left, right = product.inputs
     assert left is not None
     assert right is not None
-    if rw.axes(product.outputs[0])[-1] == frame.keys:
+    query_axis, key_axis = frame.first
+    if query_axis < key_axis:
         return left, rw.op.Transpose(right, perm=_swapped(rw, right))
     return rw.op.Transpose(right, perm=_swapped(rw, right)), left
 
@@ -311,37 +329,44 @@ def _unscaled(rw: Rewriter, value: ir.Value) -> tuple[ir.Value, float]:
     return value, 1.0
 
 
-def _operands(
-    rw: Rewriter, product: ir.Node, frame: _Frame, q: ir.Value, k: ir.Value, v: ir.Value
-) -> list[ir.Value] | None:
+def _operands(rw: Rewriter, frame: _Frame, q: ir.Value, k: ir.Value, v: ir.Value) -> list[ir.Value] | None:
     """Queries, keys and values as [batch, heads, length, size]; keys and values may have fewer heads."""
-    own = rw.axes(product.outputs[0])
-    query_axis = own[-2] if own[-1] == frame.keys else own[-1]
+    own = frame.own
+    query_axis, key_axis = (own[place] for place in frame.first)
     few = (frame.batch, frame.few_heads, frame.keys)
-    q4 = _heads_first(rw, q, (*own[:-2], query_axis), (frame.batch, frame.heads, frame.queries))
-    k4 = _heads_first(rw, k, (*own[:-2], frame.keys), few)
-    v4 = _heads_first(rw, v, (*frame.lead, frame.keys), few)
+    q4 = _heads_first(rw, q, (*own[:-2], query_axis), (frame.batch, frame.heads, frame.queries), (0, 1))
+
+    def shared(expand: Sequence[int]) -> list[ir.Value | None]:
+        of_v = (*frame.lead, frame.keys)
+        return [_heads_first(rw, k, (*own[:-2], key_axis), few, expand), _heads_first(rw, v, of_v, few, expand)]
+
+    k4, v4 = shared((0,))
     if q4 is None or k4 is None or v4 is None:
         return None
-    batches, heads = zip(*((rw.shape(value) or ())[:2] for value in (q4, k4, v4)), strict=True)
-    if len({str(size) for size in batches}) > 1 or heads[1] != heads[2] or heads[0] != _size(frame.heads):
-        return None
-    if heads[1] != heads[0]:  # one head for all, by broadcasting
+    heads = [(rw.shape(value) or ())[1] for value in (q4, k4, v4)]
+    if heads[1] != heads[2]:
+        k4, v4 = shared((0, 1))
+        assert k4 is not None
+        assert v4 is not None
+    elif heads[1] != heads[0]:  # one head for all, by broadcasting
         return [q4, k4, v4]
     (k_few, k_group), (v_few, v_group) = _ungrouped(rw, k4), _ungrouped(rw, v4)
     return [q4, k_few, v_few] if k_group == v_group else [q4, k4, v4]
 
 
-def _heads_first(rw: Rewriter, value: ir.Value, axes: Axes, target: Axes) -> ir.Value | None:
-    """[..., length, size] as [batch, heads, length, size]; given are its axes but the last if none broadcasts."""
+def _heads_first(rw: Rewriter, value: ir.Value, axes: Axes, target: Axes, expand: Sequence[int]) -> ir.Value | None:
+    """[..., length, size] as [batch, heads, length, size], written out along `expand`; its axes are given but the last.
+
+    Where it broadcasts it has size 1.
+    """
     shape = rw.shape(value)
     if shape is None or any(size == 0 for size in shape) or len(shape) > len(axes) + 1:
         return None
-    size = rw.axes(value, _OWN)[-1]
-    there = [
-        axis if extent != 1 else () for extent, axis in zip(shape[:-1], axes[len(axes) + 1 - len(shape) :], strict=True)
-    ]
-    return rw.arranged(value, (*there, size), (*target, size))
+    size, axes = rw.axes(value, _OWN)[-1], axes[len(axes) + 1 - len(shape) :]
+    if any(extent != 1 and not axis for extent, axis in zip(shape[:-1], axes, strict=True)):
+        return None  # values of several batches for the same weights
+    there = [axis if extent != 1 else () for extent, axis in zip(shape[:-1], axes, strict=True)]
+    return rw.arranged(value, (*there, size), (*target, size), expand=expand)
 
 
 def _ungrouped(rw: Rewriter, value: ir.Value) -> tuple[ir.Value, Any]:
@@ -362,7 +387,3 @@ def _ungrouped(rw: Rewriter, value: ir.Value) -> tuple[ir.Value, Any]:
         return value, 1
     plain = rw.arranged(expand.inputs[0], rw.axes(expand.inputs[0]), axes)
     return (value, 1) if plain is None else (plain, last.size)
-
-
-def _size(axis: Any) -> Any:
-    return math.prod(part.size for part in axis)

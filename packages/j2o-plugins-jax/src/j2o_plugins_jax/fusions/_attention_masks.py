@@ -99,9 +99,9 @@ class Scores:
     shifted: bool = False
 
 
-def read_scores(rw: Rewriter, product: ir.Node, steps: Sequence[tuple[ir.Node, int]]) -> Scores | None:
+def read_scores(rw: Rewriter, axes: Axes, steps: Sequence[tuple[ir.Node, int]]) -> Scores | None:
     """What the steps (node, which operand the scores are) make of a product, None if the operator cannot say it."""
-    scores: Scores | None = Scores(rw.axes(product.outputs[0]))
+    scores: Scores | None = Scores(axes)
     for node, place in steps:
         assert scores is not None
         if node.op_type in LAYOUT:
