@@ -678,7 +678,7 @@ def disturbed_runs(program: Program, *, compiled: bool = True) -> list[list[Any]
                 names |= _in_float32(line, names)
             floats = [names[name] for name in {*line.reads, *line.targets} if KINDS["F"](names[name].dtype)]
             epsilon = max((float(ml_dtypes.finfo(value.dtype).eps) for value in floats), default=0)
-            if any(KINDS["I"](names[name].dtype) and names[name].dtype.itemsize <= 4 for name in line.reads):
+            if floats and any(KINDS["I"](names[n].dtype) and names[n].dtype.itemsize <= 4 for n in line.reads):
                 epsilon = max(epsilon, float(np.finfo(np.float32).eps))  # functions of them are float32 inside
             # Both XLA and ONNX Runtime may compute several operations on half precision in float32.
             if epsilon and (line.inexact or epsilon > 1e-5):
