@@ -31,6 +31,58 @@ def factored_power(x):
     return 0.5 * x * (1 + jnp.tanh(x * math.sqrt(2 / math.pi) * (0.044715 * x**2 + 1)))
 
 
+def inner(x):
+    return math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
+
+
+OTHER_FORMS = {
+    "a sum, tanh": lambda x: 0.5 * x + 0.5 * x * jnp.tanh(inner(x)),
+    "a sum, the curve first": lambda x: x * jnp.tanh(inner(x)) / 2 + x / 2,
+    "a sum, erf": lambda x: 0.5 * x + x * 0.5 * jax.lax.erf(x / math.sqrt(2)),
+    "half of a sum": lambda x: 0.5 * (x + x * jax.lax.erf(x * math.sqrt(0.5))),
+    "a sum less the mirrored curve": lambda x: 0.5 * x + -0.5 * x * jax.lax.erf(-x / math.sqrt(2)),
+    "half of a sum less the mirrored curve": lambda x: 0.5 * (x - x * jax.lax.erf(-x * math.sqrt(0.5))),
+    "less the mirrored curve": lambda x: 0.5 * x * (1 - jax.lax.erf(-x / math.sqrt(2))),
+    "less the mirrored tanh": lambda x: 0.5 * x * (1 - jnp.tanh(-inner(x))),
+}
+
+
+@pytest.mark.parametrize("form", OTHER_FORMS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_other_spellings_are_one_operator(form, dtype):
+    fn = OTHER_FORMS[form]
+    check(fn, Spec(("B", 5), dtype), contains=["Gelu"], absent=["Erf", "Tanh", "Mul", "Add"], opsets=(20, 26))
+    x = np.array([np.nan, np.inf, -20, -3, 0, 1, 100], dtype)
+    check(fn, x, contains=["Gelu"], opsets=(20, 23))
+    check(fn, x, opsets=(19,))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda x: 0.5 * x * (1 - jax.lax.erf(x / math.sqrt(2))),
+        lambda x: 0.5 * x * (1 + jax.lax.erf(-x / math.sqrt(2))),
+        lambda x: 0.5 * x * (jax.lax.erf(-x / math.sqrt(2)) - 1),
+        lambda x: 0.5 * x * (1 - jnp.tanh(inner(x))),
+        lambda x: 0.5 * x - 0.5 * x * jnp.tanh(inner(x)),
+        lambda x: 0.5 * x * jnp.tanh(inner(x)) - 0.5 * x,
+        lambda x: 0.5 * x + 0.4 * x * jnp.tanh(inner(x)),
+        lambda x: 0.4 * x + 0.5 * x * jnp.tanh(inner(x)),
+        lambda x: x + x * jnp.tanh(inner(x)),
+        lambda x: 0.5 * x + 0.5 * x[::-1] * jnp.tanh(inner(x)),
+        lambda x: 0.5 * x[::-1] + 0.5 * x * jnp.tanh(inner(x)),
+        lambda x: 0.5 * x + 0.5 * x * jnp.tanh(inner(x[::-1])),
+        lambda x: 0.5 * x + 0.5 * jnp.tanh(inner(x)),
+        lambda x: 0.5 * x + 0.5 * x * x * jnp.tanh(inner(x)),
+        lambda x: 0.5 * (x + 0.5 * x * jnp.tanh(inner(x))),
+        lambda x: 0.5 * x[:1] + 0.5 * x[:1] * jnp.tanh(inner(x)),
+        lambda x: 0.5 * (x - x * jax.lax.erf(x * math.sqrt(0.5))),
+    ],
+)
+def test_declines_sums_of_something_else(other):
+    check(other, Spec((4, 5)), absent=["Gelu"], opsets=(18, 23))
+
+
 @pytest.mark.parametrize(
     "gelu",
     [
