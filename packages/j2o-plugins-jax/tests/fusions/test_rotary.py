@@ -202,13 +202,17 @@ def test_double_precision_is_left_decomposed(x64):
     check(fn, Spec((1, 2, LENGTH, SIZE), np.float64), absent=["RotaryEmbedding"], opsets=(23,))
 
 
-def test_tables_that_are_inputs_are_left_decomposed():
+def test_tables_that_are_inputs():
+    """The operator turns by any two tables, cosines and sines of one angle or not."""
+
     def fn(x, cos, sin):
         first, second = jnp.split(x, 2, -1)
         return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], -1)
 
-    table = Spec((LENGTH, SIZE // 2))
-    check(fn, Spec((1, 2, LENGTH, SIZE)), table, table, absent=["RotaryEmbedding"], opsets=(23,))
+    for table in (Spec((LENGTH, SIZE // 2)), Spec(("B", 1, LENGTH, SIZE // 2))):
+        check(
+            fn, Spec(("B", 2, LENGTH, SIZE)), table, table, contains=["RotaryEmbedding"], absent=["Mul"], opsets=(23,)
+        )
 
 
 def _two(x):

@@ -4,10 +4,14 @@ before: a, b = Split(x, 2 parts); y = x * cos + Concat(Neg(b), a) * sin
     or  y = Concat(a * cos - b * sin, b * cos + a * sin)
 after:  y = RotaryEmbedding(x, cos, sin)                                     at opset 23 and later
 
-a and b are halves of the last axis, or its even and odd numbers (interleaved). The tables are constants; in the first
-form each number stands there for a and for b, and the sign may be in the table of sines. x has shape
-[batch, heads, length, size] or [batch, length, heads, size], or one of these without batch, and may have been moved
-there. Declines for other ranks, for tables that vary by batch or head, and for float64.
+a and b are halves of the last axis, or its even and odd numbers (interleaved). In the first form each number of a table
+stands there for a and for b. x has shape [batch, heads, length, size] or [batch, length, heads, size], or one of these
+without batch, and may have been moved there. Declines for other ranks, for tables that vary by head, and for float64.
+
+Constant tables vary by position alone, and are looked up by it; there the sign may be in the table of sines. Tables
+that are computed (of positions that are an input, or gathered by them) may vary by batch, too. The operator takes one
+number for each pair: the graph must show that both are equal, see `_per_pair`. ONNX Runtime takes no tables of one row
+for a batch of several, so they are written out for each.
 
 before: y = Concat(RotaryEmbedding(x[..., :n]), x[..., n:])                  a part of each head
 after:  y = RotaryEmbedding(x, rotary_embedding_dim=n)
@@ -20,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,11 +35,14 @@ from j2o_core import Rewriter
 from .._plugin import plugin
 from ._half import HALVES
 from ._pairs import LAYOUT, Axes, One, are_pairs, behind, one_of_pairs, swapped, through, together
+from ._per_pair import Made, per_pair
 
 _DTYPES = (ir.DataType.FLOAT, *HALVES)
 _SWAP = (0, 2, 1, 3)
 
 Array = np.ndarray[Any, Any]
+# The operands of the operator that hold its tables, for an x of shape [batch, heads, length, size].
+Tables = Callable[[ir.Value], tuple[ir.Value, ...]]
 
 
 @dataclass(frozen=True)
@@ -50,11 +58,11 @@ class _Table:
 def _of_swapped(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """The form with the numbers of each pair exchanged."""
     for x, cos, other, sin in _products(rw, node):
-        found, view = swapped(rw, other), rw.view(x)
-        if found is None or view is None:
+        found = swapped(rw, other)
+        if found is None:
             continue
-        one, axes, negated = found
-        if view.root is not one.root or view.axes != axes or axes[-1] != one.whole:
+        (one, axes, negated), view = found, rw.view(x)
+        if view is None or view.root is not one.root or view.axes != axes or axes[-1] != one.whole:
             continue
         result = _turned(rw, x, one, negated, cos, sin) or _with_signs_in_table(rw, x, one, negated, cos, sin)
         if result is not None:
@@ -63,14 +71,14 @@ def _of_swapped(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 
 def _products(rw: Rewriter, node: ir.Node) -> list[tuple[ir.Value, ir.Value, ir.Value, ir.Value]]:
-    """(operand, table, operand, table) of two products with constants, either first."""
-    left, right = (_with_constant(rw, value) for value in node.inputs)
+    """(operand, table, operand, table) of two products with tables, either first."""
+    left, right = (_with_table(rw, value) for value in node.inputs)
     pairs = [pair for one in left for other in right for pair in ((one, other), (other, one))]
     return [(*one, *other) for one, other in pairs]
 
 
-def _with_constant(rw: Rewriter, value: ir.Value | None) -> list[tuple[ir.Value, ir.Value]]:
-    """(operand, table) of a Mul by a constant that keeps the operand's shape."""
+def _with_table(rw: Rewriter, value: ir.Value | None) -> list[tuple[ir.Value, ir.Value]]:
+    """(operand, table) of a Mul that keeps the operand's shape; below opset 23 the table is a constant."""
     node = rw.producer(value, "Mul")
     if node is None:
         return []
@@ -78,7 +86,11 @@ def _with_constant(rw: Rewriter, value: ir.Value | None) -> list[tuple[ir.Value,
     assert left is not None
     assert right is not None
     pairs = ((left, right), (right, left))
-    return [(x, table) for x, table in pairs if rw.constant(table) is not None and rw.same_shape(x, node.outputs[0])]
+    return [
+        (x, table)
+        for x, table in pairs
+        if (rw.opset >= 23 or rw.constant(table) is not None) and rw.same_shape(x, node.outputs[0])
+    ]
 
 
 def _turned(
@@ -86,6 +98,8 @@ def _turned(
 ) -> ir.Value | None:
     shape = rw.shape(x)
     assert shape is not None
+    if rw.constant(cos) is None or rw.constant(sin) is None:
+        return _turned_by_computed(rw, x, one, negated, cos, sin)
     tables = [_rows(rw, table, shape, len(shape) - 1) for table in (cos, sin)]
     if tables[0] is None or tables[1] is None or tables[0][0] != tables[1][0]:
         return None
@@ -102,14 +116,31 @@ def _turned(
         return None
     axis, order = tables[0][0], "halves" if halves else "neighbours"
     rows = _maker(shape, len(shape) - 1)
-    return _embedding(
-        rw,
-        x,
-        axis,
-        _Table(cos, order, lambda array: second(rows(array))),
-        _Table(sin, f"{order} {sign}", lambda array: second(rows(array)) * array.dtype.type(sign)),
-        interleaved=not halves,
-    )
+    cosines = _Table(cos, order, lambda array: second(rows(array)))
+    sines = _Table(sin, f"{order} {sign}", lambda array: second(rows(array)) * array.dtype.type(sign))
+    return _embedding(rw, x, axis, partial(_looked_up, rw, cosines, sines), interleaved=not halves)
+
+
+def _turned_by_computed(
+    rw: Rewriter, x: ir.Value, one: One, negated: tuple[bool, bool], cos: ir.Value, sin: ir.Value
+) -> ir.Value | None:
+    shape = rw.shape(x) or ()
+    apart = shape[-1] // 2 if one.halves else 1
+    length = _length_axis(rw, shape, len(shape) - 1, cos, sin)
+    if length is None or negated[0] == negated[1]:
+        return None
+    made: Made = {}
+
+    def pairs(table: ir.Value, *, negative: bool = False) -> ir.Value | None:
+        half = per_pair(rw, table, len(rw.shape(table) or ()) - 1, apart, made)
+        return rw.op.Neg(half) if half is not None and negative else half
+
+    place, opposite = len(shape) - 1, negated[1]
+    cosines = _computed(rw, shape, place, length, cos, (apart, False), pairs)
+    sines = _computed(rw, shape, place, length, sin, (apart, opposite), partial(pairs, negative=opposite))
+    if cosines is None or sines is None:
+        return None
+    return _embedding(rw, x, length, lambda _: (cosines, sines), interleaved=not one.halves)
 
 
 def _with_signs_in_table(
@@ -155,17 +186,13 @@ def _from_root(rw: Rewriter, one: One, cos: ir.Value, sin: ir.Value, axes: Axes)
     shape = [part[0].size if len(part) == 1 else 1 if not part else None for part in one.axes]
     if None in shape:
         return None
-    tables = [_rows(rw, table, shape, place) for table in (cos, sin)]
-    if tables[0] is None or tables[1] is None or tables[0][0] != tables[1][0]:
-        return None
-    length = tables[0][0]
+    found = _tables_of_pairs(rw, shape, place, cos, sin)
     target = (*one.axes[:place], *one.axes[place + 1 :], one.whole)
     x = rw.arranged(one.root, rw.axes(one.root), target)
-    rows = _maker(shape, place)
-    if x is None:
+    if x is None or found is None:
         return None
-    cosines, sines = (_Table(table, f"rows {place}", rows) for table in (cos, sin))
-    result = _embedding(rw, x, length - (place < length), cosines, sines, interleaved=not one.halves)
+    length, tables = found
+    result = _embedding(rw, x, length - (place < length), tables, interleaved=not one.halves)
     return None if result is None else rw.arranged(result, target, axes)
 
 
@@ -194,15 +221,77 @@ def _maker(shape: Any, last: int) -> Callable[[Array], Array]:
     return rows
 
 
+def _tables_of_pairs(rw: Rewriter, shape: Any, place: int, cos: ir.Value, sin: ir.Value) -> tuple[int, Tables] | None:
+    """The axis of positions, and the tables, of those that have one number for each pair along the axis `place`."""
+    if rw.constant(cos) is None or rw.constant(sin) is None:
+        length = _length_axis(rw, shape, place, cos, sin)
+        if length is None:
+            return None
+        cosines, sines = (_computed(rw, shape, place, length, table, "", lambda half: half) for table in (cos, sin))
+        return None if cosines is None or sines is None else (length, lambda _: (cosines, sines))
+    rows = [_rows(rw, table, shape, place) for table in (cos, sin)]
+    if rows[0] is None or rows[1] is None or rows[0][0] != rows[1][0]:
+        return None
+    make = _maker(shape, place)
+    cosine_table, sine_table = (_Table(table, f"rows {place}", make) for table in (cos, sin))
+    return rows[0][0], partial(_looked_up, rw, cosine_table, sine_table)
+
+
 def _of_each_pair(rows: Array, place: int, halves: bool) -> Array:
     half = rows.shape[-1] // 2
     return rows[..., place * half : (place + 1) * half] if halves else rows[..., place::2]
 
 
+# -- Tables that are computed ------------------------------------------------------------------------------------------
+
+
+def _length_axis(rw: Rewriter, shape: Any, last: int, *tables: ir.Value) -> int | None:
+    """The axis of positions: of the two that are no batch the one along which a table varies, None if both are."""
+    others = [axis for axis in range(len(shape)) if axis != last]
+    varying: set[int] = set()
+    for table in tables:
+        own = rw.shape(table)
+        if rw.opset < 23 or len(shape) not in (3, 4) or own is None:
+            return None
+        full = (1,) * (len(shape) - len(own)) + own
+        if full[last] != shape[last]:
+            return None
+        varying |= {axis for axis in others if full[axis] != 1}
+    # Of one token in each row, as in decoding, no table varies by position.
+    found = [axis for axis in others[-2:] if axis in varying] or [axis for axis in others[-2:] if shape[axis] == 1][-1:]
+    return found[0] if len(found) == 1 else None
+
+
+def _computed(
+    rw: Rewriter,
+    shape: Any,
+    last: int,
+    length: int,
+    table: ir.Value,
+    how: Any,
+    pairs: Callable[[ir.Value], ir.Value | None],
+) -> ir.Value | None:
+    """`pairs(table)` as [batch, length, pairs], made once for each way `how` it is made; None if it cannot be made."""
+    batch = shape[min(axis for axis in range(len(shape)) if axis != last)] if len(shape) == 4 else 1
+
+    def build() -> ir.Value | None:
+        half = pairs(table)
+        if half is None:
+            return None
+        own = rw.axes(half)
+        full = ((),) * (len(shape) - len(own)) + own
+        rest = [axis for axis in range(len(shape)) if axis not in (last, length)]
+        rows = rw.arranged(half, own, (full[rest[0]] if len(shape) == 4 else (), full[length], full[last]))
+        return None if rows is None else rw.expand(rows, (batch, shape[length], (rw.shape(rows) or ())[-1]))
+
+    key = ("rotary", table, len(shape), last, length, str(batch), str(shape[length]), how)
+    return rw.shared(key, build)  # type: ignore[arg-type]  # what is None is asked for again
+
+
 # -- The operator ------------------------------------------------------------------------------------------------------
 
 
-def _embedding(rw: Rewriter, x: ir.Value, axis: int, cos: _Table, sin: _Table, *, interleaved: bool) -> ir.Value | None:
+def _embedding(rw: Rewriter, x: ir.Value, axis: int, tables: Tables, *, interleaved: bool) -> ir.Value | None:
     """The operator wants [batch, heads, length, size]; around attention the changes of layout cancel."""
     rank = len(rw.shape(x) or ())
     if rw.opset < 23 or x.dtype not in _DTYPES or rank not in (3, 4) or axis not in (rank - 2, rank - 3):
@@ -211,20 +300,20 @@ def _embedding(rw: Rewriter, x: ir.Value, axis: int, cos: _Table, sin: _Table, *
     first = rw.const([0], np.int64)
     rows = x if batched else rw.op.Unsqueeze(x, first)
     heads_first = rw.op.Transpose(rows, perm=_SWAP) if tokens_first else rows
-    turned = _looked_up(rw, heads_first, cos, sin, interleaved=1 if interleaved else None)
+    turned = rw.op.RotaryEmbedding(heads_first, *tables(heads_first), interleaved=1 if interleaved else None)
     rows = rw.op.Transpose(turned, perm=_SWAP) if tokens_first else turned
     result: ir.Value = rows if batched else rw.op.Squeeze(rows, first)
     return result
 
 
-def _looked_up(rw: Rewriter, x: ir.Value, cos: _Table, sin: _Table, **attributes: Any) -> ir.Value:
-    """The tables are looked up by position, the same for each row of the batch."""
+def _looked_up(rw: Rewriter, cos: _Table, sin: _Table, x: ir.Value) -> tuple[ir.Value, ...]:
+    """Constant tables are looked up by position, the same for each row of the batch."""
     batch, _, length, _ = rw.shape(x) or ()
     if batch == 1:
         cos, sin = (replace(table, how=f"row, {table.how}", make=_as_row(table.make)) for table in (cos, sin))
-        return rw.op.RotaryEmbedding(x, _stored(rw, cos), _stored(rw, sin), **attributes)  # type: ignore[no-any-return]
+        return _stored(rw, cos), _stored(rw, sin)
     positions = rw.rows(rw.const(np.arange(length)[None], np.int64), (batch, length))
-    return rw.op.RotaryEmbedding(x, _stored(rw, cos), _stored(rw, sin), positions, **attributes)  # type: ignore[no-any-return]
+    return _stored(rw, cos), _stored(rw, sin), positions
 
 
 def _as_row(make: Callable[[Array], Array]) -> Callable[[Array], Array]:
