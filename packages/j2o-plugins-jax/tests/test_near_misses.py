@@ -56,6 +56,11 @@ def softmax_behind(x, v):
     return (e @ v) / e.sum(-1, keepdims=True)
 
 
+def softmax_behind_moved(x, v):
+    e = jnp.exp(x - x.max(-1, keepdims=True))
+    return jnp.einsum("bhqk,bkhd->bqhd", e, v) / jnp.moveaxis(e.sum(-1), -1, 1)[..., None]
+
+
 def normal(x):
     d = x - x.mean(-1, keepdims=True)
     return d * lax.rsqrt((d * d).mean(-1, keepdims=True) + 1e-5)
@@ -177,6 +182,7 @@ PROGRAMS = {
         MATRIX,
     ),
     "softmax behind a product": (softmax_behind, MATRIX, MATRIX.T),
+    "softmax behind a product that moves axes": (softmax_behind_moved, numbers(2, 3, 3, 3), numbers(2, 3, 3, 3)),
     "log softmax": (jax.nn.log_softmax, MATRIX),
     "weights by logsumexp": (lambda x, v: jnp.exp(x - jax.nn.logsumexp(x, -1, keepdims=True)) @ v, MATRIX, MATRIX.T),
     "softmax over some": (lambda x: jax.nn.softmax(x, where=CAUSAL), MATRIX),

@@ -169,6 +169,84 @@ def test_divided_behind_a_product():
     check(along_the_queries, Spec((5, 5)), Spec((5, 3)), absent=["Softmax"])
 
 
+def weighted(scores, values, axis, divided, sum_axis=None):
+    """Values by weights that are divided behind; `divided` makes of the sums what fits the result."""
+
+    def fn(x, v):
+        e = jnp.exp(x - x.max(axis, keepdims=True))
+        return jnp.einsum(f"{scores},{values}", e, v) / divided(e.sum(axis if sum_axis is None else sum_axis))
+
+    return fn
+
+
+MOVED = {
+    "keys last": (weighted("bhqk", "bkhd->bqhd", -1, lambda s: jnp.moveaxis(s, -1, 1)[..., None]), (4, 5, 6)),
+    "keys before queries": (weighted("bhkq", "bkhd->bhqd", 2, lambda s: s[..., None]), (4, 6, 5)),
+    "keys in front": (weighted("bkhq", "bkhd->bqhd", 1, lambda s: jnp.swapaxes(s, 1, 2)[..., None]), (6, 4, 5)),
+    "size first": (weighted("bhqk", "bkhd->dbhq", -1, lambda s: s[None]), (4, 5, 6)),
+}
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_divided_behind_a_product_that_moves_axes(name):
+    fn, scores = MOVED[name]
+    for batch in (2, "B"):
+        specs = [Spec((batch, *scores)), Spec((batch, 6, 4, 3))]
+        check(fn, *specs, contains=["Softmax"], absent=["Exp", "Div"], opsets=(18, 23), sizes=(1, 3))
+    x, v = (
+        np.linspace(-3, 2, 2 * np.prod(shape), dtype=np.float32).reshape(2, *shape) for shape in (scores, (6, 4, 3))
+    )
+    for number in (np.nan, np.inf, -np.inf):
+        x[0, 1, 1, 1] = number
+        check(fn, x, v, contains=["Softmax"], opsets=(23,))
+    x[1] = -np.inf
+    check(fn, x, v, contains=["Softmax"], opsets=(23,))
+    check(fn, np.ones((1, 1, 1, 1), np.float32), np.ones((1, 1, 1, 1), np.float32), opsets=(23,))
+
+
+def test_divided_behind_the_products_of_groups():
+    """As in MaxText."""
+
+    def fn(q, k, v):
+        b, t, n, d = q.shape
+        scores = jnp.einsum("btkgd,bskd->bkgts", q.reshape(b, t, k.shape[2], -1, d), k)
+        scores = jnp.where(jnp.arange(t)[:, None] >= jnp.arange(t), scores, -2.38e38)
+        e = jnp.exp(scores - scores.max(-1, keepdims=True))
+        sums = jnp.moveaxis(e.sum(-1), -1, 1)[..., None]
+        return (jnp.einsum("bkgts,bskd->btkgd", e, v) / sums).reshape(b, t, n, d)
+
+    for batch in (2, "B"):
+        specs = [Spec((batch, 5, 4, 6)), *[Spec((batch, 5, 2, 6))] * 2]
+        check(fn, *specs, contains=["Attention"], absent=["Softmax", "Exp", "Where"], opsets=(23,), sizes=(1, 3))
+        check(fn, *specs, contains=["Softmax"], absent=["Exp"], opsets=(21,), sizes=(1, 3))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        weighted("bhqk", "bkhd->bqhd", -1, lambda s: s[..., None]),
+        weighted("bhqk", "bkhd->bqhd", -1, lambda s: jnp.moveaxis(s, -1, 1)[:, ::-1, :, None]),
+        weighted("bhqk", "bkhd->bqhd", -1, lambda s: s[:, None]),
+        weighted("bhqk", "bkhd->bqhd", -1, lambda s: jnp.moveaxis(s, -1, 1)[..., None], 2),
+        weighted("bhqk", "bqhd->bkhd", -1, lambda s: jnp.moveaxis(s, -1, 1)[..., None]),
+        weighted("bhqk", "bkhd->bqhd", 2, lambda s: jnp.moveaxis(s, -1, 1)[..., None], -1),
+        weighted("bhqk", "bkhd->bqhd", -1, lambda s: jnp.moveaxis(s, 0, 1)[..., None]),
+    ],
+    ids=["not moved", "reversed", "another axis", "another sum", "queries", "another maximum", "batches of heads"],
+)
+def test_declines_sums_that_are_moved_elsewhere(other):
+    check(other, Spec((4, 4, 4, 4)), Spec((4, 4, 4, 4)), absent=["Softmax"], opsets=(23,))
+
+
+def test_declines_what_is_read_before_it_is_divided():
+    def fn(x, v):
+        e = jnp.exp(x - x.max(-1, keepdims=True))
+        y = jnp.swapaxes(e @ v, 0, 1)
+        return y / jnp.swapaxes(e.sum(-1, keepdims=True), 0, 1), y + 1
+
+    check(fn, Spec((3, 4, 5)), Spec((3, 5, 2)), absent=["Softmax"], opsets=(23,))
+
+
 @pytest.mark.parametrize("axis", [-1, 0])
 def test_a_softmax_over_some_numbers(axis):
     kept = np.array([[True, False, True, True], [True, True, True, False], [True] * 4])

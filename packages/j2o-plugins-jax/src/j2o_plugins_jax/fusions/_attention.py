@@ -244,7 +244,7 @@ def _places(rw: Rewriter, node: ir.Node) -> list[int]:
 
 
 def _product_axes(rw: Rewriter, product: ir.Node) -> Axes:
-    """The axes of a product, a symbolic one as what it was merged of in its operand: `B * T` is not to be taken apart."""
+    """The axes of a product, a symbolic one as what it was merged of in its operand, as `B * T` is not to be cut."""
     axes, fresh = list(rw.axes(product.outputs[0])), itertools.count(len(rw.axes(product.outputs[0])))
     for place, value in zip((-2, -1), product.inputs, strict=True):
         view = rw.view(value) if value is not None else None

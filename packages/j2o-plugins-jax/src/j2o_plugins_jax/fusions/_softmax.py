@@ -1,15 +1,16 @@
 """Softmax and LogSoftmax.
 
 before: m = ReduceMax(x, axis); d = Sub(x, m); e = Exp(d); s = ReduceSum(e, axis)
-        y = Div(e, s), Mul(e, Reciprocal(s))                    or  Div(MatMul(e, v), s) for the last axis
+        y = Div(e, s), Mul(e, Reciprocal(s))                    or  Div(MatMul(e, v), s)
         z = Sub(d, Log(s))                                      or  Sub(x, Add(m, Log(s)))
-after:  y = Softmax(x, axis)                                    or  MatMul(Softmax(x, -1), v)
+after:  y = Softmax(x, axis)                                    or  MatMul(Softmax(x, axis), v)
         z = LogSoftmax(x, axis)                                 and Exp(z) -> Softmax(x, axis)
 
 before: Softmax(Sub(x, ReduceMax(x, axis)), axis)               and the same of LogSoftmax
 after:  Softmax(x, axis)                                        which takes off the maximum itself
 
-The axes of maximum and sum may have moved, those of size 1 come and go, and half precision may be summed in float32.
+The axes of maximum and sum may have moved, and those of a product of the weights; those of size 1 come and go, and
+half precision may be summed in float32.
 Where the maximum is infinite it may be 0 instead (logsumexp), if the weights of a product come out: a row with
 plus infinity is NaN as a whole then, in JAX only at that place.
 
@@ -22,6 +23,8 @@ sums.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import onnx_ir as ir
 
@@ -29,8 +32,13 @@ from j2o_core import Rewriter
 
 from .._plugin import plugin
 from ._half import HALVES, widened
+from ._pairs import LAYOUT
 
 _DTYPES = (ir.DataType.FLOAT, ir.DataType.DOUBLE, *HALVES)
+_LONGEST_CHAIN = 10
+
+# Axes of a product that the weights have not count from here.
+_OTHER = 1000
 
 
 @plugin.rewrite("Div")
@@ -42,15 +50,86 @@ def _softmax(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         if found is None or not (_has_plain_maximum(rw, exp) or _are_weights(node.outputs[0], found[1])):
             return None
         return rw.op.Softmax(found[0], axis=found[1])  # type: ignore[no-any-return]
-    product = rw.producer(numerator, "MatMul")
-    exp = rw.producer(product.inputs[0], "Exp") if product is not None else None
-    if product is None or exp is None or not rw.only_use(product.outputs[0]):
+    product, behind = _behind_layouts(rw, numerator, "MatMul")
+    if product is None or numerator is None or not rw.same_shape(numerator, node.outputs[0]):
         return None
-    found = _of_exponentials(rw, exp, total)
-    ranks = {len(rw.shape(value) or ()) for value in (total, numerator, exp.outputs[0])}
-    if found is None or found[1] != -1 or len(ranks) > 1 or not rw.same_shape(product.outputs[0], node.outputs[0]):
+    if not all(rw.only_use(one.outputs[0]) for one in (product, *behind)):
         return None
-    return rw.op.MatMul(rw.op.Softmax(found[0], axis=-1), product.inputs[1])  # type: ignore[no-any-return]
+    for side, weights in enumerate(product.inputs):
+        exp, before = _behind_layouts(rw, weights, "Exp")
+        found = _normalised(rw, exp, before, product, side, behind, total) if exp is not None else None
+        if found is not None:
+            softmax = _laid_out(rw, rw.op.Softmax(found[0], axis=found[1]), before)
+            other = product.inputs[1 - side]
+            return _laid_out(rw, rw.op.MatMul(*((softmax, other) if side == 0 else (other, softmax))), behind)
+    return None
+
+
+def _behind_layouts(rw: Rewriter, value: ir.Value | None, op_type: str) -> tuple[ir.Node | None, list[ir.Node]]:
+    """The operator that makes a value, and the changes of layout in between."""
+    layouts: list[ir.Node] = []
+    while len(layouts) < _LONGEST_CHAIN and (node := rw.producer(value, op_type, *LAYOUT)) is not None:
+        if node.op_type == op_type:
+            return node, layouts[::-1]
+        layouts.append(node)
+        value = node.inputs[0]
+    return None, []
+
+
+def _laid_out(rw: Rewriter, value: ir.Value, layouts: Sequence[ir.Node]) -> ir.Value:
+    for node in layouts:
+        if node.op_type == "Transpose":
+            value = rw.op.Transpose(value, perm=rw.attr(node, "perm"))
+        else:
+            value = rw.reshape(value, rw.shape(node.outputs[0]))
+    return value
+
+
+def _normalised(
+    rw: Rewriter,
+    exp: ir.Node,
+    before: Sequence[ir.Node],
+    product: ir.Node,
+    side: int,
+    behind: Sequence[ir.Node],
+    total: ir.Value | None,
+) -> tuple[ir.Value, int] | None:
+    """(x, axis from behind) if `total` is for each weighted sum that of its own weights, Exp(x - max(x))."""
+    found = _shifted(rw, exp)
+    if found is None or total is None:
+        return None
+    x, maximum = found
+    total, e = _sum_and_summed(rw, exp, x, total)
+    plain, sums = rw.view(e), rw.view(total, lambda node: node.op_type == "ReduceSum")
+    if plain is None or sums is None or sums.root is not plain.root:
+        return None
+    weights = _followed(rw, plain.axes, before)
+    if weights is None or len(weights) < 2:
+        return None
+    *lead, row, column = weights
+    rows, keys = (row, column) if side == 0 else (column, row)
+    if not keys or keys not in plain.axes:
+        return None
+    axis = plain.axes.index(keys) - len(plain.axes)
+    if _reduced_axis(rw, maximum, x, "ReduceMax", axis) is None:
+        return None
+    *batches, high, wide = rw.axes(product.outputs[0], _OTHER)
+    lead = [*[()] * (len(batches) - len(lead)), *lead]
+    result = [one or other for one, other in zip(lead, batches, strict=True)]
+    divided = _followed(rw, (*result, rows, wide) if side == 0 else (*result, high, rows), behind)
+    if divided is None:
+        return None
+    own = tuple(axis if all(part.axis < _OTHER for part in axis) else () for axis in divided)
+    return (x, axis) if sums.axes == own else None
+
+
+def _followed(rw: Rewriter, axes: Any, layouts: Sequence[ir.Node]) -> Any:
+    """What changes of layout make of axes, None if they mix."""
+    for node in layouts:
+        axes = rw.moved(node, axes)
+        if axes is None:
+            return None
+    return axes
 
 
 @plugin.rewrite("Mul")
@@ -144,22 +223,29 @@ def _of_logarithm(rw: Rewriter, log: ir.Node) -> tuple[ir.Value, int, ir.Node] |
 
 def _of_exponentials(rw: Rewriter, exp: ir.Node, total: ir.Value | None) -> tuple[ir.Value, int] | None:
     """(x, axis from behind) if `total` is the sum along an axis of Exp(x - max(x))."""
-    shape = rw.shape(exp.outputs[0])
+    found = _shifted(rw, exp)
+    if found is None or total is None:
+        return None
+    x, maximum = found
+    axis = _reduced_axis(rw, *_sum_and_summed(rw, exp, x, total), "ReduceSum")
+    if axis is None or _reduced_axis(rw, maximum, x, "ReduceMax", axis) is None:
+        return None
+    return x, axis
+
+
+def _shifted(rw: Rewriter, exp: ir.Node) -> tuple[ir.Value, ir.Value] | None:
+    """(x, m) of Exp(x - m), m of a lower rank or broadcast, perhaps guarded where it is infinite."""
     shifted = rw.producer(exp.inputs[0], "Sub")
-    if shape is None or shifted is None or shifted.inputs[0] is None or total is None:
+    if shifted is None or rw.shape(exp.outputs[0]) is None or exp.outputs[0].dtype not in _DTYPES:
         return None
-    if exp.outputs[0].dtype not in _DTYPES:
-        return None
-    # Of half precision, the sum may be masked before or behind the Cast.
-    total, e = _summed(rw, total, _masked(rw, exp.outputs[0], shifted.inputs[0]))
-    e = _masked(rw, e, shifted.inputs[0])
-    axis = _reduced_axis(rw, total, e, "ReduceSum")
-    maximum = _without_guard(rw, shifted.inputs[1])
-    if axis is None or maximum is None or _reduced_axis(rw, maximum, shifted.inputs[0], "ReduceMax", axis) is None:
-        return None
-    if not rw.same_shape(shifted.inputs[0], exp.outputs[0]):
-        return None
-    return shifted.inputs[0], axis
+    x, maximum = shifted.inputs[0], _without_guard(rw, shifted.inputs[1])
+    return None if x is None or maximum is None or not rw.same_shape(x, exp.outputs[0]) else (x, maximum)
+
+
+def _sum_and_summed(rw: Rewriter, exp: ir.Node, x: ir.Value, total: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """The sum and the exponentials in it; of half precision, they may be masked before or behind the Cast."""
+    total, e = _summed(rw, total, _masked(rw, exp.outputs[0], x))
+    return total, _masked(rw, e, x)
 
 
 def _masked(rw: Rewriter, e: ir.Value, x: ir.Value) -> ir.Value:
