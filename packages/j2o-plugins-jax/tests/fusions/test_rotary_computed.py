@@ -168,6 +168,13 @@ def test_positions_broadcast_over_the_batch(length):
         return products(x, jnp.cos(turned), jnp.sin(turned))
 
     one(check(fn, Spec(("B", length, 2, SIZE)), sizes=SIZES, opsets=(21, 23, 26), absent=[*UNWANTED, "Mul"]))
+    if length != "T":  # all constant
+        one(check(fn, Spec((3, length, 2, SIZE)), opsets=(21, 23), absent=[*UNWANTED, "Mul", "Cos"]))
+
+
+def test_constant_tables_that_differ_by_batch_are_left_decomposed():
+    known = np.stack([COS[:5], COS[5:10]])[:, :, None]
+    check(lambda x: products(x, known, known), Spec((2, 5, 2, SIZE)), opsets=(21, 23), absent=["RotaryEmbedding"])
 
 
 def test_angles_that_are_broadcast_behind_their_concatenation():

@@ -204,7 +204,7 @@ def _rows(rw: Rewriter, value: ir.Value, shape: Any, last: int) -> tuple[int, Ar
     table = rw.constant(value)
     if table is None or table.ndim > len(shape):
         return None
-    full = (1,) * (len(shape) - table.ndim) + table.shape
+    full = _of_any_batch(table, len(shape), last).shape
     varying = [axis for axis, size in enumerate(full) if size != 1 and axis != last]
     if len(varying) != 1 or full[last] != shape[last] or full[varying[0]] != shape[varying[0]]:
         return None
@@ -215,10 +215,18 @@ def _maker(shape: Any, last: int) -> Callable[[Array], Array]:
     """Takes a table that varies along one axis besides `last` to rows."""
 
     def rows(table: Array) -> Array:
-        full = table.reshape((1,) * (len(shape) - table.ndim) + table.shape)
+        full = _of_any_batch(table, len(shape), last)
         return np.moveaxis(full, last, -1).reshape(-1, full.shape[last])
 
     return rows
+
+
+def _of_any_batch(table: Array, rank: int, last: int) -> Array:
+    """A table with as many axes as x, the first of size 1 where positions were broadcast along it."""
+    full = table.reshape((1,) * (rank - table.ndim) + table.shape)
+    sizes = [size for axis, size in enumerate(full.shape) if axis != last]
+    repeated = last != 0 and len(sizes) == 3 and sizes[0] > 1 and max(sizes[1:]) > 1 and bool((full == full[:1]).all())
+    return full[:1] if repeated else full
 
 
 def _tables_of_pairs(rw: Rewriter, shape: Any, place: int, cos: ir.Value, sin: ir.Value) -> tuple[int, Tables] | None:
