@@ -1,8 +1,8 @@
 """No rewrite takes for its pattern what differs from it in one edge: a program for each rewrite, changed at random.
 
 A few changes of each program, the same on every machine, by default; `J2O_EXAMPLES=1000` tries all of them.
-Of all, a gelu shifted far fails: what is left of 1 + tanh(-300) is rounding, XLA's as well; and convolutions by infinite
-weights: beside padding, XLA leaves products with zero out (see "What differs" in docs/support.md).
+Of all, a gelu shifted far fails: what is left of 1 + tanh(-300) is rounding, XLA's as well; and so do convolutions by
+infinite weights: beside padding, XLA leaves products with zero out (see "What differs" in docs/support.md).
 """
 
 import os

@@ -105,8 +105,8 @@ def read_scores(rw: Rewriter, axes: Axes, steps: Sequence[tuple[ir.Node, int]]) 
     for node, place in steps:
         assert scores is not None
         if node.op_type in LAYOUT:
-            axes = rw.moved(node, scores.axes)
-            scores = None if axes is None else replace(scores, axes=axes)
+            moved = rw.moved(node, scores.axes)
+            scores = None if moved is None else replace(scores, axes=moved)
         elif node.op_type == "Tanh":
             unchanged = scores.softcap is None and not scores.entries and not scores.shifted
             scores = replace(scores, softcap=1.0) if unchanged else None
