@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.extend.core import Primitive
 
-from j2o_core import UnsupportedError
+from j2o_core import LoweringError, UnsupportedError, to_onnx
 
 X = np.linspace(-1, 1, 3, dtype=np.float32)
 
@@ -69,3 +69,30 @@ def test_what_is_no_code_in_jax_is_reported(export, implementation):
     primitive = library_primitive("library_opaque", implementation)
     with pytest.raises(UnsupportedError, match=r"library_opaque +1 equation .*test_decompose\.py"):
         export(lambda x: primitive.bind(x), [(3,)])
+
+
+def _fails(x, **_):
+    raise KeyError("nowhere")
+
+
+def _asks_for_the_size(x, **_):
+    return jnp.sin(x) if x.shape[0] - 1 >= 1 else x
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "message"),
+    [
+        (_fails, LoweringError, r"stands for tan raised KeyError: 'nowhere'\n  at .*test_decompose\.py:\d+"),
+        (_asks_for_the_size, UnsupportedError, r"tan at .*test_decompose\.py:\d+.*'N - 1' >= '1'.*constraints="),
+    ],
+)
+def test_code_that_cannot_be_traced_is_reported(plugin, code, error, message):
+    plugin.decomposition("tan")(code)
+    with pytest.raises(error, match=message):
+        to_onnx(lambda x: jnp.tan(x), [("N",)], plugins=[plugin])
+
+
+def test_what_is_known_of_sizes_decides(plugin):
+    plugin.decomposition("tan")(_asks_for_the_size)
+    program = to_onnx(lambda x: jnp.tan(x), [("N",)], plugins=[plugin], constraints=["N >= 2"])
+    assert op_types(program) == ["Sin"]

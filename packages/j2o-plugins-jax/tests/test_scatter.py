@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
+from j2o_core import UnsupportedError
 from j2o_core.testing import DTYPES, Spec, check
 
 once = functools.partial(check, opsets=(21,), sizes=(1, 3))  # where the opset plays no role
@@ -186,3 +187,11 @@ def test_any_dimension_numbers(data):
         once(lambda x, u: fn(x, jnp.asarray(indices), u), x, updates)
     else:
         once(lambda x, i, u: fn(x, i, u), x, indices, updates)
+
+
+def test_apply_where_there_may_be_no_element():
+    x = np.arange(-3, 4, dtype=np.float32)
+    with pytest.raises(UnsupportedError, match=r"constraints="):
+        check(lambda x: jnp.diff(x).at[4].apply(jnp.abs), Spec(("N",)))
+    check(lambda x: jnp.diff(-x).at[4].apply(jnp.abs), Spec(("N",)), constraints=["N >= 6"], sizes=(6, 7))
+    once(lambda x: jnp.diff(-x).at[4].apply(jnp.abs), x)

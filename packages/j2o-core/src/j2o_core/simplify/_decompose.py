@@ -9,8 +9,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+from jax.extend.core import InconclusiveDimensionOperation
 
 from .._compat import Literal, Primitive, as_closed, high_level_code, literal_value
+from .._errors import J2oError, LoweringError, UnsupportedError
+from .._source import user_line
 
 Trace = Callable[..., tuple[Any, Any]]
 
@@ -56,6 +59,10 @@ class Decompositions:
                 body = self._body(fn, eqn, known)
             except _Declined:
                 return None
+            except J2oError:
+                raise
+            except Exception as error:
+                raise _explained(eqn, error) from error
             return body, [operand for operand, value in zip(invars, known, strict=True) if value is None]
         fn = self._implementation(eqn.primitive)
         if fn is None:
@@ -84,6 +91,20 @@ class Decompositions:
             unknown = not hasattr(primitive, "composite") and not self._has_rule(primitive)
             self._implementations[primitive] = _code(primitive) if unknown else None
         return self._implementations[primitive]
+
+
+def _explained(eqn: Any, error: Exception) -> J2oError:
+    """What to raise where the code that stands for an equation cannot be traced."""
+    said = str(error).partition("\n")[0]
+    if isinstance(error, InconclusiveDimensionOperation):
+        return UnsupportedError(
+            f"{eqn.primitive.name} at {user_line(eqn)}: JAX has to know more about the sizes. {said} "
+            "Say what is known of them, such as constraints=['T >= 2']."
+        )
+    return LoweringError(
+        f"The code that stands for {eqn.primitive.name} raised {type(error).__name__}: {said}\n"
+        f"  at {user_line(eqn)}\nThis is a defect of the plugin that has it: please report it."
+    )
 
 
 def _code(primitive: Primitive) -> Callable[..., Any] | None:
