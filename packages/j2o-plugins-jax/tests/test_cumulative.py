@@ -38,3 +38,7 @@ def test_shapes(shape):
 
 def test_sum_is_one_node():
     check(lambda x: lax.cumsum(x, 1), Spec(("B", 3)), contains=["CumSum"], absent=["Scan", "Slice"])
+
+
+def test_half_precision_of_any_length():
+    check(lambda x: lax.cumlogsumexp(x, axis=0), Spec(("N", 4), np.float16), opsets=(18, 26))

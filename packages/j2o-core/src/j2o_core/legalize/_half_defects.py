@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from ._composer import Composer, dimensions
+from ._composer import Composer
 
 T = ir.DataType
 
@@ -64,7 +64,8 @@ def _cast(c: Composer, node: ir.Node, x: ir.Value) -> ir.Value:
 
 def _rounded(c: Composer, x: ir.Value) -> ir.Value:
     # 0 stands for the size that is there. (Max(x, x) would do as well, and takes ten times as long as the cast.)
-    return c.op("Reshape", x, c.ints([0] * len(dimensions(x))), trusted=True)
+    same = c.ints([0] * len(x.shape)) if x.shape is not None else c.op("Shape", x, dtype=T.INT64, shape=[None])
+    return c.op("Reshape", x, same, trusted=True)
 
 
 def _is_computed(x: ir.Value) -> bool:
