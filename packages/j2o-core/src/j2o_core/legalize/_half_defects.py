@@ -35,7 +35,7 @@ def widened(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
     x = node.inputs[0]
     if x is None or x.dtype is not T.FLOAT16 or T(c.attribute("to", 0)) is T.FLOAT16 or not _is_computed(x):
         return None
-    return [_cast(c, node, _rounded(c, x))]
+    return [_cast(c, node, c.apart(x))]
 
 
 def narrowed(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
@@ -45,7 +45,7 @@ def narrowed(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
         return None
     if all(reader.op_type in _NATIVE for reader, _ in result.uses()):
         return None
-    return [_rounded(c, _cast(c, node, x))]
+    return [c.apart(_cast(c, node, x))]
 
 
 def compared(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
@@ -60,12 +60,6 @@ def compared(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
 def _cast(c: Composer, node: ir.Node, x: ir.Value) -> ir.Value:
     attributes = {name: c.attribute(name, None) for name in node.attributes}
     return c.op("Cast", x, dtype=node.outputs[0].dtype, trusted=True, **attributes)
-
-
-def _rounded(c: Composer, x: ir.Value) -> ir.Value:
-    # 0 stands for the size that is there. (Max(x, x) would do as well, and takes ten times as long as the cast.)
-    same = c.ints([0] * len(x.shape)) if x.shape is not None else c.op("Shape", x, dtype=T.INT64, shape=[None])
-    return c.op("Reshape", x, same, trusted=True)
 
 
 def _is_computed(x: ir.Value) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from ._composer import Composer, dimensions
+from ._composer import Composer
 from ._emitter import read_constant
 
 
@@ -57,8 +57,7 @@ def scaled_convolution(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
             least = float(np.abs(constants[0]).max()) * sizes[sizes != 0].min(initial=np.inf)
         if largest <= _LARGEST and least >= _LEAST:
             continue
-        apart = c.op("Reshape", value, c.ints([0] * len(dimensions(value))), trusted=True)
-        inputs = [apart if other is value else other for other in node.inputs]
+        inputs = [c.apart(value) if other is value else other for other in node.inputs]
         return [c.op("Mul", *inputs, dtype=node.outputs[0].dtype, shape=node.outputs[0].shape, trusted=True)]
     return None
 
