@@ -27,25 +27,22 @@ from j2o_core import Rewriter
 
 from .._plugin import plugin
 from ._group_norm import instance_norm
-from ._layer_norm import on_last_axes, parts_and_weight, square_of, square_root, unclamped
-
-_LAYOUT = ("Reshape", "Unsqueeze", "Squeeze")
+from ._layer_norm import SAME_ORDER, on_last_axes, parts_and_weight, square_of, square_root, unclamped
 
 
 @plugin.rewrite("Mul", "Div")
 def _group_norm_last(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    for place in (0, 1) if node.op_type == "Mul" else (0,):
-        for d, root, weight in parts_and_weight(rw, node, place):
-            centred = rw.producer(d, "Sub")
-            x = centred.inputs[0] if centred is not None else None
-            if centred is None or x is None or x.dtype is not ir.DataType.FLOAT or not rw.same_shape(x, d):
-                continue
-            groups = _Groups.of(rw, x, centred.inputs[1])
-            epsilon = groups.epsilon(root, inverted=node.op_type == "Mul") if groups is not None else None
-            if groups is None or epsilon is None or not rw.same_shape(d, node.outputs[0]):
-                continue
-            normal = groups.normalised(epsilon)
-            return normal if weight is None else rw.op.Mul(normal, weight)
+    for d, root, weight in parts_and_weight(rw, node):
+        centred = rw.producer(d, "Sub")
+        x = centred.inputs[0] if centred is not None else None
+        if centred is None or x is None or x.dtype is not ir.DataType.FLOAT or not rw.same_shape(x, d):
+            continue
+        groups = _Groups.of(rw, x, centred.inputs[1])
+        epsilon = groups.epsilon(root, inverted=node.op_type == "Mul") if groups is not None else None
+        if groups is None or epsilon is None or not rw.same_shape(d, node.outputs[0]):
+            continue
+        normal = groups.normalised(epsilon)
+        return normal if weight is None else rw.op.Mul(normal, weight)
     return None
 
 
@@ -87,7 +84,7 @@ class _Groups:
     def of(cls, rw: Rewriter, x: ir.Value, mean: ir.Value | None) -> _Groups | None:
         """The groups whose means are a value that broadcasts along x, if they are such groups."""
         value = mean
-        while (node := rw.producer(value, *_LAYOUT, "Expand")) is not None:
+        while (node := rw.producer(value, *SAME_ORDER, "Expand")) is not None:
             value = node.inputs[0]
         reduction = rw.producer(value, "ReduceMean")
         grouped = reduction.inputs[0] if reduction is not None else None
@@ -133,7 +130,7 @@ class _Groups:
     def _repeated(self, value: ir.Value | None) -> ir.Value | None:
         """What is written out for each channel, or what has axes of size 1 elsewhere: the order is the same."""
         rw, each = self._rw, _without_ones([*self._places[: self._outer], self._count])
-        while (node := rw.producer(value, *_LAYOUT, "Expand")) is not None:
+        while (node := rw.producer(value, *SAME_ORDER, "Expand")) is not None:
             assert value is not None
             before, after = rw.shape(node.inputs[0]) or (), rw.shape(value) or ()
             if node.op_type == "Expand":

@@ -19,6 +19,7 @@ which overflow from 256 on, and for float64: the operator's epsilon is a float32
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -30,43 +31,42 @@ from .._plugin import plugin
 from ._half import SINGLE_RANGE, halved, rounded, widened
 from ._repeated_constants import equal
 
-_LAYOUT = ("Reshape", "Unsqueeze", "Squeeze")
+SAME_ORDER = ("Reshape", "Unsqueeze", "Squeeze")
 
 
 @plugin.rewrite("Mul", "Div")
 def _normalise(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    for place in (0, 1) if node.op_type == "Mul" else (0,):
-        for d, root, weight in parts_and_weight(rw, node, place):
-            centred = rw.producer(d, "Sub")
-            x = centred.inputs[0] if centred is not None else None
-            axis = mean_axis(rw, centred.inputs[1], x) if centred is not None else None
-            if x is None or axis is None or not rw.same_shape(d, node.outputs[0]):
-                continue
-            sizes = (rw.shape(x) or ())[axis:]
-            if not all(isinstance(size, int) for size in sizes) or x.dtype not in SINGLE_RANGE:
-                continue
-            epsilon = _epsilon(rw, root, x, axis, inverted=node.op_type == "Mul")
-            if epsilon is None:
-                continue
-            on_axes = rw.const(np.ones(sizes), x) if weight is None else on_last_axes(rw, x, axis, weight)
-            if on_axes is not None:
-                return rw.op.LayerNormalization(x, on_axes, axis=axis, epsilon=epsilon)  # type: ignore[no-any-return]
+    for d, root, weight in parts_and_weight(rw, node):
+        centred = rw.producer(d, "Sub")
+        x = centred.inputs[0] if centred is not None else None
+        axis = mean_axis(rw, centred.inputs[1], x) if centred is not None else None
+        if x is None or axis is None or not rw.same_shape(d, node.outputs[0]):
+            continue
+        sizes = (rw.shape(x) or ())[axis:]
+        if not all(isinstance(size, int) for size in sizes) or x.dtype not in SINGLE_RANGE:
+            continue
+        epsilon = _epsilon(rw, root, x, axis, inverted=node.op_type == "Mul")
+        if epsilon is None:
+            continue
+        on_axes = rw.const(np.ones(sizes), x) if weight is None else on_last_axes(rw, x, axis, weight)
+        if on_axes is not None:
+            return rw.op.LayerNormalization(x, on_axes, axis=axis, epsilon=epsilon)  # type: ignore[no-any-return]
     return None
 
 
-def parts_and_weight(rw: Rewriter, node: ir.Node, place: int) -> list[tuple[ir.Value, ir.Value, ir.Value | None]]:
+def parts_and_weight(rw: Rewriter, node: ir.Node) -> Iterator[tuple[ir.Value, ir.Value, ir.Value | None]]:
     """A product or quotient as a value, a root or its inverse, and perhaps a weight, which either may hold."""
-    value, scale = node.inputs[place], node.inputs[1 - place]
-    assert value is not None
-    assert scale is not None
-    found: list[tuple[ir.Value, ir.Value, ir.Value | None]] = [(value, scale, None)]
-    for inner, weight in rw.both_ways(rw.producer(value, "Mul")):
-        if inner is not None:
-            found.append((inner, scale, weight))
-    for inner, weight in rw.both_ways(rw.producer(scale, "Mul") if node.op_type == "Mul" else None):
-        if inner is not None:
-            found.append((value, inner, weight))
-    return found
+    is_product = node.op_type == "Mul"
+    for value, scale in rw.both_ways(node) if is_product else [tuple(node.inputs)]:
+        assert value is not None
+        assert scale is not None
+        yield value, scale, None
+        for inner, weight in rw.both_ways(rw.producer(value, "Mul")):
+            if inner is not None:
+                yield inner, scale, weight
+        for inner, weight in rw.both_ways(rw.producer(scale, "Mul") if is_product else None):
+            if inner is not None:
+                yield value, inner, weight
 
 
 def _epsilon(rw: Rewriter, scale: ir.Value, x: ir.Value, axis: int, *, inverted: bool) -> float | None:
@@ -156,7 +156,7 @@ def square_root(rw: Rewriter, value: ir.Value | None, *, inverted: bool) -> ir.V
 def plain(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
     """A value before it was rounded to bfloat16, and axes of size 1 came or went; the order is the same."""
     for _ in range(2):
-        layout = rw.producer(rounded(rw, value), *_LAYOUT)
+        layout = rw.producer(rounded(rw, value), *SAME_ORDER)
         value = layout.inputs[0] if layout is not None else rounded(rw, value)
     return value
 

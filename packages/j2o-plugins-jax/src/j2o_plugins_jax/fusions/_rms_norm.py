@@ -89,18 +89,17 @@ def _is_written_for_runtime(rw: Rewriter, node: ir.Node) -> bool:
 
 def _normalised(rw: Rewriter, node: ir.Node) -> tuple[ir.Value, int, float, ir.Value | None] | None:
     """(x, first axis from behind, epsilon, weight) of x / sqrt(mean(x * x) + epsilon), times the weight if any."""
-    for place in (0, 1) if node.op_type == "Mul" else (0,):
-        for x, root, weight in parts_and_weight(rw, node, place):
-            if x.dtype not in SINGLE_RANGE or not rw.same_shape(x, node.outputs[0]):
-                continue
-            centred = rw.producer(x, "Sub")
-            if centred is not None and rw.producer(plain(rw, centred.inputs[1]), "ReduceMean") is not None:
-                continue
-            variance = square_root(rw, plain(rw, root), inverted=node.op_type == "Mul")
-            for mean, eps in rw.both_ways(rw.producer(plain(rw, variance), "Add")):
-                epsilon, axis = rw.scalar(eps), _axis_of_mean_square(rw, plain(rw, mean), x, root)
-                if epsilon is not None and epsilon >= 0 and axis is not None:
-                    return x, axis, epsilon, weight
+    for x, root, weight in parts_and_weight(rw, node):
+        if x.dtype not in SINGLE_RANGE or not rw.same_shape(x, node.outputs[0]):
+            continue
+        centred = rw.producer(x, "Sub")
+        if centred is not None and rw.producer(plain(rw, centred.inputs[1]), "ReduceMean") is not None:
+            continue
+        variance = square_root(rw, plain(rw, root), inverted=node.op_type == "Mul")
+        for mean, eps in rw.both_ways(rw.producer(plain(rw, variance), "Add")):
+            epsilon, axis = rw.scalar(eps), _axis_of_mean_square(rw, plain(rw, mean), x, root)
+            if epsilon is not None and epsilon >= 0 and axis is not None:
+                return x, axis, epsilon, weight
     return None
 
 
