@@ -54,15 +54,13 @@ def _thin_operands(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 @plugin.rewrite(*_UNARY, *_BROADCASTING)
 def _computed_before(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """What is computed of a value that is written out, and of numbers, is computed before that."""
-    places = [place for place, value in enumerate(node.inputs) if rw.producer(value, "Expand") is not None]
-    if len(places) != 1:
+    expands = [(place, rw.producer(value, "Expand")) for place, value in enumerate(node.inputs)]
+    found = [(place, expand) for place, expand in expands if expand is not None]
+    if len(found) != 1:
         return None
-    (place,) = places
-    value, expand = node.inputs[place], rw.producer(node.inputs[place], "Expand")
-    assert value is not None
-    assert expand is not None
+    ((place, expand),) = found
     thin = rw.shape(expand.inputs[0])
-    if thin is None or not rw.same_shape(value, node.outputs[0]):
+    if thin is None or not rw.same_shape(expand.outputs[0], node.outputs[0]):
         return None
     inputs = [expand.inputs[0] if index == place else other for index, other in enumerate(node.inputs)]
     if any(rw.constant(other) is None for index, other in enumerate(inputs) if index != place):
