@@ -193,7 +193,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("inputs", "message"), WRONG, ids=lambda value: str(value)[:30])
+@pytest.mark.parametrize(("inputs", "message"), WRONG, ids=[message[:40] for _, message in WRONG])
 def test_what_is_no_spec_is_refused(inputs, message):
     with pytest.raises(SpecError, match=message):
         parse_inputs(one, inputs)

@@ -7,6 +7,7 @@ import itertools
 import ml_dtypes
 import numpy as np
 import onnx_ir as ir
+import onnxruntime
 import pytest
 
 from j2o_core import LegalizeError
@@ -21,46 +22,73 @@ _NAN_INSIDE = np.array([1, NAN, 2], np.float32)
 _HALVES = np.array([3, 3 * 10**9])
 
 
+_RUNTIME = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
+
+
+def _wrong(*case, fixed: tuple[int, int] | None = None):
+    """A case that the runtime computes wrongly, up to the release that repaired it."""
+    reason = "a defect of the runtime; one that passes has been repaired"
+    marks = () if fixed is not None and fixed <= _RUNTIME else (pytest.mark.xfail(strict=True, reason=reason),)
+    return pytest.param(*case, marks=marks)
+
+
 @pytest.mark.parametrize(
     ("op_type", "operands", "constants", "expected", "attributes"),
     [
-        ("ReduceSum", [np.full((2,), 2**31 - 1, np.int32)], [_LAST], np.int32(-2), {"keepdims": 0}),
-        ("ReduceSum", [np.array([2**53, 1])], [_LAST], np.int64(2**53 + 1), {"keepdims": 0}),
-        ("Einsum", [np.full((2,), 2**31 - 1, np.int32)], [], np.int32(-2), {"equation": "i->"}),
-        ("ReduceProd", [np.full((4,), 2**20 + 1, np.int32)], [_LAST], np.int32(4194305), {"keepdims": 0}),
-        ("Mod", [np.array([2**60 + 1]), np.array([10])], [], np.array([(2**60 + 1) % 10]), {"fmod": 1}),
-        ("Max", [_HALVES, _HALVES[::-1].copy()], [], np.full(2, _HALVES[1]), {}),
-        ("Min", [_HALVES, _HALVES[::-1].copy()], [], np.full(2, 3), {}),
-        ("Clip", [_HALVES, np.array(5)], [], np.array([5, _HALVES[1]]), {}),
-        ("Relu", [np.repeat(_HALVES, 8)], [], np.repeat(_HALVES, 8), {}),
-        ("Sign", [np.repeat(_HALVES, 8)], [], np.ones(16, np.int64), {}),
-        ("ReduceMax", [np.repeat(_HALVES, 8)], [_LAST], _HALVES[1], {"keepdims": 0}),
-        ("ReduceMax", [_NAN_INSIDE], [_LAST], np.float32(NAN), {"keepdims": 0}),
-        ("ReduceMin", [_NAN_INSIDE], [_LAST], np.float32(NAN), {"keepdims": 0}),
-        ("MaxPool", [_NAN_INSIDE.reshape(1, 1, 3)], [], np.full((1, 1, 1), NAN, np.float32), {"kernel_shape": [3]}),
-        (
+        _wrong("ReduceSum", [np.full((2,), 2**31 - 1, np.int32)], [_LAST], np.int32(-2), {"keepdims": 0}),
+        _wrong("ReduceSum", [np.array([2**53, 1])], [_LAST], np.int64(2**53 + 1), {"keepdims": 0}),
+        _wrong("Einsum", [np.full((2,), 2**31 - 1, np.int32)], [], np.int32(-2), {"equation": "i->"}),
+        _wrong("ReduceProd", [np.full((4,), 2**20 + 1, np.int32)], [_LAST], np.int32(4194305), {"keepdims": 0}),
+        _wrong(
+            "Mod", [np.array([2**60 + 1]), np.array([10])], [], np.array([(2**60 + 1) % 10]), {"fmod": 1}, fixed=(1, 32)
+        ),
+        _wrong("Max", [_HALVES, _HALVES[::-1].copy()], [], np.full(2, _HALVES[1]), {}, fixed=(1, 32)),
+        _wrong("Min", [_HALVES, _HALVES[::-1].copy()], [], np.full(2, 3), {}, fixed=(1, 32)),
+        _wrong("Clip", [_HALVES, np.array(5)], [], np.array([5, _HALVES[1]]), {}, fixed=(1, 32)),
+        _wrong("Relu", [np.repeat(_HALVES, 8)], [], np.repeat(_HALVES, 8), {}),
+        _wrong("Sign", [np.repeat(_HALVES, 8)], [], np.ones(16, np.int64), {}, fixed=(1, 32)),
+        _wrong("ReduceMax", [np.repeat(_HALVES, 8)], [_LAST], _HALVES[1], {"keepdims": 0}, fixed=(1, 32)),
+        _wrong("ReduceMax", [_NAN_INSIDE], [_LAST], np.float32(NAN), {"keepdims": 0}),
+        _wrong("ReduceMin", [_NAN_INSIDE], [_LAST], np.float32(NAN), {"keepdims": 0}),
+        _wrong(
+            "MaxPool", [_NAN_INSIDE.reshape(1, 1, 3)], [], np.full((1, 1, 1), NAN, np.float32), {"kernel_shape": [3]}
+        ),
+        _wrong(
             "MaxPool",
             [np.full((1, 1, 3), -np.inf, np.float32)],
             [],
             np.full((1, 1, 1), -np.inf, np.float32),
             {"kernel_shape": [3]},
         ),
-        (
+        _wrong(
             "ScatterND",
             [_NAN_INSIDE, np.array([[0], [1]]), _NAN_INSIDE[1:]],
             [],
             np.array([NAN, NAN, 2], np.float32),
             {"reduction": "max"},
         ),
-        ("LogSoftmax", [_NAN_INSIDE.astype(np.float64)], [], np.full(3, NAN), {}),
-        ("Sign", [np.array([NAN], np.float16)], [], np.array([NAN], np.float16), {}),
-        ("ReduceSum", [np.ones((3, 0), np.float32)], [np.array([-1])], np.zeros(3, np.float32), {"keepdims": 0}),
-        ("ReduceMin", [np.ones((3, 0), bool)], [np.array([1])], np.ones(3, bool), {"keepdims": 0}),
-        ("MatMul", [np.ones((3, 0), np.uint32), np.ones((0, 4), np.uint32)], [], np.zeros((3, 4), np.uint32), {}),
-        ("MatMul", [np.ones((0, 3), np.float32), np.ones(3, np.float32)], [], np.zeros(0, np.float32), {}),
+        _wrong("LogSoftmax", [_NAN_INSIDE.astype(np.float64)], [], np.full(3, NAN), {}),
+        _wrong("Sign", [np.array([NAN], np.float16)], [], np.array([NAN], np.float16), {}),
+        _wrong(
+            "ReduceSum",
+            [np.ones((3, 0), np.float32)],
+            [np.array([-1])],
+            np.zeros(3, np.float32),
+            {"keepdims": 0},
+            fixed=(1, 32),
+        ),
+        _wrong("ReduceMin", [np.ones((3, 0), bool)], [np.array([1])], np.ones(3, bool), {"keepdims": 0}),
+        _wrong("MatMul", [np.ones((3, 0), np.uint32), np.ones((0, 4), np.uint32)], [], np.zeros((3, 4), np.uint32), {}),
+        _wrong(
+            "MatMul",
+            [np.ones((0, 3), np.float32), np.ones(3, np.float32)],
+            [],
+            np.zeros(0, np.float32),
+            {},
+            fixed=(1, 32),
+        ),
     ],
 )
-@pytest.mark.xfail(strict=True, reason="a defect of the runtime; an entry that passes can go")
 def test_the_kernel_is_right(kit, op_type, operands, constants, expected, attributes):
     slots = [*operands, *map(kit.Static, constants)]
     model = kit.node_model(op_type, slots, [np.asarray(expected)], attributes, 21)
