@@ -4,6 +4,7 @@
 seconds, and with virtualenv and pip elsewhere, in a minute each. Both keep their downloads for the next environment.
 """
 
+import difflib
 import functools
 import os
 import shutil
@@ -23,6 +24,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 ROOT = Path(__file__).parent
 BUILD = ROOT / "build"
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+# The releases that everything here was tested with: every session installs these, but `newest` and `oldest`.
+TESTED = ROOT / "constraints.txt"
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 # 3.11 resolves to jax 0.10 and 3.12 to jax 0.12: the two lines that are supported. 3.13 resolves as 3.12 does and runs
@@ -78,6 +81,28 @@ def _group(name: str) -> list[str]:
     return list(nox.project.dependency_groups(PROJECT, name))
 
 
+def _install(session: nox.Session, *arguments: str) -> None:
+    """Installs at the tested releases."""
+    session.install(*arguments, "--constraint", str(TESTED))
+
+
+@nox.session
+def constraints(session: nox.Session) -> None:
+    """Renew constraints.txt with the releases of today, and show what changed: run the tests before you commit it."""
+    session.install("uv")
+    extras = {name: _project(name).get("optional-dependencies", ()) for name in PACKAGES}
+    declared = [r for name in PACKAGES for r in _requirements(name, *extras[name]) if _name(r) not in PACKAGES]
+    declared += [r for group in PROJECT["dependency-groups"] for r in _group(group)]
+    wanted = Path(session.create_tmp()) / "declared.txt"
+    wanted.write_text("\n".join(dict.fromkeys(declared)) + "\n")
+    before = TESTED.read_text().splitlines() if TESTED.exists() else []
+    options = ("--universal", "--python-version", PYTHONS[0], "--upgrade", "--no-annotate", "--quiet")
+    header = ("--custom-compile-command", "nox -s constraints")
+    session.run("uv", "pip", "compile", *options, *header, str(wanted), "--output-file", str(TESTED), silent=True)
+    for line in difflib.unified_diff(before, TESTED.read_text().splitlines(), "before", "after", n=0, lineterm=""):
+        session.log(line)
+
+
 # -- Tests -----------------------------------------------------------------------------------------------------------
 
 
@@ -93,7 +118,7 @@ def tests(session: nox.Session, package: str) -> None:
     Every other case of a parametrized test on the Python that runs nox; on the others about every twelfth, and no slow
     test. `-- --every 1` runs all cases, `-- --every 1 -m ""` all tests on all.
     """
-    session.install(*_editable(package, extras="test"), *_group("tests"))
+    _install(session, *_editable(package, extras="test"), *_group("tests"))
     sample = ("--every", "2") if session.python == HERE else ("--every", "12", "-m", "not slow")
     session.run("pytest", *_PARALLEL, *sample, f"packages/{package}/tests", *session.posargs)
 
@@ -101,10 +126,18 @@ def tests(session: nox.Session, package: str) -> None:
 @nox.session(python=PYTHONS)
 def integration(session: nox.Session) -> None:
     """What crosses packages, over opsets and over static and symbolic shapes: `nox -s integration -- --opset 23`."""
-    session.install(*_editable(*PACKAGES, extras="test"), *_group("tests"), *_group("programs"))
+    _install(session, *_editable(*PACKAGES, extras="test"), *_group("tests"), *_group("programs"))
     session.run(
         "pytest", *_PARALLEL, "tests-integration", "--ignore=tests-integration/plugin-template", *session.posargs
     )
+
+
+@nox.session(python=PYTHONS)
+@nox.parametrize("package", PACKAGES, ids=PACKAGES)
+def newest(session: nox.Session, package: str) -> None:
+    """`tests` with the releases of today: shows what they break, before `nox -s constraints` takes them in."""
+    session.install(*_editable(package, extras="test"), *_group("tests"))
+    session.run("pytest", *_PARALLEL, "--every", "5", f"packages/{package}/tests", *session.posargs)
 
 
 @nox.session
@@ -142,14 +175,14 @@ def _lowest(package: str) -> list[str]:
 @nox.session(python="3.13")
 def smoke(session: nox.Session) -> None:
     """The newest Python: every package installs together and the core's tests pass."""
-    session.install(*_editable(*PACKAGES, extras="test"), *_group("tests"))
+    _install(session, *_editable(*PACKAGES, extras="test"), *_group("tests"))
     session.run("pytest", *_PARALLEL, "packages/j2o-core/tests", *session.posargs)
 
 
 @nox.session
 def layers(session: nox.Session) -> None:
     """Every layer of Equinox at every opset, in a few minutes; `tests` takes one opset for each case, in turn."""
-    session.install(*_editable("j2o-plugins-equinox", extras="test"), *_group("tests"))
+    _install(session, *_editable("j2o-plugins-equinox", extras="test"), *_group("tests"))
     path = "packages/j2o-plugins-equinox/tests/test_layers.py"
     session.run("pytest", *_PARALLEL, path, *session.posargs, env={"J2O_EVERY_OPSET": "1"})
 
@@ -157,7 +190,7 @@ def layers(session: nox.Session) -> None:
 @nox.session
 def primitives(session: nox.Session) -> None:
     """A sample of JAX's own primitive harnesses through export and ONNX Runtime; every 20th unless told otherwise."""
-    session.install(*_editable("j2o-plugins-jax", extras="test"), *_group("primitives"))
+    _install(session, *_editable("j2o-plugins-jax", extras="test"), *_group("primitives"))
     BUILD.mkdir(exist_ok=True)
     arguments = session.posargs or ["--every", "20"]
     session.run("python", "tools/primitives.py", "j2o", str(BUILD / "primitives.jsonl"), *arguments)
@@ -166,7 +199,7 @@ def primitives(session: nox.Session) -> None:
 @nox.session
 def fuzz(session: nox.Session) -> None:
     """Random small programs against JAX: `nox -s fuzz -- --first 5000 --count 1000`, `-- --seed 123` for one."""
-    session.install(*_editable("j2o-plugins-jax", extras="test"))
+    _install(session, *_editable("j2o-plugins-jax", extras="test"))
     session.run("python", "tools/fuzz.py", *(session.posargs or ["--count", "2000"]))
 
 
@@ -176,7 +209,7 @@ def fuzz(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Format, lint, news fragments."""
-    session.install(*_group("lint"))
+    _install(session, *_group("lint"))
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
     for package in PACKAGES:
@@ -187,7 +220,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Mypy, strict on what is shipped; and that each package declares what it imports, so that imports point down."""
-    session.install(*_editable(*PACKAGES, extras="test"), *_group("types"))
+    _install(session, *_editable(*PACKAGES, extras="test"), *_group("types"))
     session.run("mypy", *session.posargs)
     for package in PACKAGES:
         with session.chdir(f"packages/{package}"):
@@ -201,7 +234,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def demo(session: nox.Session) -> None:
     """Export DINOv3 on a photograph, verify it and show it: everything is written to build/demo."""
-    session.install(*_editable("j2o-examples-dino"), *_group("demo"))
+    _install(session, *_editable("j2o-examples-dino"), *_group("demo"))
     folder = BUILD / "demo"
     folder.mkdir(parents=True, exist_ok=True)
     photo = folder / "photo.png"
@@ -219,7 +252,7 @@ def docs(session: nox.Session) -> None:
     `-- --write` first brings the generated pages up to date; `-- --write build/primitives.jsonl` also takes in what the
     last `primitives` run found, in the place of what is there of that opset and transform.
     """
-    session.install(*_editable(*PACKAGES), *_group("docs"))
+    _install(session, *_editable(*PACKAGES), *_group("docs"))
     sweeps = [argument for argument in session.posargs if argument != "--write"]
     if "--write" not in session.posargs:
         session.run("python", "tools/support_table.py", "--check")
@@ -240,7 +273,7 @@ def _pages() -> list[str]:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure, print and write docs/benchmarks.md; `-- --peers` measures the other exporters again."""
-    session.install(*_editable(*PACKAGES, extras="test"), *_group("primitives"))
+    _install(session, *_editable(*PACKAGES, extras="test"), *_group("primitives"))
     session.run("python", "tools/bench.py", *session.posargs)
 
 
@@ -256,7 +289,7 @@ def build(session: nox.Session) -> None:
 
 
 def _build(session: nox.Session, *folders: str) -> Path:
-    session.install(*_group("build"))
+    _install(session, *_group("build"))
     dist = BUILD / "dist"
     for folder in folders:
         shutil.rmtree(dist / Path(folder).name, ignore_errors=True)
@@ -274,7 +307,7 @@ def _wheels(dist: Path, *packages: str) -> list[str]:
 @nox.parametrize("package", PACKAGES, ids=PACKAGES)
 def installed(session: nox.Session, package: str) -> None:
     """A built wheel, with what it requires and no more: it imports, its plugins load, the tree stays small."""
-    session.install(*_wheels(BUILD / "dist", *_closure(package)))
+    _install(session, *_wheels(BUILD / "dist", *_closure(package)))
     # The command of an application may need more than the libraries: ONNX Runtime, an image reader, a table printer.
     fewer_than = "30" if package.startswith("j2o-examples-") else "25"
     session.run("python", "-W", "error", "tools/check_installed.py", package, "--fewer-than", fewer_than)
@@ -286,6 +319,6 @@ def template(session: nox.Session) -> None:
     folder = "tests-integration/plugin-template"
     dist = _build(session, *(f"packages/{package}" for package in _closure("j2o-plugins-jax")), folder)
     (wheel,) = _wheels(dist, "plugin-template")
-    session.install(*_wheels(dist, *_closure("j2o-plugins-jax")), f"{wheel}[test]")
+    _install(session, *_wheels(dist, *_closure("j2o-plugins-jax")), f"{wheel}[test]")
     session.run("pytest", f"{folder}/tests", *session.posargs)
     session.run("j2o", "plugins")
