@@ -116,6 +116,11 @@ def test_export_writes_the_model_and_shows_what_is_in_it(j2o):
     assert any(line[0] == "total" and line[-1] == "s" for line in lines)
 
 
+def test_nonfinite_is_an_option(j2o):
+    assert j2o(*EXPORT, "--nonfinite", "exact")[0] == 0
+    assert {"j2o.nonfinite": "exact"}.items() <= {p.key: p.value for p in onnx.load("m.onnx").metadata_props}.items()
+
+
 def test_inputs_may_come_in_any_order_and_without_names(j2o):
     status, _, _ = j2o("export", "models:model", "--input", "scale=:f32", "--input", "x=B,3", "-o", "m.onnx")
     assert status == 0

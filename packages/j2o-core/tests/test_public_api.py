@@ -61,6 +61,7 @@ def test_the_arguments_of_to_onnx_are_a_promise():
         "state": (),
         "constraints": (),
         "target": "onnxruntime",
+        "nonfinite": None,
         "plugins": None,
         "progress": None,
     }

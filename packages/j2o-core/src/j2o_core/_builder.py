@@ -32,9 +32,11 @@ class Builder:
         append: Callable[[ir.Node], object],
         outer: Builder | None = None,
         share: bool = True,
+        exact_nonfinite: bool = False,
     ):
         self.constants = constants
         self.opset = opset
+        self.exact_nonfinite: bool = exact_nonfinite if outer is None else outer.exact_nonfinite
         self.metadata: dict[str, str] = {}
         self.added: list[ir.Node] = []
         self._append = append

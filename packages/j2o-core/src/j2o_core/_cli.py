@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("-o", "--output", required=True, metavar="FILE", help="the .onnx file to write")
     export.add_argument("--opset", type=int, default=21, metavar="N", help="ONNX opset, 18 to 26 (default: 21)")
     export.add_argument("--target", choices=("onnxruntime", "onnx"), default="onnxruntime", help="runtime to write for")
+    export.add_argument("--nonfinite", choices=("exact",), help="JAX's NaN and infinities at any cost")
     export.add_argument("--input-names", type=_names, metavar="A,B", help="names of the graph's inputs, in order")
     export.add_argument("--output-names", type=_names, metavar="A,B", help="names of the graph's outputs, in order")
     export.add_argument("--state", action="append", default=[], metavar="NAME[=PLACE]", help=_STATE)

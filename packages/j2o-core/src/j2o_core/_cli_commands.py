@@ -42,6 +42,7 @@ def export(options: argparse.Namespace) -> None:
             state=parse_state(options.state),
             constraints=options.constraints,
             target="onnxruntime" if options.target == "onnxruntime" else None,
+            nonfinite=options.nonfinite,
             progress=stages,
         )
         stages("check")

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from ._builder import Builder
 from ._errors import LoweringError
 from ._layout import expand, reshape
+from ._nonfinite import only_finite
 from ._values import numpy_dtype, shape_of, stamp
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class LoweringContext:
     Attributes:
         op: adds nodes: `ctx.op.Add(x, y)`, `ctx.op("Add", x, y)`, `ctx.op.Split(x, sizes, axis=0, outputs=2)`.
         opset: the target opset.
+        exact_nonfinite: whether `to_onnx` got `nonfinite="exact"`.
         avals_in: abstract values of the operands (`.shape`, `.dtype`).
         avals_out: abstract values of the results.
         params: the equation's parameters.
@@ -44,6 +46,7 @@ class LoweringContext:
         self._lowerer = lowerer
         self.op: Builder = lowerer.builder
         self.opset: int = lowerer.builder.opset
+        self.exact_nonfinite: bool = lowerer.builder.exact_nonfinite
         self.avals_in = tuple(avals_in)
         self.avals_out = tuple(avals_out)
         self.params = params
@@ -89,6 +92,18 @@ class LoweringContext:
         options = {"saturate": 0} if target.name.startswith("float8") else {}
         result: ir.Value = self.op.Cast(x, to=ir.DataType.from_numpy(target), **options)
         return result
+
+    def only_finite(self, value: ir.Value, difference: str) -> ir.Value:
+        """The value, with a note that the operator which makes it differs from JAX for NaN or infinities.
+
+        For the default of `nonfinite`, where the exact form costs more than a tenth of the operator. `report()` and
+        the model's metadata list the operators.
+
+        Args:
+            value: the result of an operator.
+            difference: how it differs, such as `"NaN in a window is lost"`.
+        """
+        return only_finite(value, difference)
 
     def dtype(self, value: ir.Value) -> np.dtype[Any]:
         """The dtype of a value."""

@@ -8,6 +8,7 @@ from typing import Any
 from ._capture import installed
 from ._discover import discover
 from ._errors import SpecError
+from ._nonfinite import asks_for_exact
 from ._plugin import HIGHEST_OPSET, LOWEST_OPSET, Plugin
 from ._program import OnnxProgram
 from ._specs import parse_inputs
@@ -27,6 +28,7 @@ def to_onnx(
     state: Sequence[str] | Mapping[str, int | str] = (),
     constraints: Sequence[str] = (),
     target: str | None = "onnxruntime",
+    nonfinite: str | None = None,
     plugins: Sequence[Plugin] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> OnnxProgram:
@@ -46,6 +48,9 @@ def to_onnx(
             new value of the input `NAME` is the output `next.NAME`, and `program.state` pairs them.
         constraints: what is known of symbolic dimensions, such as `"T >= 4"`.
         target: `"onnxruntime"` (its CPU kernels) or None for standard ONNX.
+        nonfinite: None, or `"exact"` for JAX's NaN and infinities at any cost. Finite numbers are exact always. By
+            default an operator stays plain where being exact for NaN or infinities would take more than a tenth
+            longer; `report()` lists these operators.
         plugins: plugins to use instead of all installed ones.
         progress: called with the name of each stage when it begins.
 
@@ -62,6 +67,7 @@ def to_onnx(
         LegalizeError: if the target has no kernel for a node and no exact detour is known.
     """
     _check_arguments(fn, opset, target)
+    exact_nonfinite = asks_for_exact(nonfinite)
     begin = progress or (lambda stage: None)
     begin("discover")
     registry = discover(plugins)
@@ -83,17 +89,17 @@ def to_onnx(
         from ._lower import lower
 
         begin("lower")
-        lowered = lower(traced, jaxpr, registry, opset, table)
+        lowered = lower(traced, jaxpr, registry, opset, table, exact_nonfinite=exact_nonfinite)
     from ._finish import finish
     from .legalize import legalize
     from .rewrite import rewrite
 
     begin("rewrite")
-    rewrite(lowered, registry, opset)
+    rewrite(lowered, registry, opset, exact_nonfinite=exact_nonfinite)
     begin("finish")
-    model = finish(lowered, traced, opset)
+    model = finish(lowered, traced, opset, exact_nonfinite=exact_nonfinite)
     begin("legalize")
-    legalize(model, target=target)
+    legalize(model, target=target, exact_nonfinite=exact_nonfinite)
     return OnnxProgram(model, fn, traced, lowered, registry)
 
 

@@ -8,6 +8,7 @@ from importlib import metadata
 import onnx_ir as ir
 
 from ._lower import Lowered
+from ._nonfinite import DEFAULT, EXACT, NONFINITE
 from ._specs import unique_names
 from ._tied import tie
 from ._trace import Traced
@@ -17,7 +18,7 @@ _IR_VERSIONS = {23: 11, 24: 12, 25: 13, 26: 13}
 _OLDEST_IR_VERSION = 10
 
 
-def finish(lowered: Lowered, traced: Traced, opset: int) -> ir.Model:
+def finish(lowered: Lowered, traced: Traced, opset: int, *, exact_nonfinite: bool = False) -> ir.Model:
     """The finished model: initializers registered, unused nodes gone, unique readable names."""
     graph = lowered.graph
     remove_unused_nodes(graph)
@@ -30,6 +31,7 @@ def finish(lowered: Lowered, traced: Traced, opset: int) -> ir.Model:
         ir_version=_IR_VERSIONS.get(opset, _OLDEST_IR_VERSION),
         producer_name="j2o",
         producer_version=metadata.version("j2o-core"),
+        metadata_props={NONFINITE: EXACT if exact_nonfinite else DEFAULT},
     )
 
 

@@ -19,13 +19,12 @@ from ._dims import Dimensions
 from ._discover import Registry
 from ._errors import J2oError, LoweringError, UnsupportedError
 from ._infer import may_equal, same_shape
-from ._source import user_line
+from ._source import SOURCE, user_line
 from ._trace import Traced
 from ._values import onnx_dtype, shape_of, stamp
 from .simplify import ConstantTable, simplify
 from .simplify._nested import nested
 
-SOURCE = "j2o.source"
 EQUATION = "j2o_equation"
 
 
@@ -48,7 +47,9 @@ class Lowered:
     values: list[tuple[ir.Value, ...]]
 
 
-def lower(traced: Traced, jaxpr: Any, registry: Registry, opset: int, table: ConstantTable) -> Lowered:
+def lower(
+    traced: Traced, jaxpr: Any, registry: Registry, opset: int, table: ConstantTable, *, exact_nonfinite: bool = False
+) -> Lowered:
     """Lower a simplified jaxpr.
 
     Raises:
@@ -63,7 +64,7 @@ def lower(traced: Traced, jaxpr: Any, registry: Registry, opset: int, table: Con
         inputs.append(value)
     graph = ir.Graph(inputs, [], nodes=[], opset_imports={"": opset}, name="main")
     constants = Constants()
-    builder = Builder(constants, opset, append=graph.append)
+    builder = Builder(constants, opset, append=graph.append, exact_nonfinite=exact_nonfinite)
     sources = [(value, leaf.shape) for value, leaf in zip(inputs, traced.inputs.leaves, strict=True)]
     dims = Dimensions(builder, sources)
     lowerer = Lowerer(registry, builder, dims, table)

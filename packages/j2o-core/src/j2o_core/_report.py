@@ -8,6 +8,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 from ._finish import all_graphs
+from ._nonfinite import DEFAULT, NONFINITE, differences
 from ._save import weight_bytes
 from ._trace import describe
 from ._values import shape_of
@@ -45,10 +46,20 @@ def report(program: OnnxProgram) -> str:
         f"weights        {len(model.graph.initializers)} initializers, {weight_bytes(model) / 1e6:.1f} MB",
         f"nodes          {sum(counts.values())}",
         *(f"  {count:6} {op_type}" for op_type, count in counts.most_common()),
+        *_nonfinite(model),
         "jaxpr",
         str(program.lowered.jaxpr),
     ]
     return "\n".join(lines)
+
+
+def _nonfinite(model: ir.Model) -> list[str]:
+    """The option `nonfinite`, and which operators are JAX's for finite numbers only."""
+    found = list(differences(model))
+    advice = ' (nonfinite="exact" makes them exact)' if found else ""
+    option = model.metadata_props.get(NONFINITE, DEFAULT)
+    first = f"nonfinite      {option}; operators that differ from JAX: {len(found)}{advice}"
+    return [first, *(f"  {difference} ({place})" for difference, place in found)]
 
 
 def _signature(value: ir.Value) -> str:

@@ -7,6 +7,9 @@ from typing import Any
 
 from ._compat import user_frames
 
+# In the metadata of a node.
+SOURCE = "j2o.source"
+
 _OWN_FOLDER = os.path.dirname(__file__) + os.sep
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from .._nonfinite import only_finite
 from ._detours import FLOAT8
 from ._emitter import Emitter, attributes_of, read_attribute, read_constant
 
@@ -20,9 +21,15 @@ class Composer:
     """Adds nodes before the one that they stand for; each is legalized in turn, so any element type may be used."""
 
     def __init__(
-        self, emitter: Emitter, anchor: ir.Node, opset: int, legalize: Callable[[ir.Node], Sequence[ir.Value]]
+        self,
+        emitter: Emitter,
+        anchor: ir.Node,
+        opset: int,
+        legalize: Callable[[ir.Node], Sequence[ir.Value]],
+        exact_nonfinite: bool,
     ):
         self.opset = opset
+        self.exact_nonfinite = exact_nonfinite
         self._emitter = emitter
         self._anchor = anchor
         self._legalize = legalize
@@ -80,6 +87,10 @@ class Composer:
         return self.op("Reshape", value, same, trusted=True)
 
     # The node that is being written
+
+    def only_finite(self, difference: str) -> None:
+        """Leaves the node as it is, with a note of how it differs from JAX for NaN or infinities."""
+        only_finite(self._anchor.outputs[0], difference)
 
     def attribute(self, name: str, default: Any) -> Any:
         """An attribute of the node, or the default."""

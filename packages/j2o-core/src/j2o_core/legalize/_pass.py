@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from .._errors import LegalizeError
+from .._source import SOURCE
 from . import _composed, _defects
 from ._composer import Composer, Declined
 from ._detours import DTYPE_ATTRIBUTES, NARROW_FLOATS, SIGNED, Carrier, Detour, find_detour
@@ -18,11 +19,10 @@ from ._kernels import RUNTIME, Signature, Types, opsets, runtime_version, signat
 
 TARGETS = (RUNTIME, None)
 
-_SOURCE = "j2o.source"
 _SIGN_BIT = np.asarray(1 << 63, np.uint64)
 
 
-def legalize(model: ir.Model, *, target: str | None = RUNTIME) -> None:
+def legalize(model: ir.Model, *, target: str | None = RUNTIME, exact_nonfinite: bool = False) -> None:
     """Replaces, in place, every node that ONNX forbids or that the target cannot run.
 
     What is inserted is exact: the bits are those of the operator in its own element type. Nodes that are fine are not
@@ -31,6 +31,7 @@ def legalize(model: ir.Model, *, target: str | None = RUNTIME) -> None:
     Args:
         model: The model; element types and shapes of values should be set.
         target: `"onnxruntime"` (CPU), or None for what ONNX itself allows.
+        exact_nonfinite: Whether workarounds that serve NaN or infinities only are put in whatever they cost.
 
     Raises:
         LegalizeError: if nodes have no exact form for the target; all of them are listed.
@@ -52,7 +53,7 @@ def legalize(model: ir.Model, *, target: str | None = RUNTIME) -> None:
                 f"export with one of these."
             )
         emitter = Emitter(root, names)
-        legalizer = _Legalizer(emitter, opset, target)
+        legalizer = _Legalizer(emitter, opset, target, exact_nonfinite)
         legalizer.graph(root)
         emitter.remove_unused()
         problems += legalizer.problems
@@ -73,9 +74,10 @@ class _Problem:
 class _Legalizer:
     """Walks one graph of the model, or one function."""
 
-    def __init__(self, emitter: Emitter, opset: int, target: str | None):
+    def __init__(self, emitter: Emitter, opset: int, target: str | None, exact_nonfinite: bool):
         self.opset = opset
         self.target = target
+        self.exact_nonfinite = exact_nonfinite
         self.problems: list[_Problem] = []
         self._emitter = emitter
         # Wide forms of narrow values, for the graph being walked and those around it.
@@ -189,7 +191,7 @@ class _Legalizer:
         return f"{runtime_version()} runs {_spell(taken)}" if taken else f"{runtime_version()} has no kernel for it"
 
     def _give_up(self, node: ir.Node, reason: str) -> Sequence[ir.Value]:
-        place = node.metadata_props.get(_SOURCE)
+        place = node.metadata_props.get(SOURCE)
         name = f'node "{node.name}"' if node.name else "a node without a name"
         dtypes = [value.dtype for value in node.inputs if value is not None] or [v.dtype for v in node.outputs]
         spelled = dict.fromkeys("?" if dtype is None else str(dtype.numpy()) for dtype in dtypes)
@@ -260,7 +262,7 @@ class _Legalizer:
         return narrow
 
     def _composer(self, anchor: ir.Node) -> Composer:
-        return Composer(self._emitter, anchor, self.opset, self.node)
+        return Composer(self._emitter, anchor, self.opset, self.node, self.exact_nonfinite)
 
 
 # Kernels that give the same numbers as those for float32 between casts, but take longer: 4.7 times.

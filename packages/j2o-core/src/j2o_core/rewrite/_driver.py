@@ -27,7 +27,7 @@ INTERNAL_DOMAIN = "j2o"
 _REPLACEMENTS_PER_NODE = 20
 
 
-def rewrite(lowered: Lowered, registry: Registry, opset: int) -> None:
+def rewrite(lowered: Lowered, registry: Registry, opset: int, *, exact_nonfinite: bool = False) -> None:
     """Apply all rewrites of a registry to a lowered graph, in place.
 
     Raises:
@@ -40,7 +40,7 @@ def rewrite(lowered: Lowered, registry: Registry, opset: int) -> None:
     for graph in list(all_graphs(lowered.graph)):
         remove_unused_nodes(graph)
         for rules in (early, late):
-            driver = _Driver(graph, lowered, rules, opset)
+            driver = _Driver(graph, lowered, rules, opset, exact_nonfinite)
             driver.run()
             asked_for_sizes |= driver.asked_for_sizes
         left = sorted({node.op_type for node in graph if node.domain == INTERNAL_DOMAIN})
@@ -59,11 +59,20 @@ def _by_operator(rewrites: list[Rewrite]) -> dict[str, list[Rewrite]]:
 
 
 class _Driver:
-    def __init__(self, graph: ir.Graph, lowered: Lowered, rules: dict[str, list[Rewrite]], opset: int):
+    def __init__(
+        self,
+        graph: ir.Graph,
+        lowered: Lowered,
+        rules: dict[str, list[Rewrite]],
+        opset: int,
+        exact_nonfinite: bool,
+    ):
         self._graph = graph
         self._rules = rules
         self._new: list[ir.Node] = []
-        self._builder = Builder(lowered.constants, opset, append=self._new.append, share=False)
+        self._builder = Builder(
+            lowered.constants, opset, append=self._new.append, share=False, exact_nonfinite=exact_nonfinite
+        )
         self._rewriter = Rewriter(self._builder, lowered.dims)
         self._queue: deque[ir.Node] = deque(graph)
         self._queued = set(self._queue)

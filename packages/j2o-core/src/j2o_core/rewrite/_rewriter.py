@@ -16,6 +16,7 @@ from .._compat import is_symbolic
 from .._dims import Dimensions
 from .._infer import same_shape
 from .._layout import expand, reshape
+from .._nonfinite import only_finite
 from .._values import REAL_KINDS, numpy_dtype, shape_of
 from ._views import Axes, Part, View, refined, step, view, whole
 
@@ -37,11 +38,13 @@ class Rewriter:
     Attributes:
         op: builds nodes in front of the anchor, like `LoweringContext.op`.
         opset: the target opset.
+        exact_nonfinite: whether `to_onnx` got `nonfinite="exact"`.
     """
 
     def __init__(self, builder: Builder, dims: Dimensions):
         self.op = builder
         self.opset = builder.opset
+        self.exact_nonfinite = builder.exact_nonfinite
         self._dims = dims
         self._shared: dict[Hashable, ir.Value] = {}
         self.asked_for_sizes = False
@@ -253,6 +256,10 @@ class Rewriter:
     def shape(self, value: ir.Value | None) -> tuple[Any, ...] | None:
         """A value's shape, if it is known."""
         return shape_of(value) if value is not None else None
+
+    def only_finite(self, value: ir.Value, difference: str) -> ir.Value:
+        """The value, with a note of how its operator differs from JAX for NaN or infinities."""
+        return only_finite(value, difference)
 
     def dtype(self, value: ir.Value) -> np.dtype[Any]:
         """A value's dtype."""
