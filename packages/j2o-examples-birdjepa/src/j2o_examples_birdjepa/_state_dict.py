@@ -21,7 +21,7 @@ from ._config import BirdMaeConfig, TransformerConfig
 from ._errors import CheckpointError
 from ._model import Transformer
 
-Encoder = TypeVar("Encoder", Transformer, BirdMae)
+Encoder = TypeVar("Encoder", bound=Transformer | BirdMae)
 
 
 def _named_leaves(model: eqx.Module) -> Iterator[tuple[str, jax.Array]]:
