@@ -10,7 +10,34 @@ import pytest
 from j2o_core.testing import Spec, check
 
 nn = pytest.importorskip("flax.linen")
+struct = pytest.importorskip("flax.struct")
 nnx = pytest.importorskip("flax.nnx")
+
+
+@struct.dataclass
+class EnvState:
+    """An environment's state as brax and gymnax have it."""
+
+    position: object
+    reward: object
+    done: object
+    metrics: dict[str, object]
+
+
+def env_step(state: EnvState, action: jax.Array) -> EnvState:
+    position = state.position + action
+    return state.replace(position=position, reward=0.0, done=False, metrics={"steps": 3})
+
+
+def test_numbers_in_struct_classes_are_outputs() -> None:
+    state = EnvState(jnp.ones(3), jnp.float32(1), jnp.array(True), {"steps": jnp.int32(0)})
+    program = check(env_step, state, jnp.ones(3), state=["state"], opsets=(21,))
+    assert sorted(program.output_names) == [
+        f"next.state.{name}" for name in ("done", "metrics.steps", "position", "reward")
+    ]
+    result, expected = program(state, np.ones(3)), jax.jit(env_step)(state, np.ones(3))
+    jax.tree.map(np.testing.assert_array_equal, result, expected)
+    assert jax.tree.map(lambda x: x.dtype, result) == jax.tree.map(lambda x: x.dtype, expected)
 
 
 class Convolutional(nn.Module):
@@ -94,7 +121,9 @@ def test_nnx_model_split_into_its_state() -> None:
     def apply(state: object, x: jax.Array) -> jax.Array:
         return nnx.merge(definition, state)(x)
 
-    check(apply, state, (2, 8, 8, 3), opsets=(21,))
+    x = np.ones((2, 8, 8, 3), np.float32)
+    program = check(apply, state, x, opsets=(21,))
+    np.testing.assert_allclose(program(state, x), apply(state, x), rtol=1e-4, atol=1e-5)
 
 
 def test_nnx_attention() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from j2o_core import CheckError, VerifyError
+from j2o_core import CheckError, RunError, SpecError
 from j2o_core import _session as session_module
 
 X = np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)
@@ -33,12 +33,66 @@ def test_jax_arrays_are_arguments_too(export):
     np.testing.assert_allclose(program(jnp.asarray(X)), np.sin(X), rtol=1e-6)
 
 
-def test_wrong_arguments_are_the_runtime_s_error(export):
-    program = export(jnp.sin, [("B", 3)])
-    with pytest.raises(VerifyError, match="ONNX Runtime failed"):
-        program(np.zeros((2, 4), np.float32))
-    with pytest.raises(VerifyError, match="ONNX Runtime failed"):
-        program(np.zeros((2, 3), np.float64))
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ((np.zeros((2, 4), np.float32), 1.0), r"'x' is float32\[2, 4\], the program takes float32\[B, 3\]"),
+        ((np.zeros(3, np.float32), 1.0), r"'x' is float32\[3\], the program takes float32\[B, 3\]"),
+        ((np.zeros((2, 3), np.int32), 1.0), r"'x' is int32\[2, 3\], the program takes float32\[B, 3\].*convert it"),
+        ((X, 1j), r"'scale' is the number 1j, the program takes float32\[\]"),
+        ((X,), "The call has the structure"),
+        ((X, {"scale": 1.0}), "The call has the structure"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_named(export, args, message):
+    program = export(lambda x, scale: x * scale, [("B", 3), ()])
+    with pytest.raises(SpecError, match=message):
+        program(*args)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda f: f(X.astype(np.float64), np.float64(2)),
+        lambda f: f(X, 2),
+        lambda f: f(X, scale=2.0),
+        lambda f: f(scale=np.float32(2), x=X),
+    ],
+)
+def test_a_call_takes_what_the_jitted_function_takes(export, call):
+    def scaled(x, scale):
+        return x * scale
+
+    for inputs in ([("B", 3), ()], {"x": ("B", 3), "scale": ()}):
+        program = export(scaled, inputs)
+        np.testing.assert_array_equal(call(program), call(jax.jit(scaled)))
+
+
+def test_numbers_that_an_input_cannot_hold(export):
+    program = export(lambda x: x + 1, [jax.ShapeDtypeStruct((), np.int8)])
+    assert program(3) == 4
+    for number in (300, 1.5):
+        with pytest.raises(SpecError, match="the program takes int8"):
+            program(number)
+
+
+def test_sizes_of_one_name_are_equal(export):
+    program = export(lambda x, y: x + y.sum(0), [("B", "2*T"), ("B", "2*T")])
+    with pytest.raises(SpecError, match=r"'y' is float32\[3, 4\].*: B is 6 by the other sizes \(B = 6, T = 2\), not 3"):
+        program(np.ones((6, 4), np.float32), np.ones((3, 4), np.float32))
+    with pytest.raises(SpecError, match=r"2\*T is 4 by the other sizes"):
+        program(np.ones((3, 4), np.float32), np.ones((3, 6), np.float32))
+    with pytest.raises(SpecError, match=r"'x' is float32\[6, 3\], the program takes float32\[B, 2\*T\]: 3 is not 2\*T"):
+        program(np.ones((6, 3), np.float32), np.ones((6, 3), np.float32))
+    with pytest.raises(SpecError, match="B is 6"):
+        program.verify(np.ones((6, 4), np.float32), np.ones((3, 4), np.float32))
+
+
+def test_sizes_that_break_a_constraint(export):
+    program = export(lambda x: x + 1, [("T",)], constraints=["T >= 3"])
+    assert program(np.ones(3, np.float32)).shape == (3,)
+    with pytest.raises(SpecError, match=r"exported with the constraint T - 3 >= 0, and here T = 2"):
+        program(np.ones(2, np.float32))
 
 
 def test_the_session_is_made_once(export):
@@ -58,7 +112,7 @@ def test_without_the_runtime_the_message_says_what_to_install(export, monkeypatc
 
     program = export(jnp.sin, [(3,)])
     monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(VerifyError, match=r'pip install "j2o-core\[onnxruntime\]"'):
+    with pytest.raises(RunError, match=r'pip install "j2o-core\[onnxruntime\]"'):
         program.verify()
 
 
@@ -78,7 +132,7 @@ def test_an_invalid_model_is_told_by_the_checker(export):
     node.op_type = "NoSuchOperator"
     with pytest.raises(CheckError, match=r"The model is not valid ONNX: .*NoSuchOperator"):
         program.check()
-    with pytest.raises(VerifyError, match=r"ONNX Runtime [\d.]+ refuses the model"):
+    with pytest.raises(RunError, match=r"ONNX Runtime [\d.]+ refuses the model"):
         program.verify()
 
 

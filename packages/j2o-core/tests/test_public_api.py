@@ -20,6 +20,7 @@ NAMES = [
     "Registry",
     "RewriteError",
     "Rewriter",
+    "RunError",
     "SaveError",
     "SpecError",
     "TraceError",

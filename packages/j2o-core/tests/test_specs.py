@@ -161,6 +161,30 @@ def test_symbols_made_by_the_user_join_the_others():
     assert x[0] == y[0]
 
 
+def test_what_is_known_of_the_users_symbols_is_kept():
+    (t,) = jax_export.symbolic_shape("T", constraints=["T <= 8"])
+    parsed = parse_inputs(one, [{"a": jax.ShapeDtypeStruct((t, 3), jnp.float32)}], constraints=["T >= 2"])
+    (leaf,) = parsed.leaves
+    assert leaf.shape[0] <= 8
+    assert leaf.shape[0] >= 2
+
+
+def test_a_tree_with_a_shape_and_a_dtype_is_a_tree():
+    @jax.tree_util.register_dataclass
+    @dataclasses.dataclass
+    class Quantized:
+        values: object
+        scale: object
+        shape = property(lambda self: self.values.shape)
+        dtype = property(lambda self: self.scale.dtype)
+
+    given = Quantized(np.ones((2, 3), np.int8), np.float32(0.5))
+    for spec, name in ((given, "x"), ({"w": given}, "x.w"), ([given, (2,)], "x.0")):
+        parsed = parse_inputs(one, [spec])
+        assert [leaf.name for leaf in parsed.leaves[:2]] == [f"{name}.values", f"{name}.scale"]
+        assert parsed.leaves[0].dtype == np.int8
+
+
 def test_digits_in_a_string_are_a_size():
     assert leaves(one, [("3", " 4 ")]) == [("x", ("3", "4"), "float32")]
 

@@ -1,5 +1,6 @@
 """Arguments that a function returns anew."""
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -114,3 +115,26 @@ def test_state_that_could_not_be_fed_back(export, fn, state, message):
 def test_names_are_asked_for_what_is_no_state(export):
     with pytest.raises(SpecError, match=r"output_names has 2 names .* has 1 arrays there"):
         export(lambda x, y: (x, y), [(3,), (3,)], state=["x"], output_names=["a", "b"])
+
+
+def test_numbers_are_state_like_arrays(export):
+    class Step(NamedTuple):
+        position: object
+        reward: object
+
+    before = Step(X[0], np.float32(1))
+    program = export(lambda s: s._replace(position=s.position * 2, reward=0.0), [before], state=["s"])
+    assert program.state == {"next.s.position": "s.position", "next.s.reward": "s.reward"}
+    with pytest.raises(SpecError, match=r"goes in as int32\[\] and comes out as float32\[\]"):
+        export(lambda s: s._replace(reward=0.0), [Step(X[0], 1)], state=["s"])
+
+
+def test_numbers_of_equinox_modules_are_no_state(export):
+    @jax.tree_util.register_dataclass
+    @dataclasses.dataclass
+    class Env(type("Module", (), {"__module__": "equinox._module"})):
+        position: object
+        reward: object
+
+    with pytest.raises(SpecError, match=r"'reward': a Python number in an Equinox module is a setting, no array\."):
+        export(lambda s: Env(s.position, 0.0), [Env(X[0], np.float32(1))], state=["s"])

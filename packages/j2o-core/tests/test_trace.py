@@ -1,5 +1,6 @@
 import dataclasses
 import functools
+import typing
 
 import jax
 import jax.numpy as jnp
@@ -117,6 +118,66 @@ def test_python_numbers_are_outputs(check):
     assert program.output_names == ["output_0", "output_1", "output_2", "output_3"]
 
 
+class Pair(typing.NamedTuple):
+    array: object
+    number: object
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Record:
+    array: object
+    number: object
+
+
+Module = type("Module", (), {"__module__": "equinox._module"})
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Layered(Module):
+    array: object
+    number: object
+
+
+@pytest.mark.parametrize("number", [2.5, 3, True, np.float32(1), np.arange(2)])
+@pytest.mark.parametrize("kind", [Pair, Record])
+def test_numbers_in_a_returned_class_are_outputs(check, kind, number):
+    """As `jax.jit` returns them."""
+    program = check(lambda x: kind(x + 1, number), X, opsets=[21])
+    assert program.output_names == ["array", "number"]
+    result, expected = program(X), jax.jit(lambda x: kind(x + 1, number))(X)
+    assert isinstance(result, kind)
+    assert result.number.dtype == expected.number.dtype
+    np.testing.assert_array_equal(result.number, expected.number)
+
+
+def test_numbers_of_equinox_modules_are_settings(check):
+    """As `equinox.filter_jit` has them, in and out; the report names those that come out."""
+    program = check(lambda layer, x: Layered(layer.array * x + layer.number, layer.number), Layered(X, 2.5), X)
+    assert program.input_names == ["layer.array", "x"]
+    assert program.output_names == ["array"]
+    assert "setting        number = 2.5, fixed in the graph" in program.report()
+    assert program(Layered(X, 2.5), X).number == 2.5
+    with pytest.raises(SpecError, match=r"Argument \[0\]\.number is 3.5 in this call, and was 2.5 at export"):
+        program(Layered(X, 3.5), X)
+
+
+@pytest.mark.parametrize("kind", [Pair, Record])
+def test_numbers_in_an_argument_are_inputs(check, kind):
+    """As `jax.jit` takes them: what was there at export is not fixed, and gives way to other dtypes."""
+    program = check(lambda record, x: record.array * record.number + x, kind(X, 2.5), X.astype(np.float16))
+    assert program.input_names == ["record.array", "record.number", "x"]
+    np.testing.assert_array_equal(program(kind(X, 4.0), X.astype(np.float16)), X * 4 + X.astype(np.float16))
+    halves = check(lambda record: record.array * record.number, kind(X.astype(np.float16), 2.5))
+    assert halves.model.graph.outputs[0].dtype.name == "FLOAT16"
+
+
+def test_sizes_in_a_result_are_outputs(check):
+    program = check(lambda x: Pair(x + 1, x.shape[0]), ("N",), opsets=[21])
+    assert program(X).number == 3
+
+
 def test_names_of_outputs(export):
     assert export(lambda x: x + 1, [(3,)]).output_names == ["output"]
     assert export(lambda x: [x + 1], [(3,)]).output_names == ["output_0"]
@@ -125,6 +186,8 @@ def test_names_of_outputs(export):
         export(lambda x: (x, x), [(3,)], output_names=["a"])
     with pytest.raises(SpecError, match="name twice"):
         export(lambda x: (x, x), [(3,)], output_names=["a", "a"])
+    with pytest.raises(SpecError, match=r"output_names has \['x'\], which are names of inputs"):
+        export(lambda x: x * 2, [(3,)], output_names=["x"])
 
 
 def test_outputs_and_inputs_never_share_a_name(export, check):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+import j2o_core
 from j2o_core import to_onnx
 from j2o_core.testing import Spec, check
 
@@ -45,3 +46,30 @@ def test_noinline():
 
 def test_markers():
     check(lambda x: eqxi.nondifferentiable_backward(x) + eqxi.unvmap_any(x > 0), Spec((3,)), opsets=(21,))
+
+
+class _Scaled(eqx.Module):
+    weight: jax.Array
+    rate: float
+    dropout: eqx.nn.Dropout
+
+    def __call__(self, x):
+        return self.dropout(x * self.weight * self.rate)
+
+
+def test_numbers_of_modules_are_settings():
+    """As `equinox.filter_jit` has them: in an argument, in a result, and as state."""
+    model = _Scaled(jnp.arange(3.0), 0.5, eqx.nn.Dropout(0.3, inference=True))
+
+    def step(model, x):
+        model = eqx.tree_at(lambda m: m.weight, model, model.weight + model(x))
+        return model, model(x)
+
+    program = check(step, model, jnp.ones(3), state=["model"], opsets=(21,))
+    assert program.input_names == ["model.weight", "x"]
+    assert program.state == {"next.model.weight": "model.weight"}
+    after, _ = program(model, jnp.ones(3))
+    assert (after.rate, after.dropout.p, after.dropout.inference) == (0.5, 0.3, True)
+    assert "setting        0.rate = 0.5, fixed in the graph" in program.report()
+    with pytest.raises(j2o_core.SpecError, match=r"was 0\.5 at export"):
+        program(eqx.tree_at(lambda m: m.rate, model, 2.0), jnp.ones(3))

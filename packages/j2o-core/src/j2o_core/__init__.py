@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ._errors import LoweringError as LoweringError
     from ._errors import PluginError as PluginError
     from ._errors import RewriteError as RewriteError
+    from ._errors import RunError as RunError
     from ._errors import SaveError as SaveError
     from ._errors import SpecError as SpecError
     from ._errors import TraceError as TraceError
@@ -44,6 +45,7 @@ _HOME = {
             "LoweringError",
             "PluginError",
             "RewriteError",
+            "RunError",
             "SaveError",
             "SpecError",
             "TraceError",

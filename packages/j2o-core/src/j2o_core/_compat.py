@@ -128,6 +128,21 @@ def dim_constraints(dimension: Any) -> list[tuple[Any, bool]]:
     ]
 
 
+def constraint_texts(dimension: Any) -> list[str]:
+    """The constraints of a dimension's scope, as they were given."""
+    return [constraint.debug_str for constraint in dimension.scope._explicit_constraints]
+
+
+def is_array_like(value: object) -> bool:
+    """Whether `jax.jit` returns a value as an array: arrays, numbers, and sizes that are symbolic."""
+    return bool(_core.valid_jaxtype(value))
+
+
+def with_weak_type(array: Any) -> Any:
+    """The same array of a dtype that gives way to others, as Python's numbers have it."""
+    return jax.lax.convert_element_type_p.bind(array, new_dtype=array.dtype, weak_type=True, sharding=None)
+
+
 def literal_value(literal: Any) -> np.ndarray[Any, Any]:
     """The value of a literal with the dtype of its aval."""
     return np.asarray(literal.val, dtype=literal.aval.dtype)

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from . import _compat
 from ._builder import Builder, in_graph
 from ._errors import SpecError
+from ._sizes import linear_symbol
 
 
 class Dimensions:
@@ -38,19 +39,10 @@ class Dimensions:
 
     def _note_place(self, value: ir.Value, axis: int, dimension: Any) -> None:
         """Remember `coefficient * symbol + offset` read at an axis; the plain symbol is preferred."""
-        if not _compat.is_symbolic(dimension):
+        linear = linear_symbol(dimension)
+        if linear is None:
             return
-        offset, found = 0, None
-        for coefficient, factors in _compat.dim_terms(dimension):
-            if not factors:
-                offset = coefficient
-            elif found is None and len(factors) == 1 and isinstance(factors[0][0], str) and factors[0][1] == 1:
-                found = (factors[0][0], coefficient)
-            else:
-                return
-        if found is None:
-            return
-        name, coefficient = found
+        name, coefficient, offset = linear
         known = self._places.get(name)
         if known is None or (known[2:] != (1, 0) and (coefficient, offset) == (1, 0)):
             self._places[name] = (value, axis, coefficient, offset)

@@ -37,8 +37,12 @@ class CheckError(J2oError):
     """The finished model is not valid ONNX."""
 
 
+class RunError(J2oError):
+    """ONNX Runtime is missing, refuses the model, or fails while it runs."""
+
+
 class VerifyError(J2oError):
-    """ONNX Runtime disagrees with JAX, or cannot run the model."""
+    """ONNX Runtime disagrees with JAX."""
 
 
 class SaveError(J2oError, OSError):

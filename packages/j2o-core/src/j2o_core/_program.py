@@ -68,12 +68,17 @@ class OnnxProgram:
         Complex numbers become a trailing real/imag pair, typed random keys their data.
 
         Raises:
-            SpecError: if the arguments have another structure than the specs.
+            SpecError: if the arguments have another structure than the specs, or other dtypes or sizes.
         """
         from ._session import as_fed
 
-        arrays = map(as_fed, self.traced.inputs.flatten(args, kwargs))
-        return dict(zip(self.input_names, arrays, strict=True))
+        return dict(zip(self.input_names, map(as_fed, self._arrays(args, kwargs)), strict=True))
+
+    def _arrays(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        from ._call import call_arrays
+
+        inputs = self.traced.inputs
+        return call_arrays(inputs.leaves, inputs.flatten(args, kwargs))
 
     def save(
         self, path: str | os.PathLike[str], *, external_data: bool | None = None, weights: str | None = None
@@ -107,9 +112,14 @@ class OnnxProgram:
         check_model(self.model)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run ONNX Runtime on the arguments of the original function; the result has its structure."""
-        leaves = self.traced.inputs.flatten(args, kwargs)
-        return self.traced.output_tree(self.session.run(leaves))
+        """Run ONNX Runtime on the arguments of the original function; the result has its structure.
+
+        Raises:
+            SpecError: if an argument has another structure, dtype or shape than its spec, or the sizes of a symbolic
+                dimension differ.
+            RunError: if ONNX Runtime is missing, refuses the model, or fails.
+        """
+        return self.traced.output_tree(self.session.run(self._arrays(args, kwargs)))
 
     @functools.cached_property
     def session(self) -> Any:
@@ -137,6 +147,7 @@ class OnnxProgram:
 
         Raises:
             VerifyError: if they disagree; it names the first equation that diverges and its source line.
+            RunError: if ONNX Runtime is missing, refuses the model, or fails.
         """
         from ._verify import verify
 

@@ -43,6 +43,7 @@ def report(program: OnnxProgram) -> str:
         f"opset          {program.opset}, IR version {model.ir_version}",
         *(f"input          {_signature(value)}" for value in model.graph.inputs),
         *(f"output         {_signature(value)}" for value in model.graph.outputs),
+        *(f"setting        {place} = {value!r}, fixed in the graph" for place, value in program.traced.settings),
         f"weights        {len(model.graph.initializers)} initializers, {weight_bytes(model) / 1e6:.1f} MB",
         f"nodes          {sum(counts.values())}",
         *(f"  {count:6} {op_type}" for op_type, count in counts.most_common()),

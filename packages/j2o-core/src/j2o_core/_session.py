@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ._compat import is_key_dtype
-from ._errors import VerifyError
+from ._errors import RunError
 from ._model_file import write_model
 from ._save import EMBED_LIMIT_BYTES, save, weight_bytes
 
@@ -27,14 +27,14 @@ class Session:
     Complex arrays travel as a trailing real/imag pair, typed keys as their data.
 
     Raises:
-        VerifyError: if ONNX Runtime is missing, refuses the model, or fails on the inputs.
+        RunError: if ONNX Runtime is missing, refuses the model, or fails on the inputs.
     """
 
     def __init__(self, model: ir.Model, *, threads: int = 0):
         try:
             import onnxruntime
         except ImportError as error:
-            raise VerifyError(_NEEDS_RUNTIME) from error
+            raise RunError(_NEEDS_RUNTIME) from error
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = threads
@@ -53,9 +53,9 @@ class Session:
                     save(model, path)
                     self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:
-            if isinstance(error, VerifyError):
+            if isinstance(error, RunError):
                 raise
-            raise VerifyError(f"ONNX Runtime {onnxruntime.__version__} refuses the model: {error}") from error
+            raise RunError(f"ONNX Runtime {onnxruntime.__version__} refuses the model: {error}") from error
         self._names = [value.name for value in self.session.get_inputs()]
 
     def run(self, arrays: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
@@ -65,7 +65,7 @@ class Session:
         try:
             results = self.session.run_with_ort_values(names, feed)
         except Exception as error:
-            raise VerifyError(f"ONNX Runtime failed: {error}") from error
+            raise RunError(f"ONNX Runtime failed: {error}") from error
         return [_to_numpy(result, dtype) for result, dtype in zip(results, self._outputs, strict=True)]
 
     def _feed(self, array: Any) -> Any:

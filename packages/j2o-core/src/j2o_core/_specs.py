@@ -14,10 +14,13 @@ from jax.tree_util import GetAttrKey
 
 from . import _compat
 from ._errors import SpecError
+from ._settings import NUMBERS, is_below, settings_below
 
 _WRONG_LEAF = """{where} is {given!r}, which is not a spec.
 Expected an array, a jax.ShapeDtypeStruct, a shape tuple such as ("B", 3, 224, 224) (float32), or a pytree of these.
 A Python value that is not an input belongs into the function: functools.partial(fn, ...) or a lambda."""
+_FIXED = """{where} is {given!r} in this call, and was {known!r} at export: settings of a module are fixed in the graph.
+Export with the new value."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +41,23 @@ class InputLeaf:
 
 @dataclass(frozen=True)
 class Inputs:
-    """All arguments: array leaves in order, and what puts them back into the call."""
+    """All arguments: array leaves in order, and what puts them back into the call.
+
+    Attributes:
+        leaves: the arrays.
+        treedef: structure of (positional arguments, keywords), settings of modules included.
+        static: those settings, by their places among all leaves.
+        parameters: names of the parameters that were given by position.
+        keywords: names of those that were given by name.
+        signature: the function's, None if Python does not know it.
+    """
 
     leaves: tuple[InputLeaf, ...]
     treedef: Any
     static: dict[int, Any] = field(repr=False)
+    parameters: tuple[str, ...] = ()
     keywords: tuple[str, ...] = ()
+    signature: inspect.Signature | None = field(default=None, repr=False)
 
     def call(self, fn: Callable[..., Any], arrays: Iterable[Any]) -> Any:
         """Call `fn` with arrays in place of the leaves."""
@@ -55,15 +69,32 @@ class Inputs:
         return fn(*args, **kwargs)
 
     def flatten(self, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> list[Any]:
-        """The array leaves of a call `fn(*args)`, in the order of the graph's inputs.
+        """The array leaves of a call `fn(*args, **kwargs)`, in the order of the graph's inputs.
 
         Raises:
-            SpecError: if the arguments have another structure than the specs.
+            SpecError: if the arguments have another structure than the specs, or other settings of modules.
         """
-        leaves, treedef = jax.tree.flatten((tuple(args), dict(kwargs or {})))
+        paths, treedef = jax.tree_util.tree_flatten_with_path(self._arranged(tuple(args), dict(kwargs or {})))
         if treedef != self.treedef:
             raise SpecError(f"The call has the structure {treedef}, the program was exported with {self.treedef}.")
-        return [leaf for i, leaf in enumerate(leaves) if i not in self.static]
+        for index, known in self.static.items():
+            path, given = paths[index]
+            if isinstance(known, (*NUMBERS, str)) and (type(given) is not type(known) or given != known):
+                where = f"Argument {jax.tree_util.keystr(path[1:])}"
+                raise SpecError(_FIXED.format(where=where, given=given, known=known))
+        return [leaf for i, (_, leaf) in enumerate(paths) if i not in self.static]
+
+    def _arranged(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The same arguments, by position and by name as the specs were."""
+        if len(args) == len(self.parameters) and kwargs.keys() == set(self.keywords):
+            return args, kwargs
+        try:
+            given = self.signature.bind(*args, **kwargs).arguments if self.signature is not None else {}
+        except TypeError:
+            return args, kwargs
+        if given.keys() != {*self.parameters, *self.keywords}:
+            return args, kwargs
+        return tuple(given[name] for name in self.parameters), {name: given[name] for name in self.keywords}
 
     @property
     def symbols(self) -> list[str]:
@@ -95,20 +126,24 @@ def parse_inputs(
     """
     positional, keywords = _arguments(inputs)
     parameters = _parameter_names(fn, len(positional))
-    reader = _SpecReader(constraints)
+    reader = _SpecReader([*_given(constraints), *_own_constraints(inputs)])
     leaves: list[InputLeaf] = []
     static: dict[int, Any] = {}
     call: tuple[list[Any], dict[str, Any]] = ([], {})
     # JAX has the leaves of a dictionary in the order of its keys.
     for root, argument in (*zip(parameters, positional, strict=True), *sorted(keywords.items())):
         paths, treedef = _flatten(argument)
+        modules = settings_below(argument)
         for path, value in paths:
             place = (root, *map(path_part, path))
             name = ".".join(place)
             leaf = reader.read(name, value)
+            inside = any(isinstance(key, GetAttrKey) for key in path)
+            if leaf is None and inside and isinstance(value, NUMBERS) and not is_below(path, modules):
+                leaf = reader.read(name, jax.numpy.asarray(value))
             if leaf is not None:
                 leaves.append(replace(leaf, path=place))
-            elif any(isinstance(key, GetAttrKey) for key in path):
+            elif inside:
                 static[len(leaves) + len(static)] = value  # a setting of a module, such as an activation or a flag
             else:
                 raise SpecError(_WRONG_LEAF.format(where=f"The spec of {name!r}", given=value))
@@ -119,7 +154,8 @@ def parse_inputs(
         else:
             call[1][root] = one_each
     treedef = jax.tree.structure((tuple(call[0]), call[1]))
-    return Inputs(tuple(_rename(leaves, input_names)), treedef, static, tuple(keywords))
+    leaves = _rename(leaves, input_names)
+    return Inputs(tuple(leaves), treedef, static, tuple(parameters), tuple(keywords), _signature(fn))
 
 
 def _flatten(argument: Any) -> tuple[list[tuple[Any, Any]], Any]:
@@ -164,7 +200,8 @@ def _is_shape(value: object) -> bool:
 
 
 def _is_array_like(value: object) -> bool:
-    return hasattr(value, "shape") and hasattr(value, "dtype")
+    """Whether a value is one array, and no tree of arrays that has a shape and a dtype as well."""
+    return hasattr(value, "shape") and hasattr(value, "dtype") and jax.tree_util.all_leaves((value,))
 
 
 def _is_spec(value: object) -> bool:
@@ -172,12 +209,9 @@ def _is_spec(value: object) -> bool:
 
 
 def _parameter_names(fn: Callable[..., Any], count: int) -> list[str]:
-    try:
-        parameters = list(inspect.signature(fn).parameters.values())
-    except (TypeError, ValueError):
-        parameters = []
+    signature = _signature(fn)
     names: list[str] = []
-    for parameter in parameters:
+    for parameter in signature.parameters.values() if signature is not None else ():
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
             names.append(parameter.name)
         elif parameter.kind is parameter.VAR_POSITIONAL:
@@ -185,6 +219,13 @@ def _parameter_names(fn: Callable[..., Any], count: int) -> list[str]:
     if len(names) > count:
         names = names[:count]
     return names + [f"input_{i}" for i in range(len(names), count)]
+
+
+def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
+    try:
+        return inspect.signature(fn)
+    except (TypeError, ValueError):
+        return None
 
 
 def path_part(key: Any) -> str:
@@ -230,12 +271,25 @@ def unique_names(names: Iterable[str]) -> list[str]:
     return result
 
 
+def _given(constraints: Sequence[str]) -> Sequence[str]:
+    return (constraints,) if isinstance(constraints, str) else constraints
+
+
+def _own_constraints(inputs: Any) -> list[str]:
+    """What is known of the sizes that the user made, in a scope of `jax.export` of their own."""
+    found: dict[str, None] = {}
+    for leaf in jax.tree.leaves(inputs):
+        shape = getattr(leaf, "shape", None)
+        for dimension in (*shape, leaf) if isinstance(shape, tuple) else (leaf,):
+            if export.is_symbolic_dim(dimension):
+                found.update(dict.fromkeys(_compat.constraint_texts(dimension)))
+    return list(found)
+
+
 class _SpecReader:
     """Reads specs that share one scope of symbolic dimensions."""
 
     def __init__(self, constraints: Sequence[str]):
-        if isinstance(constraints, str):
-            constraints = (constraints,)
         try:
             self._scope = export.SymbolicScope(tuple(constraints))
         except ValueError as error:

@@ -19,6 +19,8 @@ Missing are {missing}; too many are {extra}.
 Return its new value with the same structure, first and in the order of state, or by its own name in a dictionary;
 or say where it is, by an index or a key of what the function returns: state={{{name!r}: PLACE}},
 or at the command line --state {name}=PLACE."""
+_SETTING = """
+{names}: a Python number in an Equinox module is a setting, no array. Return jax.numpy.asarray(...) of it."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,10 @@ class OutputLeaf:
 
 
 def pair_state(
-    state: Sequence[str] | Mapping[str, int | str], inputs: Sequence[InputLeaf], outputs: Sequence[OutputLeaf]
+    state: Sequence[str] | Mapping[str, int | str],
+    inputs: Sequence[InputLeaf],
+    outputs: Sequence[OutputLeaf],
+    settings: Sequence[tuple[str, ...]] = (),
 ) -> dict[int, int]:
     """Which result is the next value of which input.
 
@@ -40,6 +45,7 @@ def pair_state(
             place in `state`, else the whole result: whichever holds the same arrays.
         inputs: the array inputs.
         outputs: the array outputs.
+        settings: places of the result that hold Python numbers of modules, which are no outputs.
 
     Returns:
         Indices of inputs, by those of outputs.
@@ -58,7 +64,7 @@ def pair_state(
         if name not in known:
             raise SpecError(f"state has {name!r}, which is no argument with arrays. Those are {known}.")
         places = [(str(state[name]),)] if isinstance(state, Mapping) else [(name,), (str(index),), ()]
-        for output, input_ in _pair(name, places, inputs, outputs):
+        for output, input_ in _pair(name, places, inputs, outputs, settings):
             if output in pairs:
                 raise SpecError(f"state gives the result {'.'.join(outputs[output].path)!r} to two arguments.")
             _check_fits(inputs[input_], outputs[output])
@@ -67,7 +73,11 @@ def pair_state(
 
 
 def _pair(
-    name: str, places: Sequence[tuple[str, ...]], inputs: Sequence[InputLeaf], outputs: Sequence[OutputLeaf]
+    name: str,
+    places: Sequence[tuple[str, ...]],
+    inputs: Sequence[InputLeaf],
+    outputs: Sequence[OutputLeaf],
+    settings: Sequence[tuple[str, ...]],
 ) -> Iterator[tuple[int, int]]:
     wanted = {leaf.path[1:]: i for i, leaf in enumerate(inputs) if leaf.path[0] == name}
     held = {place: _below(place, outputs) for place in places}
@@ -78,14 +88,17 @@ def _pair(
     place, found = max(
         held.items(), key=lambda item: (len(item[1].keys() & wanted.keys()), bool(item[0]) and bool(item[1]))
     )
+    missing = wanted.keys() - found.keys()
+    numbers = missing & {path[len(place) :] for path in settings if path[: len(place)] == place}
     raise SpecError(
         _NO_RESULT.format(
             name=name,
             where=f"result {'.'.join(place)!r}" if place else "the result",
             count=len(wanted),
-            missing=_some(wanted.keys() - found.keys()),
+            missing=_some(missing),
             extra=_some(found.keys() - wanted.keys()),
         )
+        + (_SETTING.format(names=_some(numbers)) if numbers else "")
     )
 
 

@@ -16,8 +16,9 @@ from jax.tree_util import GetAttrKey
 from . import _compat
 from ._capture import captured, capturing
 from ._composite import Composite
-from ._errors import J2oError, TraceError
+from ._errors import J2oError, SpecError, TraceError
 from ._memory import memory_place
+from ._settings import NUMBERS, is_below, settings_below
 from ._specs import Inputs, check_names, path_part, unique_names
 from ._state import PREFIX, OutputLeaf, pair_state
 
@@ -37,6 +38,7 @@ class Traced:
         output_tree: what puts the results back into the function's return value.
         constant_names: where constants came from in module or closure, by `id` or place in memory of the array.
         state: indices of inputs whose next values are results, by the indices of those.
+        settings: (place, value) of Python numbers in returned modules, which are no results.
     """
 
     jaxpr: Any
@@ -45,6 +47,7 @@ class Traced:
     output_tree: Callable[[Sequence[Any]], Any]
     constant_names: dict[Any, str]
     state: dict[int, int] = field(default_factory=dict)
+    settings: tuple[tuple[str, Any], ...] = ()
 
 
 def trace(
@@ -75,7 +78,7 @@ def trace(
     def flat(*arrays: Any) -> list[Any]:
         result = inputs.call(captured(fn), arrays)
         paths, treedef = jax.tree_util.tree_flatten_with_path(result)
-        leaves, kept = _array_outputs(fn, paths)
+        leaves, kept = array_outputs(fn, result, paths)
         outputs[:] = [paths, treedef, kept]
         return leaves
 
@@ -92,10 +95,12 @@ def trace(
     results = [
         OutputLeaf(tuple(map(path_part, place)), aval) for place, aval in zip(places, jaxpr.out_avals, strict=True)
     ]
-    pairs = pair_state(state, inputs.leaves, results)
+    settings = [(tuple(map(path_part, path)), leaf) for path, leaf in paths if isinstance(leaf, NUMBERS)]
+    pairs = pair_state(state, inputs.leaves, results, [place for place, _ in settings])
     names = _output_names(places, inputs, pairs, output_names)
     rebuild = functools.partial(_rebuild, paths, treedef, kept)
-    return Traced(jaxpr, inputs, tuple(names), rebuild, constant_names(fn), pairs)
+    named = tuple((".".join(place), value) for place, value in settings)
+    return Traced(jaxpr, inputs, tuple(names), rebuild, constant_names(fn), pairs, named)
 
 
 def _rebuild(paths: list[tuple[Any, Any]], treedef: Any, kept: list[int], results: Sequence[Any]) -> Any:
@@ -105,12 +110,26 @@ def _rebuild(paths: list[tuple[Any, Any]], treedef: Any, kept: list[int], result
     return jax.tree.unflatten(treedef, leaves)
 
 
-def _array_outputs(fn: Callable[..., Any], paths: list[tuple[Any, Any]]) -> tuple[list[Any], list[int]]:
+def array_outputs(fn: Callable[..., Any], result: Any, paths: list[tuple[Any, Any]]) -> tuple[list[Any], list[int]]:
+    """What of a result is an output of the graph: whatever `jax.jit` returns as an array.
+
+    Args:
+        fn: the function, for the message.
+        result: what it returned.
+        paths: the leaves of the result with their paths; those that are outputs are replaced with None.
+
+    Returns:
+        The outputs, and their places among the leaves.
+
+    Raises:
+        TraceError: if there are none, or a leaf outside of any module is neither array nor number.
+    """
     leaves, kept = [], []
+    modules = settings_below(result)
     for index, (path, leaf) in enumerate(paths):
-        if isinstance(leaf, (jax.Array, np.ndarray, np.generic, bool, int, float, complex)):
-            if any(isinstance(key, GetAttrKey) for key in path) and isinstance(leaf, (bool, int, float, complex)):
-                continue  # a setting of a returned module
+        if isinstance(leaf, NUMBERS) and not isinstance(leaf, np.generic) and is_below(path, modules):
+            continue
+        if _compat.is_array_like(leaf):
             leaves.append(leaf)
             kept.append(index)
             paths[index] = (path, None)  # do not keep tracers alive
@@ -129,6 +148,9 @@ def _output_names(
     rest = [path for index, path in enumerate(paths) if index not in state]
     if chosen:
         check_names("output_names", chosen, len(rest))
+        taken = sorted({leaf.name for leaf in inputs.leaves}.intersection(chosen))
+        if taken:
+            raise SpecError(f"output_names has {taken}, which are names of inputs. Names of a graph must differ.")
     others = iter(chosen or map(_place_name, rest))
     return unique_names(
         f"{PREFIX}{inputs.leaves[state[index]].name}" if index in state else next(others) for index in range(len(paths))

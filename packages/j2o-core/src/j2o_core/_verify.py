@@ -11,10 +11,12 @@ import ml_dtypes
 import numpy as np
 
 from . import _compat
+from ._call import call_arrays
 from ._errors import SpecError, VerifyError
 from ._session import Session, as_fed
+from ._sizes import broken_constraint, evaluate_dimension
 from ._specs import Inputs, parse_inputs
-from ._trace import Traced, trace
+from ._trace import Traced, array_outputs, trace
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -105,7 +107,7 @@ def _compare_runs(
     done = []
     cases: list[tuple[list[Any], dict[str, int]]]
     if args:
-        cases = [(inputs.flatten(args), {})]
+        cases = [(call_arrays(inputs.leaves, inputs.flatten(args)), {})]
     else:
         runs = _runs(inputs.symbols, sizes)
         cases = [(leaves, run) for run in runs if (leaves := random_leaves(inputs, run, seed)) is not None]
@@ -192,18 +194,21 @@ def _runs(symbols: Sequence[str], sizes: Sequence[int]) -> list[dict[str, int]]:
 
 def reference(fn: Callable[..., Any], inputs: Inputs) -> Callable[..., list[Any]]:
     """The function on the graph's inputs, compiled by JAX, with the graph's outputs as arrays."""
-    compiled = jax.jit(lambda *arrays: _array_leaves(inputs.call(fn, arrays)))
+
+    def flat(*arrays: Any) -> list[Any]:
+        typed = [
+            _compat.with_weak_type(array) if leaf.weak_type else array
+            for leaf, array in zip(inputs.leaves, arrays, strict=True)
+        ]
+        result = inputs.call(fn, typed)
+        return array_outputs(fn, result, jax.tree_util.tree_flatten_with_path(result)[0])[0]
+
+    compiled = jax.jit(flat)
 
     def run(*arrays: Any) -> list[Any]:
-        return [as_fed(value) for value in jax.tree.leaves(compiled(*arrays))]
+        return [as_fed(value) for value in compiled(*arrays)]
 
     return run
-
-
-def _array_leaves(result: Any) -> list[Any]:
-    from ._trace import _array_outputs
-
-    return _array_outputs(lambda: None, jax.tree_util.tree_flatten_with_path(result)[0])[0]
 
 
 def random_leaves(inputs: Inputs, sizes: dict[str, int], seed: int) -> list[Any] | None:
@@ -214,45 +219,11 @@ def random_leaves(inputs: Inputs, sizes: dict[str, int], seed: int) -> list[Any]
         shape = []
         for dimension in leaf.shape:
             size = evaluate_dimension(dimension, sizes)
-            if size < 0 or not _satisfied(dimension, sizes):
+            if size < 0 or broken_constraint(dimension, sizes) is not None:
                 return None
             shape.append(size)
         leaves.append(random_array(rng, tuple(shape), leaf.dtype))
     return leaves
-
-
-def _satisfied(dimension: Any, sizes: dict[str, int]) -> bool:
-    """Whether sizes fit the constraints that were given with a dimension; those on symbols of no input always do."""
-    if not _compat.is_symbolic(dimension):
-        return True
-    for difference, is_zero in _compat.dim_constraints(dimension):
-        if _compat.symbol_names(difference) <= sizes.keys():
-            value = evaluate_dimension(difference, sizes)
-            if value < 0 or (is_zero and value != 0):
-                return False
-    return True
-
-
-def evaluate_dimension(dimension: Any, sizes: dict[str, int]) -> int:
-    """A dimension as a number, given the sizes of its symbols."""
-    if not _compat.is_symbolic(dimension):
-        return int(dimension)
-    operations: dict[str, Callable[[int, int], int]] = {
-        "floordiv": lambda a, b: a // b,
-        "mod": lambda a, b: a % b,
-        "max": max,
-        "min": min,
-    }
-    total = 0
-    for coefficient, factors in _compat.dim_terms(dimension):
-        for factor, exponent in factors:
-            if isinstance(factor, str):
-                value = sizes[factor]
-            else:
-                value = operations[factor[0]](*(evaluate_dimension(d, sizes) for d in factor[1]))
-            coefficient *= value**exponent
-        total += coefficient
-    return total
 
 
 def random_array(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> Any:
