@@ -67,16 +67,16 @@ def test_a_killed_process_leaves_the_old_file_whole(way: dict[str, object], tmp_
     wanted = exported(0)(x)
     code = f"""
 import os, equinox as eqx, jax, j2o_core
-from j2o_core import _save
+from j2o_core import _weights_file
 written = 0
-real = _save._Digesting.write
+real = _weights_file._Digesting.write
 def write(self, data):
     global written
     real(self, data)
     written += 1
     if written == 3:
         os.kill(os.getpid(), 9)
-_save._Digesting.write = write
+_weights_file._Digesting.write = write
 fsync = os.fsync
 os.fsync = lambda fd: os.kill(os.getpid(), 9)
 net = eqx.nn.MLP(4, 3, 128, 2, key=jax.random.key(1))

@@ -1,11 +1,14 @@
-import contextlib
+import concurrent.futures
 import errno
+import functools
+import itertools
 import json
 import os
 import stat
 import subprocess
 import sys
 import tracemalloc
+import warnings
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +18,7 @@ import onnxruntime
 import pytest
 import safetensors.numpy
 
-from j2o_core import J2oError, SaveError, _model_file, _save
+from j2o_core import J2oError, SaveError, _file_lock, _model_file, _save, _save_turn, _weights_file
 
 X = np.linspace(-1, 1, 8, dtype=np.float32).reshape(2, 4)
 
@@ -88,63 +91,164 @@ def test_files_of_others_stay(program, tmp_path):
     assert sorted(content(tmp_path)) == ["m.onnx", "m.onnx.backup", "m.onnx.data", "m2.onnx.0123456789abcdef.data"]
 
 
-class Crash(BaseException):
-    """Stands for the process being killed: nothing after it runs."""
+def child(function):
+    """Run a function in a forked process, and return what waits for its exit status."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of threads: the child starts none and waits for none
+        process = os.fork()
+    if process == 0:
+        status = 1
+        try:
+            function()
+            status = 0
+        finally:
+            os._exit(status)
+    return lambda: os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
-class Disk:
-    """Counts the calls that change files, and lets one of them fail."""
-
-    def __init__(self, monkeypatch):
-        self.calls = 0
-        self.fail_at = None
-        self.error = None
-        for name in ("fsync", "replace", "remove", "open"):
-            monkeypatch.setattr(os, name, self._guard(getattr(os, name), name))
-
-    def _guard(self, function, name):
-        def call(*args, **kwargs):
-            if self.dead or (name == "open" and not args[1:] == (os.O_RDONLY,)):
-                raise Crash
-            position, self.calls = self.calls, self.calls + 1
-            if position == self.fail_at:
-                self.dead = isinstance(self.error, Crash)
-                raise self.error
-            return function(*args, **kwargs)
-
-        return call
-
-    dead = False
+KILLED = 9
 
 
+def killed_at(moment, function):
+    """The exit status of a process that is killed when it is about to change a file for the `moment`-th time."""
+
+    def run():
+        calls = iter(range(moment))
+
+        def guard(change):
+            def call(*args):
+                if next(calls, None) is None:
+                    os._exit(KILLED)
+                return change(*args)
+
+            return call
+
+        for name in ("fsync", "replace", "remove"):
+            setattr(os, name, guard(getattr(os, name)))
+        function()
+
+    return child(run)()
+
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+
+
+@needs_fork
 @pytest.mark.parametrize("old_way", [{}, {"weights": "data"}, {"weights": "safetensors"}], ids=str)
 @pytest.mark.parametrize("way", [{}, {"weights": "data"}, {"weights": "safetensors"}], ids=str)
-def test_a_crash_at_any_moment_leaves_a_whole_model(program, other, tmp_path, monkeypatch, old_way, way):
+def test_a_process_killed_at_any_moment_leaves_a_whole_model(program, other, tmp_path, old_way, way):
     old, new = program(X), other(X)
-    with monkeypatch.context() as patch:
-        disk = Disk(patch)
-        other.save(tmp_path / "counted.onnx", **way)
-        other.save(tmp_path / "counted.onnx", **old_way)
-    assert disk.calls >= 4
     seen = set()
-    for moment in range(disk.calls):
+    for moment in itertools.count():
         folder = tmp_path / f"{moment}"
         folder.mkdir()
         path = folder / "m.onnx"
         program.save(path, **old_way)
-        with monkeypatch.context() as patch:
-            disk = Disk(patch)
-            disk.fail_at, disk.error = moment, Crash()
-            with contextlib.suppress(Crash):
-                other.save(path, **way)
+        status = killed_at(moment, lambda path=path: other.save(path, **way))
         result = run(path)
         assert np.array_equal(result, old) or np.array_equal(result, new)
         seen.add(np.array_equal(result, old))
-        other.save(path, **way)  # the next save works, and clears what the crash left of the weights
+        if status == 0:
+            break
+        assert status == KILLED
+        other.save(path, **way)  # the next save works, and clears what the killed one left
         np.testing.assert_array_equal(run(path), new)
-        left = {name.rpartition(".")[2] for name in content(folder)} - {"tmp"}
-        assert left == ({"onnx", way["weights"]} if way else {"onnx"})
+        left = sorted(name.rpartition(".")[2] for name in content(folder))
+        assert left == sorted(["onnx", *way.values()])
+    assert moment >= 4
     assert seen == {True, False}
+
+
+@needs_fork
+def test_only_files_of_dead_writers_are_removed(program, other, tmp_path):
+    """A writer that lives, however slow, finishes; whatever a user put there stays."""
+    path = tmp_path / "m.onnx"
+    for name in ("m.onnx.tmp", "m.onnx.0123.tmp", "m2.onnx.01234567.tmp"):
+        (tmp_path / name).write_text("mine")
+    slow = _save_turn.TemporaryFiles(str(path))
+    with slow.new() as (file, alive):
+        file.write(b"slow")
+    for moment in range(3):
+        assert killed_at(moment, lambda: program.save(path, weights="data")) == KILLED
+    assert len(content(tmp_path)) > 5
+    other.save(path)
+    left = {"m.onnx", os.path.basename(alive), "m.onnx.tmp", "m.onnx.0123.tmp", "m2.onnx.01234567.tmp"}
+    assert content(tmp_path).keys() == left
+    slow.move(alive, str(path))
+    assert path.read_bytes() == b"slow"
+
+
+def no_locks(file):
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+
+@needs_fork
+@pytest.mark.parametrize("locks", [True, False], ids=["locks", "without"])
+@pytest.mark.parametrize("ways", [("data", "data"), ("data", "safetensors"), ("data", None)], ids=str)
+def test_the_last_of_two_processes_wins(program, other, tmp_path, monkeypatch, ways, locks):
+    path = tmp_path / "m.onnx"
+    wanted = [program(X), other(X)]
+    if not locks:
+        monkeypatch.setattr(_file_lock, "_lock", no_locks)
+    for _ in range(5):
+        savers = [
+            child(functools.partial(one.save, path, weights=way))
+            for one, way in zip((program, other), ways, strict=True)
+        ]
+        assert [saved() for saved in savers] == [0, 0]
+        assert any(np.array_equal(run(path), result) for result in wanted)
+    other.save(path)
+    assert locks is False or list(content(tmp_path)) == ["m.onnx"]
+
+
+@pytest.mark.parametrize("locks", [True, False], ids=["locks", "without"])
+def test_threads_save_one_program(program, tmp_path, monkeypatch, locks):
+    """To one path and to several, embedded and beside: the program stays as it is, every file is whole."""
+    if not locks:
+        monkeypatch.setattr(_file_lock, "_lock", no_locks)
+    monkeypatch.setattr(_model_file, "_SMALL_BYTES", 16)
+    wanted = program(X)
+    before = [value.const_value for value in program.model.graph.initializers.values()]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        ways = [{}, {"weights": "data"}, {"weights": "safetensors"}]
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            done = [pool.submit(program.save, tmp_path / f"{k % 4}.onnx", **ways[k % 3]) for k in range(24)]
+            done += [pool.submit(program.check) for _ in range(4)]
+            for future in done:
+                future.result()
+    finally:
+        sys.setswitchinterval(interval)
+    after = [value.const_value for value in program.model.graph.initializers.values()]
+    assert all(one is two for one, two in zip(before, after, strict=True))
+    for path in tmp_path.glob("*.onnx"):
+        np.testing.assert_array_equal(run(path), wanted)
+
+
+def test_without_locks_nothing_grows(program, other, tmp_path, monkeypatch):
+    """The data file's name is then one that no other save gives, and the next save removes it."""
+    monkeypatch.setattr(_file_lock, "_lock", no_locks)
+    path = tmp_path / "m.onnx"
+    for one in (program, other, program):
+        one.save(path, weights="data")
+        assert len(content(tmp_path)) == 2
+        np.testing.assert_array_equal(run(path), one(X))
+    program.save(path)
+    assert list(content(tmp_path)) == ["m.onnx"]
+
+
+def test_whoever_waits_too_long_for_a_turn_saves_all_the_same(program, other, tmp_path, monkeypatch):
+    monkeypatch.setattr(_save_turn, "_WAIT_SECONDS", 0.05)
+    path = tmp_path / "m.onnx"
+    program.save(path, weights="data")
+    with _save_turn.turn(str(path)) as held:
+        assert held.locked
+        other.save(path, weights="data")
+        np.testing.assert_array_equal(run(path), other(X))
+    np.testing.assert_array_equal(run(path), other(X))
+    other.save(path)
+    np.testing.assert_array_equal(run(path), other(X))
 
 
 def failing_at(moment, function, code):
@@ -177,12 +281,12 @@ def test_a_full_disk_is_a_clear_error_and_changes_nothing(program, other, tmp_pa
 
 
 def test_a_write_that_fails_half_way_leaves_no_file(program, tmp_path, monkeypatch):
-    def write(self, content, _real=_save._Digesting.write):
+    def write(self, content, _real=_weights_file._Digesting.write):
         if self.position > 1000:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         _real(self, content)
 
-    monkeypatch.setattr(_save._Digesting, "write", write)
+    monkeypatch.setattr(_weights_file._Digesting, "write", write)
     with pytest.raises(SaveError, match="No space left on device"):
         program.save(tmp_path / "m.onnx", weights="data")
     assert content(tmp_path) == {}

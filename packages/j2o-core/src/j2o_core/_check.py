@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from ._errors import CheckError
+from ._model_view import model_view
 from ._save import EMBED_LIMIT_BYTES, weight_bytes
 
 
@@ -15,18 +16,16 @@ def check_model(model: ir.Model) -> None:
     """
     import onnx
 
-    graph = model.graph
-    values = [] if weight_bytes(model) < EMBED_LIMIT_BYTES else list(graph.initializers.values())
-    tensors = [value.const_value for value in values]
+    initializers = model.graph.initializers
+    described = {} if weight_bytes(model) < EMBED_LIMIT_BYTES else dict(map(_without_content, initializers.values()))
     try:
-        for value in values:
-            assert value.const_value is not None
-            dtype, shape = value.const_value.dtype, ir.Shape(value.const_value.shape.numpy())
-            value.const_value = ir.ExternalTensor("weights", 0, 0, dtype, shape=shape, name=value.name or "")
-        proto = ir.serde.serialize_model(model)
-        onnx.checker.check_model(proto, full_check=not values)
+        proto = ir.serde.serialize_model(model_view(model, tensors=described))
+        onnx.checker.check_model(proto, full_check=not described)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise CheckError(f"The model is not valid ONNX: {error}") from error
-    finally:
-        for value, tensor in zip(values, tensors, strict=True):
-            value.const_value = tensor
+
+
+def _without_content(value: ir.Value) -> tuple[str, ir.ExternalTensor]:
+    tensor, name = value.const_value, value.name or ""
+    assert tensor is not None
+    return name, ir.ExternalTensor("weights", 0, 0, tensor.dtype, shape=ir.Shape(tensor.shape.numpy()), name=name)

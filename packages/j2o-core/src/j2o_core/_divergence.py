@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _compat
+from ._model_view import model_view
 from ._session import Session, as_fed
 from ._source import user_line
 from ._verify import compare
@@ -59,13 +60,8 @@ def _watched(program: OnnxProgram) -> dict[_Place, ir.Value]:
 
 def _results(model: ir.Model, watched: dict[_Place, ir.Value], leaves: Sequence[Any]) -> dict[_Place, Any]:
     """What ONNX Runtime gives there."""
-    outputs = model.graph.outputs
-    originals = list(outputs)
-    try:
-        outputs[:] = list(dict.fromkeys(watched.values()))
-        results = dict(zip(outputs, Session(model).run(leaves), strict=True))
-    finally:
-        outputs[:] = originals
+    outputs = list(dict.fromkeys(watched.values()))
+    results = dict(zip(outputs, Session(model_view(model, outputs=outputs)).run(leaves), strict=True))
     return {place: results[value] for place, value in watched.items()}
 
 

@@ -7,7 +7,6 @@ is free (https://protobuf.dev/programming-guides/encoding/#order).
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
@@ -15,6 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ._errors import SaveError
+from ._model_view import model_view
 
 # Weights are written in pieces, so that none is copied as a whole.
 _CHUNK_BYTES = 1 << 24
@@ -34,8 +34,7 @@ def write_model(file: BinaryIO, model: ir.Model) -> None:
         SaveError: if it takes 2 GB or more, which no reader of ONNX accepts.
     """
     streamed = _large(model)
-    with _emptied(model, streamed):
-        proto = ir.serde.serialize_model(model)
+    proto = ir.serde.serialize_model(model_view(model, tensors=_emptied(streamed)))
     tensors, heads = [], []
     for described in proto.graph.initializer:
         tensor = streamed.get(described.name)
@@ -93,18 +92,14 @@ class _Empty(ir.Tensor[Any]):
         return b""
 
 
-@contextlib.contextmanager
-def _emptied(model: ir.Model, tensors: Mapping[str, ir.Tensor[Any]]) -> Iterator[None]:
-    """While the block runs, these initializers have no content."""
-    try:
-        for name, tensor in tensors.items():
-            empty = _Empty(tensor.raw, tensor.dtype, shape=tensor.shape, name=name, doc_string=tensor.doc_string)
-            empty.metadata_props.update(tensor.metadata_props)
-            model.graph.initializers[name].const_value = empty
-        yield
-    finally:
-        for name, tensor in tensors.items():
-            model.graph.initializers[name].const_value = tensor
+def _emptied(tensors: Mapping[str, ir.Tensor[Any]]) -> dict[str, ir.Tensor[Any]]:
+    """The same descriptions without content."""
+    described: dict[str, ir.Tensor[Any]] = {}
+    for name, tensor in tensors.items():
+        empty = _Empty(tensor.raw, tensor.dtype, shape=tensor.shape, name=name, doc_string=tensor.doc_string)
+        empty.metadata_props.update(tensor.metadata_props)
+        described[name] = empty
+    return described
 
 
 def _field(number: int, size: int) -> bytes:

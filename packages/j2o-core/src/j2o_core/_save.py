@@ -1,54 +1,30 @@
-"""Save: write a model so that a crash at any moment leaves the old file whole.
+"""Save: write a model so that a crash at any moment leaves the old file whole, and the last of several savers wins.
 
 A model with its weights beside it is two files, and no file system replaces two files at once. So the data file's name
-carries a digest of its content: a new one never takes the place of one that the old model still needs. It is written
-first, then the model file is replaced, and only then are data files removed that no model here uses any more.
+carries a digest of its content: a new one never takes the place of one that the old model still needs. It is moved into
+place first, then the model file, and only then are the data files removed that the replaced model named.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
-import re
-import secrets
-from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO
 
 import onnx_ir as ir
 
 from ._errors import SaveError
-from ._model_file import pieces, write_model
+from ._model_file import write_model
+from ._model_view import model_view
+from ._save_turn import TemporaryFiles, turn
+from ._weights_file import WRITERS
 
 # Protobuf cannot hold more than 2 GB; above this the weights go into a file of their own.
 EMBED_LIMIT_BYTES = 1_500_000_000
 
 WEIGHTS = ("data", "safetensors")
 
-# Runtimes map large weights into memory, which works by pages, and small ones like cache lines.
-_PAGE, _LINE, _LARGE = 4096, 64, 1 << 20
-
 # Nameless constants up to this size stay in the model file.
 _INSIDE_BYTES = 1024
-
-_SAFETENSORS = {
-    "BOOL": "BOOL",
-    "INT8": "I8",
-    "INT16": "I16",
-    "INT32": "I32",
-    "INT64": "I64",
-    "UINT8": "U8",
-    "UINT16": "U16",
-    "UINT32": "U32",
-    "UINT64": "U64",
-    "FLOAT16": "F16",
-    "BFLOAT16": "BF16",
-    "FLOAT": "F32",
-    "DOUBLE": "F64",
-    "FLOAT8E4M3FN": "F8_E4M3",
-    "FLOAT8E5M2": "F8_E5M2",
-}
 
 
 def weight_bytes(model: ir.Model) -> int:
@@ -90,38 +66,37 @@ def save(
         raise SaveError(f"Cannot save to {target}: the folder {folder} does not exist. Create it first.")
     if external_data is None:
         external_data = weights is not None or weight_bytes(model) >= EMBED_LIMIT_BYTES
-    token = f".{secrets.token_hex(4)}.tmp"
-    written: list[str] = []
+    files = TemporaryFiles(target)
     try:
-        with _removed_on_error(written):
-            data_name = None
-            if external_data:
-                data_name = _write_with_weights(model, target, token, weights or "data", written)
-            else:
-                _write_model(model, target + token, written)
-            os.replace(target + token, target)
-            written.clear()
+        data_name = _write_and_move(model, target, files, (weights or "data") if external_data else None)
     except OSError as error:
+        if isinstance(error, SaveError):
+            raise
         reason = error.strerror or str(error)
         raise SaveError(f"Cannot save to {target}: {reason}. Nothing was changed there.") from error
-    _sync_folder(folder)
-    _remove_data_files(target, keep=data_name)
+    finally:
+        files.remove()
     return [target, *([os.path.join(folder, data_name)] if data_name is not None else [])]
 
 
-def _write_with_weights(model: ir.Model, target: str, token: str, weights: str, written: list[str]) -> str:
-    """Write both files, move the data file into place and return its name; the model still has to be moved."""
-    folder, name = os.path.split(target)
-    data_written = f"{target}.data{token}"
+def _write_and_move(model: ir.Model, target: str, files: TemporaryFiles, weights: str | None) -> str | None:
+    """Write the model, and its weights to a file of their own if these have a form; return that file's name."""
+    folder = os.path.dirname(target)
+    if weights is None:
+        with files.new() as (file, model_path):
+            write_model(file, model)
+        with turn(target):
+            files.move(model_path, target)
+            _sync_folder(folder)
+        return None
     values = [value for value in model.graph.initializers.values() if not _stays_inside(value)]
     tensors = [value.const_value for value in values]
-    with _new_file(data_written, written) as file:
-        offsets, digest = _WRITERS[weights](file, tensors)
-    data_name = f"{name}.{digest}.{weights}"
-    try:
-        for value, tensor, offset in zip(values, tensors, offsets, strict=True):
-            assert tensor is not None
-            value.const_value = ir.ExternalTensor(
+    with files.new() as (file, data_path):
+        offsets, digest = WRITERS[weights](file, tensors)
+    with turn(target) as mine:
+        data_name = mine.data_name(digest, weights)
+        places = {
+            str(value.name): ir.ExternalTensor(
                 data_name,
                 offset,
                 tensor.nbytes,
@@ -130,15 +105,14 @@ def _write_with_weights(model: ir.Model, target: str, token: str, weights: str, 
                 name=value.name or "",
                 base_dir=folder,
             )
-        _write_model(model, target + token, written)
-    finally:
-        for value, tensor in zip(values, tensors, strict=True):
-            value.const_value = tensor
-    data_target = os.path.join(folder, data_name)
-    was_there = os.path.exists(data_target)
-    os.replace(data_written, data_target)
-    if not was_there:  # else the old model may be using it, and it is the same
-        written.append(data_target)
+            for value, tensor, offset in zip(values, tensors, offsets, strict=True)
+            if tensor is not None
+        }
+        with files.new() as (file, model_path):
+            write_model(file, model_view(model, tensors=places))
+        files.move(data_path, os.path.join(folder, data_name))
+        files.move(model_path, target)
+        _sync_folder(folder)
     return data_name
 
 
@@ -148,99 +122,6 @@ def _stays_inside(value: ir.Value) -> bool:
     if tensor is None or tensor.nbytes == 0:
         return True
     return tensor.nbytes <= _INSIDE_BYTES and "j2o_name" not in value.meta
-
-
-class _Digesting:
-    """Writes to a file, and knows the position and a digest of everything written."""
-
-    def __init__(self, file: BinaryIO):
-        self._file = file
-        self._digest = hashlib.blake2b(digest_size=8)
-        self.position = 0
-
-    def write(self, content: bytes | memoryview) -> None:
-        self._file.write(content)
-        self._digest.update(content)
-        self.position += len(content)
-
-    def tensor(self, tensor: Any) -> None:
-        for piece in pieces(tensor):
-            self.write(piece)
-
-    def align(self, nbytes: int) -> None:
-        step = _PAGE if nbytes >= _LARGE else _LINE
-        self.write(b"\0" * (-self.position % step))
-
-    def hexdigest(self) -> str:
-        return self._digest.hexdigest()
-
-
-def _write_data(file: BinaryIO, tensors: Sequence[Any]) -> tuple[list[int], str]:
-    """Weights one after the other; the offset of each, and the digest."""
-    out = _Digesting(file)
-    offsets = []
-    for tensor in tensors:
-        out.align(tensor.nbytes)
-        offsets.append(out.position)
-        out.tensor(tensor)
-    return offsets, out.hexdigest()
-
-
-def _write_safetensors(file: BinaryIO, tensors: Sequence[Any]) -> tuple[list[int], str]:
-    """The same as a safetensors file: a header that says where each weight is, then the weights without gaps."""
-    # The widest first keeps every weight aligned to its elements.
-    order = sorted(range(len(tensors)), key=lambda i: (-tensors[i].dtype.bitwidth, tensors[i].name))
-    header: dict[str, Any] = {}
-    starts, position = {}, 0
-    for index in order:
-        tensor = tensors[index]
-        dtype = _SAFETENSORS.get(tensor.dtype.name)
-        if dtype is None:
-            raise SaveError(
-                f"The weight {tensor.name!r} has dtype {tensor.dtype.name.lower()}, which safetensors does not have. "
-                f'Save with weights="data".'
-            )
-        end = position + tensor.nbytes
-        header[tensor.name] = {"dtype": dtype, "shape": list(tensor.shape), "data_offsets": [position, end]}
-        starts[index], position = position, end
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-(8 + len(text)) % _LINE)
-    out = _Digesting(file)
-    out.write(len(text).to_bytes(8, "little"))
-    out.write(text)
-    begin = out.position
-    for index in order:
-        out.tensor(tensors[index])
-    return [begin + starts[index] for index in range(len(tensors))], out.hexdigest()
-
-
-_WRITERS = {"data": _write_data, "safetensors": _write_safetensors}
-
-
-@contextlib.contextmanager
-def _removed_on_error(paths: list[str]) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        for path in paths:
-            with contextlib.suppress(OSError):
-                os.remove(path)
-        raise
-
-
-@contextlib.contextmanager
-def _new_file(path: str, written: list[str]) -> Iterator[BinaryIO]:
-    """A file that is on the disk when the block is left."""
-    with open(path, "wb") as file:
-        written.append(path)
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _write_model(model: ir.Model, path: str, written: list[str]) -> None:
-    with _new_file(path, written) as file:
-        write_model(file, model)
 
 
 def _sync_folder(folder: str) -> None:
@@ -253,13 +134,3 @@ def _sync_folder(folder: str) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-def _remove_data_files(target: str, keep: str | None) -> None:
-    """Remove data files of earlier saves to `target`. One that cannot be removed does no harm and stays."""
-    folder, name = os.path.split(target)
-    pattern = re.compile(re.escape(name) + r"\.[0-9a-f]{16}\.(data|safetensors)")
-    with contextlib.suppress(OSError):
-        for entry in os.listdir(folder):
-            if entry != keep and pattern.fullmatch(entry):
-                os.remove(os.path.join(folder, entry))
