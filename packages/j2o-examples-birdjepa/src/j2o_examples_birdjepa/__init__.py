@@ -1,8 +1,13 @@
 """BirdJEPA and Bird-MAE in Equinox: bird sound to embeddings, in JAX and in ONNX."""
 
+from ._audio import read_audio
 from ._bird_mae import BirdMae, BirdMaeOutput
 from ._config import BIRD_MAE, BirdMaeConfig, TransformerConfig
-from ._errors import BirdError, CheckpointError, ConfigError
+from ._errors import AudioError, BirdError, CheckpointError, ConfigError
+from ._export import Pipeline, export
+from ._fbank import FbankConfig, fbank
+from ._filter_audio import filter_audio
+from ._front_end import front_end, jax_fbank, transform
 from ._masks import make_block_mask
 from ._model import EncoderOutput, Transformer, stack, unstack
 from ._patches import patch_grid, patchify, unpatchify
@@ -12,6 +17,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BIRD_MAE",
+    "AudioError",
     "BirdError",
     "BirdMae",
     "BirdMaeConfig",
@@ -19,16 +25,25 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "EncoderOutput",
+    "FbankConfig",
+    "Pipeline",
     "Transformer",
     "TransformerConfig",
+    "export",
+    "fbank",
+    "filter_audio",
     "from_state_dict",
+    "front_end",
+    "jax_fbank",
     "load_bird_mae",
     "make_block_mask",
     "patch_grid",
     "patchify",
+    "read_audio",
     "save_safetensors",
     "stack",
     "state_dict",
+    "transform",
     "unpatchify",
     "unstack",
 ]

@@ -13,3 +13,7 @@ class ConfigError(BirdError):
 
 class CheckpointError(BirdError):
     """A file of weights that cannot be read, or that does not fit the configuration."""
+
+
+class AudioError(BirdError):
+    """A recording that cannot be read as sound."""
