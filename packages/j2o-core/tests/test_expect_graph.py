@@ -118,7 +118,7 @@ def test_a_bare_model_can_be_expected():
     node = ir.Node("my.domain", "Thing", [x, None, x], num_outputs=2)
     node.outputs[0].name = "out"
     graph = ir.Graph([x], [node.outputs[0]], nodes=[node], opset_imports={"": 21})
-    expect_graph(ir.Model(graph, ir_version=10), "x:f32[B] -> my.domain.Thing(_, , _):?[?] -> out, _")
+    expect_graph(ir.Model(graph, ir_version=10), "x:f32[B] -> my.domain::Thing(_, , _):?[?] -> out, _")
 
 
 TEST_FILE = """

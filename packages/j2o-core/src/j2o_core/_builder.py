@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ._constants import Constants
+from ._domains import domain_of, standard
 from ._infer import infer_dtypes, infer_shapes
 from ._peephole import fold_node, simplify_node
 from ._values import stamp
@@ -16,12 +17,15 @@ from ._values import stamp
 # Nodes that must not be shared although they look alike, or whose attributes hold graphs.
 _NOT_SHARED = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli"})
 
+_DOMAIN = 'An operator of the domain {domain!r} is written op("{domain}::{op_type}", ...).'
+
 
 class Builder:
     """Adds nodes to one graph.
 
-    `builder.Add(x, y)` and `builder("Add", x, y)` are the same. Inputs are values or None (an omitted optional input);
-    attributes are Python values, None for the default. The result is one value, or a tuple if `outputs` is not 1.
+    `builder.Add(x, y)` and `builder("Add", x, y)` are the same; `builder("com.microsoft::Gelu", x)` is an operator of
+    another domain. Inputs are values or None (an omitted optional input); attributes are Python values, None for the
+    default. The result is one value, or a tuple if `outputs` is not 1.
     """
 
     def __init__(
@@ -53,19 +57,22 @@ class Builder:
 
         return add
 
-    def __call__(self, op_type: str, *inputs: ir.Value | None, outputs: int = 1, domain: str = "", **attrs: Any) -> Any:
+    def __call__(self, op_type: str, *inputs: ir.Value | None, outputs: int = 1, **attrs: Any) -> Any:
         """Add a node, or return the value that it would have."""
+        op_type = standard(op_type)
+        if "domain" in attrs:
+            raise TypeError(_DOMAIN.format(domain=attrs["domain"], op_type=op_type))
         attrs = {name: value for name, value in attrs.items() if value is not None}
         while inputs and inputs[-1] is None:
             inputs = inputs[:-1]
-        if domain == "" and outputs == 1:
+        if outputs == 1:
             simpler = self.simpler(op_type, inputs, attrs)
             if simpler is not None:
                 return simpler
-        key = self._key(op_type, inputs, outputs, domain, attrs)
+        key = self._key(op_type, inputs, outputs, attrs)
         known = self._known(key) if key is not None else None
         if known is None:
-            known = self._add(op_type, inputs, outputs, domain, attrs)
+            known = self._add(op_type, inputs, outputs, attrs)
             if key is not None:
                 self._seen[key] = known
         return known[0] if outputs == 1 else known
@@ -86,7 +93,7 @@ class Builder:
         """The array of a constant, None for everything else."""
         return self.constants.array(value)
 
-    def _key(self, op_type: str, inputs: Sequence[Any], outputs: int, domain: str, attrs: dict[str, Any]) -> Any:
+    def _key(self, op_type: str, inputs: Sequence[Any], outputs: int, attrs: dict[str, Any]) -> Any:
         if not self._share or op_type in _NOT_SHARED:
             return None
         items = []
@@ -94,7 +101,7 @@ class Builder:
             if isinstance(value, (ir.Graph, ir.Tensor, np.ndarray)):
                 return None
             items.append((name, tuple(value) if isinstance(value, (list, tuple)) else value))
-        return (domain, op_type, outputs, tuple(id(value) if value is not None else None for value in inputs), *items)
+        return (op_type, outputs, tuple(id(value) if value is not None else None for value in inputs), *items)
 
     def _known(self, key: Any) -> tuple[ir.Value, ...] | None:
         builder: Builder | None = self
@@ -106,10 +113,10 @@ class Builder:
         return None
 
     def _add(
-        self, op_type: str, inputs: Sequence[ir.Value | None], outputs: int, domain: str, attrs: dict[str, Any]
+        self, op_type: str, inputs: Sequence[ir.Value | None], outputs: int, attrs: dict[str, Any]
     ) -> tuple[ir.Value, ...]:
         node = ir.Node(
-            domain,
+            domain_of(op_type),
             op_type,
             inputs,
             [_attribute(name, value) for name, value in attrs.items()],

@@ -23,7 +23,8 @@ class LoweringContext:
     """One equation being lowered.
 
     Attributes:
-        op: adds nodes: `ctx.op.Add(x, y)`, `ctx.op("Add", x, y)`, `ctx.op.Split(x, sizes, axis=0, outputs=2)`.
+        op: adds nodes: `ctx.op.Add(x, y)`, `ctx.op("Add", x, y)`, `ctx.op.Split(x, sizes, axis=0, outputs=2)`,
+            `ctx.op("com.microsoft::Gelu", x)` for an operator of another domain.
         opset: the target opset.
         exact_nonfinite: whether `to_onnx` got `nonfinite="exact"`.
         avals_in: abstract values of the operands (`.shape`, `.dtype`).
@@ -77,10 +78,12 @@ class LoweringContext:
         """`x` broadcast to a shape that it can be broadcast to."""
         return expand(self.op, self._lowerer.dims, x, shape)
 
-    def shaped(self, x: ir.Value, shape: Sequence[Any]) -> ir.Value:
-        """`x` itself, after saying its shape: for operators whose result core cannot infer, such as Conv."""
-        if shape_of(x) is None:
-            stamp(x, None, shape)
+    def shaped(self, x: ir.Value, shape: Sequence[Any], dtype: Any = None) -> ir.Value:
+        """`x` itself, after saying its shape, and its dtype: for operators whose result core cannot infer.
+
+        That is the shape of Conv, for instance, and both for operators of other domains.
+        """
+        stamp(x, dtype if x.dtype is None else None, shape if shape_of(x) is None else None)
         return x
 
     def cast(self, x: ir.Value, dtype: Any) -> ir.Value:

@@ -39,6 +39,7 @@ class Registry:
         self._decompositions: dict[str, Any] = {}
         self.composites: list[Composite] = []
         self.rewrites: list[Rewrite] = []
+        self.opset_imports: dict[str, int] = {}
         names: dict[str, Plugin] = {}
         for plugin in plugins:
             if names.setdefault(plugin.name, plugin) is not plugin:
@@ -90,6 +91,9 @@ class Registry:
         for composite in plugin.composites:
             if composite.target in targets:
                 raise PluginError(f"Two plugins declare the composite {composite.target}; one is {_origin(plugin)}.")
+        for domain, version in plugin.opset_imports.items():
+            if (known := self.opset_imports.setdefault(domain, version)) != version:
+                raise PluginError(f"{_origin(plugin)} imports opset {version} of {domain!r}, another plugin {known}.")
         self.composites += plugin.composites
         self.rewrites += plugin.rewrites
 

@@ -90,6 +90,7 @@ def to_onnx(
 
         begin("lower")
         lowered = lower(traced, jaxpr, registry, opset, table, exact_nonfinite=exact_nonfinite)
+    from ._domains import finish_domains
     from ._finish import finish
     from .legalize import legalize
     from .rewrite import rewrite
@@ -100,6 +101,7 @@ def to_onnx(
     model = finish(lowered, traced, opset, exact_nonfinite=exact_nonfinite)
     begin("legalize")
     legalize(model, target=target, exact_nonfinite=exact_nonfinite)
+    finish_domains(model, registry.opset_imports)
     return OnnxProgram(model, fn, traced, lowered, registry)
 
 

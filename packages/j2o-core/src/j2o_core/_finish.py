@@ -7,6 +7,7 @@ from importlib import metadata
 
 import onnx_ir as ir
 
+from ._domains import bare
 from ._lower import Lowered
 from ._nonfinite import DEFAULT, EXACT, NONFINITE
 from ._specs import unique_names
@@ -91,7 +92,7 @@ def _name_values(lowered: Lowered, traced: Traced, initializers: list[ir.Value])
             value.name = _fresh(f"{inner.name or 'body'}_in", counts, used)
         for node in inner:
             module = _module_path(node)
-            node.name = _fresh(f"{module}/{node.op_type}" if module else node.op_type, counts, used)
+            node.name = _fresh(f"{module}/{bare(node.op_type)}" if module else bare(node.op_type), counts, used)
             if module:
                 node.metadata_props["j2o.module"] = module
             for index, value in enumerate(node.outputs):

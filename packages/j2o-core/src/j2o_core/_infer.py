@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from . import _compat
+from ._domains import INTERNAL_DOMAIN, domain_of
 from ._values import shape_of
 
 Shape = tuple[Any, ...]
@@ -28,6 +29,8 @@ _FLOAT_OUTPUT = {"ConvInteger": ir.DataType.INT32, "MatMulInteger": ir.DataType.
 
 def infer_dtypes(op_type: str, inputs: Sequence[ir.Value | None], attrs: Mapping[str, Any], outputs: int) -> list[Any]:
     """The element type of each output (None where it cannot be told)."""
+    if domain_of(op_type) not in ("", INTERNAL_DOMAIN):
+        return [None] * outputs  # the rule says it, see `LoweringContext.shaped`
     first = next((value.dtype for value in inputs if value is not None), None)
     if op_type in _BOOL:
         return [ir.DataType.BOOL]

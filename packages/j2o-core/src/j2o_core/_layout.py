@@ -49,7 +49,7 @@ def expand(op: Builder, dims: Dimensions, x: ir.Value, shape: Sequence[Any]) -> 
 
 def _layout_producer(value: ir.Value) -> ir.Node | None:
     node = value.producer()
-    is_layout = node is not None and node.domain == "" and node.op_type in ("Reshape", "Squeeze", "Unsqueeze")
+    is_layout = node is not None and node.op_type in ("Reshape", "Squeeze", "Unsqueeze")
     return node if is_layout and shape_of(node.inputs[0]) is not None else None  # type: ignore[union-attr, arg-type]
 
 

@@ -146,7 +146,7 @@ def _cast(builder: Builder, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value |
     if x.dtype is not None and int(x.dtype) == int(attrs["to"]):
         return x
     producer = x.producer()
-    if producer is None or producer.op_type != "Cast" or producer.domain or x.dtype is None:
+    if producer is None or producer.op_type != "Cast" or x.dtype is None:
         return None
     origin = producer.inputs[0]
     if origin is None or origin.dtype is None or int(origin.dtype) != int(attrs["to"]):
@@ -173,7 +173,7 @@ def _transpose(builder: Builder, inputs: Inputs, attrs: dict[str, Any]) -> ir.Va
     if perm == tuple(range(len(perm))):
         return x
     producer = x.producer()
-    if producer is not None and producer.op_type == "Transpose" and producer.domain == "":
+    if producer is not None and producer.op_type == "Transpose":
         first = producer.attributes["perm"].as_ints()
         merged = tuple(first[axis] for axis in perm)
         return builder("Transpose", producer.inputs[0], perm=merged)  # type: ignore[no-any-return]
@@ -202,7 +202,7 @@ def _reshape(builder: Builder, inputs: Inputs, attrs: dict[str, Any]) -> ir.Valu
     if wanted is not None and (source := _of_shape(x, tuple(wanted))) is not None:
         return source
     producer = x.producer()
-    if producer is None or producer.op_type not in ("Reshape", "Unsqueeze", "Squeeze") or producer.domain:
+    if producer is None or producer.op_type not in ("Reshape", "Unsqueeze", "Squeeze"):
         return None
     if sizes is not None and not attrs.get("allowzero"):
         # A zero copies the size at its place: that has to be the same one further up.
@@ -219,7 +219,7 @@ def _of_shape(x: ir.Value | None, wanted: tuple[Any, ...]) -> ir.Value | None:
     """What a chain of Reshape, Squeeze and Unsqueeze began with, if it had the wanted shape already."""
     while x is not None and not same_shape(shape_of(x), wanted):
         producer = x.producer()
-        if producer is None or producer.domain or producer.op_type not in ("Reshape", "Squeeze", "Unsqueeze"):
+        if producer is None or producer.op_type not in ("Reshape", "Squeeze", "Unsqueeze"):
             return None
         x = producer.inputs[0]
     return x
@@ -265,7 +265,7 @@ def _gather(builder: Builder, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value
     assert x is not None
     assert indices is not None
     place, producer, axis = builder.constants.array(indices), x.producer(), attrs.get("axis", 0)
-    if place is None or place.ndim or producer is None or producer.op_type != "Concat" or producer.domain:
+    if place is None or place.ndim or producer is None or producer.op_type != "Concat":
         return None
     rank = len(shape_of(x) or ())
     if rank == 0 or producer.attributes["axis"].as_int() % rank != axis % rank or place < 0:

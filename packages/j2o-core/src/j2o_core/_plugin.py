@@ -64,6 +64,7 @@ class Plugin:
         self.decompositions: dict[str, Rule] = {}
         self.composites: list[Composite] = []
         self.rewrites: list[Rewrite] = []
+        self.opset_imports: dict[str, int] = {}
         self.transforms: Callable[[Composite], None] | None = None
 
     def __repr__(self) -> str:
@@ -136,13 +137,27 @@ class Plugin:
         self.composites.append(composite)
         return composite
 
+    def opset_import(self, domain: str, version: int) -> None:
+        """State the opset of a domain whose operators this plugin's rules add; without this it is 1.
+
+        Raises:
+            PluginError: if this plugin stated another version.
+        """
+        if self.opset_imports.setdefault(domain, version) != version:
+            raise PluginError(f"{self!r} imports two opsets of the domain {domain!r}.")
+
     def rewrite(self, *op_types: str, opset: int = LOWEST_OPSET, late: bool = False) -> Callable[[_F], _F]:
         """Register a rewrite `rule(rw, node) -> value, values or None` tried at each node of these operators.
 
         The rule builds its replacement with `rw.op` and returns it (values for the node's outputs, or a dict from
         values of the graph to their replacements), or `None` if it declines. Rules that are `late`
         run when the others have come to rest: they undo a canonical form that only served the others, or expand
-        an operator of the domain `"j2o"` (one that a lowering may use although ONNX has none) into ONNX's.
+        an operator such as `"j2o::Erfc"` (one that a lowering may use although ONNX has none) into ONNX's.
+
+        Args:
+            *op_types: operators, those of other domains by their whole names: `"com.microsoft::Gelu"`.
+            opset: the lowest opset at which the rule runs.
+            late: whether it runs after the others.
         """
 
         def register(rule: _F) -> _F:

@@ -7,6 +7,7 @@ from collections import Counter
 from importlib import metadata
 from typing import TYPE_CHECKING
 
+from ._domains import qualified
 from ._finish import all_graphs
 from ._nonfinite import DEFAULT, NONFINITE, differences
 from ._save import weight_bytes
@@ -23,7 +24,7 @@ _DISTRIBUTIONS = ("j2o-core", "jax", "jaxlib", "numpy", "onnx-ir", "onnx", "onnx
 
 def operator_counts(model: ir.Model) -> Counter[str]:
     """How often each operator occurs, nested graphs included."""
-    return Counter(node.op_type for graph in all_graphs(model.graph) for node in graph)
+    return Counter(qualified(node) for graph in all_graphs(model.graph) for node in graph)
 
 
 def report(program: OnnxProgram) -> str:

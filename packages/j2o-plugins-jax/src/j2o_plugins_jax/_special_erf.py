@@ -67,10 +67,10 @@ def _erf(ctx: LoweringContext, x: ir.Value, **_: Any) -> Any:
 @plugin.lowering("erfc")
 def _erfc(ctx: LoweringContext, x: ir.Value, **_: Any) -> Any:
     # Kept as an operator of ours until the fusions are done: GELU is written with erfc.
-    return ctx.op("Erfc", x, domain="j2o")
+    return ctx.op("j2o::Erfc", x)
 
 
-@plugin.rewrite("Erfc", late=True)
+@plugin.rewrite("j2o::Erfc", late=True)
 def _expand_erfc(rw: Rewriter, node: ir.Node) -> Any:
     (x,) = node.inputs
     assert x is not None

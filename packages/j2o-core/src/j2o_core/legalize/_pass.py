@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from .._domains import bare, qualify
 from .._errors import LegalizeError
 from .._source import SOURCE
 from . import _composed, _defects
@@ -38,6 +39,17 @@ def legalize(model: ir.Model, *, target: str | None = RUNTIME, exact_nonfinite: 
     """
     if target not in TARGETS:
         raise LegalizeError(f'target is {target!r}. Expected "onnxruntime" or None (standard ONNX).')
+    foreign = qualify(model)
+    try:
+        problems = _legalize_roots(model, target, exact_nonfinite)
+    finally:
+        for node in foreign:
+            node.op_type = bare(node.op_type)
+    if problems:
+        raise LegalizeError(_message(problems, model.graph.opset_imports.get("", 0), target))
+
+
+def _legalize_roots(model: ir.Model, target: str | None, exact_nonfinite: bool) -> list[_Problem]:
     names = Names(model)
     problems: list[_Problem] = []
     roots: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
@@ -57,8 +69,7 @@ def legalize(model: ir.Model, *, target: str | None = RUNTIME, exact_nonfinite: 
         legalizer.graph(root)
         emitter.remove_unused()
         problems += legalizer.problems
-    if problems:
-        raise LegalizeError(_message(problems, model.graph.opset_imports.get("", 0), target))
+    return problems
 
 
 @dataclasses.dataclass(frozen=True)

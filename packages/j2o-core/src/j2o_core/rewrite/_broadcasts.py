@@ -121,7 +121,7 @@ def _written_out(rw: Rewriter, value: ir.Value | None) -> np.ndarray[Any, Any] |
         if array is not None:
             return array if step and array.size == 1 else None
         node = rw.producer(value, *_WRITING_OUT)
-        if node is None or node.domain:
+        if node is None:
             return None
         value = node.inputs[0]
     return None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import onnx_ir as ir
 
 from .._builder import Builder
+from .._domains import INTERNAL_DOMAIN
 from .._errors import J2oError, RewriteError
 from .._finish import all_graphs, remove_unused_nodes
 from .._infer import may_equal, same_shape
@@ -19,9 +20,6 @@ from ._rewriter import Rewriter
 if TYPE_CHECKING:
     from .._discover import Registry
     from .._lower import Lowered
-
-# Operators that only lowerings and rewrites know. None is left in a finished graph.
-INTERNAL_DOMAIN = "j2o"
 
 # More replacements per node than this mean that two rules undo each other.
 _REPLACEMENTS_PER_NODE = 20
@@ -87,7 +85,7 @@ class _Driver:
             if node in self._gone:
                 continue
             for rule in self._rules.get(node.op_type, ()):
-                if node.domain in ("", INTERNAL_DOMAIN) and self._try(rule, node):
+                if self._try(rule, node):
                     budget -= 1
                     break
             if budget < 0:

@@ -69,7 +69,7 @@ def view(value: ir.Value, through: Callable[[ir.Node], bool] | None = None) -> V
     """
     chain: list[ir.Node] = []
     passed = False
-    while len(chain) < _LONGEST_CHAIN and (node := value.producer()) is not None and node.domain == "":
+    while len(chain) < _LONGEST_CHAIN and (node := value.producer()) is not None:
         if not passed and through is not None and through(node):
             passed = True
         elif node.op_type not in (*_RESHAPING, "Transpose"):

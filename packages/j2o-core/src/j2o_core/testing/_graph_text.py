@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from .._domains import qualified
 from .._values import dtype_text, shape_text
 
 # Larger anonymous constants are told by their type alone.
@@ -92,7 +93,7 @@ class _Writer:
             for value in inputs
         ]
         operands = [operand if operand is not None else "" for operand in operands]
-        name = node.op_type if node.domain == "" else f"{node.domain}.{node.op_type}"
+        name = qualified(node)
         return f"{name}{'(' + ', '.join(operands) + ')' if operands else ''}{_types(node, source)}"
 
     def _operand(self, value: ir.Value) -> str:

@@ -214,7 +214,7 @@ def _scores_chain(rw: Rewriter, value: ir.Value | None, depth: int) -> tuple[ir.
     if value is None or depth == 0 or not rw.only_use(value):
         return None
     node = value.producer()
-    if node is None or node.domain:
+    if node is None:
         return None
     if node.op_type == "MatMul":
         return node, []

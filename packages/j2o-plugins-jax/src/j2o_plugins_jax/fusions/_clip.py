@@ -35,7 +35,7 @@ def _clip(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 def _bound_of(rw: Rewriter, node: ir.Node | None) -> tuple[ir.Value, float, bool] | None:
     """(x, bound, whether it is the lower one) of the maximum or minimum of floats and one number."""
-    if node is None or node.domain or node.op_type not in ("Max", "Min", "Relu"):
+    if node is None or node.op_type not in ("Max", "Min", "Relu"):
         return None
     x = node.inputs[0]
     if node.op_type == "Relu":

@@ -1,6 +1,6 @@
 """Gelu-20, exact and tanh.
 
-before: 0.5 * x * Erfc(-x * sqrt(1/2))        or  0.5 * x * (1 + Erf(x * sqrt(1/2)))
+before: 0.5 * x * j2o::Erfc(-x * sqrt(1/2))        or  0.5 * x * (1 + Erf(x * sqrt(1/2)))
         0.5 * x * (1 + Tanh(sqrt(2/pi) * (x + 0.044715 * x * x * x)))       or  ... x * (1 + 0.044715 * x * x)
         0.5 * x * (1 - Erf(-x * sqrt(1/2)))   and each as 0.5 * x + 0.5 * x * Erf(...) or 0.5 * (x + x * Erf(...))
 after:  Gelu(x, approximate="none" | "tanh")  at opset 20 and later
@@ -66,7 +66,7 @@ def _distributed(rw: Rewriter, total: ir.Node | None, number: float) -> tuple[ir
 
 def _gate(rw: Rewriter, gate: ir.Value, x: ir.Value) -> str | None:
     """Which approximation `gate` (the second factor, between 0 and 2) belongs to."""
-    erfc = rw.producer(gate, "Erfc")
+    erfc = rw.producer(gate, "j2o::Erfc")
     if erfc is not None:
         return "none" if _is_scaled(rw, erfc.inputs[0], x, -math.sqrt(0.5)) else None
     ways, sign = _terms(rw, rw.producer(gate, "Add", "Sub"))

@@ -31,7 +31,7 @@ def bounds(rw: Rewriter, value: ir.Value | None, depth: int = _DEPTH) -> tuple[f
         return _ANYTHING
     if value.dtype is ir.DataType.BOOL:
         return 0.0, 1.0
-    if node is None or node.domain or depth == 0:
+    if node is None or depth == 0:
         return _of_integers(value.dtype)
     if node.op_type in _RANGES:
         return _RANGES[node.op_type]

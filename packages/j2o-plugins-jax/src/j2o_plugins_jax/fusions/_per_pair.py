@@ -63,7 +63,7 @@ def _of_each_pair(array: np.ndarray[Any, Any], axis: int, apart: int, place: int
 
 def _of_node(rw: Rewriter, value: ir.Value, axis: int, apart: int, made: Made) -> ir.Value | None:
     node = rw.producer(value)
-    if node is None or node.domain != "":
+    if node is None:
         return None
     if node.op_type in _POINTWISE:
         return _of_pointwise(rw, node, axis, apart, made)
