@@ -120,7 +120,7 @@ def run_case(harness: Any, exporter: str, opset: int, transform: str) -> Outcome
     import onnx_ir as ir
 
     from j2o_core import J2oError
-    from j2o_core._session import Session
+    from j2o_core.program._session import Session
 
     try:
         fn, arrays = prepare(harness, transform)

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from generated import settle
-from j2o_core._discover import discover
-from j2o_core._plugin import HIGHEST_OPSET, LOWEST_OPSET
+from j2o_core.plugin._discover import discover
+from j2o_core.plugin._plugin import HIGHEST_OPSET, LOWEST_OPSET
 from primitives import PARTS
 from primitives_grades import GRADES
 

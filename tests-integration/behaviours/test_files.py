@@ -67,7 +67,7 @@ def test_a_killed_process_leaves_the_old_file_whole(way: dict[str, object], tmp_
     wanted = exported(0)(x)
     code = f"""
 import os, equinox as eqx, jax, j2o_core
-from j2o_core import _weights_file
+from j2o_core.program import _weights_file
 written = 0
 real = _weights_file._Digesting.write
 def write(self, data):
@@ -288,7 +288,7 @@ def test_a_path_in_a_model_cannot_lead_outside_its_folder(location: str, tmp_pat
     path = folder / "m.onnx"
     path.write_bytes(proto.SerializeToString())
     result = subprocess.run(
-        [sys.executable, "-c", "import sys; from j2o_core._cli import main; sys.exit(main())", "check", str(path)],
+        [sys.executable, "-m", "j2o_core.cli", "check", str(path)],
         capture_output=True,
         text=True,
     )

@@ -10,9 +10,9 @@ from jax import lax
 from jax.extend.core import Primitive
 
 from j2o_core import Plugin, PluginError, testing
-from j2o_core._builder import Builder
-from j2o_core._constants import Constants
-from j2o_core._values import stamp
+from j2o_core.graph._builder import Builder
+from j2o_core.graph._constants import Constants
+from j2o_core.graph._values import stamp
 from j2o_core.legalize import legalize
 from j2o_core.legalize._composed import COMPOSED
 from j2o_core.legalize._defects import DEFECTS

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from j2o_core import _capture
 from j2o_core.testing import graph_text
+from j2o_core.trace import _capture
 
 X = np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)
 

@@ -7,9 +7,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ._composite import Composite as Composite
-    from ._context import LoweringContext as LoweringContext
-    from ._discover import Registry as Registry
     from ._errors import CheckError as CheckError
     from ._errors import J2oError as J2oError
     from ._errors import LegalizeError as LegalizeError
@@ -23,19 +20,22 @@ if TYPE_CHECKING:
     from ._errors import UnsupportedError as UnsupportedError
     from ._errors import VerifyError as VerifyError
     from ._export import to_onnx as to_onnx
-    from ._plugin import Plugin as Plugin
-    from ._program import OnnxProgram as OnnxProgram
-    from ._verify import Verification as Verification
+    from .lower._context import LoweringContext as LoweringContext
+    from .plugin._composite import Composite as Composite
+    from .plugin._discover import Registry as Registry
+    from .plugin._plugin import Plugin as Plugin
+    from .program._program import OnnxProgram as OnnxProgram
+    from .program._verify import Verification as Verification
     from .rewrite import Rewriter as Rewriter
 
 _HOME = {
-    "Composite": "_composite",
-    "LoweringContext": "_context",
-    "OnnxProgram": "_program",
-    "Plugin": "_plugin",
-    "Registry": "_discover",
+    "Composite": "plugin._composite",
+    "LoweringContext": "lower._context",
+    "OnnxProgram": "program._program",
+    "Plugin": "plugin._plugin",
+    "Registry": "plugin._discover",
     "Rewriter": "rewrite",
-    "Verification": "_verify",
+    "Verification": "program._verify",
     "to_onnx": "_export",
     **dict.fromkeys(
         (

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ._capture import installed
-from ._discover import discover
 from ._errors import SpecError
-from ._nonfinite import asks_for_exact
-from ._plugin import HIGHEST_OPSET, LOWEST_OPSET, Plugin
-from ._program import OnnxProgram
-from ._specs import parse_inputs
-from ._trace import trace
+from .graph._nonfinite import asks_for_exact
+from .plugin._discover import discover
+from .plugin._plugin import HIGHEST_OPSET, LOWEST_OPSET, Plugin
+from .program._program import OnnxProgram
 from .simplify import ConstantTable, simplify
+from .trace._capture import installed
+from .trace._specs import parse_inputs
+from .trace._trace import trace
 
 TARGETS = ("onnxruntime", None)
 
@@ -86,12 +86,12 @@ def to_onnx(
         table = ConstantTable(traced.constant_names)
         jaxpr = simplify(traced.jaxpr, table, registry.decompositions)
         # This stage and those below need onnx_ir, whose import takes longer than most exports.
-        from ._lower import lower
+        from .lower._lower import lower
 
         begin("lower")
         lowered = lower(traced, jaxpr, registry, opset, table, exact_nonfinite=exact_nonfinite)
-    from ._domains import finish_domains
-    from ._finish import finish
+    from .finish._finish import finish
+    from .graph._domains import finish_domains
     from .legalize import legalize
     from .rewrite import rewrite
 

@@ -11,9 +11,9 @@ from jax.export import is_symbolic_dim
 
 from j2o_core import LoweringContext
 
-from ._indices import index_range
 from ._plugin import plugin
 from ._shapes import insert_axes
+from .indexing._indices import index_range
 
 
 @plugin.lowering("iota")

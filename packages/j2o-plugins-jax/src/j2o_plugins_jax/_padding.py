@@ -11,9 +11,9 @@ from jax.core import max_dim
 
 from j2o_core import LoweringContext
 
-from ._indices import same_size
 from ._plugin import plugin
-from ._slicing import static_slice
+from .indexing._indices import same_size
+from .indexing._slicing import static_slice
 
 
 @plugin.lowering("pad")

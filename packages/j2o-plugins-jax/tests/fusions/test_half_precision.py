@@ -8,7 +8,7 @@ import pytest
 from jax import lax
 
 from j2o_core import to_onnx
-from j2o_core._report import operator_counts
+from j2o_core.program._report import operator_counts
 from j2o_core.testing import Spec, check
 
 HALF, BRAIN = np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16)

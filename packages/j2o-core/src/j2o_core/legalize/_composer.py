@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from .._nonfinite import only_finite
+from ..graph._nonfinite import only_finite
 from ._detours import FLOAT8
 from ._emitter import Emitter, attributes_of, read_attribute, read_constant
 

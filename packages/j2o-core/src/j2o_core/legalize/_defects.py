@@ -1,6 +1,6 @@
 """Kernels of ONNX Runtime (CPU) that run and give a wrong result, and what stands in for them.
 
-Each was measured with onnxruntime 1.31.1. tests/test_legalize/test_defects.py runs them as they are and expects them
+Each was measured with onnxruntime 1.31.1. tests/legalize/test_defects.py runs them as they are and expects them
 to fail: an entry whose test passes on all processors can go.
 
     ReduceSum, Einsum       integers      summed in float64: wrong above 2^53, saturates where it has to wrap

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from .._domains import bare, qualify
 from .._errors import LegalizeError
-from .._source import SOURCE
+from ..graph._domains import bare, qualify
+from ..trace._source import SOURCE
 from . import _composed, _defects
 from ._composer import Composer, Declined
 from ._detours import DTYPE_ATTRIBUTES, NARROW_FLOATS, SIGNED, Carrier, Detour, find_detour

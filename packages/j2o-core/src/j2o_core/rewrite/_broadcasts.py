@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from .._infer import broadcast_shapes, same_shape
-from .._values import shape_of
+from ..graph._infer import broadcast_shapes, same_shape
+from ..graph._values import shape_of
 from ._clean_ups import plugin
 from ._rewriter import Rewriter
 

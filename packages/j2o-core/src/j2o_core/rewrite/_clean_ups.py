@@ -8,8 +8,8 @@ import math
 import numpy as np
 import onnx_ir as ir
 
-from .._infer import Shape, same_dimension, same_shape
-from .._plugin import Plugin
+from ..graph._infer import Shape, same_dimension, same_shape
+from ..plugin._plugin import Plugin
 from ._rewriter import Rewriter
 
 plugin = Plugin("core")

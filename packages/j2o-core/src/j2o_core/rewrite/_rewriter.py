@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from .._builder import Builder, in_graph
 from .._compat import is_symbolic
-from .._dims import Dimensions
-from .._infer import same_shape
-from .._layout import expand, reshape
-from .._nonfinite import only_finite
-from .._values import REAL_KINDS, numpy_dtype, shape_of
+from ..graph._builder import Builder, in_graph
+from ..graph._dims import Dimensions
+from ..graph._infer import same_shape
+from ..graph._layout import expand, reshape
+from ..graph._nonfinite import only_finite
+from ..graph._values import REAL_KINDS, numpy_dtype, shape_of
 from ._views import Axes, Part, View, refined, step, view, whole
 
 

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import onnx_ir as ir
 
-from .._infer import same_dimension
-from .._values import shape_of
+from ..graph._infer import same_dimension
+from ..graph._values import shape_of
 
 # Chains are short, as the builder merges neighbours; a bound keeps time linear for those that are not.
 _LONGEST_CHAIN = 12

@@ -13,7 +13,7 @@ from jax.extend.core import InconclusiveDimensionOperation
 
 from .._compat import Literal, Primitive, as_closed, high_level_code, literal_value
 from .._errors import J2oError, LoweringError, UnsupportedError
-from .._source import user_line
+from ..trace._source import user_line
 
 Trace = Callable[..., tuple[Any, Any]]
 

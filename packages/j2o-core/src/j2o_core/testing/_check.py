@@ -11,10 +11,10 @@ import ml_dtypes
 import numpy as np
 
 from .._export import to_onnx
-from .._plugin import HIGHEST_OPSET, LOWEST_OPSET, Plugin
-from .._program import OnnxProgram
-from .._report import operator_counts
-from .._session import Session
+from ..plugin._plugin import HIGHEST_OPSET, LOWEST_OPSET, Plugin
+from ..program._program import OnnxProgram
+from ..program._report import operator_counts
+from ..program._session import Session
 
 
 @dataclass(frozen=True)

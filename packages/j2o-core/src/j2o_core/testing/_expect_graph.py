@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from .._report import operator_counts
+from ..program._report import operator_counts
 from ._graph_text import graph_text
 
 if TYPE_CHECKING:
-    from .._program import OnnxProgram
+    from ..program._program import OnnxProgram
 
 # When set, nothing is compared: each call appends where it stands and what the graph is to this file.
 EMIT_VARIABLE = "J2O_EMIT_EXPECT_GRAPH"

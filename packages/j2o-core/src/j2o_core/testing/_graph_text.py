@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from .._domains import qualified
-from .._values import dtype_text, shape_text
+from ..graph._domains import qualified
+from ..graph._values import dtype_text, shape_text
 
 # Larger anonymous constants are told by their type alone.
 _SHOWN_ELEMENTS = 8

@@ -1,0 +1,110 @@
+"""The command `j2o`: export a function, check a model, verify it against a function, list plugins."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import metadata
+
+from .._errors import J2oError
+
+_FUNCTION = """MODULE:NAME of a function or module; MODULE is looked for in the current folder too. With --call, NAME is
+called without arguments and what it returns is exported."""
+
+_INPUT = """one array argument, as [NAME=]SIZES[:DTYPE], for example x=B,3,224,224:f32, y=N or scale=:f32 (a scalar).
+Names are those of the function's parameters, letters in SIZES are symbolic dimensions. Give it once per argument.
+DTYPE: f32 (default), f16, bf16, f64, i8 to i64, u8 to u64, bool, c64, c128, key."""
+
+_STATE = """an argument whose next value the function returns, as NAME or NAME=PLACE, an index or key of the result;
+several with commas, or give it again. The next value of the input NAME is the output next.NAME."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status: 0, or 2 after one message on standard error."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help(sys.stderr)
+        return 2
+    from . import _commands
+
+    sys.path.insert(0, os.getcwd())
+    try:
+        _commands.COMMANDS[options.command](options)
+    except J2oError as error:
+        if options.traceback:
+            traceback.print_exc()
+        print(f"j2o {options.command}: {type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"j2o {options.command}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `j2o plugins | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the exit flushes into nothing
+        return 0
+    finally:
+        sys.path.remove(os.getcwd())
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="j2o", description="JAX programs to ONNX, exactly.")
+    parser.add_argument("--version", action="version", version=f"j2o-core {metadata.version('j2o-core')}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+
+    export = commands.add_parser("export", help="export a function to an ONNX file")
+    _add_function(export)
+    export.add_argument("-o", "--output", required=True, metavar="FILE", help="the .onnx file to write")
+    export.add_argument("--opset", type=int, default=21, metavar="N", help="ONNX opset, 18 to 26 (default: 21)")
+    export.add_argument("--target", choices=("onnxruntime", "onnx"), default="onnxruntime", help="runtime to write for")
+    export.add_argument("--nonfinite", choices=("exact",), help="JAX's NaN and infinities at any cost")
+    export.add_argument("--input-names", type=_names, metavar="A,B", help="names of the graph's inputs, in order")
+    export.add_argument("--output-names", type=_names, metavar="A,B", help="names of the graph's outputs, in order")
+    export.add_argument("--state", action="append", default=[], metavar="NAME[=PLACE]", help=_STATE)
+    export.add_argument("--external-data", action="store_true", help="write the weights into a file beside the model")
+    export.add_argument("--weights", choices=("data", "safetensors"), help="the form of that file; asks for one")
+    export.add_argument(
+        "--verify", action="store_true", help="compare with JAX first; a model that differs is not written"
+    )
+
+    check = commands.add_parser("check", help="run ONNX's checker and name what ONNX Runtime cannot run")
+    check.add_argument("model", metavar="FILE", help="an .onnx file")
+    check.add_argument("--traceback", action="store_true", help="show where an error came from")
+
+    verify = commands.add_parser("verify", help="compare an ONNX file with the function it was made from")
+    _add_function(verify)
+    verify.add_argument("model", metavar="FILE", help="an .onnx file; without --input, its inputs say what to feed")
+    verify.add_argument("--sizes", type=_sizes, default=(1, 2, 5), metavar="1,2,5", help="sizes of symbolic dimensions")
+    verify.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the random inputs")
+    verify.add_argument("--rtol", type=float, metavar="R", help="relative tolerance instead of the dtype's")
+    verify.add_argument("--atol", type=float, metavar="A", help="tolerance as a fraction of the largest magnitude")
+
+    plugins = commands.add_parser("plugins", help="list the installed plugins")
+    plugins.add_argument("--traceback", action="store_true", help="show where an error came from")
+    return parser
+
+
+def _add_function(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("function", metavar="MODULE:NAME", help=_FUNCTION)
+    parser.add_argument("--call", action="store_true", help="NAME makes the function: call it without arguments")
+    parser.add_argument("--input", action="append", default=[], metavar="SPEC", help=_INPUT)
+    parser.add_argument(
+        "--constraints", action="append", default=[], metavar="C", help='what is known of symbols, such as "T >= 4"'
+    )
+    parser.add_argument("--x64", action="store_true", help="switch on JAX's 64-bit types before MODULE is imported")
+    parser.add_argument("--traceback", action="store_true", help="show where an error came from")
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    return tuple(int(size) for size in text.split(","))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,225 @@
+"""The commands of `j2o`, on parsed options."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+
+from .._errors import CheckError, LegalizeError, SaveError, SpecError
+from ..plugin._discover import discover
+from ._arguments import load_function, parse_specs, parse_state
+from ._output import Section, Stages, bytes_text, show
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from ..program._verify import Verification
+
+_STAGES = ("load", "discover", "trace", "simplify", "lower", "rewrite", "finish", "legalize")
+
+
+def export(options: argparse.Namespace) -> None:
+    """`j2o export`."""
+    from .._export import to_onnx
+
+    _check_folder(options.output)
+    stages = Stages([*_STAGES, "check", *(["verify"] if options.verify else []), "save"])
+    verification = None
+    with stages.shown():
+        stages("load")
+        function = _function(options)
+        program = to_onnx(
+            function,
+            parse_specs(function, options.input),
+            opset=options.opset,
+            input_names=options.input_names,
+            output_names=options.output_names,
+            state=parse_state(options.state),
+            constraints=options.constraints,
+            target="onnxruntime" if options.target == "onnxruntime" else None,
+            nonfinite=options.nonfinite,
+            progress=stages,
+        )
+        stages("check")
+        program.check()
+        if options.verify:
+            stages("verify")
+            verification = program.verify()
+        stages("save")
+        files = program.save(options.output, external_data=options.external_data or None, weights=options.weights)
+    sections = _model_sections(program.model)
+    sections.append(("files", [(os.path.relpath(file), bytes_text(os.path.getsize(file))) for file in files]))
+    if verification is not None:
+        sections.append(("verified", _verified(verification)))
+    times = [(stage, f"{seconds:.2f} s") for stage, seconds in stages.seconds.items() if seconds >= 0.005]
+    sections.append(("time", [*times, ("total", f"{sum(stages.seconds.values()):.2f} s")]))
+    show(sections)
+
+
+def check(options: argparse.Namespace) -> None:
+    """`j2o check`."""
+    model = _load_model(options.model)
+    lacking = _not_runnable(model)
+    show(_model_sections(model))
+    if lacking:
+        from ..legalize import RUNTIME
+
+        lines = "\n".join(f"  {name}   {count} node{'s' if count > 1 else ''}" for name, count in lacking.items())
+        raise LegalizeError(
+            f"The model is valid ONNX, but {RUNTIME} has no kernel for\n{lines}\n"
+            f'Export with target="onnxruntime", or run it elsewhere.'
+        )
+    print("valid ONNX; ONNX Runtime has a kernel for every node")
+
+
+def verify(options: argparse.Namespace) -> None:
+    """`j2o verify`."""
+    from ..program._verify import verify_model
+
+    stages = Stages(["load", "trace", "verify"])
+    with stages.shown():
+        stages("load")
+        model = _load_model(options.model, in_memory=True)
+        function = _function(options)
+        inputs: Any = parse_specs(function, options.input) if options.input else _specs_of(model)
+        result = verify_model(
+            model,
+            function,
+            inputs,
+            constraints=options.constraints,
+            sizes=options.sizes,
+            seed=options.seed,
+            rtol=options.rtol,
+            atol=options.atol,
+            progress=stages,
+        )
+    show([("verified", _verified(result))])
+
+
+def plugins(options: argparse.Namespace) -> None:
+    """`j2o plugins`."""
+    del options
+    rows = [("plugin", "distribution   rules   composites   rewrites")]
+    for plugin in discover().plugins:
+        rules = sum(map(len, plugin.lowerings.values()))
+        distribution = f"{plugin.distribution} {plugin.version}"
+        rows.append((plugin.name, f"{distribution}   {rules}   {len(plugin.composites)}   {len(plugin.rewrites)}"))
+    if len(rows) == 1:
+        print("No plugins are installed. j2o-plugins-jax has the lowerings of JAX's own operations.")
+        return
+    cells = [(name, *rest.split("   ")) for name, rest in rows]
+    widths = [max(len(row[column]) for row in cells) for column in range(5)]
+    for row in cells:
+        left = f"{row[0]:{widths[0]}}   {row[1]:{widths[1]}}"
+        print(left + "".join(f"   {cell:>{width}}" for cell, width in zip(row[2:], widths[2:], strict=True)))
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "export": export,
+    "check": check,
+    "verify": verify,
+    "plugins": plugins,
+}
+
+
+def _function(options: argparse.Namespace) -> Callable[..., Any]:
+    if options.x64:
+        jax.config.update("jax_enable_x64", True)  # the whole process is this command's
+    return load_function(options.function, call=options.call)
+
+
+def _check_folder(path: str) -> None:
+    """Fail before the work rather than after it."""
+    folder = os.path.dirname(os.path.abspath(path))
+    if os.path.isdir(path):
+        raise SaveError(f"Cannot save to {path}: it is a folder. Give the path of the file to write.")
+    if not os.path.isdir(folder):
+        raise SaveError(f"Cannot save to {path}: the folder {folder} does not exist. Create it first.")
+    if not os.access(folder, os.W_OK):
+        raise SaveError(f"Cannot save to {path}: Permission denied. Nothing was changed there.")
+
+
+def _load_model(path: str, *, in_memory: bool = False) -> ir.Model:
+    """A model file that ONNX's checker accepts, which also means that its weights lie in its own folder."""
+    import onnx
+    import onnx_ir as ir
+
+    if not os.path.isfile(path):
+        raise CheckError(f"There is no file {path}.")
+    try:
+        onnx.checker.check_model(os.path.abspath(path), full_check=True)
+        model = ir.load(path)
+        if in_memory:
+            ir.external_data.load_to_model(model)
+    except Exception as error:  # protobuf, the checker and the reader each have errors of their own
+        raise CheckError(f"{path} is not a valid ONNX model: {str(error).strip() or type(error).__name__}") from error
+    return model
+
+
+def _specs_of(model: ir.Model) -> list[Any]:
+    specs = []
+    for value in model.graph.inputs:
+        if value.dtype is None or value.shape is None or value.name in model.graph.initializers:
+            raise SpecError(
+                f"The model does not say the type of its input {value.name!r}: give --input for each argument."
+            )
+        sizes: list[Any] = []
+        for axis, size in enumerate(value.shape):
+            text = size if isinstance(size, int) else size.value
+            sizes.append(text if text is not None else f"{value.name}_{axis}")
+        specs.append(jax.ShapeDtypeStruct(tuple(sizes), value.dtype.numpy()))
+    return specs
+
+
+def _not_runnable(model: ir.Model) -> Counter[str]:
+    """Operators with element types that ONNX Runtime has no kernel for, and how often they occur."""
+    from onnx_ir.passes.common import ShapeInferencePass
+
+    from ..finish._finish import all_graphs
+    from ..legalize import runnable
+
+    ShapeInferencePass()(model)
+    lacking: Counter[str] = Counter()
+    opset = model.opset_imports.get("", 0)
+    for graph in all_graphs(model.graph):
+        for node in graph:
+            inputs = [value.dtype if value is not None else None for value in node.inputs]
+            outputs = [value.dtype for value in node.outputs]
+            attributes = {name: attribute.value for name, attribute in node.attributes.items()}
+            dtypes = ", ".join("?" if dtype is None else dtype.name.lower() for dtype in inputs)
+            if node.domain == "" and not runnable(node.op_type, opset, inputs, outputs, attributes=attributes):
+                lacking[f"{node.op_type}({dtypes})"] += 1
+    return lacking
+
+
+def _model_sections(model: ir.Model) -> list[Section]:
+    from ..graph._values import dtype_text, shape_text
+    from ..program._report import operator_counts
+    from ..program._save import weight_bytes
+
+    def signature(values: Sequence[ir.Value]) -> list[tuple[str, str]]:
+        return [(str(value.name), f"{dtype_text(value)}{shape_text(value)}") for value in values]
+
+    counts = operator_counts(model)
+    initializers = model.graph.initializers
+    return [
+        ("inputs", signature([value for value in model.graph.inputs if value.name not in initializers])),
+        ("outputs", signature(model.graph.outputs)),
+        ("opset", [(str(model.opset_imports.get("", "none")), f"IR version {model.ir_version}")]),
+        ("weights", [(f"{len(initializers)} tensors", bytes_text(weight_bytes(model)))]),
+        ("nodes", [("in all", str(sum(counts.values()))), *((op, str(n)) for op, n in counts.most_common())]),
+    ]
+
+
+def _verified(verification: Verification) -> list[tuple[str, str]]:
+    runs = [", ".join(f"{name}={size}" for name, size in run.items()) for run in verification.runs]
+    rows = [
+        (output.name, f"max difference {output.max_abs:.3g}, {output.relative:.3g} of the largest value")
+        for output in verification.outputs
+    ]
+    return [*rows, (f"{len(runs)} run{'s' if len(runs) != 1 else ''}", "; ".join(filter(None, runs)))]

@@ -1,0 +1,123 @@
+"""Finish: register constants, name everything, and wrap the graph as a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import metadata
+
+import onnx_ir as ir
+
+from ..graph._domains import bare
+from ..graph._nonfinite import DEFAULT, EXACT, NONFINITE
+from ..lower._lower import Lowered
+from ..trace._specs import unique_names
+from ..trace._trace import Traced
+from ._tied import tie
+
+# The oldest IR version whose readers know the opset.
+_IR_VERSIONS = {23: 11, 24: 12, 25: 13, 26: 13}
+_OLDEST_IR_VERSION = 10
+
+
+def finish(lowered: Lowered, traced: Traced, opset: int, *, exact_nonfinite: bool = False) -> ir.Model:
+    """The finished model: initializers registered, unused nodes gone, unique readable names."""
+    graph = lowered.graph
+    remove_unused_nodes(graph)
+    initializers = tie(graph, _used_constants(lowered), lowered.constants)
+    _name_values(lowered, traced, initializers)
+    for value in initializers:
+        graph.initializers.add(value)
+    return ir.Model(
+        graph,
+        ir_version=_IR_VERSIONS.get(opset, _OLDEST_IR_VERSION),
+        producer_name="j2o",
+        producer_version=metadata.version("j2o-core"),
+        metadata_props={NONFINITE: EXACT if exact_nonfinite else DEFAULT},
+    )
+
+
+def all_graphs(graph: ir.Graph) -> Iterator[ir.Graph]:
+    """A graph and all graphs nested in it."""
+    yield graph
+    for node in graph:
+        for attribute in node.attributes.values():
+            if attribute.type == ir.AttributeType.GRAPH:
+                yield from all_graphs(attribute.as_graph())
+            elif attribute.type == ir.AttributeType.GRAPHS:
+                for inner in attribute.as_graphs():
+                    yield from all_graphs(inner)
+
+
+def remove_unused_nodes(graph: ir.Graph) -> None:
+    """Remove every node whose results nobody reads, in nested graphs too."""
+    outputs = set(graph.outputs)
+    for node in reversed(graph):
+        if any(value in outputs or value.uses() for value in node.outputs):
+            for attribute in node.attributes.values():
+                if attribute.type == ir.AttributeType.GRAPH:
+                    remove_unused_nodes(attribute.as_graph())
+        else:
+            graph.remove(node, safe=True)
+
+
+def _used_constants(lowered: Lowered) -> list[ir.Value]:
+    used: dict[ir.Value, None] = {}
+    for graph in all_graphs(lowered.graph):
+        for node in graph:
+            for value in node.inputs:
+                if value is not None and value.const_value is not None and value.producer() is None:
+                    used[value] = None
+    return list(used)
+
+
+def _name_values(lowered: Lowered, traced: Traced, initializers: list[ir.Value]) -> None:
+    """Inputs and outputs as asked, weights by their path, nodes by the weight's module and their operator."""
+    graph = lowered.graph
+    taken = [leaf.name for leaf in traced.inputs.leaves]
+    outputs = unique_names([*taken, *traced.output_names])[len(taken) :]
+    names = unique_names(
+        [*taken, *outputs, *(lowered.constants.hint(value) or f"const_{i}" for i, value in enumerate(initializers))]
+    )[len(taken) + len(outputs) :]
+    for value, name in zip(initializers, names, strict=True):
+        value.name = name
+        assert value.const_value is not None
+        value.const_value.name = name
+    used = {*taken, *outputs, *names}
+    for value, name in zip(graph.outputs, outputs, strict=True):
+        value.name = name
+    named = set(graph.outputs)
+    counts: dict[str, int] = {}
+    for inner in all_graphs(graph):
+        for value in inner.inputs if inner is not graph else ():
+            value.name = _fresh(f"{inner.name or 'body'}_in", counts, used)
+        for node in inner:
+            module = _module_path(node)
+            node.name = _fresh(f"{module}/{bare(node.op_type)}" if module else bare(node.op_type), counts, used)
+            if module:
+                node.metadata_props["j2o.module"] = module
+            for index, value in enumerate(node.outputs):
+                if value not in named:  # whatever onnx_ir called it when it was added: that is unique in one graph only
+                    value.name = _fresh(node.name if index == 0 else f"{node.name}:{index}", counts, used, exact=True)
+
+
+def _module_path(node: ir.Node) -> str | None:
+    """The place of the first named weight that a node reads, without the weight's own name."""
+    for value in node.inputs:
+        if value is not None and value.producer() is None:
+            hint = value.meta.get("j2o_name")
+            if hint and "." in hint:
+                return str(hint).rpartition(".")[0]
+    return None
+
+
+def _fresh(stem: str, counts: dict[str, int], used: set[str], *, exact: bool = False) -> str:
+    name = stem
+    if not exact or name in used:
+        number = counts.get(stem, 0)
+        name = f"{stem}_{number}"
+        while name in used:
+            number += 1
+            name = f"{stem}_{number}"
+        counts[stem] = number + 1
+    used.add(name)
+    return name

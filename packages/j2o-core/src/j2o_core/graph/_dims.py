@@ -1,0 +1,118 @@
+"""Symbolic dimensions as graph values: int64 arithmetic on the shapes of the inputs, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from .. import _compat
+from .._errors import SpecError
+from ._builder import Builder, in_graph
+from ._sizes import linear_symbol
+
+
+class Dimensions:
+    """Where each symbol can be read, and what expressions over symbols are in the graph.
+
+    Args:
+        builder: the builder of the main graph; what it adds is visible in all subgraphs.
+        sources: the input values with their shapes.
+    """
+
+    def __init__(self, builder: Builder, sources: Sequence[tuple[ir.Value, tuple[Any, ...]]]):
+        self.builder = builder
+        self._symbols: dict[str, ir.Value] = {}
+        self._places: dict[str, tuple[ir.Value, int, int, int]] = {}
+        for value, shape in sources:
+            for axis, dimension in enumerate(shape):
+                self._note_place(value, axis, dimension)
+        names = {name for _, shape in sources for d in shape for name in _compat.symbol_names(d)}
+        unsolved = sorted(names - set(self._places))
+        if unsolved:
+            raise SpecError(
+                f"The symbolic dimensions {', '.join(unsolved)} cannot be told from the inputs' shapes. "
+                f'Give at least one input an axis of that size alone, such as "{unsolved[0]}" or "2*{unsolved[0]} + 1".'
+            )
+
+    def _note_place(self, value: ir.Value, axis: int, dimension: Any) -> None:
+        """Remember `coefficient * symbol + offset` read at an axis; the plain symbol is preferred."""
+        linear = linear_symbol(dimension)
+        if linear is None:
+            return
+        name, coefficient, offset = linear
+        known = self._places.get(name)
+        if known is None or (known[2:] != (1, 0) and (coefficient, offset) == (1, 0)):
+            self._places[name] = (value, axis, coefficient, offset)
+
+    def scalar(self, dimension: Any) -> ir.Value:
+        """An int64 scalar, shape ()."""
+        return self._value(dimension)
+
+    def vector(self, shape: Sequence[Any]) -> ir.Value:
+        """An int64 vector with the sizes of a shape; a constant if none is symbolic."""
+        builder = self.builder
+        if not any(map(_compat.is_symbolic, shape)):
+            return builder.const([int(size) for size in shape], np.int64)
+        one = builder.const([1], np.int64)
+        parts: list[ir.Value] = []
+        for dimension in shape:
+            if _compat.is_symbolic(dimension):
+                parts.append(builder("Reshape", self._value(dimension), one))
+            else:
+                parts.append(builder.const([int(dimension)], np.int64))
+        result: ir.Value = parts[0] if len(parts) == 1 else builder("Concat", *parts, axis=0)
+        result.meta["j2o_dims"] = tuple(shape)
+        return result
+
+    def _value(self, dimension: Any) -> ir.Value:
+        builder = self.builder
+        if not _compat.is_symbolic(dimension):
+            return builder.const(int(dimension), np.int64)
+        total: ir.Value | None = None
+        for coefficient, factors in _compat.dim_terms(dimension):
+            term: ir.Value | None = None
+            for factor, exponent in factors:
+                value = self._factor(factor)
+                for _ in range(exponent):
+                    term = value if term is None else builder("Mul", term, value)
+            if term is None:
+                term = builder.const(coefficient, np.int64)
+            elif coefficient != 1:
+                term = builder("Mul", term, builder.const(coefficient, np.int64))
+            total = term if total is None else builder("Add", total, term)
+        assert total is not None
+        return total
+
+    def _factor(self, factor: Any) -> ir.Value:
+        builder = self.builder
+        if isinstance(factor, str):
+            return self._symbol(factor)
+        operation, operands = factor
+        left, right = map(self._value, operands)
+        result: ir.Value
+        if operation == "floordiv":
+            # ONNX divides integers towards zero, JAX's sizes towards minus infinity.
+            remainder = builder("Mod", left, right)
+            result = builder("Div", builder("Sub", left, remainder), right)
+        elif operation == "mod":
+            result = builder("Mod", left, right)
+        else:
+            result = builder("Max" if operation == "max" else "Min", left, right)
+        return result
+
+    def _symbol(self, name: str) -> ir.Value:
+        known = self._symbols.get(name)
+        if known is not None and in_graph(known):
+            return known
+        builder = self.builder
+        value, axis, coefficient, offset = self._places[name]
+        size: ir.Value = builder("Gather", builder("Shape", value), builder.const(axis, np.int64), axis=0)
+        if offset:
+            size = builder("Sub", size, builder.const(offset, np.int64))
+        if coefficient != 1:
+            size = builder("Div", size, builder.const(coefficient, np.int64))
+        self._symbols[name] = size
+        return size

@@ -1,0 +1,416 @@
+"""Element types and shapes of node outputs, so that no rule has to state them.
+
+Dtypes are known for every operator; shapes for those whose shape follows without running anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from .. import _compat
+from ._domains import INTERNAL_DOMAIN, domain_of
+from ._values import shape_of
+
+Shape = tuple[Any, ...]
+ConstantOf = Callable[[ir.Value | None], "np.ndarray[Any, Any] | None"]
+
+_BOOL = frozenset(
+    {"Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "And", "Or", "Xor", "Not", "IsNaN", "IsInf"}
+)
+_INT64 = frozenset({"Shape", "Size", "ArgMax", "ArgMin", "NonZero"})
+_SECOND_INPUT = frozenset({"Where", "OneHot"})
+_TO_ATTRIBUTE = {"Cast": "to", "BitCast": "to", "EyeLike": "dtype", "RandomUniform": "dtype", "RandomNormal": "dtype"}
+_FLOAT_OUTPUT = {"ConvInteger": ir.DataType.INT32, "MatMulInteger": ir.DataType.INT32}
+
+
+def infer_dtypes(op_type: str, inputs: Sequence[ir.Value | None], attrs: Mapping[str, Any], outputs: int) -> list[Any]:
+    """The element type of each output (None where it cannot be told)."""
+    if domain_of(op_type) not in ("", INTERNAL_DOMAIN):
+        return [None] * outputs  # the rule says it, see `LoweringContext.shaped`
+    first = next((value.dtype for value in inputs if value is not None), None)
+    if op_type in _BOOL:
+        return [ir.DataType.BOOL]
+    if op_type in _INT64:
+        return [ir.DataType.INT64]
+    if op_type in _TO_ATTRIBUTE and _TO_ATTRIBUTE[op_type] in attrs:
+        return [ir.DataType(int(attrs[_TO_ATTRIBUTE[op_type]]))]
+    if op_type in _SECOND_INPUT:
+        position = 1 if op_type == "Where" else 2
+        return [inputs[position].dtype if inputs[position] is not None else None]  # type: ignore[union-attr]
+    if op_type in _FLOAT_OUTPUT:
+        return [_FLOAT_OUTPUT[op_type]]
+    if op_type == "TopK" or (op_type == "MaxPool" and outputs == 2):
+        return [first, ir.DataType.INT64]
+    if op_type == "ConstantOfShape":
+        value = attrs.get("value")
+        return [value.dtype if value is not None else ir.DataType.FLOAT]
+    if op_type == "CastLike":
+        return [inputs[1].dtype if inputs[1] is not None else None]
+    if op_type in ("DequantizeLinear", "QuantizeLinear"):
+        return [inputs[1].dtype if op_type == "DequantizeLinear" and inputs[1] is not None else None]
+    if op_type in _CONTROL_FLOW:
+        values = _body_results(op_type, attrs)
+        return [value.dtype for value in values] if len(values) == outputs else [None] * outputs
+    return [first] * outputs
+
+
+_CONTROL_FLOW = frozenset({"If", "Loop", "Scan"})
+
+
+def _body_results(op_type: str, attrs: Mapping[str, Any]) -> list[ir.Value]:
+    """What the nested graph gives for each output: results, final states, or one element of what is stacked."""
+    if op_type == "If":
+        return list(attrs["then_branch"].outputs)
+    return list(attrs["body"].outputs[1 if op_type == "Loop" else 0 :])
+
+
+def _control_flow_shapes(
+    op_type: str, inputs: Sequence[ir.Value | None], attrs: Mapping[str, Any], outputs: int
+) -> list[Shape | None]:
+    """Shapes of results and final states; how much is stacked is not told here."""
+    values = _body_results(op_type, attrs)
+    if len(values) != outputs:
+        return [None] * outputs
+    shapes = [shape_of(value) for value in values]
+    if op_type == "If":
+        others = [shape_of(value) for value in attrs["else_branch"].outputs]
+        return [left if same_shape(left, right) else None for left, right in zip(shapes, others, strict=True)]
+    states = len(inputs) - (2 if op_type == "Loop" else attrs["num_scan_inputs"])
+    return [*shapes[:states], *[None] * (outputs - states)]
+
+
+_UNARY = frozenset(
+    [
+        "Abs",
+        "Neg",
+        "Sign",
+        "Exp",
+        "Log",
+        "Sqrt",
+        "Reciprocal",
+        "Floor",
+        "Ceil",
+        "Round",
+        "Erf",
+        "Sin",
+        "Cos",
+        "Tan",
+        "Asin",
+        "Acos",
+        "Atan",
+        "Sinh",
+        "Cosh",
+        "Tanh",
+        "Asinh",
+        "Acosh",
+        "Atanh",
+        "Sigmoid",
+        "Relu",
+        "Gelu",
+        "Softplus",
+        "Softmax",
+        "LogSoftmax",
+        "Not",
+        "IsNaN",
+        "IsInf",
+        "Cast",
+        "Identity",
+        "BitwiseNot",
+        "Elu",
+        "Selu",
+        "Celu",
+        "LeakyRelu",
+        "HardSigmoid",
+        "HardSwish",
+        "Mish",
+        "Softsign",
+        "Clip",
+        "CumSum",
+        "LayerNormalization",
+        "RMSNormalization",
+        "GroupNormalization",
+        "Trilu",
+        "InstanceNormalization",
+        "CumProd",
+        "RotaryEmbedding",
+        "BitCast",
+        "ScatterElements",
+        "ScatterND",
+        "BatchNormalization",
+        "Swish",
+    ]
+)
+_BROADCAST = frozenset(
+    [
+        "Add",
+        "Sub",
+        "Mul",
+        "Div",
+        "Pow",
+        "Mod",
+        "Max",
+        "Min",
+        "Equal",
+        "Less",
+        "LessOrEqual",
+        "Greater",
+        "GreaterOrEqual",
+        "And",
+        "Or",
+        "Xor",
+        "BitwiseAnd",
+        "BitwiseOr",
+        "BitwiseXor",
+        "BitShift",
+        "Where",
+        "PRelu",
+    ]
+)
+
+
+def infer_shapes(
+    op_type: str,
+    inputs: Sequence[ir.Value | None],
+    attrs: Mapping[str, Any],
+    outputs: int,
+    constant: ConstantOf,
+) -> list[Shape | None]:
+    """The shape of each output, None where it is not told here."""
+    shapes = [shape_of(value) if value is not None else None for value in inputs]
+    first = shapes[0] if shapes else None
+    if op_type in _UNARY:
+        return [first] + [None] * (outputs - 1)
+    if op_type in _BROADCAST:
+        return [broadcast_shapes(shapes)]
+    if op_type in _CONTROL_FLOW:
+        return _control_flow_shapes(op_type, inputs, attrs, outputs)
+    if first is None:
+        return [None] * outputs
+    rule = _RULES.get(op_type)
+    if rule is None:
+        return [None] * outputs
+    result = rule(first, shapes, inputs, attrs, constant)
+    return result if isinstance(result, list) else [result] * outputs
+
+
+def broadcast_shapes(shapes: Sequence[Shape | None]) -> Shape | None:
+    """NumPy's broadcasting, or None if a shape is missing or symbolic sizes cannot be compared."""
+    if any(shape is None for shape in shapes):
+        return None
+    known = [shape for shape in shapes if shape is not None]
+    rank = max((len(shape) for shape in known), default=0)
+    result = []
+    for axis in range(rank):
+        sizes = [shape[axis - rank + len(shape)] for shape in known if axis - rank + len(shape) >= 0]
+        size = sizes[0]
+        for other in sizes[1:]:
+            if same_dimension(size, 1):
+                size = other
+            elif not same_dimension(other, 1) and not same_dimension(size, other):
+                return None
+        result.append(size)
+    return tuple(result)
+
+
+def same_dimension(left: Any, right: Any) -> bool:
+    """Whether two dimensions are equal for all sizes; symbolic ones that cannot be decided are not."""
+    if _compat.is_symbolic(left) or _compat.is_symbolic(right):
+        if not (_compat.is_symbolic(left) and _compat.is_symbolic(right)):
+            return False
+        return left is right or str(left) == str(right)
+    return bool(left == right)
+
+
+def same_shape(left: Shape | None, right: Shape | None) -> bool:
+    """Whether two known shapes are equal for all sizes."""
+    if left is None or right is None or len(left) != len(right):
+        return False
+    return all(map(same_dimension, left, right))
+
+
+def may_equal(left: Sequence[Any], right: Sequence[Any]) -> bool:
+    """Whether two shapes have the same rank and no known sizes that differ."""
+    if len(left) != len(right):
+        return False
+    pairs = zip(left, right, strict=True)
+    return all(_compat.is_symbolic(a) or _compat.is_symbolic(b) or int(a) == int(b) for a, b in pairs)
+
+
+def _transpose(first: Shape, _: Any, inputs: Any, attrs: Any, constant: Any) -> Shape:
+    del inputs, constant
+    return tuple(first[axis] for axis in attrs.get("perm", range(len(first))[::-1]))
+
+
+def _axes(inputs: Any, constant: Any, rank: int) -> list[int] | None:
+    values = constant(inputs[1]) if len(inputs) > 1 and inputs[1] is not None else None
+    return None if values is None else [int(axis) % rank for axis in values]
+
+
+def _unsqueeze(first: Shape, _: Any, inputs: Any, attrs: Any, constant: Any) -> Shape | None:
+    axes = constant(inputs[1])
+    if axes is None:
+        return None
+    rank = len(first) + len(axes)
+    placed = {int(axis) % rank for axis in axes}
+    rest = iter(first)
+    return tuple(1 if axis in placed else next(rest) for axis in range(rank))
+
+
+def _squeeze(first: Shape, _: Any, inputs: Any, attrs: Any, constant: Any) -> Shape | None:
+    axes = _axes(inputs, constant, len(first))
+    return None if axes is None else tuple(size for axis, size in enumerate(first) if axis not in axes)
+
+
+def _reduce(first: Shape, _: Any, inputs: Any, attrs: Any, constant: Any) -> Shape | None:
+    axes = _axes(inputs, constant, len(first)) if len(inputs) > 1 and inputs[1] is not None else list(range(len(first)))
+    if axes is None:
+        return None
+    if not axes and not attrs.get("noop_with_empty_axes"):
+        axes = list(range(len(first)))
+    if attrs.get("keepdims", 1):
+        return tuple(1 if axis in axes else size for axis, size in enumerate(first))
+    return tuple(size for axis, size in enumerate(first) if axis not in axes)
+
+
+def _arg_reduce(first: Shape, _: Any, inputs: Any, attrs: Any, constant: Any) -> Shape:
+    axis = attrs.get("axis", 0) % len(first)
+    if attrs.get("keepdims", 1):
+        return tuple(1 if a == axis else size for a, size in enumerate(first))
+    return tuple(size for a, size in enumerate(first) if a != axis)
+
+
+def _matmul(first: Shape, shapes: Any, inputs: Any, attrs: Any, constant: Any) -> Shape | None:
+    second = shapes[1]
+    if second is None or not first or not second:
+        return None
+    batch = broadcast_shapes([first[:-2], second[:-2]])
+    return None if batch is None else (*batch, *first[-2:-1], *(second[-1:] if len(second) > 1 else ()))
+
+
+def _concat(first: Shape, shapes: Any, inputs: Any, attrs: Any, constant: Any) -> Shape | None:
+    if any(shape is None for shape in shapes):
+        return None
+    axis = attrs["axis"] % len(first)
+    total = sum(shape[axis] for shape in shapes)
+    return tuple(total if a == axis else size for a, size in enumerate(first))
+
+
+def _split(first: Shape, shapes: Any, inputs: Any, attrs: Any, constant: Any) -> list[Shape | None] | None:
+    sizes = constant(inputs[1]) if len(inputs) > 1 else None
+    if sizes is None:
+        return None
+    axis = attrs.get("axis", 0) % len(first)
+    return [tuple(int(size) if a == axis else s for a, s in enumerate(first)) for size in sizes]
+
+
+def _gather(first: Shape, shapes: Any, inputs: Any, attrs: Any, constant: Any) -> Shape | None:
+    if shapes[1] is None:
+        return None
+    axis = attrs.get("axis", 0) % len(first)
+    return (*first[:axis], *shapes[1], *first[axis + 1 :])
+
+
+def _gather_nd(first: Shape, shapes: Any, inputs: Any, attrs: Any, constant: Any) -> Shape | None:
+    indices = shapes[1]
+    if indices is None or not isinstance(indices[-1], int):
+        return None
+    return (*indices[:-1], *first[attrs.get("batch_dims", 0) + indices[-1] :])
+
+
+def _pad(first: Shape, shapes: Any, inputs: Any, attrs: Any, constant: Any) -> Shape | None:
+    amounts = constant(inputs[1])
+    if amounts is None or len(inputs) > 3:
+        return None
+    low, high = amounts[: len(first)], amounts[len(first) :]
+    return tuple(size + int(before) + int(behind) for size, before, behind in zip(first, low, high, strict=True))
+
+
+def _of_constant_shape(first: Shape, shapes: Any, inputs: Any, attrs: Any, constant: Any) -> Shape | None:
+    target = constant(inputs[1])
+    if target is None or (target == 0).any() or (target == -1).any():
+        target = inputs[1].meta.get("j2o_dims") if inputs[1] is not None else None
+        return tuple(target) if target is not None else None
+    return tuple(int(size) for size in target)
+
+
+def _expand(first: Shape, shapes: Any, inputs: Any, attrs: Any, constant: Any) -> Shape | None:
+    target = constant(inputs[1])
+    sizes = inputs[1].meta.get("j2o_dims") if target is None else tuple(int(size) for size in target)
+    return None if sizes is None else broadcast_shapes([first, tuple(sizes)])
+
+
+def _constant_of_shape(first: Shape, shapes: Any, inputs: Any, attrs: Any, constant: Any) -> Shape | None:
+    target = constant(inputs[0])
+    sizes = inputs[0].meta.get("j2o_dims") if target is None else tuple(int(size) for size in target)
+    return None if sizes is None else tuple(sizes)
+
+
+def _shape_op(first: Shape, _: Any, inputs: Any, attrs: Any, constant: Any) -> Shape:
+    return (len(range(len(first))[attrs.get("start", 0) : attrs.get("end", len(first))]),)
+
+
+def _slice(first: Shape, _: Any, inputs: Any, attrs: Any, constant: Any) -> Shape | None:
+    parts = [array for part in inputs[1:] if part is not None and (array := constant(part)) is not None]
+    if len(parts) < len(inputs) - 1 or len(parts) < 3:
+        return None
+    steps = parts[3] if len(parts) > 3 else np.ones_like(parts[0])
+    result = list(first)
+    for start, end, axis, step in zip(*parts[:3], steps, strict=True):
+        size = first[int(axis)]
+        if not isinstance(size, (int, np.integer)):
+            return None
+        result[int(axis)] = len(range(int(size))[int(start) : int(end) : int(step)])
+    return tuple(result)
+
+
+def _gather_elements(first: Shape, shapes: Any, *_: Any) -> Shape | None:
+    result: Shape | None = shapes[1]
+    return result
+
+
+def _attention(first: Shape, shapes: Any, inputs: Any, attrs: Any, constant: Any) -> Shape | None:
+    if shapes[2] is None:
+        return None
+    if len(first) == 4:
+        return (*first[:3], shapes[2][-1])
+    return (*first[:2], shapes[2][-1] // attrs["kv_num_heads"] * attrs["q_num_heads"])
+
+
+_RULES: dict[str, Callable[..., Any]] = {
+    "Transpose": _transpose,
+    "Unsqueeze": _unsqueeze,
+    "Squeeze": _squeeze,
+    **dict.fromkeys(
+        [
+            "ReduceSum",
+            "ReduceMax",
+            "ReduceMin",
+            "ReduceProd",
+            "ReduceMean",
+            "ReduceL2",
+            "ReduceLogSumExp",
+            "ReduceSumSquare",
+            "ReduceL1",
+        ],
+        _reduce,
+    ),
+    "ArgMax": _arg_reduce,
+    "ArgMin": _arg_reduce,
+    "MatMul": _matmul,
+    "Concat": _concat,
+    "Split": _split,
+    "Gather": _gather,
+    "GatherElements": _gather_elements,
+    "GatherND": _gather_nd,
+    "Pad": _pad,
+    "Reshape": _of_constant_shape,
+    "Expand": _expand,
+    "ConstantOfShape": _constant_of_shape,
+    "Shape": _shape_op,
+    "Slice": _slice,
+    "Attention": _attention,
+}

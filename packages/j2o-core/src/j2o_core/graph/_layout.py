@@ -1,0 +1,68 @@
+"""Reshape and Expand to shapes that may be symbolic, with as little shape arithmetic as possible."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from .._compat import is_symbolic
+from ._builder import Builder
+from ._dims import Dimensions
+from ._infer import same_dimension, same_shape
+from ._values import shape_of, stamp
+
+
+def reshape(op: Builder, dims: Dimensions, x: ir.Value, shape: Sequence[Any]) -> ir.Value:
+    """`x` with another shape of the same number of elements."""
+    source = x
+    while not same_shape(shape_of(source), tuple(shape)) and (node := _layout_producer(source)) is not None:
+        source = node.inputs[0]  # type: ignore[assignment]
+    if same_shape(shape_of(source), tuple(shape)):
+        return source
+    target = _reshape_target(shape_of(source), shape)
+    if target is not None:
+        result: ir.Value = op.Reshape(source, op.const(target, np.int64))
+    else:
+        result = op.Reshape(source, dims.vector(shape), allowzero=1 if _may_be_empty(shape) else None)
+    if shape_of(result) is None:
+        stamp(result, None, shape)
+    return result
+
+
+def expand(op: Builder, dims: Dimensions, x: ir.Value, shape: Sequence[Any]) -> ir.Value:
+    """`x` broadcast to a shape that it can be broadcast to."""
+    # A 1 keeps the size that is there: symbolic sizes that do not change need no arithmetic.
+    source = shape_of(x) or ()
+    offset = len(shape) - len(source)
+    target = [
+        1 if is_symbolic(size) and axis >= offset and same_dimension(size, source[axis - offset]) else size
+        for axis, size in enumerate(shape)
+    ]
+    if same_shape(source, tuple(shape)):
+        return x
+    result: ir.Value = op.Expand(x, dims.vector(target))
+    return result
+
+
+def _layout_producer(value: ir.Value) -> ir.Node | None:
+    node = value.producer()
+    is_layout = node is not None and node.op_type in ("Reshape", "Squeeze", "Unsqueeze")
+    return node if is_layout and shape_of(node.inputs[0]) is not None else None  # type: ignore[union-attr, arg-type]
+
+
+def _may_be_empty(shape: Sequence[Any]) -> bool:
+    return any(is_symbolic(size) or size == 0 for size in shape)
+
+
+def _reshape_target(source: tuple[Any, ...] | None, shape: Sequence[Any]) -> list[int] | None:
+    """A symbolic shape as a constant: 0 for a size that stays in its place, -1 for one more; None if that cannot be."""
+    if not any(map(is_symbolic, shape)) or any(not is_symbolic(size) and size == 0 for size in shape):
+        return None
+    target = []
+    for axis, size in enumerate(shape):
+        stays = source is not None and axis < len(source) and same_dimension(size, source[axis])
+        target.append((0 if stays else -1) if is_symbolic(size) else int(size))
+    return target if target.count(-1) <= 1 else None

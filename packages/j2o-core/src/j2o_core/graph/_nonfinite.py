@@ -1,0 +1,54 @@
+"""Operators that are JAX's for finite numbers only, because the exact form would cost more than a tenth of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from .._errors import SpecError
+from ..trace._source import SOURCE
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+EXACT = "exact"
+DEFAULT = "default"
+
+# In the metadata of the model: which of the two it was exported with. In that of a node: how it differs from JAX.
+NONFINITE = "j2o.nonfinite"
+
+
+def asks_for_exact(nonfinite: str | None) -> bool:
+    """Whether the option `nonfinite` of `to_onnx` asks for operators that are exact for NaN and infinities, too.
+
+    Raises:
+        SpecError: if it is none of its values.
+    """
+    if nonfinite not in (EXACT, None):
+        raise SpecError(
+            f'nonfinite is {nonfinite!r}. Expected "exact", or None: operators that are exact for finite numbers and '
+            f"differ from JAX for NaN or infinities where that would cost more than a tenth of them."
+        )
+    return nonfinite == EXACT
+
+
+def only_finite(value: ir.Value, difference: str) -> ir.Value:
+    """Notes how the operator that makes a value differs from JAX for NaN or infinities; returns the value."""
+    node = value.producer()
+    assert node is not None, "an operator makes the value"
+    node.metadata_props[NONFINITE] = f"{node.op_type}: {difference}"
+    return value
+
+
+def differences(model: ir.Model) -> Iterator[tuple[str, str]]:
+    """(how it differs, source line) of each operator that differs from JAX for NaN or infinities."""
+    from ..finish._finish import all_graphs
+
+    seen = set()
+    for graph in all_graphs(model.graph):
+        for node in graph:
+            difference = node.metadata_props.get(NONFINITE)
+            entry = difference, node.metadata_props.get(SOURCE, "unknown source")
+            if difference is not None and entry not in seen:  # legalizing one operator may take several nodes
+                seen.add(entry)
+                yield difference, entry[1]

@@ -1,0 +1,104 @@
+"""Dtype and shape in JAX's terms, symbolic dimensions included, on onnx_ir values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from .. import _compat
+
+_SHAPE = "j2o_shape"
+
+# Kinds of the dtypes of real numbers. V: those that NumPy does not know, bfloat16, float8 and integers of few bits.
+REAL_KINDS = "fiuV"
+
+
+def onnx_dtype(dtype: Any) -> ir.DataType:
+    """The ONNX element type of a NumPy or JAX dtype."""
+    return ir.DataType.from_numpy(np.dtype(dtype))
+
+
+def numpy_dtype(value: ir.Value) -> np.dtype[Any]:
+    """The NumPy dtype of a value whose element type is known."""
+    assert value.dtype is not None, value
+    return value.dtype.numpy()
+
+
+def stamp(value: ir.Value, dtype: Any, shape: Sequence[Any] | None) -> None:
+    """Set a value's element type and shape."""
+    if dtype is not None:
+        value.dtype = dtype if isinstance(dtype, ir.DataType) else onnx_dtype(dtype)
+    if shape is not None:
+        plain = tuple(map(_plain_int, shape))
+        value.meta[_SHAPE] = plain
+        value.shape = ir.Shape([d if isinstance(d, int) else dimension_text(d) for d in plain])
+
+
+def _plain_int(dimension: Any) -> Any:
+    return dimension if _compat.is_symbolic(dimension) or isinstance(dimension, str) else int(dimension)
+
+
+def shape_of(value: ir.Value) -> tuple[Any, ...] | None:
+    """The shape with JAX's symbolic dimensions, or None if it is not known."""
+    return value.meta.get(_SHAPE)
+
+
+_SHORT_DTYPES = {
+    "FLOAT": "f32",
+    "DOUBLE": "f64",
+    "FLOAT16": "f16",
+    "BFLOAT16": "bf16",
+    "COMPLEX64": "c64",
+    "COMPLEX128": "c128",
+    **{f"INT{bits}": f"i{bits}" for bits in (2, 4, 8, 16, 32, 64)},
+    **{f"UINT{bits}": f"u{bits}" for bits in (2, 4, 8, 16, 32, 64)},
+}
+
+
+def dtype_text(value: ir.Value) -> str:
+    """A short name of a value's element type: `f32`, `i8`, `bool`."""
+    if value.dtype is None:
+        return "?"
+    return _SHORT_DTYPES.get(value.dtype.name, value.dtype.name.lower())
+
+
+def shape_text(value: ir.Value) -> str:
+    """A value's shape as `[B,3]`, `?` where it is not known."""
+    if value.shape is None:
+        return "[?]"
+    sizes = (size.value if isinstance(size, ir.SymbolicDim) else size for size in value.shape)
+    return f"[{','.join('?' if size is None else str(size) for size in sizes)}]"
+
+
+def dimension_text(dimension: Any) -> str:
+    """A symbolic dimension as ONNX text: `floordiv(a, b)` becomes `a // b`."""
+    if isinstance(dimension, str):
+        return dimension
+    return " + ".join(_term(c, factors) for c, factors in _compat.dim_terms(dimension)).replace("+ -", "- ")
+
+
+def _term(coefficient: int, factors: list[tuple[Any, int]]) -> str:
+    texts = []
+    for factor, exponent in factors:
+        texts += [_factor(factor)] * exponent
+    if not texts:
+        return str(coefficient)
+    product = "*".join(texts)
+    if coefficient == 1:
+        return product
+    return f"-{product}" if coefficient == -1 else f"{coefficient}*{product}"
+
+
+def _factor(factor: Any) -> str:
+    if isinstance(factor, str):
+        return factor
+    operation, operands = factor
+    left, right = (dimension_text(d) if _compat.is_symbolic(d) else str(d) for d in operands)
+    if operation == "floordiv":
+        return f"(({left}) // ({right}))"
+    if operation == "mod":
+        return f"(({left}) % ({right}))"
+    return f"{operation}({left}, {right})"

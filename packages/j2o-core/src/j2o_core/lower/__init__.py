@@ -1,0 +1,1 @@
+"""Lower: one rule per equation of the jaxpr builds the graph."""

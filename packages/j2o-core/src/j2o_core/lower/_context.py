@@ -1,0 +1,156 @@
+"""What a lowering rule is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+import onnx_ir as ir
+
+from .._errors import LoweringError
+from ..graph._builder import Builder
+from ..graph._layout import expand, reshape
+from ..graph._nonfinite import only_finite
+from ..graph._values import numpy_dtype, shape_of, stamp
+
+if TYPE_CHECKING:
+    from ._lower import Lowerer
+
+
+class LoweringContext:
+    """One equation being lowered.
+
+    Attributes:
+        op: adds nodes: `ctx.op.Add(x, y)`, `ctx.op("Add", x, y)`, `ctx.op.Split(x, sizes, axis=0, outputs=2)`,
+            `ctx.op("com.microsoft::Gelu", x)` for an operator of another domain.
+        opset: the target opset.
+        exact_nonfinite: whether `to_onnx` got `nonfinite="exact"`.
+        avals_in: abstract values of the operands (`.shape`, `.dtype`).
+        avals_out: abstract values of the results.
+        params: the equation's parameters.
+        batch_ndim: for composites under `vmap`: how many extra leading axes the results have.
+        batched: for composites under `vmap`: for each array operand, whether it has these axes too.
+    """
+
+    def __init__(
+        self,
+        lowerer: Lowerer,
+        avals_in: Sequence[Any],
+        avals_out: Sequence[Any],
+        params: dict[str, Any],
+        *,
+        batch_ndim: int = 0,
+        batched: tuple[bool, ...] = (),
+    ):
+        self._lowerer = lowerer
+        self.op: Builder = lowerer.builder
+        self.opset: int = lowerer.builder.opset
+        self.exact_nonfinite: bool = lowerer.builder.exact_nonfinite
+        self.avals_in = tuple(avals_in)
+        self.avals_out = tuple(avals_out)
+        self.params = params
+        self.batch_ndim = batch_ndim
+        self.batched = batched
+
+    def const(self, value: Any, dtype: Any = None) -> ir.Value:
+        """A constant. `dtype` is a dtype, or a value whose dtype is taken; equal constants are stored once."""
+        return self.op.const(value, dtype)
+
+    def constant_value(self, value: ir.Value) -> np.ndarray[Any, Any] | None:
+        """The array of an operand that is a constant, else None."""
+        return self.op.constant_value(value)
+
+    def dim(self, dimension: Any) -> ir.Value:
+        """A dimension, symbolic or not, as an int64 scalar."""
+        return self._lowerer.dims.scalar(dimension)
+
+    def shape(self, shape: Sequence[Any]) -> ir.Value:
+        """A shape, symbolic or not, as an int64 vector: what Reshape, Expand and ConstantOfShape take."""
+        return self._lowerer.dims.vector(shape)
+
+    def reshape(self, x: ir.Value, shape: Sequence[Any]) -> ir.Value:
+        """`x` with another shape of the same number of elements."""
+        return reshape(self.op, self._lowerer.dims, x, shape)
+
+    def expand(self, x: ir.Value, shape: Sequence[Any]) -> ir.Value:
+        """`x` broadcast to a shape that it can be broadcast to."""
+        return expand(self.op, self._lowerer.dims, x, shape)
+
+    def shaped(self, x: ir.Value, shape: Sequence[Any], dtype: Any = None) -> ir.Value:
+        """`x` itself, after saying its shape, and its dtype: for operators whose result core cannot infer.
+
+        That is the shape of Conv, for instance, and both for operators of other domains.
+        """
+        stamp(x, dtype if x.dtype is None else None, shape if shape_of(x) is None else None)
+        return x
+
+    def cast(self, x: ir.Value, dtype: Any) -> ir.Value:
+        """`x` as another dtype, by ONNX's Cast (see `onnxruntime` for what that does out of range).
+
+        What is too large for a float8 becomes infinity or NaN as in XLA, not the largest number.
+        """
+        target = np.dtype(dtype)
+        options = {"saturate": 0} if target.name.startswith("float8") else {}
+        result: ir.Value = self.op.Cast(x, to=ir.DataType.from_numpy(target), **options)
+        return result
+
+    def only_finite(self, value: ir.Value, difference: str) -> ir.Value:
+        """The value, with a note that the operator which makes it differs from JAX for NaN or infinities.
+
+        For the default of `nonfinite`, where the exact form costs more than a tenth of the operator. `report()` and
+        the model's metadata list the operators.
+
+        Args:
+            value: the result of an operator.
+            difference: how it differs, such as `"NaN in a window is lost"`.
+        """
+        return only_finite(value, difference)
+
+    def dtype(self, value: ir.Value) -> np.dtype[Any]:
+        """The dtype of a value."""
+        return numpy_dtype(value)
+
+    def lower_fun(self, fn: Callable[..., Any], *operands: ir.Value, **static: Any) -> Any:
+        """Lower ordinary JAX code on these operands, control flow included.
+
+        Args:
+            fn: a function of arrays.
+            *operands: values whose dtype and shape are known (operands, and results of operators that core can infer).
+            **static: keywords for `fn` that are not traced.
+
+        Returns:
+            What `fn` returns, with values in place of arrays.
+        """
+        structs = []
+        for position, value in enumerate(operands):
+            shape = shape_of(value)
+            if shape is None:
+                raise LoweringError(f"lower_fun: the shape of operand {position} ({value}) is not known.")
+            structs.append(jax.ShapeDtypeStruct(shape, numpy_dtype(value)))
+        jaxpr, out = self._lowerer.trace_function(fn, structs, static)
+        return jax.tree.unflatten(jax.tree.structure(out), self.lower_jaxpr(jaxpr, *operands))
+
+    def lower_jaxpr(self, jaxpr: Any, *operands: ir.Value) -> list[ir.Value]:
+        """Lower a closed jaxpr in place on these operands."""
+        return self._lowerer.inline(jaxpr, operands)
+
+    def subgraph(
+        self,
+        jaxpr: Any,
+        inputs: Sequence[Any],
+        build: Callable[..., Sequence[ir.Value]] | None = None,
+        name: str = "body",
+        outputs: Sequence[Any] | None = None,
+    ) -> ir.Graph:
+        """A nested graph for If, Loop and Scan. It may read outer values; constants are stored outside.
+
+        Args:
+            jaxpr: closed jaxpr of the body, or None if `build` does it all.
+            inputs: abstract values (or (dtype, shape) pairs) of the graph's inputs.
+            build: `build(inner_ctx, *inputs) -> outputs`; by default the jaxpr on the inputs.
+            name: the graph's name.
+            outputs: abstract values of the graph's outputs, where core cannot infer them (a nested If, say).
+        """
+        return self._lowerer.subgraph(self, jaxpr, inputs, build, name, outputs)

@@ -1,0 +1,205 @@
+"""Discover: installed plugins become one registry. Ours and third-party ones come through the same door."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from importlib import metadata
+from typing import Any
+
+import jax
+
+from .. import _compat
+from .._errors import PluginError
+from ..simplify import Decompositions
+from ..trace._capture import capturing
+from ._composite import Composite
+from ._plugin import Lowering, Plugin, Rewrite, lowering_key
+
+GROUP = "j2o.plugins"
+# Whose rules composites get where the plugins that were asked for have none.
+_RULES = "j2o-autodiff"
+_NO_RULES = """No plugin knows what jax.vmap and jax.grad do with these composites: {names}.
+Install j2o-autodiff, which derives it from their bodies, or make it a dependency of the package that declares them."""
+
+
+class Registry:
+    """All rules, composites and rewrites of a set of plugins.
+
+    Raises:
+        PluginError: if two plugins share a name, or have a rule for the same primitive at the same opset, or a
+            composite has no rules for `vmap` and `grad`.
+    """
+
+    def __init__(self, plugins: Sequence[Plugin]):
+        self.plugins = tuple(plugins)
+        self._lowerings: dict[Any, list[Lowering]] = {}
+        self._decompositions: dict[str, Any] = {}
+        self.composites: list[Composite] = []
+        self.rewrites: list[Rewrite] = []
+        self.opset_imports: dict[str, int] = {}
+        names: dict[str, Plugin] = {}
+        for plugin in plugins:
+            if names.setdefault(plugin.name, plugin) is not plugin:
+                raise PluginError(
+                    f"Two plugins are named {plugin.name!r}: {_origin(names[plugin.name])} and {_origin(plugin)}. "
+                    f"Uninstall one of them."
+                )
+            self._add(plugin)
+        self._give_rules()
+        # Stands for this set of composites in JAX's tracing caches.
+        self.context = tuple(sorted(composite.target for composite in self.composites))
+        self.decompositions = Decompositions(
+            self._decompositions, lambda primitive: self.lowest_opset(primitive) is not None, self.trace
+        )
+
+    @classmethod
+    def installed(cls) -> Registry:
+        """The registry of all installed plugins."""
+        return _installed_registry(_entry_points())
+
+    def _give_rules(self) -> None:
+        """Every composite learns what `vmap` and `grad` do with it, from whichever plugin knows."""
+        lacking = [composite for composite in self.composites if not composite.transforms_ready]
+        if not lacking:
+            return
+        transforms = [plugin.transforms for plugin in self.plugins if plugin.transforms is not None]
+        for transform in transforms or _installed_transforms():
+            for composite in lacking:
+                transform(composite)
+        names = [composite.name for composite in lacking if not composite.transforms_ready]
+        if names:
+            raise PluginError(_NO_RULES.format(names=", ".join(names)))
+
+    def _add(self, plugin: Plugin) -> None:
+        for key, rules in plugin.lowerings.items():
+            for rule in rules:
+                for other in self._lowerings.get(key, ()):
+                    if other.opset == rule.opset and other.plugin is not plugin:
+                        name = key if isinstance(key, str) else key.name
+                        raise PluginError(
+                            f"Two plugins lower {name} at opset {rule.opset}: {_origin(other.plugin)} and "
+                            f"{_origin(plugin)}. Uninstall one of them, or pass plugins=[...] to to_onnx."
+                        )
+            self._lowerings[key] = sorted([*self._lowerings.get(key, ()), *rules], key=lambda rule: rule.opset)
+        for name, fn in plugin.decompositions.items():
+            if self._decompositions.setdefault(name, fn) is not fn:
+                raise PluginError(f"Two plugins decompose {name}; one is {_origin(plugin)}. Uninstall one of them.")
+        targets = {composite.target: composite for composite in self.composites}
+        for composite in plugin.composites:
+            if composite.target in targets:
+                raise PluginError(f"Two plugins declare the composite {composite.target}; one is {_origin(plugin)}.")
+        for domain, version in plugin.opset_imports.items():
+            if (known := self.opset_imports.setdefault(domain, version)) != version:
+                raise PluginError(f"{_origin(plugin)} imports opset {version} of {domain!r}, another plugin {known}.")
+        self.composites += plugin.composites
+        self.rewrites += plugin.rewrites
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Import names of libraries whose source lines are not the user's."""
+        return tuple(name for plugin in self.plugins for name in plugin.libraries)
+
+    def trace(self, fn: Callable[..., Any], *structs: Any) -> tuple[Any, Any]:
+        """The jaxpr of ordinary JAX code, with composites kept whole, and the structure of what it returns."""
+        with _compat.export_context(self.context), capturing(self.composites):
+            jaxpr, structure = jax.make_jaxpr(fn, return_shape=True)(*structs)
+            return jaxpr, structure
+
+    def lowering(self, primitive: Any, opset: int) -> Lowering | None:
+        """The newest rule for a primitive or composite that is not above `opset`."""
+        key = getattr(primitive, "composite", None) or lowering_key(primitive)
+        best = None
+        for rule in self._lowerings.get(key, ()):
+            if rule.opset <= opset:
+                best = rule
+        return best
+
+    def lowest_opset(self, primitive: Any) -> int | None:
+        """The lowest opset at which a primitive has a rule, None if it has none at all."""
+        key = getattr(primitive, "composite", None) or lowering_key(primitive)
+        rules = self._lowerings.get(key)
+        return rules[0].opset if rules else None
+
+    def rows(self) -> Iterable[tuple[str, Lowering]]:
+        """(primitive or composite, rule) for tables."""
+        for key, rules in self._lowerings.items():
+            for rule in rules:
+                yield (key if isinstance(key, str) else key.name), rule
+
+
+def _origin(plugin: Plugin) -> str:
+    if plugin.distribution:
+        return f"{plugin.name!r} of distribution {plugin.distribution} {plugin.version}"
+    return f"{plugin.name!r}"
+
+
+def discover(plugins: Sequence[Plugin] | None = None) -> Registry:
+    """The registry of the given plugins, or of all installed ones.
+
+    Raises:
+        PluginError: if a plugin cannot be imported, is not a `Plugin`, or clashes with another.
+    """
+    if plugins is None:
+        return Registry.installed()
+    for plugin in plugins:
+        if not isinstance(plugin, Plugin):
+            raise PluginError(f"plugins contains {plugin!r}, which is not a j2o_core.Plugin.")
+    return Registry(plugins)
+
+
+def _entry_points() -> tuple[tuple[str, str, str, str], ...]:
+    return _entry_points_on(tuple((folder, _changed(folder)) for folder in sys.path))
+
+
+def _changed(folder: str) -> int | None:
+    """When something was last installed to or removed from a folder."""
+    try:
+        return os.stat(folder or ".").st_mtime_ns
+    except OSError:
+        return None
+
+
+@functools.lru_cache(maxsize=4)
+def _entry_points_on(path: tuple[tuple[str, int | None], ...]) -> tuple[tuple[str, str, str, str], ...]:
+    """Those of all distributions on the search path: to read them takes longer than a small export."""
+    found: dict[tuple[str, str], tuple[str, str, str, str]] = {}
+    for point in metadata.entry_points(group=GROUP):
+        dist = point.dist
+        name, version = (dist.name, dist.version) if dist is not None else ("unknown", "0")
+        found.setdefault((name, point.name), (point.name, point.value, name, version))
+    return tuple(sorted(found.values()))
+
+
+def _installed_transforms() -> list[Callable[[Composite], None]]:
+    plugins = [_load(*point) for point in _entry_points() if point[2] == _RULES]
+    return [plugin.transforms for plugin in plugins if plugin.transforms is not None]
+
+
+@functools.lru_cache(maxsize=4)
+def _installed_registry(points: tuple[tuple[str, str, str, str], ...]) -> Registry:
+    return Registry([_load(*point) for point in points])
+
+
+def _load(name: str, value: str, distribution: str, version: str) -> Plugin:
+    where = f"Plugin {name!r} ({value}) of distribution {distribution} {version}"
+    try:
+        plugin = metadata.EntryPoint(name, value, GROUP).load()
+    except ImportError as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        advice = f"Its dependency {missing!r} is not installed. " if missing else ""
+        raise PluginError(
+            f"{where} cannot be imported: {error}. {advice}Install what it needs, or uninstall {distribution}."
+        ) from error
+    except AttributeError as error:
+        raise PluginError(f"{where} names something that its module does not have: {error}.") from error
+    except Exception as error:
+        raise PluginError(
+            f"{where} raised {type(error).__name__} while it was imported: {error}. Update or uninstall {distribution}."
+        ) from error
+    if not isinstance(plugin, Plugin):
+        raise PluginError(f"{where} is {plugin!r}. Expected a j2o_core.Plugin.")
+    plugin.distribution, plugin.version = distribution, version
+    return plugin

@@ -1,0 +1,178 @@
+"""A plugin: lowering rules, composites and rewrites of one package, registered on one value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .._errors import PluginError
+from ._composite import Composite
+
+if TYPE_CHECKING:
+    from .._compat import Primitive
+
+Rule = Callable[..., Any]
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+LOWEST_OPSET = 18
+HIGHEST_OPSET = 26
+
+
+@dataclass(frozen=True)
+class Lowering:
+    """A rule, the opset from which on it may be used, and the plugin it came from."""
+
+    rule: Rule
+    opset: int
+    plugin: Plugin = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """A rewrite anchored at nodes of some operators."""
+
+    rule: Rule
+    op_types: tuple[str, ...]
+    opset: int
+    late: bool
+    plugin: Plugin = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """The rule's name, for errors and reports."""
+        return getattr(self.rule, "__name__", repr(self.rule)).lstrip("_")
+
+
+class Plugin:
+    """What one package adds to the exporter.
+
+    Args:
+        name: short name, shown in errors and reports; unique among the installed plugins.
+        libraries: import names of the libraries that this plugin exports for. Source lines inside them are not shown
+            as the user's, so an error in `equinox.nn.Linear` names the model that calls it.
+
+    Publish it through the entry-point group `j2o.plugins`.
+    """
+
+    def __init__(self, name: str, *, libraries: tuple[str, ...] = ()):
+        self.name = name
+        self.libraries = libraries
+        self.distribution: str | None = None
+        self.version: str | None = None
+        self.lowerings: dict[Any, list[Lowering]] = {}
+        self.decompositions: dict[str, Rule] = {}
+        self.composites: list[Composite] = []
+        self.rewrites: list[Rewrite] = []
+        self.opset_imports: dict[str, int] = {}
+        self.transforms: Callable[[Composite], None] | None = None
+
+    def __repr__(self) -> str:
+        return f"Plugin({self.name!r})"
+
+    def lowering(self, primitive: Primitive | Composite | str, *, opset: int = LOWEST_OPSET) -> Callable[[_F], _F]:
+        """Register a rule `rule(ctx, *operands, **params) -> value or values`.
+
+        Args:
+            primitive: a JAX primitive, a composite, or the name of a primitive (for primitives that JAX does not
+                export or that only some releases have). A composite's rule gets the arguments of the composite's
+                function, with graph values in place of arrays, and may return `NotImplemented` to have the body
+                lowered instead.
+            opset: the lowest opset at which the rule may be used. The newest rule not above the target wins.
+
+        Raises:
+            PluginError: if this plugin already has a rule for the primitive at this opset, or the opset is unknown.
+        """
+        if not LOWEST_OPSET <= opset <= HIGHEST_OPSET:
+            raise PluginError(
+                f"{self!r} registers a rule for {_key_name(primitive)} at opset {opset}; "
+                f"j2o knows opsets {LOWEST_OPSET} to {HIGHEST_OPSET}."
+            )
+
+        def register(rule: _F) -> _F:
+            rules = self.lowerings.setdefault(lowering_key(primitive), [])
+            if any(other.opset == opset for other in rules):
+                raise PluginError(f"{self!r} registers two rules for {_key_name(primitive)} at opset {opset}.")
+            rules.append(Lowering(rule, opset, self))
+            return rule
+
+        return register
+
+    def decomposition(self, primitive: Primitive | str) -> Callable[[_F], _F]:
+        """Register a function `fn(*arrays, **params)` of JAX code that computes what a primitive does.
+
+        It stands for the primitive from the start, for every dtype, complex numbers included: use it for algorithms,
+        such as factorizations, that ONNX has no operator for at any opset. Where it returns `NotImplemented`, the
+        primitive stays and is lowered by its rule.
+
+        Raises:
+            PluginError: if this plugin already has one for the primitive.
+        """
+
+        def register(fn: _F) -> _F:
+            if self.decompositions.setdefault(lowering_key(primitive), fn) is not fn:
+                raise PluginError(f"{self!r} registers two decompositions of {_key_name(primitive)}.")
+            return fn
+
+        return register
+
+    def composite(self, target: str, *, batching: str = "bind", differentiable: bool = True) -> Composite:
+        """Keep a function or method whole while tracing.
+
+        Args:
+            target: dotted path, such as `"jax.nn.gelu"` or `"equinox.nn.LayerNorm.__call__"`. The module is looked up
+                when an export begins and only if it has been imported.
+            batching: `"bind"` keeps the composite under `vmap`, `"body"` maps its body instead.
+            differentiable: `False` for functions that have no gradient by nature: it is zero where JAX's is, and
+                refused elsewhere.
+
+        Raises:
+            PluginError: if `batching` is neither.
+        """
+        if batching not in ("bind", "body"):
+            raise PluginError(
+                f"{self!r} declares the composite {target} with batching={batching!r}. Expected 'bind' or 'body'."
+            )
+        composite = Composite(target, batching=batching, differentiable=differentiable)
+        self.composites.append(composite)
+        return composite
+
+    def opset_import(self, domain: str, version: int) -> None:
+        """State the opset of a domain whose operators this plugin's rules add; without this it is 1.
+
+        Raises:
+            PluginError: if this plugin stated another version.
+        """
+        if self.opset_imports.setdefault(domain, version) != version:
+            raise PluginError(f"{self!r} imports two opsets of the domain {domain!r}.")
+
+    def rewrite(self, *op_types: str, opset: int = LOWEST_OPSET, late: bool = False) -> Callable[[_F], _F]:
+        """Register a rewrite `rule(rw, node) -> value, values or None` tried at each node of these operators.
+
+        The rule builds its replacement with `rw.op` and returns it (values for the node's outputs, or a dict from
+        values of the graph to their replacements), or `None` if it declines. Rules that are `late`
+        run when the others have come to rest: they undo a canonical form that only served the others, or expand
+        an operator such as `"j2o::Erfc"` (one that a lowering may use although ONNX has none) into ONNX's.
+
+        Args:
+            *op_types: operators, those of other domains by their whole names: `"com.microsoft::Gelu"`.
+            opset: the lowest opset at which the rule runs.
+            late: whether it runs after the others.
+        """
+
+        def register(rule: _F) -> _F:
+            self.rewrites.append(Rewrite(rule, op_types, opset, late, self))
+            return rule
+
+        return register
+
+
+def lowering_key(primitive: Any) -> Any:
+    """What a rule is stored under: the composite itself, else the name of the primitive."""
+    if isinstance(primitive, (Composite, str)):
+        return primitive
+    return primitive.name
+
+
+def _key_name(primitive: Any) -> str:
+    return primitive if isinstance(primitive, str) else getattr(primitive, "name", repr(primitive))

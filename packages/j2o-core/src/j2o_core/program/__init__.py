@@ -1,0 +1,1 @@
+"""The exported program: running, verifying, checking, reporting and saving it."""

@@ -1,0 +1,160 @@
+"""The exported program."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx_ir as ir
+
+    from ..lower._lower import Lowered
+    from ..plugin._discover import Registry
+    from ..trace._trace import Traced
+    from ._verify import Verification
+
+
+class OnnxProgram:
+    """An exported function.
+
+    Attributes:
+        model: the `onnx_ir.Model`.
+        input_names: names of the graph's inputs, in order.
+        output_names: names of the graph's outputs, in order.
+        state: names of the inputs that take the next time what comes out now, by the names of those outputs.
+    """
+
+    def __init__(self, model: ir.Model, fn: Callable[..., Any], traced: Traced, lowered: Lowered, registry: Registry):
+        self.model = model
+        self.fn = fn
+        self.traced = traced
+        self.lowered = lowered
+        self.registry = registry
+
+    @functools.cached_property
+    def reference(self) -> Callable[..., list[Any]]:
+        """The original function, compiled by JAX, on the graph's inputs: what `verify` compares with."""
+        from ._verify import reference
+
+        return reference(self.fn, self.traced.inputs)
+
+    @property
+    def opset(self) -> int:
+        """The opset of the default domain."""
+        return self.model.opset_imports[""]
+
+    @property
+    def input_names(self) -> list[str]:
+        """Names of the graph's inputs, in order."""
+        return [str(value.name) for value in self.model.graph.inputs]
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the graph's outputs, in order."""
+        return [str(value.name) for value in self.model.graph.outputs]
+
+    @property
+    def state(self) -> dict[str, str]:
+        """Names of inputs by those of the outputs that are their next values, for what `to_onnx` got as `state`."""
+        inputs, outputs = self.input_names, self.output_names
+        return {outputs[after]: inputs[before] for after, before in self.traced.state.items()}
+
+    def feed(self, *args: Any, **kwargs: Any) -> dict[str, np.ndarray[Any, Any]]:
+        """The arguments of the original function as an ONNX Runtime session takes them: arrays by input name.
+
+        Complex numbers become a trailing real/imag pair, typed random keys their data.
+
+        Raises:
+            SpecError: if the arguments have another structure than the specs, or other dtypes or sizes.
+        """
+        from ._session import as_fed
+
+        return dict(zip(self.input_names, map(as_fed, self._arrays(args, kwargs)), strict=True))
+
+    def _arrays(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        from ._call import call_arrays
+
+        inputs = self.traced.inputs
+        return call_arrays(inputs.leaves, inputs.flatten(args, kwargs))
+
+    def save(
+        self, path: str | os.PathLike[str], *, external_data: bool | None = None, weights: str | None = None
+    ) -> list[str]:
+        """Write the model. A crash on the way leaves what was there before.
+
+        Args:
+            path: the `.onnx` file.
+            external_data: whether weights go into a file beside it (`<name>.<digest>.data`, the digest being that of
+                its content); by default only when the model is too large for one file (1.5 GB).
+            weights: the form of that file, `"data"` or `"safetensors"`. Naming one asks for external data.
+
+        Returns:
+            The files that were written: the model, and its weights if they are outside.
+
+        Raises:
+            SaveError: if it cannot be written.
+        """
+        from ._save import save
+
+        return save(self.model, path, external_data=external_data, weights=weights)
+
+    def check(self) -> None:
+        """Run ONNX's own checker.
+
+        Raises:
+            CheckError: if the model is not valid ONNX.
+        """
+        from ._check import check_model
+
+        check_model(self.model)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run ONNX Runtime on the arguments of the original function; the result has its structure.
+
+        Raises:
+            SpecError: if an argument has another structure, dtype or shape than its spec, or the sizes of a symbolic
+                dimension differ.
+            RunError: if ONNX Runtime is missing, refuses the model, or fails.
+        """
+        return self.traced.output_tree(self.session.run(self._arrays(args, kwargs)))
+
+    @functools.cached_property
+    def session(self) -> Any:
+        """An ONNX Runtime session on the model, made on first use."""
+        from ._session import Session
+
+        return Session(self.model)
+
+    def verify(
+        self,
+        *args: Any,
+        sizes: Sequence[int] = (1, 2, 5),
+        seed: int = 0,
+        rtol: float | None = None,
+        atol: float | None = None,
+    ) -> Verification:
+        """Run ONNX Runtime and JAX on the same inputs and compare.
+
+        Args:
+            args: arguments of the function to use; by default random ones.
+            sizes: sizes to try for every symbolic dimension.
+            seed: seed of the random inputs.
+            rtol: relative tolerance instead of the dtype's.
+            atol: tolerance relative to the largest magnitude of each output, instead of the dtype's.
+
+        Raises:
+            VerifyError: if they disagree; it names the first equation that diverges and its source line.
+            RunError: if ONNX Runtime is missing, refuses the model, or fails.
+        """
+        from ._verify import verify
+
+        return verify(self, args, sizes=sizes, seed=seed, rtol=rtol, atol=atol)
+
+    def report(self) -> str:
+        """What one attaches to a bug: versions, signature, operators, source, as text."""
+        from ._report import report
+
+        return report(self)

@@ -1,0 +1,55 @@
+"""Where an equation comes from: the user's file and line."""
+
+import functools
+import os
+import sys
+from typing import Any
+
+from .._compat import user_frames
+
+# In the metadata of a node.
+SOURCE = "j2o.source"
+
+_OWN_FOLDER = os.path.dirname(os.path.dirname(__file__)) + os.sep
+
+
+@functools.lru_cache(maxsize=64)
+def _library_folders(libraries: tuple[str, ...]) -> tuple[str, ...]:
+    folders = []
+    for name in (*libraries, "j2o_core", "jax"):
+        module = sys.modules.get(name)
+        file = getattr(module, "__file__", None)
+        if file:
+            folders.append(os.path.dirname(file) + os.sep)
+    return tuple(folders)
+
+
+def user_line(eqn: Any, libraries: tuple[str, ...] = ()) -> str:
+    """`file:line in function` of the innermost frame outside JAX, j2o and `libraries`."""
+    return _user_line(eqn.source_info.traceback, _Frames(eqn), libraries)
+
+
+class _Frames:
+    """Carries an equation past the cache, whose key is the traceback."""
+
+    def __init__(self, eqn: Any):
+        self.eqn = eqn
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Frames)
+
+    def __hash__(self) -> int:
+        return 0
+
+
+@functools.lru_cache(maxsize=4096)
+def _user_line(traceback: Any, frames: _Frames, libraries: tuple[str, ...]) -> str:
+    folders = _library_folders(libraries)
+    fallback = ""
+    for file, line, function in user_frames(frames.eqn):
+        text = f"{file}:{line} in {function}"
+        if not file.startswith(folders):
+            return text
+        if not file.startswith(_OWN_FOLDER):
+            fallback = fallback or text
+    return fallback or "unknown source"

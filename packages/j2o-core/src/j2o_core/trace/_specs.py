@@ -1,0 +1,379 @@
+"""Input specs: what the user gives for the arguments, as abstract values with names."""
+
+import ast
+import inspect
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+import numpy as np
+from jax import export
+from jax.tree_util import GetAttrKey
+
+from .. import _compat
+from .._errors import SpecError
+from ._settings import NUMBERS, is_below, settings_below
+
+_WRONG_LEAF = """{where} is {given!r}, which is not a spec.
+Expected an array, a jax.ShapeDtypeStruct, a shape tuple such as ("B", 3, 224, 224) (float32), or a pytree of these.
+A Python value that is not an input belongs into the function: functools.partial(fn, ...) or a lambda."""
+_FIXED = """{where} is {given!r} in this call, and was {known!r} at export: settings of a module are fixed in the graph.
+Export with the new value."""
+
+
+@dataclass(frozen=True)
+class InputLeaf:
+    """One array argument: its name in the graph, its abstract value, and its place: the parameter and the tree path."""
+
+    name: str
+    shape: tuple[Any, ...]
+    dtype: np.dtype[Any]
+    weak_type: bool = False
+    path: tuple[str, ...] = ()
+
+    @property
+    def struct(self) -> jax.ShapeDtypeStruct:
+        """The leaf as JAX wants it for tracing."""
+        return jax.ShapeDtypeStruct(self.shape, self.dtype, weak_type=self.weak_type)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All arguments: array leaves in order, and what puts them back into the call.
+
+    Attributes:
+        leaves: the arrays.
+        treedef: structure of (positional arguments, keywords), settings of modules included.
+        static: those settings, by their places among all leaves.
+        parameters: names of the parameters that were given by position.
+        keywords: names of those that were given by name.
+        signature: the function's, None if Python does not know it.
+    """
+
+    leaves: tuple[InputLeaf, ...]
+    treedef: Any
+    static: dict[int, Any] = field(repr=False)
+    parameters: tuple[str, ...] = ()
+    keywords: tuple[str, ...] = ()
+    signature: inspect.Signature | None = field(default=None, repr=False)
+
+    def call(self, fn: Callable[..., Any], arrays: Iterable[Any]) -> Any:
+        """Call `fn` with arrays in place of the leaves."""
+        arrays = iter(arrays)
+        leaves = [
+            self.static[i] if i in self.static else next(arrays) for i in range(len(self.leaves) + len(self.static))
+        ]
+        args, kwargs = jax.tree.unflatten(self.treedef, leaves)
+        return fn(*args, **kwargs)
+
+    def flatten(self, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> list[Any]:
+        """The array leaves of a call `fn(*args, **kwargs)`, in the order of the graph's inputs.
+
+        Raises:
+            SpecError: if the arguments have another structure than the specs, or other settings of modules.
+        """
+        paths, treedef = jax.tree_util.tree_flatten_with_path(self._arranged(tuple(args), dict(kwargs or {})))
+        if treedef != self.treedef:
+            raise SpecError(f"The call has the structure {treedef}, the program was exported with {self.treedef}.")
+        for index, known in self.static.items():
+            path, given = paths[index]
+            if isinstance(known, (*NUMBERS, str)) and (type(given) is not type(known) or given != known):
+                where = f"Argument {jax.tree_util.keystr(path[1:])}"
+                raise SpecError(_FIXED.format(where=where, given=given, known=known))
+        return [leaf for i, (_, leaf) in enumerate(paths) if i not in self.static]
+
+    def _arranged(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The same arguments, by position and by name as the specs were."""
+        if len(args) == len(self.parameters) and kwargs.keys() == set(self.keywords):
+            return args, kwargs
+        try:
+            given = self.signature.bind(*args, **kwargs).arguments if self.signature is not None else {}
+        except TypeError:
+            return args, kwargs
+        if given.keys() != {*self.parameters, *self.keywords}:
+            return args, kwargs
+        return tuple(given[name] for name in self.parameters), {name: given[name] for name in self.keywords}
+
+    @property
+    def symbols(self) -> list[str]:
+        """Names of the symbolic dimensions, in order of appearance."""
+        names: dict[str, None] = {}
+        for leaf in self.leaves:
+            for dimension in leaf.shape:
+                names.update(dict.fromkeys(sorted(_compat.symbol_names(dimension))))
+        return list(names)
+
+
+def parse_inputs(
+    fn: Callable[..., Any],
+    inputs: Any,
+    *,
+    input_names: Sequence[str] | None = None,
+    constraints: Sequence[str] = (),
+) -> Inputs:
+    """Read the specs of all arguments.
+
+    Args:
+        fn: the function, for the names of its parameters.
+        inputs: one spec per argument, in order; or a mapping from parameter name to spec.
+        input_names: names for the array leaves, in order.
+        constraints: what is known of symbolic dimensions, such as `"T >= 4"`.
+
+    Raises:
+        SpecError: if a spec, a name or a constraint cannot be read.
+    """
+    positional, keywords = _arguments(inputs)
+    parameters = _parameter_names(fn, len(positional))
+    reader = _SpecReader([*_given(constraints), *_own_constraints(inputs)])
+    leaves: list[InputLeaf] = []
+    static: dict[int, Any] = {}
+    call: tuple[list[Any], dict[str, Any]] = ([], {})
+    # JAX has the leaves of a dictionary in the order of its keys.
+    for root, argument in (*zip(parameters, positional, strict=True), *sorted(keywords.items())):
+        paths, treedef = _flatten(argument)
+        modules = settings_below(argument)
+        for path, value in paths:
+            place = (root, *map(path_part, path))
+            name = ".".join(place)
+            leaf = reader.read(name, value)
+            inside = any(isinstance(key, GetAttrKey) for key in path)
+            if leaf is None and inside and isinstance(value, NUMBERS) and not is_below(path, modules):
+                leaf = reader.read(name, jax.numpy.asarray(value))
+            if leaf is not None:
+                leaves.append(replace(leaf, path=place))
+            elif inside:
+                static[len(leaves) + len(static)] = value  # a setting of a module, such as an activation or a flag
+            else:
+                raise SpecError(_WRONG_LEAF.format(where=f"The spec of {name!r}", given=value))
+        # Specs may be tuples, which are pytrees themselves: the call's structure has one leaf in place of each.
+        one_each = jax.tree.unflatten(treedef, [_OneLeaf()] * len(paths))
+        if len(call[0]) < len(positional):
+            call[0].append(one_each)
+        else:
+            call[1][root] = one_each
+    treedef = jax.tree.structure((tuple(call[0]), call[1]))
+    leaves = _rename(leaves, input_names)
+    return Inputs(tuple(leaves), treedef, static, tuple(parameters), tuple(keywords), _signature(fn))
+
+
+def _flatten(argument: Any) -> tuple[list[tuple[Any, Any]], Any]:
+    """The specs in an argument with their paths, and its structure.
+
+    `()` is the shape of a scalar, but among arrays, in what is an example of the argument, it is an empty tuple.
+    """
+    paths, treedef = jax.tree_util.tree_flatten_with_path(argument, is_leaf=_is_spec)
+    values = [value for _, value in paths]
+    if any(map(_is_array_like, values)) and not any(_is_shape(value) and len(value) for value in values):
+        return jax.tree_util.tree_flatten_with_path(argument, is_leaf=_is_array_like)
+    return paths, treedef
+
+
+class _OneLeaf:
+    pass
+
+
+def _arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if isinstance(inputs, Mapping):
+        return (), dict(inputs)
+    if isinstance(inputs, (str, bytes)) or not isinstance(inputs, Sequence):
+        raise SpecError(
+            f"inputs is {inputs!r}. Expected a sequence with one spec per argument, such as "
+            f'[("B", 3, 224, 224)], or a mapping from parameter names to specs.'
+        )
+    if isinstance(inputs, tuple) and inputs and _is_shape(inputs):
+        raise SpecError(
+            f"inputs is the shape {inputs!r} itself. Expected a sequence with one spec per argument: [{inputs!r}]."
+        )
+    return tuple(inputs), {}
+
+
+def _is_dimension(value: Any) -> bool:
+    if isinstance(value, (bool, np.bool_)):
+        return False
+    return isinstance(value, (int, np.integer, str)) or export.is_symbolic_dim(value)
+
+
+def _is_shape(value: object) -> bool:
+    return isinstance(value, tuple) and not hasattr(value, "_fields") and all(map(_is_dimension, value))
+
+
+def _is_array_like(value: object) -> bool:
+    """Whether a value is one array, and no tree of arrays that has a shape and a dtype as well."""
+    return hasattr(value, "shape") and hasattr(value, "dtype") and jax.tree_util.all_leaves((value,))
+
+
+def _is_spec(value: object) -> bool:
+    return _is_shape(value) or _is_array_like(value)
+
+
+def _parameter_names(fn: Callable[..., Any], count: int) -> list[str]:
+    signature = _signature(fn)
+    names: list[str] = []
+    for parameter in signature.parameters.values() if signature is not None else ():
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            names.append(parameter.name)
+        elif parameter.kind is parameter.VAR_POSITIONAL:
+            names += [f"{parameter.name}_{i}" for i in range(count - len(names))]
+    if len(names) > count:
+        names = names[:count]
+    return names + [f"input_{i}" for i in range(len(names), count)]
+
+
+def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
+    try:
+        return inspect.signature(fn)
+    except (TypeError, ValueError):
+        return None
+
+
+def path_part(key: Any) -> str:
+    """One step of a pytree path as text without brackets."""
+    for attribute in ("name", "key", "idx"):
+        if hasattr(key, attribute):
+            return str(getattr(key, attribute))
+    return str(key)
+
+
+def _rename(leaves: list[InputLeaf], names: Sequence[str] | None) -> list[InputLeaf]:
+    if names is None:
+        names = unique_names([leaf.name for leaf in leaves])
+    else:
+        check_names("input_names", names, len(leaves))
+    return [replace(leaf, name=name) for leaf, name in zip(leaves, names, strict=True)]
+
+
+def check_names(what: str, names: Sequence[str], count: int) -> None:
+    """Raise a SpecError unless `names` are `count` different non-empty strings."""
+    if isinstance(names, str) or not all(isinstance(name, str) and name for name in names):
+        raise SpecError(f"{what} is {names!r}. Expected a sequence of {count} non-empty strings.")
+    if len(names) != count:
+        raise SpecError(f"{what} has {len(names)} names {list(names)!r}, the program has {count} arrays there.")
+    if len(set(names)) != count:
+        raise SpecError(f"{what} {list(names)!r} has a name twice. Names of a graph must differ.")
+
+
+def unique_names(names: Iterable[str]) -> list[str]:
+    """The same names, the repeated ones with a number behind."""
+    names = list(names)
+    taken = set(names)
+    seen: set[str] = set()
+    result = []
+    for name in names:
+        number = 0
+        unique = name
+        while unique in seen or (number and unique in taken):
+            number += 1
+            unique = f"{name}_{number}"
+        seen.add(unique)
+        result.append(unique)
+    return result
+
+
+def _given(constraints: Sequence[str]) -> Sequence[str]:
+    return (constraints,) if isinstance(constraints, str) else constraints
+
+
+def _own_constraints(inputs: Any) -> list[str]:
+    """What is known of the sizes that the user made, in a scope of `jax.export` of their own."""
+    found: dict[str, None] = {}
+    for leaf in jax.tree.leaves(inputs):
+        shape = getattr(leaf, "shape", None)
+        for dimension in (*shape, leaf) if isinstance(shape, tuple) else (leaf,):
+            if export.is_symbolic_dim(dimension):
+                found.update(dict.fromkeys(_compat.constraint_texts(dimension)))
+    return list(found)
+
+
+class _SpecReader:
+    """Reads specs that share one scope of symbolic dimensions."""
+
+    def __init__(self, constraints: Sequence[str]):
+        try:
+            self._scope = export.SymbolicScope(tuple(constraints))
+        except ValueError as error:
+            raise SpecError(f"constraints {constraints!r} cannot be read: {error}") from error
+
+    def read(self, name: str, value: Any) -> InputLeaf | None:
+        if _is_shape(value):
+            return InputLeaf(name, self._shape(name, value), np.dtype(np.float32))
+        if isinstance(value, jax.Array) or not _is_array_like(value):
+            return self._concrete(name, value)
+        dtype = value.dtype
+        if not _compat.is_extended_dtype(dtype):
+            dtype = np.dtype(dtype)
+            _check_dtype(name, dtype)
+        return InputLeaf(name, self._shape(name, tuple(value.shape)), dtype, bool(getattr(value, "weak_type", False)))
+
+    def _concrete(self, name: str, value: Any) -> InputLeaf | None:
+        if not isinstance(value, jax.Array):
+            return None
+        return InputLeaf(name, value.shape, value.dtype, bool(getattr(value, "weak_type", False)))
+
+    def _shape(self, name: str, shape: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(self._dimension(name, shape, dimension) for dimension in shape)
+
+    def _dimension(self, name: str, shape: tuple[Any, ...], dimension: Any) -> Any:
+        if isinstance(dimension, str):
+            text = dimension.strip()
+            try:
+                parsed = self._expression(ast.parse(text, mode="eval").body)
+            except (ValueError, TypeError, SyntaxError) as error:
+                raise SpecError(
+                    f"Dimension {dimension!r} of input {name!r} {shape!r} cannot be read: {error}"
+                ) from error
+            if not export.is_symbolic_dim(parsed) and parsed < 0:
+                raise SpecError(f"Dimension {dimension!r} of input {name!r} {shape!r} is negative.")
+            return parsed
+        if export.is_symbolic_dim(dimension):
+            # A user's own symbols live in a scope of their own; here all share one.
+            (parsed,) = export.symbolic_shape(str(dimension), scope=self._scope)
+            return parsed
+        if not isinstance(dimension, (int, np.integer)) or dimension < 0:
+            raise SpecError(
+                f"Dimension {dimension!r} of input {name!r} {shape!r} is not a size. "
+                f'Expected an integer >= 0 or a symbolic dimension such as "B" or "2*T".'
+            )
+        return int(dimension)
+
+    def _expression(self, node: ast.expr) -> Any:
+        """The size that an expression in Python's syntax stands for; names are symbols."""
+        if isinstance(node, ast.Constant) and type(node.value) is int:
+            return node.value
+        if isinstance(node, ast.Name):
+            return self._symbolic(node.id)
+        if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
+            return _OPERATORS[type(node.op)](self._expression(node.left), self._expression(node.right))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _FUNCTIONS:
+            left, right = map(self._expression, node.args)
+            return self._symbolic(f"{node.func.id}({left}, {right})")
+        raise ValueError(
+            f"{ast.unparse(node)!r} is not an expression of sizes. Known are integers, names, + - * // % and "
+            f"{', '.join(_FUNCTIONS)} of two."
+        )
+
+    def _symbolic(self, text: str) -> Any:
+        (parsed,) = export.symbolic_shape(text, scope=self._scope)
+        return parsed
+
+
+_FUNCTIONS = ("max", "min", "floordiv", "mod")
+_OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+}
+
+
+def _check_dtype(name: str, dtype: np.dtype[Any]) -> None:
+    if dtype.kind in "OSUMm":
+        raise SpecError(f"Input {name!r} has dtype {dtype}, which JAX does not have. Expected a numeric or bool dtype.")
+    if jax.dtypes.canonicalize_dtype(dtype) != dtype:
+        raise SpecError(
+            f"Input {name!r} has dtype {dtype}, but JAX's 64-bit types are off, so JAX would make it "
+            f"{jax.dtypes.canonicalize_dtype(dtype)}.\nGive the 32-bit dtype, or switch on 64-bit types with "
+            f'jax.config.update("jax_enable_x64", True) before exporting.'
+        )

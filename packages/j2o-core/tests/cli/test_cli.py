@@ -1,0 +1,474 @@
+import os
+import subprocess
+import sys
+import textwrap
+
+import jax.numpy as jnp
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+import j2o_core
+from j2o_core import SpecError
+from j2o_core.cli import __main__ as _cli
+from j2o_core.cli import _commands, _output
+from j2o_core.cli._arguments import load_function, parse_specs, parse_state
+from j2o_core.plugin import _discover as discover_module
+
+MODULE = """
+    import jax
+    import jax.numpy as jnp
+
+    weight = jnp.arange(12.0).reshape(3, 4)
+
+
+    def model(x, scale):
+        return jnp.sin(x @ weight) * scale
+
+
+    def other(x, scale):
+        return jnp.cos(x @ weight) * scale
+
+
+    @jax.jit
+    def compiled(x):
+        return x + 1
+
+
+    def keywords(x, *, y):
+        return x + y
+
+
+    def make():
+        return lambda x: x * weight
+
+
+    def broken():
+        raise RuntimeError("no weights here")
+
+
+    def unsupported(x):
+        return jnp.linalg.qr(x)[0]
+
+
+    class Net:
+        def __call__(self, x):
+            return x - weight
+
+
+    class Holder:
+        net = Net()
+
+
+    def wide(x):
+        return x + x
+
+
+    def step(x, carry, total):
+        return x * 2 + carry, carry + x, total + 1
+
+
+    def keyed(x, carry):
+        return {"y": x, "carried": carry + x}
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder_of_models(tmp_path, monkeypatch, plugin):
+    """A folder with `models.py`, and the fake plugin installed."""
+    (tmp_path / "models.py").write_text(textwrap.dedent(MODULE))
+    monkeypatch.chdir(tmp_path)
+    plugin.distribution, plugin.version = "j2o-fake", "1.2"
+    monkeypatch.setattr(discover_module, "_installed_registry", lambda points: discover_module.Registry([plugin]))
+    yield
+    sys.modules.pop("models", None)
+
+
+@pytest.fixture
+def j2o(capsys):
+    """Runs the command; gives its status and what it printed."""
+
+    def run(*arguments):
+        status = _cli.main(arguments)
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+EXPORT = ("export", "models:model", "--input", "x=B,3:f32", "--input", "scale=:f32", "-o", "m.onnx")
+
+
+def test_export_writes_the_model_and_shows_what_is_in_it(j2o):
+    status, out, err = j2o(*EXPORT, "--opset", "23", "--verify")
+    assert (status, err) == (0, "")
+    model = onnx.load("m.onnx")
+    assert [value.name for value in model.graph.input] == ["x", "scale"]
+    assert model.opset_import[0].version == 23
+    lines = [line.split() for line in out.splitlines()]
+    assert ["inputs", "x", "f32[B,3]"] in lines
+    assert ["scale", "f32[]"] in lines
+    assert ["outputs", "output", "f32[B,4]"] in lines
+    assert ["MatMul", "1"] in lines
+    assert ["opset", "23", "IR", "version", "11"] in lines
+    assert any(line[:2] == ["files", "m.onnx"] for line in lines)
+    assert any(line[:2] == ["verified", "output"] for line in lines)
+    assert ["3", "runs", "B=1;", "B=2;", "B=5"] in lines
+    assert any(line[0] == "total" and line[-1] == "s" for line in lines)
+
+
+def test_nonfinite_is_an_option(j2o):
+    assert j2o(*EXPORT, "--nonfinite", "exact")[0] == 0
+    assert {"j2o.nonfinite": "exact"}.items() <= {p.key: p.value for p in onnx.load("m.onnx").metadata_props}.items()
+
+
+def test_inputs_may_come_in_any_order_and_without_names(j2o):
+    status, _, _ = j2o("export", "models:model", "--input", "scale=:f32", "--input", "x=B,3", "-o", "m.onnx")
+    assert status == 0
+    assert [value.name for value in onnx.load("m.onnx").graph.input] == ["x", "scale"]
+    status, _, _ = j2o("export", "models:model", "--input", "B,3", "--input", ":f32", "-o", "n.onnx")
+    assert status == 0
+    assert [value.name for value in onnx.load("n.onnx").graph.input] == ["x", "scale"]
+
+
+@pytest.mark.parametrize(
+    ("reference", "arguments"),
+    [
+        ("models:compiled", ("--input", "x=2")),
+        ("models:keywords", ("--input", "x=2", "--input", "y=2")),
+        ("models:make", ("--call", "--input", "x=3,4")),
+        ("models:Net", ("--call", "--input", "x=3,4")),
+        ("models:Holder.net", ("--input", "x=3,4")),
+    ],
+)
+def test_what_can_be_named(j2o, reference, arguments):
+    status, out, err = j2o("export", reference, *arguments, "-o", "m.onnx", "--verify")
+    assert status == 0, err
+    assert "verified" in out
+
+
+def test_names_of_inputs_and_outputs(j2o):
+    status, _, _ = j2o(*EXPORT, "--input-names", "pixels,gain", "--output-names", "features")
+    graph = onnx.load("m.onnx").graph
+    assert status == 0
+    assert [value.name for value in graph.input] == ["pixels", "gain"]
+    assert [value.name for value in graph.output] == ["features"]
+
+
+STEP = ("export", "models:step", "--input", "x=3", "--input", "carry=3", "--input", "total=:i32", "-o", "m.onnx")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "outputs"),
+    [
+        (("--state", "carry=1"), ["output_0", "next.carry", "output_2"]),
+        (("--state", "x, carry"), ["next.x", "next.carry", "output_2"]),
+        (("--state", "x=0,carry=1", "--state", "total = 2"), ["next.x", "next.carry", "next.total"]),
+        (("--state", "total=2", "--state", "x=1", "--output-names", "y"), ["y", "next.x", "next.total"]),
+        ((), ["output_0", "output_1", "output_2"]),
+    ],
+)
+def test_state_is_named_after_its_input(j2o, arguments, outputs):
+    status, out, err = j2o(*STEP, *arguments, "--verify")
+    assert (status, err) == (0, "")
+    assert [value.name for value in onnx.load("m.onnx").graph.output] == outputs
+    assert all(name in out for name in outputs)
+    assert j2o("verify", "models:step", "m.onnx")[0] == 0
+
+
+def test_state_in_a_dictionary(j2o):
+    inputs = ("--input", "x=3", "--input", "carry=3")
+    status, _, err = j2o("export", "models:keyed", *inputs, "--state", "carry=carried", "-o", "m.onnx")
+    assert (status, err) == (0, "")
+    assert sorted(value.name for value in onnx.load("m.onnx").graph.output) == ["next.carry", "y"]
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ("carry=1,x", "not that of x. Add =PLACE there too"),
+        ("carry,carry", "--state names 'carry' twice. Expected names of arguments"),
+        ("carry=", "--state carry=: a name or place is empty. Expected names of arguments"),
+        ("x,,carry", "--state x,,carry: a name or place is empty"),
+        ("=1", "--state =1: a name or place is empty"),
+        ("memory=1", "'memory', which is no argument with arrays. Those are ['x', 'carry', 'total']"),
+        ("carry=7", "or at the command line --state carry=PLACE"),
+        ("total", "int32[] and comes out as float32[3]"),
+        ("x=1,carry=1", "to two arguments"),
+    ],
+)
+def test_state_that_cannot_be(j2o, state, message):
+    status, out, err = j2o(*STEP, "--state", state)
+    assert (status, out) == (2, "")
+    assert message in err
+    assert not os.path.exists("m.onnx")
+
+
+def test_state_as_texts():
+    assert parse_state([]) == {}
+    assert parse_state(["model,opt_state", "rng"]) == ["model", "opt_state", "rng"]
+    assert parse_state(["cache=1", "rng=keys"]) == {"cache": "1", "rng": "keys"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ending"), [(("--external-data",), ".data"), (("--weights", "safetensors"), ".safetensors")]
+)
+def test_weights_beside_the_model(j2o, tmp_path, arguments, ending):
+    status, out, _ = j2o(*EXPORT, *arguments)
+    (side,) = tmp_path.glob(f"m.onnx.*{ending}")
+    assert status == 0
+    assert side.name in out
+    onnx.checker.check_model("m.onnx")
+
+
+def test_constraints_reach_the_export(j2o):
+    status, _, err = j2o(*EXPORT, "--constraints", "B >= 2", "--constraints", "B >=")
+    assert status == 2
+    assert "constraints ['B >= 2', 'B >='] cannot be read" in err
+
+
+@pytest.mark.slow
+def test_64_bit_types_are_asked_for():
+    """In a process of its own: the command sets JAX up for itself."""
+    command = [sys.executable, "-c", "import sys; from j2o_core.cli.__main__ import main; sys.exit(main())"]
+    arguments = ["export", "models:wide", "--input", "x=2:f64", "-o", "m.onnx"]
+    result = subprocess.run([*command, *arguments], capture_output=True, text=True)
+    assert result.returncode == 2
+    assert "64-bit types are off" in result.stderr
+    program = """
+from j2o_core import Plugin
+from j2o_core.plugin import _discover
+plugin = Plugin("p")
+plugin.lowering("add")(lambda ctx, x, y: ctx.op.Add(x, y))
+_discover._installed_registry = lambda points: _discover.Registry([plugin])
+"""
+    command[2] = program + command[2]
+    result = subprocess.run([*command, *arguments, "--x64"], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert onnx.load("m.onnx").graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.DOUBLE
+
+
+ERRORS = [
+    (("models",), "'models' does not name a function. Expected MODULE:NAME"),
+    (("missing:model",), "There is no module 'missing' in the current folder"),
+    (("models.py:model",), "Give the module's name without .py: models."),
+    (("models:modle",), "there is no 'modle'. Public names there: jax, jnp, weight, model"),
+    (("models:weight",), "which cannot be called"),
+    (("models:Net",), "is a class. Name an instance of it, or a function that makes one with --call"),
+    (("models:broken", "--call"), "models:broken() raised RuntimeError: no weights here"),
+    (("models:model", "--input", "x=B,3:f31"), "unknown dtype 'f31'. Known are f16, f32"),
+    (("models:model", "--input", "x=B,,3"), "a size is empty"),
+    (("models:model", "--input", "x=B-,3"), "Dimension 'B-' of input 'x'"),
+    (("models:model", "--input", "z=3"), "the function has no parameter 'z'. It has x, scale"),
+    (("models:model", "--input", "2*x=3"), "'2*x' is not the name of a parameter"),
+    (("models:model", "--input", "x=3", "--input", "x=3"), "names an argument twice"),
+    (("models:model", "--input", "B,3", "--input", "x=3"), "is given by an input without a name already"),
+    (("models:model", "--input", "x=B,3"), "JAX cannot trace model"),
+    (("models:model", "--input", "x=2,4", "--input", "scale="), "JAX cannot trace model"),
+    (("models:unsupported", "--input", "x=3,3"), "primitive has no ONNX lowering at opset 21"),
+    (("models:compiled", "--input", "x=3", "--opset", "99"), "opset is 99. j2o writes opsets 18 to 26"),
+    (("models:compiled", "--input", "x=3", "--input-names", "a,b"), "input_names has 2 names"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), ERRORS, ids=lambda value: " ".join(value)[:40])
+def test_errors_are_one_message_and_leave_no_file(j2o, tmp_path, arguments, message):
+    before = set(os.listdir(tmp_path)) | {"__pycache__"}
+    status, out, err = j2o("export", *arguments, "-o", "m.onnx")
+    assert (status, out) == (2, "")
+    assert message in err
+    assert err.startswith("j2o export: ")
+    assert "Traceback" not in err
+    assert set(os.listdir(tmp_path)) <= before
+
+
+def test_the_traceback_is_shown_when_asked_for(j2o):
+    status, _, err = j2o("export", "models:modle", "-o", "m.onnx", "--traceback")
+    assert status == 2
+    assert "Traceback" in err
+
+
+def test_a_module_that_fails_to_import(j2o, tmp_path):
+    (tmp_path / "half.py").write_text("import not_installed_anywhere\n")
+    assert "half cannot be imported: No module named 'not_installed_anywhere'" in j2o("export", "half:f", "-o", "m")[2]
+    (tmp_path / "bad.py").write_text("1 / 0\n")
+    assert "bad raised ZeroDivisionError while it was imported" in j2o("export", "bad:f", "-o", "m")[2]
+
+
+def test_a_folder_that_does_not_exist_is_told_before_the_work(j2o, monkeypatch):
+    monkeypatch.setattr(_commands, "load_function", lambda *a, **k: pytest.fail("worked first"))
+    status, _, err = j2o("export", "models:model", "-o", "nowhere/m.onnx")
+    assert status == 2
+    assert "nowhere does not exist. Create it first." in err
+
+
+def test_a_model_that_differs_is_not_written(j2o, plugin, tmp_path):
+    plugin.lowerings["sin"].clear()
+    plugin.lowering("sin")(lambda ctx, x, **_: ctx.op.Cos(x))
+    (tmp_path / "m.onnx").write_text("what was there")
+    status, _, err = j2o(*EXPORT, "--verify")
+    assert status == 2
+    assert "VerifyError: Output 'output' differs from JAX" in err
+    assert (tmp_path / "m.onnx").read_text() == "what was there"
+    assert len(list(tmp_path.glob("m.onnx*"))) == 1
+
+
+def test_the_path_is_as_it_was(j2o):
+    before = list(sys.path)
+    j2o(*EXPORT)
+    j2o("export", "models:modle", "-o", "m.onnx")
+    assert sys.path == before
+
+
+def test_check_accepts_what_was_exported(j2o):
+    j2o(*EXPORT, "--weights", "data")
+    status, out, _ = j2o("check", "m.onnx")
+    assert status == 0
+    assert "valid ONNX; ONNX Runtime has a kernel for every node" in out
+    assert "MatMul" in out
+
+
+def test_check_names_what_the_runtime_lacks(j2o, export):
+    program = export(lambda x: jnp.sin(x), [jnp.ones(3, jnp.bfloat16)], target=None, opset=22)
+    program.save("m.onnx")
+    status, out, err = j2o("check", "m.onnx")
+    assert status == 2
+    assert "Sin" in out
+    assert "The model is valid ONNX, but onnxruntime has no kernel for\n  Sin(bfloat16)   1 node\n" in err
+
+
+def test_check_refuses_what_is_no_model(j2o, tmp_path):
+    assert "There is no file m.onnx" in j2o("check", "m.onnx")[2]
+    (tmp_path / "m.onnx").write_bytes(b"not a model")
+    assert "m.onnx is not a valid ONNX model" in j2o("check", "m.onnx")[2]
+
+
+def test_weights_outside_the_folder_are_refused(j2o, tmp_path):
+    (tmp_path / "secret").write_bytes(b"0" * 48)
+    (tmp_path / "inner").mkdir()
+    tensor = ir.ExternalTensor("../secret", 0, 48, ir.DataType.FLOAT, shape=ir.Shape([3, 4]), name="w")
+    weight = ir.Value(name="w", const_value=tensor, shape=ir.Shape([3, 4]), type=ir.TensorType(ir.DataType.FLOAT))
+    node = ir.Node("", "Identity", [weight])
+    node.outputs[0].name = "out"
+    node.outputs[0].shape, node.outputs[0].dtype = ir.Shape([3, 4]), ir.DataType.FLOAT
+    graph = ir.Graph([], node.outputs, nodes=[node], initializers=[weight], opset_imports={"": 21}, name="g")
+    (tmp_path / "inner" / "m.onnx").write_bytes(
+        ir.serde.serialize_model(ir.Model(graph, ir_version=10)).SerializeToString()
+    )
+    for command in (("check",), ("verify", "models:wide")):
+        status, _, err = j2o(*command, "inner/m.onnx")
+        assert status == 2
+        assert "is not a valid ONNX model" in err
+
+
+@pytest.mark.parametrize("inputs", [(), ("--input", "x=N,3", "--input", "scale=:f32")])
+def test_verify_compares_a_file_with_a_function(j2o, inputs):
+    j2o(*EXPORT, "--weights", "data")
+    status, out, err = j2o("verify", "models:model", "m.onnx", *inputs, "--sizes", "1,4")
+    assert status == 0, err
+    assert "max difference" in out
+    assert "2 runs" in out
+    status, _, err = j2o("verify", "models:other", "m.onnx", *inputs)
+    assert status == 2
+    assert "Output 'output' differs from JAX" in err
+
+
+def test_verify_says_when_the_signatures_differ(j2o):
+    j2o(*EXPORT)
+    status, _, err = j2o("verify", "models:compiled", "m.onnx", "--input", "x=3")
+    assert status == 2
+    assert "The model has 2 inputs (x, scale), the function 1 arrays there." in err
+
+
+def test_plugins_are_listed(j2o):
+    status, out, _ = j2o("plugins")
+    header, row = (line.split() for line in out.splitlines())
+    assert status == 0
+    assert header == ["plugin", "distribution", "rules", "composites", "rewrites"]
+    assert row[:3] == ["fake", "j2o-fake", "1.2"]
+    assert int(row[3]) > 10
+
+
+def test_no_plugins(j2o, monkeypatch):
+    monkeypatch.setattr(discover_module, "_installed_registry", lambda points: discover_module.Registry([]))
+    assert "No plugins are installed" in j2o("plugins")[1]
+
+
+def test_no_command_shows_the_help(j2o):
+    status, _, err = j2o()
+    assert status == 2
+    assert "export" in err
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        _cli.main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out.startswith("j2o-core ")
+
+
+class Terminal:
+    def __init__(self, stream):
+        self.stream = stream
+
+    def isatty(self):
+        return True
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+
+def test_progress_and_table_on_a_terminal(j2o, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal(sys.stderr))
+    monkeypatch.setattr(sys, "stdout", Terminal(sys.stdout))
+    status, out, err = j2o(*EXPORT)
+    assert status == 0
+    assert "f32[B,3]" in out
+    assert "save" in err
+
+
+def test_progress_and_table_without_rich(j2o, monkeypatch):
+    monkeypatch.setattr(_output, "_rich", lambda module: None)
+    monkeypatch.setattr(sys, "stderr", Terminal(sys.stderr))
+    status, out, err = j2o(*EXPORT)
+    assert status == 0
+    assert "f32[B,3]" in out
+    assert "[4/10] simplify" in err
+
+
+def test_sizes_have_units():
+    assert [_output.bytes_text(n) for n in (0, 999, 1000, 2_500_000, 3_000_000_000)] == [
+        "0 B",
+        "999 B",
+        "1.0 kB",
+        "2.5 MB",
+        "3.00 GB",
+    ]
+
+
+def test_functions_without_a_signature_take_inputs_in_order():
+    class Opaque:
+        __signature__ = property(lambda self: (_ for _ in ()).throw(ValueError))
+
+        def __call__(self, *args):
+            return args
+
+    assert [spec.shape for spec in parse_specs(Opaque(), ["x=2", "y=3"])] == [(2,), (3,)]
+    with pytest.raises(SpecError, match="give all inputs with names or none"):
+        parse_specs(Opaque(), ["x=2", "3"])
+
+
+def test_keys_are_inputs_too():
+    (spec,) = parse_specs(lambda key: key, ["key=:key"])
+    assert str(spec.dtype) == "key<fry>"
+
+
+def test_the_command_is_installed():
+    result = subprocess.run([sys.executable, "-m", "j2o_core.cli", "plugins"], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_method_can_be_named():
+    assert load_function("numpy:linalg.norm") is np.linalg.norm
+    assert load_function("j2o_core:to_onnx") is j2o_core.to_onnx

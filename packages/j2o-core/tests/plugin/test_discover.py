@@ -1,0 +1,189 @@
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+import j2o_core
+from j2o_core import Plugin, PluginError, Registry
+from j2o_core.plugin import _discover
+from j2o_core.plugin._discover import _load, discover
+
+
+def rule(ctx, x, **_):
+    return x
+
+
+def named(name, distribution=None, version="1.0"):
+    plugin = Plugin(name)
+    plugin.distribution, plugin.version = distribution, version
+    return plugin
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Installs a distribution with one plugin into a folder on the path: `install(distribution, entry, code)`."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def make(distribution, entry, code, module=None):
+        module = module or distribution.replace("-", "_")
+        (tmp_path / f"{module}.py").write_text(textwrap.dedent(code))
+        info = tmp_path / f"{distribution.replace('-', '_')}-2.5.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 2.5\n")
+        (info / "entry_points.txt").write_text(f"[j2o.plugins]\n{entry}\n")
+        return tmp_path
+
+    yield make
+    for name in [name for name in sys.modules if name.startswith("thirdparty")]:
+        del sys.modules[name]
+
+
+GOOD = """
+    from j2o_core import Plugin
+    plugin = Plugin("third")
+    plugin.lowering("primitive_of_mine")(lambda ctx, x, **_: x)
+"""
+
+
+def test_an_installed_plugin_is_found_with_its_distribution(install):
+    install("thirdparty-good", "third = thirdparty_good:plugin", GOOD)
+    (plugin,) = (plugin for plugin in discover().plugins if plugin.name == "third")
+    assert (plugin.distribution, plugin.version) == ("thirdparty-good", "2.5")
+
+
+def test_the_graph_is_made_with_installed_plugins_by_default(install):
+    code = """
+        from j2o_core import Plugin
+        plugin = Plugin("third")
+        plugin.lowering("clz")(lambda ctx, x, **_: ctx.op.BitwiseNot(x))
+    """
+    folder = install("thirdparty-clz", "third = thirdparty_clz:plugin", code)
+    program = "\n".join(
+        [
+            f"import sys; sys.path.insert(0, {str(folder)!r})",
+            "import jax, j2o_core",
+            "from j2o_core.plugin import _discover",
+            "keep = [p for p in _discover._entry_points() if p[0] == 'third']",
+            "_discover._entry_points = lambda: tuple(keep)",
+            "model = j2o_core.to_onnx(jax.lax.clz, [jax.numpy.zeros(3, 'int32')]).model",
+            "print([node.op_type for node in model.graph])",
+        ]
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(folder)!r})\n{program}"],
+        capture_output=True,
+        text=True,
+    )
+    assert result.stdout == "['BitwiseNot']\n", result.stderr
+
+
+def test_no_plugin_at_all_is_said():
+    with pytest.raises(j2o_core.UnsupportedError, match="Loaded plugins: none"):
+        j2o_core.to_onnx(lambda x: x + 1, [(3,)], plugins=[])
+
+
+BROKEN = [
+    ("import not_installed_anywhere\n", r"No module named 'not_installed_anywhere'.*Its dependency 'not_installed_any"),
+    ("from j2o_core import Nothing\n", "cannot be imported: cannot import name 'Nothing'"),
+    ("1 / 0\n", "raised ZeroDivisionError while it was imported: division by zero"),
+    ("x = 1\n", "names something that its module does not have"),
+    ("plugin = 'text'\n", r"is 'text'\. Expected a j2o_core.Plugin"),
+]
+
+
+@pytest.mark.parametrize(("code", "message"), BROKEN, ids=range(len(BROKEN)))
+def test_a_broken_plugin_names_its_distribution(install, code, message):
+    install("thirdparty-bad", "bad = thirdparty_bad:plugin", code)
+    with pytest.raises(PluginError, match=message) as failure:
+        _load("bad", "thirdparty_bad:plugin", "thirdparty-bad", "2.5")
+    assert "Plugin 'bad' (thirdparty_bad:plugin) of distribution thirdparty-bad 2.5" in str(failure.value)
+    with pytest.raises(PluginError, match=r"of distribution thirdparty-bad 2\.5"):
+        discover()
+
+
+def test_a_module_that_is_not_there(install):
+    install("thirdparty-gone", "gone = thirdparty_nowhere:plugin", "")
+    with pytest.raises(PluginError, match=r"distribution thirdparty-gone 2\.5 cannot be imported"):
+        discover()
+
+
+def test_two_rules_for_one_primitive_name_both_sides():
+    one, two = named("one", "j2o-one", "1.1"), named("two", "j2o-two", "2.2")
+    one.lowering("sin")(rule)
+    two.lowering("sin")(rule)
+    with pytest.raises(PluginError) as failure:
+        Registry([one, two])
+    assert str(failure.value) == (
+        "Two plugins lower sin at opset 18: 'one' of distribution j2o-one 1.1 and 'two' of distribution j2o-two 2.2. "
+        "Uninstall one of them, or pass plugins=[...] to to_onnx."
+    )
+
+
+def test_rules_at_different_opsets_do_not_clash():
+    one, two = named("one"), named("two")
+    one.lowering("sin")(rule)
+    two.lowering("sin", opset=22)(rule)
+    registry = Registry([one, two])
+    assert registry.lowest_opset(_primitive("sin")) == 18
+    assert registry.lowering(_primitive("sin"), 21).plugin is one
+    assert registry.lowering(_primitive("sin"), 22).plugin is two
+    assert registry.lowering(_primitive("cos"), 22) is None
+
+
+def _primitive(name):
+    from jax.extend.core import Primitive
+
+    return Primitive(name)
+
+
+def test_two_plugins_of_one_name():
+    with pytest.raises(PluginError, match=r"Two plugins are named 'same': 'same' of distribution a 1\.0 and 'same' of"):
+        Registry([named("same", "a"), named("same", "b")])
+
+
+def test_two_plugins_of_one_composite():
+    one, two = named("one"), named("two", "j2o-two")
+    one.composite("jax.nn.gelu")
+    two.composite("jax.nn.gelu")
+    with pytest.raises(PluginError, match=r"declare the composite jax\.nn\.gelu; one is 'two' of distribution j2o-two"):
+        Registry([one, two])
+
+
+def test_a_composite_without_rules_cannot_be_registered(monkeypatch):
+    monkeypatch.setattr(_discover, "_entry_points", lambda: ())
+    plugin = named("one")
+    plugin.composite("jax.nn.gelu")
+    message = r"what jax\.vmap and jax\.grad do with these composites: jax\.nn\.gelu\.\nInstall j2o-autodiff"
+    with pytest.raises(PluginError, match=message):
+        Registry([plugin])
+    with pytest.raises(PluginError, match=r"composite jax\.nn\.silu with batching='both'\. Expected 'bind' or 'body'"):
+        plugin.composite("jax.nn.silu", batching="both")
+
+
+def test_one_plugin_with_two_rules_or_an_unknown_opset():
+    plugin = named("one")
+    plugin.lowering("sin")(rule)
+    with pytest.raises(PluginError, match=r"Plugin\('one'\) registers two rules for sin at opset 18"):
+        plugin.lowering("sin")(rule)
+    with pytest.raises(PluginError, match="registers a rule for sin at opset 99; j2o knows opsets 18 to 26"):
+        plugin.lowering("sin", opset=99)
+
+
+def test_what_is_no_plugin_cannot_be_passed():
+    with pytest.raises(PluginError, match=r"plugins contains 'jax', which is not a j2o_core\.Plugin"):
+        discover(["jax"])
+
+
+def test_primitives_are_known_by_object_name_or_composite():
+    from jax import lax
+
+    plugin = named("one")
+    composite = plugin.composite("jax.nn.gelu")
+    composite.transforms_ready = True
+    for key in (lax.sin_p, "cos", composite):
+        assert plugin.lowering(key)(rule) is rule
+    assert set(plugin.lowerings) == {"sin", "cos", composite}
+    registry = Registry([plugin])
+    assert registry.lowering(composite.primitive, 21).rule is rule
+    assert sorted(name for name, _ in registry.rows()) == ["cos", "jax.nn.gelu", "sin"]

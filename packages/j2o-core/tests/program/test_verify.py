@@ -1,0 +1,182 @@
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+
+from j2o_core import VerifyError
+from j2o_core.program._verify import compare, random_array
+
+X = np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)
+
+
+def line_of(text):
+    with open(__file__, encoding="utf-8") as file:
+        return next(number for number, line in enumerate(file, 1) if text in line)
+
+
+def broken(plugin, name, rule):
+    plugin.lowerings[name].clear()
+    plugin.lowering(name)(rule)
+
+
+def test_a_verification_tells_how_far_apart_and_what_was_run(export):
+    result = export(lambda x: {"a": jnp.sin(x), "b": x}, [("B", 3)]).verify()
+    assert [output.name for output in result.outputs] == ["a", "b"]
+    assert result.runs == ({"B": 1}, {"B": 2}, {"B": 5})
+    assert result.max_abs < 1e-6
+    assert result.relative < 1e-6
+    assert str(result).startswith("3 runs, max difference")
+
+
+def test_different_symbols_get_different_sizes(export):
+    result = export(lambda x: x + 1, [("B", "T")]).verify(sizes=(1, 2, 5))
+    assert all(run["B"] != run["T"] for run in result.runs)
+    assert {run["T"] for run in result.runs} == {1, 2, 5}
+
+
+def test_given_arguments_are_what_is_compared(export):
+    assert len(export(jnp.sin, [("B", 3)]).verify(X).runs) == 1
+
+
+def test_the_first_equation_that_diverges_is_named(plugin, export):
+    broken(plugin, "cos", lambda ctx, x, **_: ctx.op.Sin(x))
+
+    def fn(x):
+        y = jnp.sin(x) + 1
+        z = jnp.cos(y)  # here it goes wrong
+        return jnp.exp(z) * 2
+
+    program = export(fn, [(2, 3)])
+    before = [value.name for value in program.model.graph.outputs]
+    with pytest.raises(VerifyError) as failure:
+        program.verify()
+    message = str(failure.value)
+    assert message.startswith("Output 'output' differs from JAX by up to")
+    assert f"The first equation that diverges is cos at {__file__}:{line_of('# here it goes wrong')} in" in message
+    assert [value.name for value in program.model.graph.outputs] == before
+
+
+def test_rounding_that_a_difference_leaves_over_is_not_blamed(plugin, export):
+    """Where numbers cancel all that is left is noise; the equation that is really wrong comes later."""
+    broken(plugin, "sin", lambda ctx, x, **_: ctx.op.Mul(ctx.op.Sin(x), ctx.const(np.float32(1 + 1e-6))))
+    broken(plugin, "cos", lambda ctx, x, **_: ctx.op.Neg(x))
+    known = np.sin(X)
+
+    def noise(x):
+        return jnp.sin(x) - known  # nothing but rounding is left
+
+    with pytest.raises(VerifyError, match="The first equation that diverges is cos at "):
+        export(lambda x: noise(x) + jnp.cos(x), [(2, 3)]).verify(X)
+    with pytest.raises(VerifyError, match="The first equation that diverges is sub at "):
+        export(noise, [(2, 3)]).verify(X)
+
+
+def test_equations_that_the_graph_joined_are_told(plugin, export):
+    """The exponential took the sine's place in the graph; either may be at fault."""
+
+    @plugin.rewrite("Exp")
+    def one(rw, node):
+        return (
+            rw.op.Tanh(rw.producer(node.inputs[0], "Sin").inputs[0])
+            if rw.producer(node.inputs[0], "Sin") is not None
+            else None
+        )
+
+    with pytest.raises(VerifyError) as failure:
+        export(lambda x: jnp.exp(jnp.sin(x)), [(2, 3)]).verify(X)
+    assert "The first equation that diverges is exp at " in str(failure.value)
+    assert str(failure.value).endswith("The graph has no values to compare of sin before it.")
+
+
+def test_outputs_that_were_folded_have_no_equation_to_blame(export, monkeypatch):
+    program = export(lambda x: jnp.sin(jnp.float32(2)) + jnp.arange(3.0), [()])
+    monkeypatch.setattr(program, "reference", lambda *_: [np.zeros(3, np.float32)])
+    with pytest.raises(VerifyError, match="No equation is left in the graph: the numbers were computed when"):
+        program.verify()
+
+
+def test_a_difference_names_the_sizes(plugin, export):
+    broken(plugin, "neg", lambda ctx, x, **_: ctx.op.Expand(ctx.op.Neg(x), ctx.const([2, 3], np.int64)))
+    program = export(lambda x: -x, [("B", 3)])
+    with pytest.raises(VerifyError, match=r"Output 'output' is float32\[2, 3\], JAX gives float32\[1, 3\] with sizes"):
+        program.verify()
+
+
+def test_integers_must_be_equal(plugin, export):
+    broken(plugin, "add", lambda ctx, x, y: ctx.op.Sub(x, y))
+    with pytest.raises(VerifyError, match="differs from JAX in 5 of 6 elements"):
+        export(lambda x: x + x, [jnp.zeros((2, 3), int)]).verify(np.arange(6, dtype=np.int32).reshape(2, 3))
+
+
+def arrays(*values, dtype=np.float32):
+    return [np.asarray(value, dtype) for value in values]
+
+
+@pytest.mark.parametrize(
+    ("want", "got", "problem"),
+    [
+        (*arrays([1.0, 2.0], [1.0, 2.0]), ""),
+        (*arrays([1.0, 2.0], [1.0, 2.0001]), ""),
+        (*arrays([1.0, 2.0], [1.0, 2.01]), "differs from JAX by up to 0.01"),
+        (*arrays([1e-12, 1.0], [2e-12, 1.0]), ""),
+        (*arrays([np.nan, 1], [np.nan, 1]), ""),
+        (*arrays([np.nan, 1], [1, 1]), "NaN or infinity at other places"),
+        (*arrays([1, 1], [np.nan, 1]), "NaN or infinity at other places"),
+        (*arrays([np.inf, 1], [-np.inf, 1]), "NaN or infinity at other places"),
+        (*arrays([np.inf, 1], [np.inf, 1]), ""),
+        (*arrays([], []), ""),
+        (*arrays([0, 0], [0, 0]), ""),
+        (*arrays([0, 0], [0, 1e-3]), "differs"),
+        (*arrays([True], [False], dtype=bool), "differs from JAX in 1 of 1"),
+        (*arrays([1.0], [[1.0]]), r"is float32\[1, 1\], JAX gives float32\[1\]"),
+        (np.float32([1]), np.float64([1]), r"is float64\[1\], JAX gives float32\[1\]"),
+        (np.float64([1e308]), np.float64([-1e308]), "differs"),
+        (*arrays([1.0, 2.0], [1.0, 2.01], dtype=np.float16), ""),
+        (*arrays([1.0, 2.0], [1.0, 2.25], dtype=ml_dtypes.bfloat16), "differs"),
+        (*arrays([1, 2], [1, 3], dtype=ml_dtypes.int4), "differs from JAX in 1 of 2"),
+        (*arrays([0.0, -0.0], [-0.0, 0.0]), ""),
+    ],
+    ids=range(20),
+)
+def test_what_counts_as_equal(want, got, problem):
+    found, _ = compare("out", want, got)
+    if problem:
+        with pytest.raises(AssertionError, match=problem):
+            raise AssertionError(found)
+    else:
+        assert found == ""
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        np.float16,
+        np.int8,
+        np.uint8,
+        np.int64,
+        np.bool_,
+        np.complex64,
+        ml_dtypes.bfloat16,
+        ml_dtypes.int4,
+        ml_dtypes.uint2,
+    ],
+)
+def test_random_arrays_of_every_dtype(dtype):
+    array = random_array(np.random.default_rng(0), (50,), dtype)
+    assert array.dtype == dtype
+    assert len({str(value) for value in array}) > 1
+    assert random_array(np.random.default_rng(0), (2, 0), dtype).shape == (2, 0)
+
+
+def test_random_keys_are_keys():
+    keys = random_array(np.random.default_rng(0), (2,), jax.random.key(0).dtype)
+    assert jnp.issubdtype(keys.dtype, jax.dtypes.prng_key)
+    assert keys.shape == (2,)
+
+
+def test_sizes_that_no_constraint_allows(export):
+    program = export(lambda x: x + 1, [("T",)], constraints=["T >= 10"])
+    with pytest.raises(VerifyError, match=r"No size out of \[1, 2, 5\] satisfies the constraints on \['T'\]"):
+        program.verify()
+    assert program.verify(sizes=(3, 12)).runs == ({"T": 12},)

@@ -1,0 +1,1 @@
+"""Activations written with elementwise operators."""

@@ -1,0 +1,1 @@
+"""Normalizations: layer, RMS, group and instance norm."""

@@ -1,0 +1,1 @@
+"""Rewrites of constant operands: weights and what is computed with them."""

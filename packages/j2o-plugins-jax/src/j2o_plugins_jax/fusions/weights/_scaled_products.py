@@ -1,0 +1,228 @@
+"""Numbers for each channel behind a product, inside its weights: layer scale, batch normalisation at inference.
+
+before: y = Mul(Add(MatMul(x, W), b), g)                  y = Add(Mul(Sub(Conv(x, W, b), m), g), c)
+after:  y = Add(MatMul(x, W * g), b * g)                  y = Conv(x, W * g, (b - m) * g + c)
+
+before: y = Add(Sub(Add(MatMul(x, W), b), m), c)          y = Mul(Div(x, s), g)
+after:  y = Add(MatMul(x, W), b - m + c)                  y = Mul(x, g / s)
+
+before: y = Add(Reshape(Conv(x, W), [channels, ...]), b)  of one example
+after:  y = Reshape(Add(Conv(x, W), b), [channels, ...])
+
+before: y = Add(Transpose(Conv(x, W)), b)                 with the channels elsewhere
+after:  y = Transpose(Add(Conv(x, W), b))
+
+with constants W, b, g, m, c, s. The result differs by rounding. Of float32 and float64; declines where the product or
+the weight is read elsewhere, where a number of the new weight would be lost to underflow or overflow, and for a single
+number, which the operators behind may take. Without a product Sub(x, m) stays: x * g - m * g would cancel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from j2o_core import Rewriter
+
+from ..._plugin import plugin
+
+_DTYPES = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
+_CONVOLUTIONS = ("Conv", "ConvTranspose")
+# Scales for channels, not masks and tables.
+_MOST_NUMBERS = 2**16
+
+
+@plugin.rewrite("Mul", "Div")
+def _scale(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    for value, scale in _with_constant(rw, node):
+        with np.errstate(all="ignore"):
+            factor = scale if node.op_type == "Mul" else 1 / scale
+        result = _scaled_matmul(rw, value, factor) or _scaled_convolution(rw, value, factor)
+        if result is not None:
+            return result
+    return None
+
+
+def _scaled_matmul(rw: Rewriter, value: ir.Value, factor: Any) -> ir.Value | None:
+    columns = (rw.shape(value) or (None,))[-1]
+    if factor.size != columns or factor.shape[-1:] != (columns,) or columns == 1:
+        return None
+    product, bias = rw.producer(value, "MatMul"), None
+    if product is None:
+        total = rw.producer(value, "Add")
+        for matmul, other in rw.operands(total, "MatMul") if total is not None else []:
+            if rw.constant(other) is not None and rw.same_shape(matmul.outputs[0], value):
+                product, bias = matmul, other
+                break
+    if product is None or (bias is not None and not rw.only_use(product.outputs[0])):
+        return None
+    weight = _times(rw, product.inputs[1], factor.reshape(-1))
+    if weight is None:
+        return None
+    result: ir.Value = rw.op.MatMul(product.inputs[0], weight)
+    if bias is None:
+        return result
+    scaled = _times(rw, bias, factor.reshape(-1), only_reader=False)
+    return None if scaled is None else rw.op.Add(result, scaled)
+
+
+def _scaled_convolution(rw: Rewriter, value: ir.Value, factor: Any) -> ir.Value | None:
+    conv = rw.producer(value, *_CONVOLUTIONS)
+    channels = _per_channel(rw, value, factor)
+    if conv is None or channels is None or len(conv.inputs) > 3:
+        return None
+    weight_rank = len(rw.shape(conv.inputs[1]) or ())
+    attrs = rw.attrs(conv)
+    if conv.op_type == "ConvTranspose" and attrs.get("group", 1) != 1:
+        return None
+    axis = 0 if conv.op_type == "Conv" else 1
+    shaped = channels.reshape([-1 if place == axis else 1 for place in range(weight_rank)])
+    weight = _times(rw, conv.inputs[1], shaped)
+    bias = conv.inputs[2] if len(conv.inputs) > 2 else None
+    scaled = _times(rw, bias, channels, only_reader=False) if bias is not None else None
+    if weight is None or (bias is not None and scaled is None):
+        return None
+    return rw.op(conv.op_type, conv.inputs[0], weight, scaled, **attrs)  # type: ignore[no-any-return]
+
+
+@plugin.rewrite("Add", "Sub")
+def _shift(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    """A constant for each channel behind a convolution goes into its bias, as does one behind a sum with a bias."""
+    for value, constant in _with_constant(rw, node):
+        shift = -constant if node.op_type == "Sub" else constant
+        result = _shifted_matmul(rw, value, shift) or _shifted_convolution(rw, value, shift)
+        if result is not None:
+            return result
+    return None
+
+
+def _shifted_matmul(rw: Rewriter, value: ir.Value, shift: Any) -> ir.Value | None:
+    total, columns = rw.producer(value, "Add"), (rw.shape(value) or (None,))[-1]
+    if total is None or shift.size != columns or shift.shape[-1:] != (columns,) or columns == 1:
+        return None
+    for product, bias in rw.operands(total, "MatMul"):
+        array = rw.constant(bias)
+        if array is not None and array.shape[-1:] == (columns,) and rw.same_shape(product.outputs[0], value):
+            moved = rw.op.constants.get(array + shift.reshape(-1), rw.op.constants.hint(bias))
+            return rw.op.Add(product.outputs[0], moved)  # type: ignore[no-any-return]
+    return None
+
+
+def _shifted_convolution(rw: Rewriter, value: ir.Value, shift: Any) -> ir.Value | None:
+    conv = rw.producer(value, *_CONVOLUTIONS)
+    channels = _per_channel(rw, value, shift)
+    if conv is None or channels is None or len(conv.inputs) > 3:
+        return None
+    bias = rw.constant(conv.inputs[2]) if len(conv.inputs) > 2 else np.zeros_like(channels)
+    if bias is None:
+        return None
+    attrs = rw.attrs(conv)
+    return rw.op(conv.op_type, *conv.inputs[:2], rw.const(bias + channels), **attrs)  # type: ignore[no-any-return]
+
+
+@plugin.rewrite("Mul", "Div")
+def _two_scales(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    for value, scale in _with_constant(rw, node):
+        inner = rw.producer(value, "Mul", "Div")
+        if inner is None:
+            continue
+        for x, first in _with_constant(rw, inner, only_reader=False):
+            factor = _quotient(scale, first, node.op_type == "Div", inner.op_type == "Div")
+            if factor is not None:
+                return rw.op.Mul(x, rw.const(factor))  # type: ignore[no-any-return]
+    return None
+
+
+def _quotient(outer: Any, inner: Any, divides_outer: bool, divides_inner: bool) -> Any:
+    """The factor that two scales for many channels are together, None if a number of it would be lost."""
+    if outer.size == 1 or inner.size == 1 or outer.size > _MOST_NUMBERS or inner.size > _MOST_NUMBERS:
+        return None
+    with np.errstate(all="ignore"):
+        factors = [
+            1 / array if divides else array for array, divides in ((outer, divides_outer), (inner, divides_inner))
+        ]
+        product = outer / inner if divides_inner and not divides_outer else factors[0] * factors[1]
+    there = (factors[0] != 0) & (factors[1] != 0)
+    lost = ~np.isfinite(product) | (there & (np.abs(product) < float(np.finfo(product.dtype).tiny)))
+    same = product.dtype == outer.dtype and product.size <= max(outer.size, inner.size)
+    return product if same and not lost.any() else None
+
+
+@plugin.rewrite("Add", "Sub", "Mul", "Div")
+def _before_reshape(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    """What has a number for each channel moves in front of the Reshape that takes the batch of one away."""
+    for value, constant in _with_constant(rw, node):
+        layout = rw.producer(value, "Reshape", "Squeeze")
+        conv = rw.producer(layout.inputs[0], *_CONVOLUTIONS) if layout is not None else None
+        if conv is None or not rw.only_use(conv.outputs[0]):
+            continue
+        batch, *shape = rw.shape(conv.outputs[0]) or (None,)
+        if batch != 1 or [str(size) for size in shape] != [str(size) for size in rw.shape(value) or ()]:
+            continue
+        if constant.ndim > len(shape) or _per_channel(rw, conv.outputs[0], constant) is None:
+            continue
+        inputs = [conv.outputs[0] if operand is value else operand for operand in node.inputs]
+        return rw.reshape(rw.op(node.op_type, *inputs), rw.shape(value))
+    return None
+
+
+@plugin.rewrite("Add", "Sub", "Mul", "Div")
+def _before_transpose(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    """What has a number for each channel moves in front of the Transpose that puts the channels elsewhere."""
+    for value, constant in _with_constant(rw, node):
+        layout = rw.producer(value, "Transpose")
+        conv = rw.producer(layout.inputs[0], *_CONVOLUTIONS) if layout is not None else None
+        if layout is None or conv is None or not rw.only_use(conv.outputs[0]) or constant.size == 1:
+            continue
+        if not np.isfinite(constant).all() or (node.op_type == "Div" and not constant.all()):
+            continue  # ONNX Runtime would take it into the weights, where it meets zeros
+        order = [int(axis) for axis in rw.attr(layout, "perm")]
+        full = constant.reshape((1,) * (len(order) - constant.ndim) + constant.shape)
+        moved = np.transpose(full, np.argsort(order))
+        if _per_channel(rw, conv.outputs[0], moved) is not None:
+            inputs = [conv.outputs[0] if operand is value else rw.const(moved) for operand in node.inputs]
+            return rw.op.Transpose(rw.op(node.op_type, *inputs), perm=order)  # type: ignore[no-any-return]
+    return None
+
+
+def _with_constant(rw: Rewriter, node: ir.Node, *, only_reader: bool = True) -> Iterator[tuple[ir.Value, Any]]:
+    """An operand of the result's shape with the other one where that is constant; the first one of Sub and Div."""
+    for place in (0, 1) if node.op_type in ("Add", "Mul") else (0,):
+        value, constant = node.inputs[place], rw.constant(node.inputs[1 - place])
+        if value is None or constant is None or value.dtype not in _DTYPES or not rw.same_shape(value, node.outputs[0]):
+            continue
+        if rw.only_use(value) or not only_reader:
+            yield value, constant
+
+
+def _per_channel(rw: Rewriter, value: ir.Value, array: Any) -> Any:
+    """An array that varies along axis 1 of a value at most, as a vector."""
+    shape = rw.shape(value)
+    if shape is None or len(shape) < 3 or not isinstance(shape[1], int) or array.ndim > len(shape):
+        return None
+    full = (1,) * (len(shape) - array.ndim) + array.shape
+    if any(size != 1 for axis, size in enumerate(full) if axis != 1) or full[1] not in (1, shape[1]):
+        return None
+    return np.broadcast_to(array.reshape(-1), (shape[1],))
+
+
+def _times(rw: Rewriter, value: ir.Value | None, factor: Any, *, only_reader: bool = True) -> ir.Value | None:
+    """A constant times an array, None if that is no constant, is read elsewhere, or numbers would be lost."""
+    array = rw.constant(value)
+    if array is None or value is None or (only_reader and (len(value.uses()) != 1 or array.ndim < 2)):
+        return None
+    with np.errstate(all="ignore"):
+        product = array * factor
+    least = float(np.finfo(product.dtype).tiny)
+    there = (array != 0) & (factor != 0)
+    if product.dtype != array.dtype or not np.isfinite(product).all() or (np.abs(product[there]) < least).any():
+        return None
+    return rw.op.constants.get(product, _name(rw, value))
+
+
+def _name(rw: Rewriter, value: ir.Value) -> str | None:
+    hint = rw.op.constants.hint(value)
+    return f"{hint}.scaled" if hint else None

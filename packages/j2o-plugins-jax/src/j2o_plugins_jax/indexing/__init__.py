@@ -1,0 +1,1 @@
+"""Slices, gather and scatter at static and run-time indices."""

@@ -1,0 +1,189 @@
+"""gather in all its modes: Slice for constant starts, else Gather, GatherElements or GatherND, whichever fits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from jax import lax
+from jax.export import is_symbolic_dim
+
+from j2o_core import LoweringContext
+
+from .._plugin import plugin
+from .._shapes import insert_axes
+from ._indexing import Axis, Windows
+from ._indices import clamp_indices, index_range, index_vectors, is_inside, number_of, same_size, window_offsets
+from ._slicing import dynamic_slice, static_slice
+
+_Gathered = tuple[ir.Value, list[Axis]]  # windows and what their axes are
+
+
+@plugin.lowering("gather")
+def _gather(
+    ctx: LoweringContext,
+    x: ir.Value,
+    indices: ir.Value,
+    *,
+    dimension_numbers: lax.GatherDimensionNumbers,
+    slice_sizes: Sequence[Any],
+    mode: lax.GatherScatterMode,
+    fill_value: Any,
+    **_: Any,
+) -> ir.Value:
+    result = ctx.avals_out[0].shape
+    # A number beyond the dtype wraps, as where JAX converts it.
+    fill = ctx.const(np.asarray(0 if fill_value is None else fill_value).astype(ctx.avals_out[0].dtype))
+    shape = ctx.avals_in[0].shape
+    if any(same_size(size, 0) for size in (*shape, *result)):
+        return ctx.expand(fill, result)
+    dnums = dimension_numbers
+    windows = Windows.of(
+        shape,
+        ctx.avals_in[1].shape[:-1],
+        slice_sizes,
+        dnums.start_index_map,
+        (dnums.operand_batching_dims, dnums.start_indices_batching_dims),
+        dnums.collapsed_slice_dims,
+        dnums.offset_dims,
+    )
+    if mode != lax.GatherScatterMode.FILL_OR_DROP:
+        indices, windows = _numbers_that_matter(ctx, indices, windows)
+    elif _wraps_indices(ctx):
+        indices = ctx.cast(indices, np.int32)
+    index = index_vectors(ctx, indices, (*windows.batch, len(windows.indexed)))
+    # XLA clamps even where JAX promises that all is inside, and `x[i]` promises that.
+    clamped = clamp_indices(ctx, index, windows.last_starts)
+    value, axes = _gathered(ctx, x, clamped, windows)
+    gathered = windows.arrange(ctx, value, axes, windows.axes)
+    if mode != lax.GatherScatterMode.FILL_OR_DROP:
+        return gathered
+    inside = is_inside(ctx, index, clamped, len(windows.indexed))
+    if inside is None:
+        return gathered
+    return ctx.op.Where(windows.spread(ctx, inside), gathered, fill)  # type: ignore[no-any-return]
+
+
+def _numbers_that_matter(ctx: LoweringContext, indices: ir.Value, windows: Windows) -> tuple[ir.Value, Windows]:
+    """Index vectors without the numbers of axes that windows cover: clamped, they are zero whatever they were."""
+    width, rank = len(windows.indexed), len(windows.batch)
+    kept = [column for column, last in enumerate(windows.last_starts) if not same_size(last, 0)]
+    if not 0 < len(kept) < width:
+        return indices, windows
+    columns = [number_of(ctx, indices, column, width, rank) for column in kept]
+    columns = [insert_axes(ctx, column, (*windows.batch, 1), [rank]) for column in columns]
+    indices = columns[0] if len(columns) == 1 else ctx.op.Concat(*columns, axis=-1)
+    return indices, windows.with_indexed(windows.shape, [windows.indexed[column] for column in kept])
+
+
+def _wraps_indices(ctx: LoweringContext) -> bool:
+    """Whether JAX cuts 64-bit indices to 32 bits before it compares them with the ends of the axes."""
+    shape, wide = ctx.avals_in[0].shape, ctx.avals_in[1].dtype.itemsize == 8
+    return wide and not any(is_symbolic_dim(size) or size > np.iinfo(np.int32).max for size in shape)
+
+
+def _gathered(ctx: LoweringContext, x: ir.Value, index: ir.Value, windows: Windows) -> _Gathered:
+    """The windows, with the axes in any order; axes of size 1 may be missing or too many."""
+    if not windows.paired and all(same_size(size, 1) for size in windows.batch):
+        return _one_window(ctx, x, index, windows)
+    x, index, windows = _constant_starts(ctx, x, index, windows)
+    if len(windows.indexed) <= 1 and not windows.paired:
+        return _along_one_axis(ctx, x, index, windows)
+    if len(windows.indexed) == 1 and not windows.rest and same_size(windows.sizes[windows.indexed[0]], 1):
+        return _by_element(ctx, x, index, windows)
+    return _by_vector(ctx, x, index, windows)
+
+
+def _one_window(ctx: LoweringContext, x: ir.Value, index: ir.Value, windows: Windows) -> _Gathered:
+    starts = [ctx.const(0, np.int64)] * len(windows.shape)
+    width = len(windows.indexed)
+    flat = ctx.reshape(index, () if width == 1 else (width,))
+    for column, axis in enumerate(windows.indexed):
+        starts[axis] = number_of(ctx, flat, column, width, 0)
+    window = dynamic_slice(ctx, x, windows.shape, starts, windows.sizes)
+    return window, [Axis(False, axis) for axis in range(len(windows.shape))]
+
+
+def _constant_starts(
+    ctx: LoweringContext, x: ir.Value, index: ir.Value, windows: Windows
+) -> tuple[ir.Value, ir.Value, Windows]:
+    """Cut what all windows have in common, so that only the axes where they differ are indexed."""
+    starts: list[Any] = [0] * len(windows.shape)
+    width, rank = len(windows.indexed), len(windows.batch)
+    numbers = [number_of(ctx, index, column, width, rank) for column in range(width)]
+    kept = []
+    for column, axis in enumerate(windows.indexed):
+        constant = ctx.constant_value(numbers[column])
+        if constant is not None and (constant == constant.flat[0]).all():
+            starts[axis] = int(constant.flat[0])
+        elif not same_size(windows.sizes[axis], windows.shape[axis]):
+            kept.append(column)
+    indexed = tuple(windows.indexed[column] for column in kept)
+    lengths = [
+        windows.shape[axis] if axis in indexed or axis in windows.paired else windows.sizes[axis]
+        for axis in range(len(windows.shape))
+    ]
+    limits = [start + length for start, length in zip(starts, lengths, strict=True)]
+    x = static_slice(ctx, x, windows.shape, starts, limits)
+    if len(kept) == 1:
+        index = numbers[kept[0]]
+    elif 0 < len(kept) < width:
+        columns = [insert_axes(ctx, numbers[column], (*windows.batch, 1), [rank]) for column in kept]
+        index = ctx.op.Concat(*columns, axis=-1)
+    return x, index, windows.with_indexed(lengths, indexed)
+
+
+def _along_one_axis(ctx: LoweringContext, x: ir.Value, index: ir.Value, windows: Windows) -> _Gathered:
+    """Gather: its indices may have any rank and take their place in the operand's shape."""
+    batch = [Axis(True, axis) for axis in range(len(windows.batch))]
+    axes = [Axis(False, axis) for axis in range(len(windows.shape))]
+    if not windows.indexed:
+        return (ctx.expand(x, (*windows.batch, *windows.shape)), [*batch, *axes])
+    (axis,) = windows.indexed
+    window = []
+    if not same_size(windows.sizes[axis], 1):
+        index = insert_axes(ctx, index, (*windows.batch, 1), [len(windows.batch)])
+        index = ctx.op.Add(index, index_range(ctx, windows.sizes[axis]))
+        window = [Axis(False, axis)]
+    return ctx.op.Gather(x, index, axis=axis), [*axes[:axis], *batch, *window, *axes[axis + 1 :]]
+
+
+def _by_element(ctx: LoweringContext, x: ir.Value, index: ir.Value, windows: Windows) -> _Gathered:
+    """GatherElements: every axis but one runs along with an axis of the indices."""
+    (axis,) = windows.indexed
+    batch = [Axis(True, number) for number in range(len(windows.batch))]
+    if len(windows.batch) == len(windows.shape) and all(one == other for one, other in windows.paired.items()):
+        return (ctx.op.GatherElements(x, index, axis=axis), batch)
+    paired = sorted(windows.paired, key=lambda one: windows.paired[one])
+    lead = [windows.paired[one] for one in paired]
+    x = ctx.op.Transpose(x, perm=[*paired, axis])
+    index = ctx.op.Transpose(index, perm=[*lead, *windows.unpaired])
+    lead_sizes, sizes = ([windows.batch[one] for one in axes] for axes in (lead, windows.unpaired))
+    index = ctx.reshape(index, [*lead_sizes, math.prod(sizes)])
+    elements = ctx.reshape(ctx.op.GatherElements(x, index, axis=len(lead)), [*lead_sizes, *sizes])
+    return elements, [batch[one] for one in (*lead, *windows.unpaired)]
+
+
+def _by_vector(ctx: LoweringContext, x: ir.Value, index: ir.Value, windows: Windows) -> _Gathered:
+    """GatherND: index vectors into the leading axes, behind axes that run along."""
+    paired = sorted(windows.paired, key=lambda one: windows.paired[one])
+    lead = [*(windows.paired[one] for one in paired), *windows.unpaired]
+    axes = [Axis(True, one) for one in lead]
+    x = ctx.op.Transpose(x, perm=[*paired, *windows.indexed, *windows.rest])
+    if not windows.indexed:
+        sizes = [windows.batch[one] for one in lead] + [windows.shape[one] for one in windows.rest]
+        places = range(len(paired), len(lead))
+        x = insert_axes(ctx, x, [1 if place in places else size for place, size in enumerate(sizes)], places)
+        return ctx.expand(x, sizes), [*axes, *(Axis(False, one) for one in windows.rest)]
+    if len(windows.indexed) == 1:
+        index = insert_axes(ctx, index, (*windows.batch, 1), [len(windows.batch)])
+    index = ctx.op.Transpose(index, perm=[*lead, len(windows.batch)])
+    wide = [axis for axis in windows.indexed if not same_size(windows.sizes[axis], 1)]
+    if wide:
+        index = ctx.op.Unsqueeze(index, ctx.const(range(len(lead), len(lead) + len(wide)), np.int64))
+        index = ctx.op.Add(index, window_offsets(ctx, [windows.sizes[axis] for axis in windows.indexed]))
+    axes += [Axis(False, axis) for axis in (*wide, *windows.rest)]
+    return ctx.op.GatherND(x, index, batch_dims=len(paired)), axes

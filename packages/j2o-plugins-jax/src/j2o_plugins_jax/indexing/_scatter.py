@@ -1,0 +1,218 @@
+"""scatter and its reductions in all modes: the update of one window as a slice, several by ScatterND."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import onnx_ir as ir
+from jax import lax
+
+from j2o_core import LoweringContext
+
+from .._folding import highest, lowest
+from .._plugin import plugin
+from .._shapes import insert_axes
+from ._indexing import Axis, Windows
+from ._indices import clamp_indices, index_range, index_vectors, is_inside, number_of, same_size, window_offsets
+from ._slicing import dynamic_slice, dynamic_update_slice, static_slice
+
+
+@dataclass(frozen=True)
+class _Update:
+    """What becomes of an element and its update."""
+
+    reduction: str = "none"
+
+    def __call__(self, ctx: LoweringContext, old: ir.Value, update: ir.Value) -> ir.Value:
+        if self.reduction == "none":
+            return update
+        return ctx.op(self.reduction.capitalize(), old, update)  # type: ignore[no-any-return]
+
+    def neutral(self, dtype: np.dtype[Any]) -> Any:
+        """The update that changes nothing."""
+        if self.reduction == "add":
+            return -0.0 if jnp.issubdtype(dtype, jnp.inexact) else 0  # since -0.0 + 0.0 is 0.0
+        if self.reduction == "mul":
+            return 1
+        return highest(dtype) if self.reduction == "min" else lowest(dtype)
+
+
+@dataclass(frozen=True)
+class _Scatter:
+    """One scatter: what lies where, which windows are updated (None: all), and how."""
+
+    windows: Windows
+    index: ir.Value
+    inside: ir.Value | None
+    update: _Update
+
+    @property
+    def width(self) -> int:
+        return len(self.windows.indexed)
+
+
+def _scatter(
+    ctx: LoweringContext,
+    x: ir.Value,
+    indices: ir.Value,
+    updates: ir.Value,
+    *,
+    reduction: str,
+    dimension_numbers: lax.ScatterDimensionNumbers,
+    mode: lax.GatherScatterMode,
+    **_: Any,
+) -> ir.Value:
+    shape, index_shape, update_shape = (aval.shape for aval in ctx.avals_in)
+    if any(same_size(size, 0) for size in (*shape, *update_shape)):
+        return x
+    windows = _windows(shape, index_shape[:-1], update_shape, dimension_numbers)
+    one = _is_one_window(windows)
+    update = _Update(reduction)
+    dtype = ctx.dtype(x)
+    if reduction == "sub" and not one:
+        unsigned = jnp.issubdtype(dtype, jnp.unsignedinteger)  # which ONNX's Neg does not have
+        updates = ctx.op.Sub(ctx.const(0, dtype), updates) if unsigned else ctx.op.Neg(updates)
+        update = _Update("add")
+    if dtype == np.bool_ and reduction != "none":
+        # Of numbers that are 0 or 1 the maximum is "or", the minimum is "and".
+        update = _Update({"add": "max", "mul": "min"}.get(update.reduction, update.reduction))
+        x, updates = ctx.cast(x, np.int32), ctx.cast(updates, np.int32)
+    index = index_vectors(ctx, indices, index_shape)
+    clamped = clamp_indices(ctx, index, windows.last_starts)
+    # XLA drops what is outside even where JAX promises that all is inside, as the gradient of `x[i]` does.
+    inside = None if mode == lax.GatherScatterMode.CLIP else is_inside(ctx, index, clamped, len(windows.indexed))
+    scatter = _Scatter(windows, clamped, inside, update)
+    result = _one_window(ctx, x, updates, scatter) if one else _several(ctx, x, updates, scatter)
+    return ctx.cast(result, dtype)
+
+
+for _primitive, _reduction in {
+    lax.scatter_p: "none",
+    lax.scatter_add_p: "add",
+    lax.scatter_sub_p: "sub",
+    lax.scatter_mul_p: "mul",
+    lax.scatter_min_p: "min",
+    lax.scatter_max_p: "max",
+}.items():
+    plugin.lowering(_primitive)(functools.partial(_scatter, reduction=_reduction))
+
+
+def _windows(
+    shape: Sequence[Any], batch: Sequence[Any], updates: Sequence[Any], dnums: lax.ScatterDimensionNumbers
+) -> Windows:
+    narrow = {*dnums.inserted_window_dims, *dnums.operand_batching_dims}
+    places = iter(dnums.update_window_dims)
+    return Windows.of(
+        shape,
+        batch,
+        [1 if axis in narrow else updates[next(places)] for axis in range(len(shape))],
+        dnums.scatter_dims_to_operand_dims,
+        (dnums.operand_batching_dims, dnums.scatter_indices_batching_dims),
+        dnums.inserted_window_dims,
+        dnums.update_window_dims,
+    )
+
+
+def _is_one_window(windows: Windows) -> bool:
+    return not windows.paired and all(same_size(size, 1) for size in windows.batch)
+
+
+def _one_window(ctx: LoweringContext, x: ir.Value, updates: ir.Value, scatter: _Scatter) -> ir.Value:
+    """A slice, updated."""
+    windows = scatter.windows
+    window = windows.arrange(ctx, updates, windows.axes, [Axis(False, axis) for axis in range(len(windows.shape))])
+    flat = ctx.reshape(scatter.index, () if scatter.width == 1 else (scatter.width,))
+    starts = [ctx.const(0, np.int64)] * len(windows.shape)
+    for column, axis in enumerate(windows.indexed):
+        starts[axis] = number_of(ctx, flat, column, scatter.width, 0)
+    if scatter.update != _Update() or scatter.inside is not None:
+        old = dynamic_slice(ctx, x, windows.shape, starts, windows.sizes)
+        window = scatter.update(ctx, old, window)
+        if scatter.inside is not None:
+            window = ctx.op.Where(ctx.reshape(scatter.inside, ()), window, old)
+    return dynamic_update_slice(ctx, x, windows.shape, window, windows.sizes, starts)
+
+
+def _several(ctx: LoweringContext, x: ir.Value, updates: ir.Value, scatter: _Scatter) -> ir.Value:
+    """Windows at index vectors; those outside are made to change nothing, or to change what is cut off again."""
+    windows, inside = scatter.windows, scatter.inside
+    if not windows.shape:
+        lone = replace(scatter, windows=replace(windows, shape=(1,), sizes=(1,)))
+        return ctx.reshape(_several(ctx, ctx.reshape(x, (1,)), updates, lone), ())
+    if inside is None:
+        return _updated(ctx, x, updates, scatter)
+    if scatter.update.reduction != "none":
+        neutral = ctx.const(scatter.update.neutral(ctx.dtype(x)), ctx.dtype(x))
+        return _updated(ctx, x, ctx.op.Where(windows.spread(ctx, inside), updates, neutral), scatter)
+    axis = windows.indexed[0]
+    room = [windows.sizes[axis] if other == axis else 0 for other in range(len(windows.shape))]
+    outside = [windows.shape[axis]] + [0] * (scatter.width - 1)
+    wide = tuple(size + more for size, more in zip(windows.shape, room, strict=True))
+    x = ctx.op.Pad(x, ctx.shape([0] * len(room) + room), ctx.const(0, ctx.dtype(x)))
+    if scatter.width > 1:
+        inside = insert_axes(ctx, inside, (*windows.batch, 1), [len(windows.batch)])
+    index = ctx.op.Where(inside, scatter.index, ctx.shape(outside) if scatter.width > 1 else ctx.dim(outside[0]))
+    moved = replace(scatter, windows=replace(windows, shape=wide), index=index)
+    return static_slice(ctx, _updated(ctx, x, updates, moved), wide, [0] * len(wide), windows.shape)
+
+
+def _updated(ctx: LoweringContext, x: ir.Value, updates: ir.Value, scatter: _Scatter) -> ir.Value:
+    windows = scatter.windows
+    batch = [Axis(True, axis) for axis in range(len(windows.batch))]
+    reduction = scatter.update.reduction
+    by_element = scatter.width == 1 and not windows.rest and same_size(windows.sizes[windows.indexed[0]], 1)
+    in_place = len(windows.batch) == len(windows.shape) and all(one == other for one, other in windows.paired.items())
+    if by_element and in_place:
+        updates = windows.arrange(ctx, updates, windows.axes, batch)
+        return ctx.op.ScatterElements(  # type: ignore[no-any-return]
+            x, scatter.index, updates, axis=windows.indexed[0], reduction=reduction
+        )
+    # Index vectors reach up to the last axis where windows differ; behind it whole rows are updated.
+    partial = [axis for axis in windows.rest if not same_size(windows.sizes[axis], windows.shape[axis])]
+    columns = range(max((*windows.indexed, *windows.paired, *partial), default=0) + 1)
+    spans = [axis for axis in columns if axis not in windows.paired and not same_size(windows.sizes[axis], 1)]
+    vectors = _vectors(ctx, scatter, columns, spans)
+    rows = [Axis(False, axis) for axis in (*spans, *range(len(columns), len(windows.shape)))]
+    updates = windows.arrange(ctx, updates, windows.axes, [*batch, *rows])
+    return ctx.op.ScatterND(x, vectors, updates, reduction=reduction)  # type: ignore[no-any-return]
+
+
+def _vectors(ctx: LoweringContext, scatter: _Scatter, columns: range, spans: Sequence[int]) -> ir.Value:
+    """For each update a vector with a number for each of the leading axes: (batch, windows along spans, columns)."""
+    windows, width = scatter.windows, scatter.width
+    rank = len(windows.batch)
+
+    def in_column(value: ir.Value, axis: int, *, behind: int) -> ir.Value:
+        """A value as one number of the vectors, the others being 0; `behind` axes of size 1 are put in front of it."""
+        value = ctx.op.Unsqueeze(value, ctx.const(range(-behind - 1, 0), np.int64))
+        if len(columns) == 1:
+            return value
+        return ctx.op.Mul(value, ctx.const(np.arange(len(columns)) == axis, np.int64))  # type: ignore[no-any-return]
+
+    if width > 1 and windows.indexed == tuple(columns):
+        terms = [
+            ctx.op.Unsqueeze(scatter.index, ctx.const(range(rank, rank + len(spans)), np.int64))
+            if spans
+            else scatter.index
+        ]
+    else:
+        terms = [
+            in_column(number_of(ctx, scatter.index, column, width, rank), axis, behind=len(spans))
+            for column, axis in enumerate(windows.indexed)
+        ]
+    for axis, other in windows.paired.items():
+        line = index_range(ctx, windows.batch[other])
+        terms.append(in_column(line, axis, behind=rank - other - 1 + len(spans)))
+    if spans:
+        terms.append(window_offsets(ctx, [1 if axis in windows.paired else windows.sizes[axis] for axis in columns]))
+    if not terms:
+        terms.append(ctx.const(np.zeros(len(columns)), np.int64))
+    vectors = functools.reduce(ctx.op.Add, terms)
+    if windows.indexed:
+        return vectors
+    return ctx.expand(vectors, (*windows.batch, *(windows.sizes[axis] for axis in spans), len(columns)))

@@ -1,0 +1,1 @@
+"""Linear algebra: factorizations, eigenvalues and solvers in JAX code."""

@@ -1,0 +1,207 @@
+"""Factorizations and solvers in JAX code: one loop over columns or rows, matrices mapped over the batch.
+
+Signs and pivots are LAPACK's, so that the factors are the ones that JAX gives on a CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from j2o_core import UnsupportedError
+
+from .._plugin import plugin
+
+
+def mapped(fn: Callable[..., Any], *arrays: Any, ranks: tuple[int, ...] = (2,)) -> Any:
+    """`fn` of matrices (or vectors, by rank) for all leading axes."""
+    for _ in range(arrays[0].ndim - ranks[0]):
+        fn = jax.vmap(fn)
+    return fn(*arrays)
+
+
+def conj(x: Any) -> Any:
+    """The conjugate; a real array as it is."""
+    return jnp.conj(x) if jnp.iscomplexobj(x) else x
+
+
+def size(x: Any) -> Any:
+    """By what LAPACK chooses pivots: the absolute value, or the sum of those of the parts."""
+    return jnp.abs(jnp.real(x)) + jnp.abs(jnp.imag(x)) if jnp.iscomplexobj(x) else jnp.abs(x)
+
+
+def nan_unless(good: Any, x: Any) -> Any:
+    """`x`, or NaN in both parts of every element, as JAX has it where LAPACK fails."""
+    return jnp.where(good, x, np.array(complex(np.nan, np.nan) if jnp.iscomplexobj(x) else np.nan, x.dtype))
+
+
+@plugin.decomposition("cholesky")
+def _cholesky(a: Any, **_: object) -> Any:
+    return mapped(_cholesky_one, a)
+
+
+def _cholesky_one(a: Any) -> Any:
+    """Column by column: what is left of a column over the root of its diagonal element. Above the diagonal a stays."""
+    n = a.shape[-1]
+    rows = jnp.arange(n)
+
+    def column(j: Any, factor: Any) -> Any:
+        rest = a[:, j] - factor @ conj(factor[j])
+        root = jnp.sqrt(jnp.real(rest[j]))
+        return factor.at[:, j].set(jnp.where(rows > j, rest / root, jnp.where(rows == j, root, 0)).astype(a.dtype))
+
+    factor = lax.fori_loop(0, n, column, jnp.zeros_like(a))
+    positive = (jnp.real(jnp.diagonal(factor)) > 0).all()
+    return nan_unless(positive, factor + jnp.triu(a, 1))
+
+
+@plugin.decomposition("triangular_solve")
+def _triangular_solve(
+    a: Any,
+    b: Any,
+    *,
+    left_side: bool,
+    lower: bool,
+    transpose_a: bool,
+    conjugate_a: bool,
+    unit_diagonal: bool,
+    **_: object,
+) -> Any:
+    """All cases by transposing and turning around until the matrix is lower and on the left."""
+    a = conj(a) if conjugate_a else a
+    if not left_side:
+        b = jnp.swapaxes(b, -1, -2)
+    if transpose_a == left_side:
+        a, lower = jnp.swapaxes(a, -1, -2), not lower
+    if not lower:
+        a, b = a[..., ::-1, ::-1], b[..., ::-1, :]
+    x = mapped(lambda a, b: _forward(a, b, unit_diagonal), a, b)
+    x = x if lower else x[..., ::-1, :]
+    return x if left_side else jnp.swapaxes(x, -1, -2)
+
+
+def _forward(a: Any, b: Any, unit_diagonal: bool) -> Any:
+    def row(i: Any, x: Any) -> Any:
+        # Rows from i on are still zero.
+        rest = b[i] - a[i] @ x
+        return x.at[i].set(rest if unit_diagonal else rest / a[i, i])
+
+    a = jnp.tril(a, -1 if unit_diagonal else 0)
+    return lax.fori_loop(0, a.shape[0], row, jnp.zeros_like(b))
+
+
+@plugin.decomposition("lu")
+def _lu(a: Any, **_: object) -> Any:
+    return mapped(_lu_one, a)
+
+
+def _lu_one(a: Any) -> tuple[Any, Any, Any]:
+    m, n = a.shape
+    rows, columns = jnp.arange(m), jnp.arange(n)
+
+    def column(k: Any, state: Any) -> Any:
+        a, pivots, permutation = state
+        pivot = jnp.argmax(jnp.where(rows >= k, size(a[:, k]), -jnp.inf)).astype(np.int32)
+        order = jnp.where(rows == k, pivot, jnp.where(rows == pivot, k, rows))
+        a, permutation = a[order], permutation[order]
+        head = a[k, k]
+        multipliers = jnp.where((rows > k) & (head != 0), a[:, k] / jnp.where(head == 0, 1, head), a[:, k])
+        a = a.at[:, k].set(multipliers)
+        update = jnp.where((rows > k)[:, None] & (columns > k)[None], multipliers[:, None] * a[k][None], 0)
+        return a - update, pivots.at[k].set(pivot), permutation
+
+    count = min(m, n)
+    state = (a, jnp.zeros((count,), np.int32), rows.astype(np.int32))
+    return lax.fori_loop(0, count, column, state) if count else state
+
+
+@plugin.decomposition("lu_pivots_to_permutation")
+def _lu_pivots_to_permutation(pivots: Any, *, permutation_size: int, **_: object) -> Any:
+    rows = jnp.arange(permutation_size, dtype=np.int32)
+
+    def one(pivots: Any) -> Any:
+        def swap(k: Any, permutation: Any) -> Any:
+            pivot = pivots[k]
+            return permutation[jnp.where(rows == k, pivot, jnp.where(rows == pivot, k, rows))]
+
+        return lax.fori_loop(0, pivots.shape[0], swap, rows) if pivots.shape[0] else rows
+
+    return mapped(one, pivots, ranks=(1,))
+
+
+@plugin.decomposition("tridiagonal_solve")
+def _tridiagonal_solve(
+    lower: Any, diagonal: Any, upper: Any, b: Any, *, perturb_singular: bool = False, **_: object
+) -> Any:
+    if perturb_singular:
+        raise UnsupportedError(
+            "tridiagonal_solve(perturb_singular=True) has no ONNX form: JAX perturbs pivots by an amount that only its "
+            "own kernels know. Leave perturb_singular out; singular systems then give NaN."
+        )
+    if b.size == 0:
+        return b
+    return mapped(_tridiagonal_solve_one, lower, diagonal, upper, b, ranks=(1,))
+
+
+def _tridiagonal_solve_one(lower: Any, diagonal: Any, upper: Any, b: Any) -> Any:
+    """Eliminate downwards, with the larger one of two rows as the pivot; substitute upwards. LAPACK's gtsv."""
+
+    def down(above: Any, row: Any) -> Any:
+        # `above` is what is left of the row above: elements in the column of its pivot and in the next one.
+        head, next_to_head, right = above
+        low, middle, high, new_right = row
+        stays = size(head) >= size(low)
+        first = jnp.where(stays, head, low)
+        ratio = jnp.where(stays, low, head) / first
+        pivot = (
+            first,
+            jnp.where(stays, next_to_head, middle),
+            jnp.where(stays, 0, high),
+            jnp.where(stays, right, new_right),
+        )
+        rest = (
+            jnp.where(stays, middle - ratio * next_to_head, next_to_head - ratio * middle),
+            jnp.where(stays, high, -ratio * high),
+            jnp.where(stays, new_right - ratio * right, right - ratio * new_right),
+        )
+        return rest, pivot
+
+    def up(below: Any, row: Any) -> Any:
+        head, one, two, right = row
+        x = (right - one * below[0] - two * below[1]) / head
+        return (x, below[0]), x
+
+    nothing = jnp.zeros_like(b[0])
+    upper = upper.at[-1].set(0)
+    last, rows = lax.scan(down, (diagonal[0], upper[0], b[0]), (lower[1:], diagonal[1:], upper[1:], b[1:]))
+    x = last[2] / last[0]
+    _, above = lax.scan(up, (x, nothing), rows, reverse=True)
+    regular = (rows[0] != 0).all() & (last[0] != 0)
+    return nan_unless(regular, jnp.concatenate([above, x[None]]))
+
+
+@plugin.decomposition("symmetric_product")
+def _symmetric_product(a: Any, c: Any, *, alpha: float, beta: float, **_: object) -> Any:
+    return alpha * jnp.matmul(a, jnp.swapaxes(a, -1, -2), precision="highest") + beta * c
+
+
+@plugin.decomposition("cholesky_update")
+def _cholesky_update(factor: Any, vector: Any, **_: object) -> Any:
+    """Rotations of each row and the vector that make the vector zero."""
+
+    def row(k: Any, state: Any) -> Any:
+        factor, vector = state
+        head, tail = factor[k, k], vector[k]
+        large = jnp.maximum(abs(head), abs(tail))
+        head, tail = (jnp.where(tail == 0, plain, x / large) for plain, x in ((1, head), (0, tail)))
+        scale = 1 / jnp.sqrt(head**2 + tail**2)
+        cosine, sine = head * scale, tail * scale
+        line = cosine * factor[k] + sine * vector
+        return factor.at[k].set(line), cosine * vector - sine * factor[k]
+
+    return lax.fori_loop(0, vector.shape[0], row, (factor, vector))[0]

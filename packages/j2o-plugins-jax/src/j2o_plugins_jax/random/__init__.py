@@ -1,0 +1,1 @@
+"""Random bits: the counter-based generators behind `jax.random`, bit for bit."""

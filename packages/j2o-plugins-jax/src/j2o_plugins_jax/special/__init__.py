@@ -1,0 +1,1 @@
+"""Special functions: Bessel, error and gamma functions."""
