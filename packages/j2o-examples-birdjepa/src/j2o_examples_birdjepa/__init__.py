@@ -1,6 +1,7 @@
 """BirdJEPA and Bird-MAE in Equinox: bird sound to embeddings, in JAX and in ONNX."""
 
 from ._audio import read_audio
+from ._benchmark import fit_probe
 from ._bird_mae import BirdMae, BirdMaeOutput
 from ._config import BIRD_MAE, BirdMaeConfig, TransformerConfig
 from ._errors import AudioError, BirdError, CheckpointError, ConfigError
@@ -8,9 +9,14 @@ from ._export import Pipeline, export
 from ._fbank import FbankConfig, fbank
 from ._filter_audio import filter_audio
 from ._front_end import front_end, jax_fbank, transform
+from ._losses import asymmetric_loss, sigreg
 from ._masks import make_block_mask
+from ._metrics import cmap, top1
 from ._model import EncoderOutput, Transformer, stack, unstack
+from ._objectives import LeJepa, LeJepaConfig, Supervised, SupervisedConfig
 from ._patches import patch_grid, patchify, unpatchify
+from ._pixio import Pixio, PixioConfig
+from ._probes import CentroidProbe, LinearProbe, MlpProbe, online_probe, online_probe_loss
 from ._state_dict import from_state_dict, load_bird_mae, save_safetensors, state_dict
 
 __version__ = "0.1.0"
@@ -22,27 +28,43 @@ __all__ = [
     "BirdMae",
     "BirdMaeConfig",
     "BirdMaeOutput",
+    "CentroidProbe",
     "CheckpointError",
     "ConfigError",
     "EncoderOutput",
     "FbankConfig",
+    "LeJepa",
+    "LeJepaConfig",
+    "LinearProbe",
+    "MlpProbe",
     "Pipeline",
+    "Pixio",
+    "PixioConfig",
+    "Supervised",
+    "SupervisedConfig",
     "Transformer",
     "TransformerConfig",
+    "asymmetric_loss",
+    "cmap",
     "export",
     "fbank",
     "filter_audio",
+    "fit_probe",
     "from_state_dict",
     "front_end",
     "jax_fbank",
     "load_bird_mae",
     "make_block_mask",
+    "online_probe",
+    "online_probe_loss",
     "patch_grid",
     "patchify",
     "read_audio",
     "save_safetensors",
+    "sigreg",
     "stack",
     "state_dict",
+    "top1",
     "transform",
     "unpatchify",
     "unstack",
