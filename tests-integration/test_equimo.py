@@ -165,3 +165,32 @@ def test_call_with_a_head(pool):
     actual = program(images)
     assert actual.shape == expected.shape == (3, 10)
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("antialias", [False, True])
+@pytest.mark.parametrize("positions", [{"global_pos_embed_cls": False}, {}, {"global_pos_embed_reg": True}])
+def test_learned_positions_at_any_size(positions, antialias, opset):
+    model = VisionTransformer(
+        img_size=56,
+        in_channels=3,
+        dim=32,
+        patch_size=14,
+        num_heads=2,
+        depths=[1],
+        num_classes=0,
+        use_mask_token=True,
+        init_values=1.0,
+        eps=1e-6,
+        act_layer="exactgelu",
+        dynamic_img_size=True,
+        interpolate_antialias=antialias,
+        **positions,
+        key=jax.random.key(0),
+    )
+    features = jax.vmap(lambda a: model.features(a, key=jax.random.key(1), inference=True))
+    program = j2o_core.to_onnx(features, [("B", 3, "14*H", "14*W")], opset=opset)
+    reference = jax.jit(features)
+    for size in ((56, 56), (70, 28)):
+        images = np.random.default_rng(1).standard_normal((2, 3, *size)).astype(np.float32)
+        expected = np.asarray(reference(images))
+        np.testing.assert_allclose(program(images), expected, rtol=0, atol=1e-5 * np.abs(expected).max())

@@ -4,12 +4,13 @@ import equinox as eqx
 import jax
 import pytest
 
-from j2o_examples_dino import VARIANTS, ConfigError, DinoConfig, DinoV3, variant
+from j2o_examples_dino import VARIANTS, ConfigError, ConvNextConfig, DinoConfig, DinoV2Config, build, variant
+from j2o_examples_dino._variants import AnyConfig
 
 
-def _sizes(config: DinoConfig) -> dict[str, int]:
+def _sizes(config: AnyConfig) -> dict[str, int]:
     """Sizes of a model's leaves by name. No memory is taken, not even for seven thousand million parameters."""
-    model = eqx.filter_eval_shape(DinoV3, config, key=jax.random.key(0))
+    model = eqx.filter_eval_shape(lambda key: build(config, key=key), jax.random.key(0))
     leaves = jax.tree_util.tree_leaves_with_path(model)
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf.size for path, leaf in leaves}
 
@@ -37,15 +38,38 @@ def test_parameter_counts(name, learnable, core):
     assert sum(size for leaf, size in sizes.items() if not leaf.endswith(optional)) == core
 
 
-def test_the_eight_published_variants_are_there():
-    assert len(VARIANTS) == 8
+# Of the convolutional family, exactly; of DINOv2 without the mask token, in millions as timm publishes them.
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("convnext_tiny", 27_820_128),
+        ("convnext_small", 49_454_688),
+        ("convnext_base", 87_566_464),
+        ("convnext_large", 196_230_336),
+        ("dinov2_vits14", 22.06),
+        ("dinov2_vitb14", 86.58),
+        ("dinov2_vitl14", 304.37),
+        ("dinov2_vitg14", 1136.48),
+        ("dinov2_vitg14_reg", 1136.48 + 4 * 1536 / 1e6),
+    ],
+)
+def test_parameter_counts_of_other_families(name, count):
+    sizes = _sizes(variant(name))
+    sizes.pop("mask_token", None)
+    total = sum(sizes.values())
+    assert total == count if isinstance(count, int) else abs(total / 1e6 - count) <= 0.005
+
+
+def test_the_published_variants_are_there():
+    families = {DinoConfig: 8, DinoV2Config: 8, ConvNextConfig: 4}
+    assert {family: sum(type(config) is family for config in VARIANTS.values()) for family in families} == families
     assert variant("vit7b16").hidden == 8192
     assert variant("vits16plus").hidden == 1536
     assert variant("vith16plus").hidden == 5120
 
 
 def test_unknown_variant_names_the_known_ones():
-    with pytest.raises(ConfigError, match=r"no DINOv3 variant 'vitx'.*vits16plus"):
+    with pytest.raises(ConfigError, match=r"no variant 'vitx'.*vits16plus"):
         variant("vitx")
 
 
@@ -64,3 +88,24 @@ def test_unknown_variant_names_the_known_ones():
 def test_impossible_configurations_are_refused(change, message):
     with pytest.raises(ConfigError, match=message):
         dataclasses.replace(DinoConfig(dim=32, depth=1, heads=2), **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"heads": 5}, "whole number of channels"),
+        ({"image_size": 13}, "must hold a patch"),
+        ({"resize_mode": "numpy"}, "resize_mode must be one of"),
+        ({"resize_mode": "jax", "resize_offset": 0.1}, "jax.image.resize has none"),
+        ({"class_position": False, "register_positions": True}, "needs class_position"),
+    ],
+)
+def test_impossible_configurations_of_dinov2_are_refused(change, message):
+    with pytest.raises(ConfigError, match=message):
+        dataclasses.replace(DinoV2Config(dim=32, depth=1, heads=2), **change)
+
+
+@pytest.mark.parametrize(("depths", "dims"), [((), ()), ((1, 2), (8,)), ((1, 0), (8, 8))])
+def test_impossible_configurations_of_convnext_are_refused(depths, dims):
+    with pytest.raises(ConfigError, match="depths"):
+        ConvNextConfig(depths=depths, dims=dims)

@@ -37,6 +37,13 @@ ARGUMENTS = {
     "num_heads": 2,
     "depths": [2],
 }
+SECOND = {
+    "img_size": 56,
+    "patch_size": 14,
+    "use_global_pos_embed": True,
+    "use_local_pos_embed": False,
+    "eps": 1e-6,
+}
 SWIGLU = {"mlp_ratio": 6.0, "ffn_layer": "swiglu", "ffn_kwargs": {"align_to": 64}}
 CASES = {
     "mlp": {},
@@ -47,6 +54,10 @@ CASES = {
     "no_mask_token": {"use_mask_token": False},
     "no_registers": {"reg_tokens": 0},
     "max": {"local_pos_embed_config_patch": {"strategy": "period", "base": 50.0, "normalize_coords": "max"}},
+    "dinov2": SECOND | {"reg_tokens": 0},
+    "dinov2_registers": SECOND | {"interpolate_antialias": True, "ffn_layer": "swiglufused"},
+    "dinov2_positions_of_patches": SECOND | {"global_pos_embed_cls": False},
+    "dinov2_positions_of_all": SECOND | {"global_pos_embed_reg": True, "interpolate_antialias": True},
 }
 
 
@@ -59,6 +70,8 @@ def _perturbed(model: eqx.Module) -> eqx.Module:
         for leaf in leaves
     ]
     moved = jax.tree.unflatten(treedef, leaves)
+    if model.local_pos_embed is None:
+        return moved
     # Periods are a geometric series; keep them positive.
     return eqx.tree_at(lambda m: m.local_pos_embed.patch_rope.freqs, moved, model.local_pos_embed.patch_rope.freqs)
 
@@ -79,7 +92,9 @@ def test_features_are_equimos(tmp_path, case, compression):
     path = tmp_path / ("model.tar.lz4" if compression else "model")
     theirs = _write(path, case, compression=compression)
     ours = load(path)
-    for height, width in ((32, 32), (64, 48)):
+    patch = ours.config.patch_size
+    # The second is the size that positions are learned for, where they are.
+    for height, width in ((2 * patch, 2 * patch), (4 * patch, 4 * patch), (4 * patch, 3 * patch), (patch, 7 * patch)):
         image = np.random.default_rng(2).standard_normal((3, height, width)).astype(np.float32)
         expected = theirs.features(image, key=jax.random.PRNGKey(0), inference=True)
         features = ours.forward_features(image)["x_prenorm"]
@@ -124,13 +139,13 @@ def test_other_configuration_than_asked_for(tmp_path):
     ("change", "message"),
     [
         ({"num_classes": 10}, "classification head"),
-        ({"use_global_pos_embed": True}, "use_global_pos_embed=True"),
-        ({"use_local_pos_embed": False}, "use_local_pos_embed=False"),
+        ({"use_global_pos_embed": True}, "both or neither"),
+        ({"use_local_pos_embed": False}, "both or neither"),
         ({"qk_norm": True}, "qk_norm=True"),
         ({"act_layer": "gelu"}, "activation is 'gelu'"),
         ({"init_values": None}, "no layer scale"),
-        ({"ffn_layer": "swiglufused"}, "ffn must be one of"),
-        ({"windows": 3}, "arguments that DINOv3 does not have: windows"),
+        ({"ffn_layer": "convmlp"}, "ffn must be one of"),
+        ({"windows": 3}, "arguments that DINO does not have: windows"),
         ({"depths": [3]}, r"has 62 records, but the model it describes has 88"),
         ({"dim": 64}, r"of another shape"),
         ({"dim": "64"}, "cannot be read"),
@@ -175,7 +190,7 @@ def test_damaged_archives(tmp_path):
     whole = path.read_bytes()
     for content in (b"", b"not lz4 at all", whole[: len(whole) // 2], whole[:-40], lz4.frame.compress(b"not tar")):
         path.write_bytes(content)
-        with pytest.raises(CheckpointError, match="cannot be read as an Equimo DINOv3 archive"):
+        with pytest.raises(CheckpointError, match="cannot be read as an Equimo archive of DINO"):
             load(path)
 
 

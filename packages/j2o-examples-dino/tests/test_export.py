@@ -119,3 +119,24 @@ def test_preprocessing_of_a_batch_and_model_in_one_graph(tiny, weights, opset):
     specs = [jax.ShapeDtypeStruct(photos.shape, np.uint8)]
     program = j2o_core.to_onnx(jax.vmap(from_photo), specs, opset=opset)
     assert_close(program(photos), np.asarray(jax.vmap(from_photo)(photos)))
+
+
+@pytest.mark.parametrize("normalize", ["separate", "max", "min"])
+def test_one_file_for_every_size(tiny, weights, normalize):
+    model = from_state_dict(weights, dataclasses.replace(tiny, rope_normalize=normalize))
+    program = j2o_core.to_onnx(jax.vmap(model.patch_features), [("B", 3, "16*H", "16*W")], opset=23)
+    for size in ((32, 48), (64, 64), (16, 112), (176, 32)):
+        images = np.random.default_rng(4).standard_normal((2, 3, *size)).astype(np.float32)
+        assert_close(program(images), np.asarray(jax.jit(jax.vmap(model.patch_features))(images)))
+
+
+@pytest.mark.slow
+def test_small_with_symbolic_size(small):
+    function = jax.vmap(small.forward_features)
+    program = j2o_core.to_onnx(function, [("B", 3, "16*H", "16*W")], opset=23)
+    reference = jax.jit(function)
+    for size in ((224, 224), (256, 256), (192, 320), (48, 16)):
+        images = np.random.default_rng(5).standard_normal((1, 3, *size)).astype(np.float32)
+        expected, actual = reference(images), program(images)
+        for name in ("x_norm_clstoken", "x_storage_tokens", "x_norm_patchtokens", "x_prenorm"):
+            assert_close(actual[name], np.asarray(expected[name]))

@@ -1,13 +1,17 @@
 """DINOv3 in Equinox: the vision transformers, their checkpoints and preprocessing, and a command that exports them."""
 
+from ._build import build, create
 from ._checkpoint import load, save
 from ._classifier import LinearClassifier
-from ._config import VARIANTS, DinoConfig, variant
+from ._config import ConvNextConfig, DinoConfig, DinoV2Config
+from ._convnext import ConvNext
 from ._errors import CheckpointError, ConfigError, DinoError, ImageError
 from ._hf_layout import hf_to_published, published_to_hf
-from ._model import DinoV3, create
+from ._model import DinoV3
+from ._model_v2 import DinoV2
 from ._preprocess import LVD, SAT, ImageStatistics, preprocess, statistics_for
 from ._state_dict import from_state_dict, state_dict
+from ._variants import VARIANTS, variant
 
 __version__ = "0.1.0"
 
@@ -17,12 +21,17 @@ __all__ = [
     "VARIANTS",
     "CheckpointError",
     "ConfigError",
+    "ConvNext",
+    "ConvNextConfig",
     "DinoConfig",
     "DinoError",
+    "DinoV2",
+    "DinoV2Config",
     "DinoV3",
     "ImageError",
     "ImageStatistics",
     "LinearClassifier",
+    "build",
     "create",
     "from_state_dict",
     "hf_to_published",

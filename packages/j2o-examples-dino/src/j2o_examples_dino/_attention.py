@@ -1,4 +1,4 @@
-"""Multi-head self-attention with rotated queries and keys."""
+"""Multi-head self-attention, with rotated queries and keys where positions are rotations."""
 
 import math
 
@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ._config import DinoConfig
-from ._rope import rotate
+from ._config import TransformerConfig
+from ._rope import Tables, rotate
 
 
 class SelfAttention(eqx.Module):
@@ -24,24 +24,22 @@ class SelfAttention(eqx.Module):
     proj: eqx.nn.Linear
     heads: int = eqx.field(static=True)
 
-    def __init__(self, config: DinoConfig, *, key: Array):
+    def __init__(self, config: TransformerConfig, *, key: Array):
         qkv_key, proj_key = jax.random.split(key)
         qkv = eqx.nn.Linear(config.dim, 3 * config.dim, use_bias=config.qkv_bias, key=qkv_key)
-        if qkv.bias is not None:
-            # DINOv3 has no bias on the keys.
+        if qkv.bias is not None and not config.key_bias:
             keys_only = slice(config.dim, 2 * config.dim)
             qkv = eqx.tree_at(lambda linear: linear.bias, qkv, qkv.bias.at[keys_only].set(0))
         self.qkv = qkv
         self.proj = eqx.nn.Linear(config.dim, config.dim, key=proj_key)
         self.heads = config.heads
 
-    def __call__(self, x: Array, cos: Array, sin: Array) -> Array:
+    def __call__(self, x: Array, rotary: Tables | None = None) -> Array:
         """Let every token attend to every token.
 
         Args:
             x: `[tokens, dim]`.
-            cos: `[tokens, head_dim]` float32 cosines of the rotary embedding.
-            sin: `[tokens, head_dim]` float32 sines.
+            rotary: `[tokens, head_dim]` float32 cosines and sines of the rotary embedding.
 
         Returns:
             `[tokens, dim]` in the dtype of `x`; the softmax is taken at least in float32.
@@ -49,7 +47,8 @@ class SelfAttention(eqx.Module):
         tokens, dim = x.shape
         qkv = jax.vmap(self.qkv)(x).reshape(tokens, 3, self.heads, dim // self.heads)
         q, k, v = qkv[:, 0], qkv[:, 1], qkv[:, 2]
-        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        if rotary is not None:
+            q, k = rotate(q, *rotary), rotate(k, *rotary)
 
         scale = 1 / math.sqrt(dim // self.heads)
         logits = jnp.einsum("qhc,khc->hqk", q, k) * scale

@@ -6,8 +6,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from ._attention import SelfAttention
-from ._config import DinoConfig
-from ._feed_forward import Mlp, SwiGlu
+from ._config import TransformerConfig
+from ._feed_forward import FeedForward, feed_forward
+from ._rope import Tables
 
 
 class LayerScale(eqx.Module):
@@ -15,7 +16,7 @@ class LayerScale(eqx.Module):
 
     gamma: Array
 
-    def __init__(self, config: DinoConfig):
+    def __init__(self, config: TransformerConfig):
         self.gamma = jnp.full((config.dim,), config.layer_scale_init)
 
     def __call__(self, x: Array) -> Array:
@@ -30,19 +31,19 @@ class Block(eqx.Module):
     attn: SelfAttention
     ls1: LayerScale
     norm2: eqx.nn.LayerNorm
-    mlp: Mlp | SwiGlu
+    mlp: FeedForward
     ls2: LayerScale
 
-    def __init__(self, config: DinoConfig, *, key: Array):
+    def __init__(self, config: TransformerConfig, *, key: Array):
         attn_key, mlp_key = jax.random.split(key)
         self.norm1 = eqx.nn.LayerNorm(config.dim, eps=config.norm_eps)
         self.attn = SelfAttention(config, key=attn_key)
         self.ls1 = LayerScale(config)
         self.norm2 = eqx.nn.LayerNorm(config.dim, eps=config.norm_eps)
-        self.mlp = Mlp(config, key=mlp_key) if config.ffn == "mlp" else SwiGlu(config, key=mlp_key)
+        self.mlp = feed_forward(config, key=mlp_key)
         self.ls2 = LayerScale(config)
 
-    def __call__(self, x: Array, cos: Array, sin: Array) -> Array:
-        """Apply the block to `[tokens, dim]`, given the rotary tables `[tokens, head_dim]`."""
-        x = x + self.ls1(self.attn(jax.vmap(self.norm1)(x), cos, sin))
+    def __call__(self, x: Array, rotary: Tables | None = None) -> Array:
+        """Apply the block to `[tokens, dim]`, given rotary tables `[tokens, head_dim]` or none."""
+        x = x + self.ls1(self.attn(jax.vmap(self.norm1)(x), rotary))
         return x + self.ls2(self.mlp(jax.vmap(self.norm2)(x)))

@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,16 +15,20 @@ import safetensors.numpy
 from jax.typing import DTypeLike
 from safetensors import SafetensorError
 
+from ._build import Model
 from ._config import DinoConfig
 from ._equimo_archive import read_equimo_archive
 from ._errors import CheckpointError
 from ._hf_layout import hf_to_published, is_hf_layout, published_to_hf
-from ._model import DinoV3
 from ._state_dict import from_state_dict, state_dict
 from ._torch_file import read_torch_file
+from ._variants import AnyConfig
 
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
+
+# Fields of configurations that are a choice of the user, whatever the checkpoint says.
+_CHOICES = ("rope_periods", "resize_mode", "resize_antialias", "resize_offset")
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
@@ -62,7 +66,7 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
         raise CheckpointError(f"{path} cannot be read as an .npz file: {error}") from error
 
 
-def _read(path: Path) -> tuple[Mapping[str, np.ndarray], DinoConfig | None]:
+def _read(path: Path) -> tuple[Mapping[str, np.ndarray], AnyConfig | None]:
     """The tensors of a file or folder, and the configuration where it says so itself."""
     if not path.exists():
         raise CheckpointError(f"{path} does not exist.")
@@ -89,10 +93,13 @@ def _read(path: Path) -> tuple[Mapping[str, np.ndarray], DinoConfig | None]:
     return readers[path.suffix](path), None
 
 
-def _differences(given: DinoConfig, found: DinoConfig) -> list[str]:
-    # Where periods come from is a choice of the user, and the initial layer scale is gone after training.
-    ignored = {"rope_periods", "layer_scale_init", "ffn_ratio", "ffn_align"}
-    names = [field.name for field in dataclasses.fields(DinoConfig) if field.name not in ignored] + ["hidden"]
+def _differences(given: AnyConfig, found: AnyConfig) -> list[str]:
+    if type(given) is not type(found):
+        return [f"its configuration is a {type(found).__name__} instead of a {type(given).__name__}"]
+    # The initial layer scale is gone after training, and the hidden width is compared instead of what it follows from.
+    ignored = {*_CHOICES, "layer_scale_init", "ffn_ratio", "ffn_align"}
+    names = [field.name for field in dataclasses.fields(given) if field.name not in ignored]
+    names += ["hidden"] if hasattr(given, "hidden") else []
     return [
         f"{name} is {getattr(found, name)!r} instead of {getattr(given, name)!r}"
         for name in names
@@ -100,13 +107,19 @@ def _differences(given: DinoConfig, found: DinoConfig) -> list[str]:
     ]
 
 
+def _chosen(given: AnyConfig | None, found: AnyConfig) -> AnyConfig:
+    """What a checkpoint says of itself, with what the user chose for it."""
+    choices: dict[str, Any] = {name: getattr(given, name) for name in _CHOICES if hasattr(given, name)}
+    return dataclasses.replace(found, **choices)
+
+
 def load(
     path: str | os.PathLike[str],
-    config: DinoConfig | None = None,
+    config: AnyConfig | None = None,
     *,
     dtype: DTypeLike | None = jnp.float32,
     drop_zero_bias: bool = False,
-) -> DinoV3:
+) -> Model:
     """Load a model from a checkpoint.
 
     Args:
@@ -126,19 +139,19 @@ def load(
     if found is not None:
         if config is not None and (differences := _differences(config, found)):
             raise CheckpointError(f"{path} holds another model than asked for: {'; '.join(differences)}.")
-        config = dataclasses.replace(found, rope_periods=config.rope_periods) if config else found
+        config = _chosen(config, found)
     elif config is None:
         raise CheckpointError(
             f"{path} does not say what model it is of: give a configuration, such as variant('vits16')."
         )
     if is_hf_layout(set(tensors)):
         tensors = hf_to_published(tensors)
-        # That layout leaves the norm for local crops out.
-        config = dataclasses.replace(config, local_cls_norm=False)
+        if isinstance(config, DinoConfig):  # that layout leaves the norm for local crops out
+            config = dataclasses.replace(config, local_cls_norm=False)
     return from_state_dict(tensors, config, dtype=dtype, drop_zero_bias=drop_zero_bias, source=str(path))
 
 
-def save(path: str | os.PathLike[str], model: DinoV3, *, layout: Literal["published", "hf"] = "published") -> None:
+def save(path: str | os.PathLike[str], model: Model, *, layout: Literal["published", "hf"] = "published") -> None:
     """Save a model as a `.safetensors` checkpoint.
 
     Args:

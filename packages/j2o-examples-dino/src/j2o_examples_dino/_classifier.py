@@ -1,10 +1,10 @@
-"""A linear classifier on DINOv3 features."""
+"""A linear classifier on DINO features."""
 
 import equinox as eqx
 import jax.numpy as jnp
 from jax import Array
 
-from ._model import DinoV3
+from ._build import Model
 
 
 class LinearClassifier(eqx.Module):
@@ -15,10 +15,10 @@ class LinearClassifier(eqx.Module):
         linear_head: `[classes, 2 * dim]` projection.
     """
 
-    backbone: DinoV3
+    backbone: Model
     linear_head: eqx.nn.Linear
 
-    def __init__(self, backbone: DinoV3, classes: int, *, key: Array):
+    def __init__(self, backbone: Model, classes: int, *, key: Array):
         self.backbone = backbone
         self.linear_head = eqx.nn.Linear(2 * backbone.config.dim, classes, key=key)
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ._config import VARIANTS
+from ._variants import VARIANTS
 
 
 def _batch(text: str) -> int | str:

@@ -17,13 +17,13 @@ from PIL import Image
 
 import j2o_core
 
-from ._config import variant
 from ._errors import DinoError, ImageError
 from ._features import ModelChoice
 from ._latency import Job, Latency, can_pin, measure
 from ._photo import draw_photo, read_photo
 from ._picture import side_by_side
 from ._preprocess import preprocess, statistics_for
+from ._variants import variant
 
 OUTPUT_NAMES = ("cls", "patches")
 

@@ -7,9 +7,10 @@ import equinox as eqx
 import jax
 from jax import Array
 
+from ._backbone import Backbone
+from ._build import build
 from ._checkpoint import load
-from ._config import variant
-from ._model import DinoV3
+from ._variants import family, variant
 
 
 class FeatureExtractor(eqx.Module):
@@ -19,7 +20,7 @@ class FeatureExtractor(eqx.Module):
         backbone: The model for one image.
     """
 
-    backbone: DinoV3
+    backbone: Backbone
 
     def __call__(self, images: Array) -> tuple[Array, Array]:
         """Map images `[batch, 3, height, width]` to class `[batch, dim]` and patch `[batch, patches, dim]` tokens."""
@@ -59,8 +60,8 @@ class ModelChoice:
         if self.weights is not None:
             return FeatureExtractor(load(Path(self.weights), config, drop_zero_bias=True))
         config = dataclasses.replace(config, layer_scale_init=1.0)
-        return FeatureExtractor(DinoV3(config, key=jax.random.key(self.seed)))
+        return FeatureExtractor(build(config, key=jax.random.key(self.seed)))
 
     def __str__(self) -> str:
         origin = f"random weights, seed {self.seed}" if self.weights is None else Path(self.weights).name
-        return f"DINOv3 {self.variant} ({origin})"
+        return f"{family(self.variant)} {self.variant} ({origin})"

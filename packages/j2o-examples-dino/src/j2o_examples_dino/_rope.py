@@ -11,6 +11,9 @@ from jax import Array
 
 from ._config import DinoConfig
 
+Tables = tuple[Array, Array]
+"""Cosines and sines `[tokens, head_dim]`, float32."""
+
 
 def rope_periods(config: DinoConfig) -> np.ndarray:
     """The rotary periods of a configuration, as they are before a checkpoint is read.
@@ -57,11 +60,11 @@ class RotaryEmbedding(eqx.Module):
             Two `[prefix + height * width, head_dim]` float32 tables.
         """
         # Patch centres in [-1, 1]. Row-major: the row index varies slowest.
-        row_extent, column_extent = {
-            "separate": (height, width),
-            "max": (max(height, width),) * 2,
-            "min": (min(height, width),) * 2,
-        }[self.normalize]
+        row_extent, column_extent = jnp.asarray(height), jnp.asarray(width)
+        if self.normalize != "separate":
+            # JAX's maximum and minimum, because Python's cannot decide between symbolic sizes.
+            extreme = jnp.maximum if self.normalize == "max" else jnp.minimum
+            row_extent = column_extent = extreme(row_extent, column_extent)
         rows = 2 * (jnp.arange(height, dtype=jnp.float32) + 0.5) / row_extent - 1
         columns = 2 * (jnp.arange(width, dtype=jnp.float32) + 0.5) / column_extent - 1
         coordinates = jnp.stack(jnp.meshgrid(rows, columns, indexing="ij"), axis=-1)  # [height, width, 2]

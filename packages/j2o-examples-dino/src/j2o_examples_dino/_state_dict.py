@@ -1,10 +1,10 @@
 """A model as a state dict under the key names and in the shapes of the published `.pth` files, and back.
 
-The fields of `DinoV3` bear the published names, so only three reshapes and one buffer stand between the two.
+The fields of the models bear the published names, so only a few reshapes and buffers stand between the two.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import equinox as eqx
 import jax
@@ -12,21 +12,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from ._config import DinoConfig
+from ._build import Model, build
+from ._config import ConvNextConfig, DinoConfig
 from ._errors import CheckpointError
-from ._model import DinoV3
 from ._rope import rope_periods
+from ._variants import AnyConfig
 
 PERIODS = "rope_embed.periods"
 _BIAS = ".attn.qkv.bias"
 _MASK = f"{_BIAS}_mask"
 
-# How the file's shape comes from the leaf's, for the leaves where the two differ. The data is the same in C order.
-_FILE_SHAPES: dict[str, Callable[[tuple[int, ...]], tuple[int, ...]]] = {
-    "cls_token": lambda shape: (1, *shape),
-    "storage_tokens": lambda shape: (1, *shape),
-    "patch_embed.proj.bias": lambda shape: shape[:1],
-}
+# Leaves that have one more axis, of length one, in files.
+_BATCHED = ("cls_token", "storage_tokens", "register_tokens", "pos_embed")
 
 
 def leaf_name(path: tuple[object, ...]) -> str:
@@ -35,11 +32,14 @@ def leaf_name(path: tuple[object, ...]) -> str:
 
 
 def _file_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    reshape = _FILE_SHAPES.get(name)
-    return reshape(shape) if reshape else shape
+    """The shape of a leaf in files; the data is the same in C order."""
+    if name in _BATCHED:
+        return (1, *shape)
+    # Equinox gives the bias of a convolution an axis for each of space.
+    return shape[:1] if name.endswith(".bias") else shape
 
 
-def _named_leaves(model: DinoV3) -> Iterator[tuple[str, jax.Array]]:
+def _named_leaves(model: Model) -> Iterator[tuple[str, jax.Array]]:
     for path, leaf in jax.tree_util.tree_leaves_with_path(model):
         yield leaf_name(path), leaf
 
@@ -49,12 +49,12 @@ def bias_mask(dim: int) -> np.ndarray:
     return np.repeat(np.array([1, 0, 1], np.float32), dim)
 
 
-def state_dict(model: DinoV3) -> dict[str, np.ndarray]:
+def state_dict(model: Model) -> dict[str, np.ndarray]:
     """Write a model as a state dict in the published layout.
 
     Returns:
-        Arrays by key, in the dtype of the model's leaves, the buffers `rope_embed.periods` and
-        `blocks.*.attn.qkv.bias_mask` included.
+        Arrays by key, in the dtype of the model's leaves, buffers (`rope_embed.periods`,
+        `blocks.*.attn.qkv.bias_mask`) and aliases (`norms.3.*` of a ConvNeXt) included.
     """
     tensors: dict[str, np.ndarray] = {}
     for name, leaf in _named_leaves(model):
@@ -62,13 +62,24 @@ def state_dict(model: DinoV3) -> dict[str, np.ndarray]:
             continue
         array = np.asarray(leaf)
         tensors[name] = array.reshape(_file_shape(name, array.shape))
-        if name.endswith(_BIAS):
+        if _has_mask(name, model.config):
             # A bias on the keys, which only a fine-tuned model can have, must survive the mask.
             mask = bias_mask(model.config.dim)
             keys = slice(model.config.dim, 2 * model.config.dim)
             mask[keys] = np.any(array[keys] != 0)
             tensors[f"{name}_mask"] = mask.astype(array.dtype)
-    return tensors
+    return tensors | {alias: tensors[name] for alias, name in _aliases(model.config).items()}
+
+
+def _has_mask(name: str, config: AnyConfig) -> bool:
+    return isinstance(config, DinoConfig) and name.endswith(_BIAS)
+
+
+def _aliases(config: AnyConfig) -> dict[str, str]:
+    """Keys under which files hold another key's tensor once more."""
+    if not isinstance(config, ConvNextConfig):
+        return {}
+    return {f"norms.{config.depth - 1}.{kind}": f"norm.{kind}" for kind in ("weight", "bias")}
 
 
 def _fold_bias_masks(tensors: Mapping[str, np.ndarray], dim: int) -> dict[str, np.ndarray]:
@@ -87,22 +98,23 @@ def _fold_bias_masks(tensors: Mapping[str, np.ndarray], dim: int) -> dict[str, n
     return folded
 
 
-def _skeleton(config: DinoConfig) -> DinoV3:
-    """The model's tree, with shapes and dtypes in place of arrays."""
-    skeleton: DinoV3 = eqx.filter_eval_shape(DinoV3, config, key=jax.random.key(0))
-    return skeleton
+def skeleton(config: AnyConfig) -> Model:
+    """The tree of a model, with shapes and dtypes in place of arrays."""
+    tree: Model = eqx.filter_eval_shape(lambda key: build(config, key=key), jax.random.key(0))
+    return tree
 
 
-def _misfits(config: DinoConfig, tensors: Mapping[str, np.ndarray]) -> list[str]:
+def _misfits(config: AnyConfig, tensors: Mapping[str, np.ndarray]) -> list[str]:
     """Everything that is wrong with the keys, shapes and dtypes of a state dict, one line a kind."""
-    expected = {name: _file_shape(name, leaf.shape) for name, leaf in _named_leaves(_skeleton(config)) if leaf.size}
-    masks = {f"{name}_mask": shape for name, shape in expected.items() if name.endswith(_BIAS)}
+    expected = {name: _file_shape(name, leaf.shape) for name, leaf in _named_leaves(skeleton(config)) if leaf.size}
+    optional = {f"{name}_mask": shape for name, shape in expected.items() if _has_mask(name, config)}
+    optional |= {alias: expected[name] for alias, name in _aliases(config).items()}
 
     def listed(names: list[str]) -> str:
         return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
     missing = [name for name in expected if name not in tensors and name != PERIODS]
-    expected |= masks
+    expected |= optional
     unknown = [name for name in tensors if name not in expected]
     shapes = [
         f"{name} is {tensors[name].shape} instead of {shape}"
@@ -114,18 +126,29 @@ def _misfits(config: DinoConfig, tensors: Mapping[str, np.ndarray]) -> list[str]
         for name, array in tensors.items()
         if name in expected and not jnp.issubdtype(array.dtype, jnp.floating)
     ]
-    kinds = {"missing": missing, "unknown": unknown, "of another shape": shapes, "not floating point": dtypes}
+    aliases = [
+        f"{alias} is not {name}"
+        for alias, name in _aliases(config).items()
+        if alias in tensors and name in tensors and not np.array_equal(tensors[alias], tensors[name], equal_nan=True)
+    ]
+    kinds = {
+        "missing": missing,
+        "unknown": unknown,
+        "of another shape": shapes,
+        "not floating point": dtypes,
+        "not what they repeat": aliases,
+    }
     return [f"  {len(names)} {kind}: {listed(names)}" for kind, names in kinds.items() if names]
 
 
 def from_state_dict(
     tensors: Mapping[str, np.ndarray],
-    config: DinoConfig,
+    config: AnyConfig,
     *,
     dtype: DTypeLike | None = jnp.float32,
     drop_zero_bias: bool = False,
     source: str = "the state dict",
-) -> DinoV3:
+) -> Model:
     """Build a model from a state dict in the published layout. Every key must be known, and none may be missing.
 
     Args:
@@ -147,12 +170,18 @@ def from_state_dict(
         raise CheckpointError(
             "\n".join([f"{source} does not fit the model configuration; of its tensors are", *misfits, f"  {config}"])
         )
-    tensors = _fold_bias_masks(tensors, config.dim)
-    if drop_zero_bias and not any(np.any(array) for name, array in tensors.items() if name.endswith(_BIAS)):
+    tensors = {name: array for name, array in tensors.items() if name not in _aliases(config)}
+    if isinstance(config, DinoConfig):
+        tensors = _fold_bias_masks(tensors, config.dim)
+    if (
+        drop_zero_bias
+        and not isinstance(config, ConvNextConfig)
+        and not any(np.any(array) for name, array in tensors.items() if name.endswith(_BIAS))
+    ):
         config = dataclasses.replace(config, qkv_bias=False)
 
     def leaf(name: str, shape: tuple[int, ...]) -> jax.Array:
-        if name == PERIODS:
+        if name == PERIODS and isinstance(config, DinoConfig):
             if config.rope_periods != "checkpoint" or name not in tensors:
                 return jnp.asarray(rope_periods(config))
             # The buffer is stored as bfloat16 or as float32 that was rounded to it; either way this is exact.
@@ -160,7 +189,7 @@ def from_state_dict(
         stored = tensors[name] if 0 not in shape else np.empty(shape, tensors["cls_token"].dtype)
         return jnp.array(stored.reshape(shape), dtype or stored.dtype)
 
-    skeleton = _skeleton(config)
-    leaves = [leaf(name, value.shape) for name, value in _named_leaves(skeleton)]
-    model: DinoV3 = jax.tree_util.tree_unflatten(jax.tree_util.tree_structure(skeleton), leaves)
+    tree = skeleton(config)
+    leaves = [leaf(name, value.shape) for name, value in _named_leaves(tree)]
+    model: Model = jax.tree_util.tree_unflatten(jax.tree_util.tree_structure(tree), leaves)
     return model
