@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import mlir
 
 from j2o_core import UnsupportedError, to_onnx
 from j2o_core.testing import Spec, check
@@ -197,3 +199,33 @@ def test_gradient_of_a_transform():
 def test_wide_transforms():
     with jax.enable_x64(True):
         check(lambda x: jnp.fft.irfft(jnp.fft.rfft(x)[:20]), Spec((600,), np.float64), opsets=(21,))
+
+
+SYMBOLIC_TRANSFORMS = {
+    "fft": (lambda x: jnp.fft.fft(x), ("B", "N")),
+    "ifft": (lambda x: jnp.fft.ifft(x), ("N",)),
+    "rfft": (lambda x: jnp.fft.rfft(x), ("B", "N")),
+    "fft2": (lambda x: jnp.fft.fft2(x), ("N", "M")),
+    "rfft2 of one symbolic axis": (lambda x: jnp.fft.rfft2(x), ("N", 6)),
+    "there and back": (lambda x: jnp.fft.ifft(jnp.fft.fft(x)).real, ("N",)),
+    "spectrum of an even length": (jax.grad(lambda x: (jnp.abs(jnp.fft.rfft(x)) ** 2).sum()), ("2*N",)),
+    "spectrum of an odd length": (jax.grad(lambda x: (jnp.abs(jnp.fft.rfft(x)) ** 2).sum()), ("2*N + 1",)),
+}
+
+
+@pytest.mark.parametrize(("fn", "shape"), SYMBOLIC_TRANSFORMS.values(), ids=SYMBOLIC_TRANSFORMS)
+def test_fourier_transforms_of_symbolic_length(fn, shape):
+    check(fn, Spec(shape), opsets=(21,), sizes=(1, 2, 3, 8, 31))
+
+
+def test_a_gradient_that_jax_takes_for_that_of_an_odd_length():
+    with pytest.raises(UnsupportedError, match=r"test_complex\.py:\d+ in .* has N elements, which may be odd or even"):
+        to_onnx(jax.grad(lambda x: jnp.abs(jnp.fft.rfft(x)).sum()), [("N",)])
+
+
+def test_a_primitive_that_jax_compiles_by_other_code():
+    primitive = Primitive("library_complex")
+    primitive.def_impl(lambda x: jax.jit(primitive.bind)(x))
+    primitive.def_abstract_eval(lambda x: x)
+    mlir.register_lowering(primitive, mlir.lower_fun(lambda x: jnp.sin(x) * jnp.conj(x), multiple_results=False))
+    check(lambda x: primitive.bind(x * 1j) + primitive.bind(x), Spec((3,)), opsets=(21,))

@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax._src import core as _core
+from jax._src import debugging as _debugging
 from jax._src import source_info_util as _source_info
 from jax._src.export import shape_poly as _shape_poly
+from jax._src.interpreters import mlir as _mlir
 from jax._src.lax import special as _special
 from jax._src.random import prng as _prng
 from jax._src.random import random_gamma_p as _random_gamma_p
@@ -41,6 +43,32 @@ def is_jaxpr(value: object) -> bool:
 def high_level_code(primitive: Primitive) -> Callable[..., Any] | None:
     """What JAX writes its high-level primitives with (since 0.12: `jnp.nonzero`); None for all others."""
     return primitive.to_lojax if primitive.name == "call_hi_primitive" else None
+
+
+def compiled_code(primitive: Primitive) -> Callable[..., Any] | None:
+    """The JAX code that `jax.jit` compiles a primitive by; None if no rule for XLA is a `mlir.lower_fun` of such code.
+
+    It takes the operands and the parameters of an equation. The CPU's rule comes first, then the one for all platforms,
+    which computes the same where the former calls a library.
+    """
+    for table in (_mlir._platform_specific_lowerings["cpu"], _mlir._lowerings):
+        entry = table.get(primitive)
+        rule: Any = getattr(entry, "rule", entry)
+        code = getattr(rule, "__code__", None)
+        if code is not None and code is _LOWER_FUN:
+            cells = dict(zip(code.co_freevars, (cell.cell_contents for cell in rule.__closure__), strict=True))
+            found: Callable[..., Any] = cells["fun"]
+            return found
+    return None
+
+
+_LOWER_FUN = _mlir.lower_fun(lambda: None).__code__
+
+
+def has_lasting_effect(eqn: Any) -> bool:
+    """Whether an equation does more than compute its results and print: writes to a reference, calls back in order."""
+    printing = (_debugging.DebugEffect, _debugging.OrderedDebugEffect)
+    return any(not isinstance(effect, printing) for effect in eqn.effects)
 
 
 def as_closed(jaxpr: Any) -> Any:

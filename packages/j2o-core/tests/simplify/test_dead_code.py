@@ -1,7 +1,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jax import lax
+from jax.experimental import io_callback
 
 from j2o_core.simplify import drop_dead_code, inline_calls
 
@@ -50,10 +52,36 @@ def test_branches_lose_their_dead_code():
 
 def test_effects_are_kept():
     def fn(x):
-        jax.debug.print("{}", x)
+        io_callback(lambda x: None, None, x)
         return x + 1
 
-    assert len(primitives(simplified(fn, X))) == 2
+    assert primitives(simplified(fn, X)) == ["io_callback", "add"]
+
+
+def _printed(x):
+    jax.debug.print("{}", jnp.sort(x))
+    return x + 1
+
+
+PRINTS = {
+    "print": _printed,
+    "callback": lambda x: (jax.debug.callback(lambda v: None, x), x + 1)[1],
+    "ordered print": lambda x: (jax.debug.print("{}", x, ordered=True), x + 1)[1],
+    "sharding": lambda x: (jax.debug.inspect_array_sharding(x, callback=lambda s: None), x + 1)[1],
+    "scan": lambda x: lax.scan(lambda c, a: (jax.debug.print("{}", c), (c + a, a))[1], 0.0, x),
+    "branch": lambda x: lax.cond(x[0] > 0, _printed, jnp.cos, x),
+    "unused branch": lambda x: (lax.cond(x[0] > 0, lambda: jax.debug.print("a"), lambda: None), x)[1],
+    "vmap": jax.vmap(_printed),
+}
+
+
+@pytest.mark.parametrize("fn", PRINTS.values(), ids=PRINTS)
+def test_prints_are_dropped_with_a_warning(fn):
+    """They change no value. What is computed for them alone goes with them."""
+    x = X[None] if fn is PRINTS["vmap"] else X
+    with pytest.warns(UserWarning, match=r"at .*test_dead_code\.py:\d+ in .* is not part of the graph"):
+        jaxpr = simplified(fn, x)
+    assert not {"debug_print", "debug_callback", "sort"} & set(str(jaxpr).replace("[", " ").split())
 
 
 def test_unused_keys_and_dropout_in_inference_leave_nothing():

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.extend.core import Primitive
+from jax.interpreters import mlir
 
 from j2o_core import LoweringError, UnsupportedError, to_onnx
 
@@ -41,6 +42,28 @@ def test_one_primitive_inside_another_and_inside_control_flow(export):
     program = export(fn, [(3,)])
     for x in (X + 1, X - 1):
         np.testing.assert_allclose(program(x), np.sin(x) * 3 + 1 if x.sum() > 0 else x, rtol=1e-6)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_what_jax_compiles_it_by_stands_for_the_primitive(export, several):
+    """Wherever its implementation points: libraries have it compile the primitive by itself."""
+
+    def code(x, *, times):
+        return [jnp.sin(x) * times, x + x] if several else jnp.sin(x) * times
+
+    primitive = Primitive("library_compiled")
+    primitive.multiple_results = several
+    primitive.def_impl(lambda x, **params: jax.jit(functools.partial(primitive.bind, **params))(x))
+    primitive.def_abstract_eval(lambda x, **_: [x, x] if several else x)
+    mlir.register_lowering(primitive, mlir.lower_fun(code, multiple_results=several))
+
+    def fn(x):
+        result = primitive.bind(x, times=2.0)
+        return result[0] if several else result
+
+    program = export(fn, [("N",)])
+    assert op_types(program) == ["Sin", "Mul"]
+    np.testing.assert_allclose(program(X), fn(X), rtol=1e-6)
 
 
 def test_functions_in_it_are_kept_whole(export, plugin):

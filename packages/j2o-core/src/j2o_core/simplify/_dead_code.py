@@ -1,9 +1,14 @@
 """Drop equations whose results nobody reads, and constants that nothing uses."""
 
+import warnings
 from typing import Any
 
-from .._compat import Literal, make_closed
+from .._compat import Literal, has_lasting_effect, make_closed
+from ..trace._source import user_line
 from ._nested import map_nested
+
+_PRINTS = """{name} at {line} is not part of the graph: ONNX can neither print nor call Python.
+No value of the result depends on it."""
 
 
 def drop_dead_code(jaxpr: Any) -> Any:
@@ -12,6 +17,8 @@ def drop_dead_code(jaxpr: Any) -> Any:
     eqns = []
     for eqn in reversed(jaxpr.jaxpr.eqns):
         if not _has_effect(eqn) and not any(var in live for var in eqn.outvars):
+            if eqn.effects and not eqn.outvars:
+                warnings.warn(_PRINTS.format(name=eqn.primitive.name, line=user_line(eqn)), UserWarning, stacklevel=2)
             continue
         live.update(atom for atom in eqn.invars if not isinstance(atom, Literal))
         eqns.append(eqn.replace(params=map_nested(eqn, drop_dead_code)))
@@ -21,4 +28,4 @@ def drop_dead_code(jaxpr: Any) -> Any:
 
 
 def _has_effect(eqn: Any) -> bool:
-    return bool(eqn.effects) and not hasattr(eqn.primitive, "composite")
+    return has_lasting_effect(eqn) and not hasattr(eqn.primitive, "composite")

@@ -1,7 +1,8 @@
 """Decompose: primitives become the JAX code that stands for them.
 
-That code is what a plugin says, or else what the primitive's own library gave JAX to compute it with: a library that
-makes a primitive of a function written in JAX (a linear solve with gradients of its own, say) needs no plugin.
+That code is what a plugin says, or else what JAX itself compiles or runs the primitive by, where that is JAX code: a
+library that makes a primitive of a function written in JAX (a linear solve with gradients of its own, say) needs no
+plugin.
 """
 
 import functools
@@ -11,9 +12,11 @@ from typing import Any
 import jax
 from jax.extend.core import InconclusiveDimensionOperation
 
-from .._compat import Literal, Primitive, as_closed, high_level_code, literal_value
+from .._compat import Literal, Primitive, as_closed, compiled_code, high_level_code, literal_value
 from .._errors import J2oError, LoweringError, UnsupportedError
 from ..trace._source import user_line
+from ._complex import COMPLEX_RULES
+from ._keys import KEY_RULES
 
 Trace = Callable[..., tuple[Any, Any]]
 
@@ -62,7 +65,7 @@ class Decompositions:
             except J2oError:
                 raise
             except Exception as error:
-                raise _explained(eqn, error) from error
+                raise explained(eqn, error) from error
             return body, [operand for operand, value in zip(invars, known, strict=True) if value is None]
         fn = self._implementation(eqn.primitive)
         if fn is None:
@@ -88,12 +91,13 @@ class Decompositions:
 
     def _implementation(self, primitive: Primitive) -> Callable[..., Any] | None:
         if primitive not in self._implementations:
-            unknown = not hasattr(primitive, "composite") and not self._has_rule(primitive)
+            made_real = primitive.name in COMPLEX_RULES or primitive.name in KEY_RULES
+            unknown = not hasattr(primitive, "composite") and not made_real and not self._has_rule(primitive)
             self._implementations[primitive] = _code(primitive) if unknown else None
         return self._implementations[primitive]
 
 
-def _explained(eqn: Any, error: Exception) -> J2oError:
+def explained(eqn: Any, error: Exception) -> J2oError:
     """What to raise where the code that stands for an equation cannot be traced."""
     said = str(error).partition("\n")[0]
     if isinstance(error, InconclusiveDimensionOperation):
@@ -108,8 +112,8 @@ def _explained(eqn: Any, error: Exception) -> J2oError:
 
 
 def _code(primitive: Primitive) -> Callable[..., Any] | None:
-    """What a primitive is computed with, if that is a function and not JAX's way to the compiler."""
-    code = high_level_code(primitive)
+    """What a primitive is computed with, if that is JAX code and not JAX's way to the compiler."""
+    code = high_level_code(primitive) or compiled_code(primitive)
     if code is not None:
         return code
     function: Any = primitive.impl

@@ -2,6 +2,7 @@
 
 A complex vector with its parts side by side, (n, 2) read as 2n numbers, times a real (2n, 2m) matrix is one product:
 exact to rounding for every length, and faster than ONNX Runtime's DFT, which is inexact but for powers of 2.
+The tables of a symbolic length are computed in the graph: as many numbers as the square of the length.
 """
 
 from __future__ import annotations
@@ -13,6 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from .._compat import is_symbolic
+from .._errors import UnsupportedError
+from ..trace._source import user_line
+
+_ODD_OR_EVEN = """The inverse of a real Fourier transform at {line} has {length} elements, which may be odd or even.
+JAX takes it for odd there, as where it differentiates rfft, and an even length would be wrong.
+Give a size such as "2*K", of which the parity is known."""
 # Longer transforms are done in two shorter ones, if the length has factors.
 _ONE_STEP = 512
 
@@ -27,6 +35,8 @@ def fft(eqn: Any, x: Any) -> Any:
         return _along(z, axes, lengths[:-1], -1)
     first = x.ndim - 1 - count
     if kind == "IRFFT":
+        if is_symbolic(lengths[-1] % 2):
+            raise UnsupportedError(_ODD_OR_EVEN.format(line=user_line(eqn), length=lengths[-1]))
         z = _along(x, range(first, x.ndim - 2), lengths[:-1], 1)
         return _to_real(z, lengths[-1])
     return _along(x, range(first, x.ndim - 1), lengths, -1 if kind == "FFT" else 1)
@@ -38,24 +48,33 @@ def _along(z: Any, axes: Any, lengths: Any, sign: int) -> Any:
         z = _transform(z, length, sign)
         z = jnp.moveaxis(z, -2, axis)
         if sign > 0:
-            z = z * np.array(1 / length, z.dtype)
+            z = z * _inverse(length, z.dtype)
     return z
 
 
-def _angles(n: int, m: int, sign: int) -> np.ndarray[Any, Any]:
+def _inverse(n: Any, dtype: Any) -> Any:
+    return 1 / jnp.asarray(n).astype(dtype) if is_symbolic(n) else np.array(1 / n, dtype)
+
+
+def _angles(n: Any, m: Any, sign: int) -> Any:
     """Angles of exp(sign 2 pi i j k / n) for j < n, k < m; the product is reduced first, so that no digit is lost."""
+    if is_symbolic(n):
+        turns = jnp.outer(jnp.arange(n), jnp.arange(m)) % n
+        turns = jnp.where(2 * turns > n, turns - n, turns)  # small angles have more digits
+        return sign * 2 * np.pi / jnp.asarray(n) * turns
     turns = np.outer(np.arange(n), np.arange(m)) % n
     return sign * 2 * np.pi / n * turns
 
 
-def _transform(z: Any, n: int, sign: int) -> Any:
+def _transform(z: Any, n: Any, sign: int) -> Any:
     """The transform along the last axis but one, without a factor."""
     step = _factor(n)
     if step == 1:
         angles = _angles(n, n, sign)
-        cos, sin = np.cos(angles), np.sin(angles)
+        xp = _library(n)
+        cos, sin = xp.cos(angles), xp.sin(angles)
         # (a + ib)(cos + i sin): the row of a gives (cos, sin), the row of b (-sin, cos).
-        table = np.stack([np.stack([cos, sin], -1), np.stack([-sin, cos], -1)], 1).reshape(2 * n, 2 * n)
+        table = xp.stack([xp.stack([cos, sin], -1), xp.stack([-sin, cos], -1)], 1).reshape(2 * n, 2 * n)
         return _times(z, table, n)
     rest = n // step
     lead = z.shape[:-2]
@@ -70,31 +89,37 @@ def _transform(z: Any, n: int, sign: int) -> Any:
     return jnp.reshape(jnp.swapaxes(z, -3, -2), (*lead, n, 2))
 
 
-def _factor(n: int) -> int:
+def _library(n: Any) -> Any:
+    """Tables of a known length are constants."""
+    return jnp if is_symbolic(n) else np
+
+
+def _factor(n: Any) -> int:
     """The factor of a long length nearest to its root; 1 for what is done at once."""
-    if n <= _ONE_STEP:
+    if is_symbolic(n) or n <= _ONE_STEP:
         return 1
     return next(f for f in range(math.isqrt(n), 0, -1) if n % f == 0)
 
 
-def _times(z: Any, table: np.ndarray[Any, Any], m: int) -> Any:
+def _times(z: Any, table: Any, m: Any) -> Any:
     """(..., n, 2) times a (2n, 2m) table: (..., m, 2)."""
     lead = z.shape[:-2]
     flat = jnp.reshape(z, (*lead, table.shape[0]))
-    return jnp.reshape(jnp.matmul(flat, np.asarray(table, z.dtype)), (*lead, m, 2))
+    return jnp.reshape(jnp.matmul(flat, table.astype(z.dtype)), (*lead, m, 2))
 
 
-def _from_real(x: Any, n: int) -> Any:
+def _from_real(x: Any, n: Any) -> Any:
     """The first n // 2 + 1 coefficients of real input."""
     half = n // 2 + 1
     if _factor(n) > 1:
         return _transform(jnp.stack([x, jnp.zeros_like(x)], -1), n, -1)[..., :half, :]
     angles = _angles(n, half, -1)
-    table = np.stack([np.cos(angles), np.sin(angles)], -1).reshape(n, 2 * half)
-    return jnp.reshape(jnp.matmul(x, np.asarray(table, x.dtype)), (*x.shape[:-1], half, 2))
+    xp = _library(n)
+    table = xp.stack([xp.cos(angles), xp.sin(angles)], -1).reshape(n, 2 * half)
+    return jnp.reshape(jnp.matmul(x, table.astype(x.dtype)), (*x.shape[:-1], half, 2))
 
 
-def _to_real(z: Any, n: int) -> Any:
+def _to_real(z: Any, n: Any) -> Any:
     """Real output from the first n // 2 + 1 coefficients; those behind are their conjugates."""
     half = n // 2 + 1
     if _factor(n) > 1:
@@ -106,14 +131,11 @@ def _to_real(z: Any, n: int) -> Any:
         keep[-1, 1] = 0 if n % 2 == 0 else 1
         full = jnp.concatenate([z * keep, mirrored], -2)
         return _transform(full, n, 1)[..., 0] * np.array(1 / n, z.dtype)
-    weight = np.full((half, 1), 2 / n)
-    weight[0] = 1 / n
-    if n % 2 == 0:
-        weight[-1] = 1 / n
+    xp = _library(n)
+    place = xp.arange(half)[:, None]
+    alone = (place == 0) | (2 * place == n)  # no conjugate behind, and no imaginary part
     angles = _angles(n, half, 1).T
-    sin = np.sin(angles)
-    sin[0] = 0
-    if n % 2 == 0:
-        sin[-1] = 0
-    table = np.stack([np.cos(angles) * weight, -sin * weight], 1).reshape(2 * half, n)
-    return jnp.matmul(jnp.reshape(z, (*z.shape[:-2], 2 * half)), np.asarray(table, z.dtype))
+    weight = xp.where(alone, 1, 2) * _inverse(n, np.float64 if xp is np else z.dtype)
+    sin = xp.where(alone, 0, xp.sin(angles))
+    table = xp.stack([xp.cos(angles) * weight, -sin * weight], 1).reshape(2 * half, n)
+    return jnp.matmul(jnp.reshape(z, (*z.shape[:-2], 2 * half)), table.astype(z.dtype))

@@ -4,6 +4,7 @@ from typing import Any
 
 from .._compat import Literal, as_closed, has_user_frame, is_jaxpr, make_closed, new_var
 from .._errors import UnsupportedError
+from ..trace._source import user_line
 from ._decompose import Decompositions
 from ._nested import map_nested, nested
 
@@ -26,6 +27,8 @@ _CALLS = {
     "composite": "jaxpr",
     "run_state": "jaxpr",
 }
+_MANY_DEVICES = """shard_map at {line} spreads its work over {count} devices, and a graph runs on one.
+Give it a mesh of one device (pmap: a leading axis of size 1), or export the function that it maps."""
 _IDENTITIES = frozenset(
     {"stop_gradient", "copy", "copy_p", "device_put", "name", "pvary", "optimization_barrier", "sharding_constraint"}
 )
@@ -119,6 +122,10 @@ def _called(eqn: Any, invars: list[Any], decompositions: Decompositions) -> tupl
     if eqn.primitive.name == "cond" and params.get("branches_platforms") is not None:
         # `lax.platform_dependent`: graphs are compared with JAX on the CPU.
         return as_closed(params["branches"][_cpu_index(params["branches_platforms"])]), invars[1:]
+    if eqn.primitive.name == "shard_map":
+        if params["mesh"].size > 1:
+            raise UnsupportedError(_MANY_DEVICES.format(line=user_line(eqn), count=params["mesh"].size))
+        return as_closed(params["jaxpr"]), invars
     if eqn.primitive.name == "custom_linear_solve":
         counts, jaxprs = params["const_lengths"], params["jaxprs"]
         first = counts.matvec + counts.vecmat

@@ -15,8 +15,10 @@ import numpy as np
 
 from .. import _compat
 from .._compat import Literal, literal_value, make_closed, new_var
-from .._errors import LoweringError, UnsupportedError
+from .._errors import J2oError, LoweringError, UnsupportedError
+from ..trace._source import user_line
 from ._complex import COMPLEX_RULES
+from ._decompose import explained
 from ._fold import ConstantTable
 from ._inline import inline_calls
 from ._keys import KEY_RULES
@@ -59,7 +61,7 @@ def make_real(jaxpr: Any, table: ConstantTable) -> Any:
     missing: dict[str, list[Any]] = {}
     result = _real_jaxpr(jaxpr, table, missing)
     if missing:
-        lines = [f"  {name:24} {len(eqns)} equations" for name, eqns in missing.items()]
+        lines = [f"  {name:24} {len(eqns)} equations   {user_line(eqns[0])}" for name, eqns in missing.items()]
         raise UnsupportedError(
             "Operations on complex numbers or typed keys that have no lowering:\n" + "\n".join(lines)
         )
@@ -163,7 +165,12 @@ class _Writer:
             self._missing.setdefault(name, []).append(eqn)
             return [new_var(standing_aval(var.aval)) for var in eqn.outvars]
         structs = [jax.ShapeDtypeStruct(atom.aval.shape, atom.aval.dtype) for atom in operands]
-        traced = inline_calls(jax.make_jaxpr(rule)(*structs))
+        try:
+            traced = inline_calls(jax.make_jaxpr(rule)(*structs))
+        except J2oError:
+            raise
+        except Exception as error:
+            raise explained(eqn, error) from error
         _check_results(eqn, traced.out_avals)
         return self.run(traced, operands, eqn)
 
