@@ -51,8 +51,9 @@ from jax import lax
 from jax.extend.core import InconclusiveDimensionOperation
 
 import j2o_core
+from j2o_core.graph._sizes import evaluate_dimension
+from j2o_core.program._comparison import compare
 from j2o_core.program._session import Session, as_fed
-from j2o_core.program._verify import compare, evaluate_dimension
 
 OPSETS = (18, 21, 23, 26)
 SLACK = 30

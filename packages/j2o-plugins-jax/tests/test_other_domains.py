@@ -21,8 +21,8 @@ import j2o_core
 import j2o_core.rewrite
 import j2o_plugins_jax
 from j2o_core import to_onnx
-from j2o_core.finish._finish import remove_unused_nodes
 from j2o_core.graph._domains import bare
+from j2o_core.graph._walk import remove_unused_nodes
 from j2o_plugins_jax import plugin
 
 from .test_near_misses import MATRIX, numbers

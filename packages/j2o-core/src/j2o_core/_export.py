@@ -10,6 +10,7 @@ from .graph._nonfinite import asks_for_exact
 from .plugin._discover import discover
 from .plugin._plugin import HIGHEST_OPSET, LOWEST_OPSET, Plugin
 from .program._program import OnnxProgram
+from .program._record import Exported
 from .simplify import ConstantTable, simplify
 from .trace._capture import installed
 from .trace._specs import parse_inputs
@@ -102,7 +103,7 @@ def to_onnx(
     begin("legalize")
     legalize(model, target=target, exact_nonfinite=exact_nonfinite)
     finish_domains(model, registry.opset_imports)
-    return OnnxProgram(model, fn, traced, lowered, registry)
+    return OnnxProgram(Exported(model, fn, traced, lowered, registry))
 
 
 def _check_arguments(fn: Any, opset: Any, target: Any) -> None:

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from j2o_core import VerifyError
-from j2o_core.program._verify import compare, random_array
+from j2o_core.program._comparison import compare
+from j2o_core.program._random_inputs import random_array
 
 X = np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)
 

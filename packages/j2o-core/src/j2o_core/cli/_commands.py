@@ -180,7 +180,7 @@ def _not_runnable(model: ir.Model) -> Counter[str]:
     """Operators with element types that ONNX Runtime has no kernel for, and how often they occur."""
     from onnx_ir.passes.common import ShapeInferencePass
 
-    from ..finish._finish import all_graphs
+    from ..graph._walk import all_graphs
     from ..legalize import runnable
 
     ShapeInferencePass()(model)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from importlib import metadata
 
 import onnx_ir as ir
 
 from ..graph._domains import bare
 from ..graph._nonfinite import DEFAULT, EXACT, NONFINITE
-from ..lower._lower import Lowered
+from ..graph._walk import all_graphs, remove_unused_nodes
+from ..lower._lowered import Lowered
 from ..trace._specs import unique_names
 from ..trace._trace import Traced
 from ._tied import tie
@@ -34,30 +34,6 @@ def finish(lowered: Lowered, traced: Traced, opset: int, *, exact_nonfinite: boo
         producer_version=metadata.version("j2o-core"),
         metadata_props={NONFINITE: EXACT if exact_nonfinite else DEFAULT},
     )
-
-
-def all_graphs(graph: ir.Graph) -> Iterator[ir.Graph]:
-    """A graph and all graphs nested in it."""
-    yield graph
-    for node in graph:
-        for attribute in node.attributes.values():
-            if attribute.type == ir.AttributeType.GRAPH:
-                yield from all_graphs(attribute.as_graph())
-            elif attribute.type == ir.AttributeType.GRAPHS:
-                for inner in attribute.as_graphs():
-                    yield from all_graphs(inner)
-
-
-def remove_unused_nodes(graph: ir.Graph) -> None:
-    """Remove every node whose results nobody reads, in nested graphs too."""
-    outputs = set(graph.outputs)
-    for node in reversed(graph):
-        if any(value in outputs or value.uses() for value in node.outputs):
-            for attribute in node.attributes.values():
-                if attribute.type == ir.AttributeType.GRAPH:
-                    remove_unused_nodes(attribute.as_graph())
-        else:
-            graph.remove(node, safe=True)
 
 
 def _used_constants(lowered: Lowered) -> list[ir.Value]:

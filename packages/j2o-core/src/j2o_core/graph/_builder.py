@@ -11,7 +11,7 @@ import onnx_ir as ir
 from ._constants import Constants
 from ._domains import domain_of, standard
 from ._infer import infer_dtypes, infer_shapes
-from ._peephole import fold_node, simplify_node
+from ._peephole import Simpler, fold_node, simplify_node
 from ._values import stamp
 
 # Nodes that must not be shared although they look alike, or whose attributes hold graphs.
@@ -79,8 +79,13 @@ class Builder:
 
     def simpler(self, op_type: str, inputs: Sequence[ir.Value | None], attrs: dict[str, Any]) -> ir.Value | None:
         """The value that such a node need not be built for, or None."""
-        folded = fold_node(self, op_type, inputs, attrs)
-        return folded if folded is not None else simplify_node(self, op_type, inputs, attrs)
+        found = fold_node(self.constants, op_type, inputs, attrs) or simplify_node(
+            self.constants, op_type, inputs, attrs
+        )
+        if isinstance(found, Simpler):
+            value: ir.Value = self(found.op_type, *found.inputs, **found.attrs)
+            return value
+        return found
 
     def const(self, value: Any, dtype: Any = None) -> ir.Value:
         """A constant; `dtype` is a dtype or a value whose dtype is taken."""

@@ -6,31 +6,40 @@ Only local, exact simplifications belong here, on nodes as they are added. Fusio
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx_ir as ir
 
+from ._constants import Constants
 from ._infer import infer_shapes, same_dimension, same_shape
 from ._values import shape_of
 
-if TYPE_CHECKING:
-    from ._builder import Builder
-
 Inputs = Sequence["ir.Value | None"]
+
+
+class Simpler(NamedTuple):
+    """A node to be added in place of another."""
+
+    op_type: str
+    inputs: Inputs
+    attrs: dict[str, Any]
+
+
+Rule = Callable[[Constants, Inputs, dict[str, Any]], ir.Value | Simpler | None]
 
 # Above this size only views (which cost nothing) are folded.
 _FOLD_BYTES = 65536
 
 
-def fold_node(builder: Builder, op_type: str, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | None:
+def fold_node(constants: Constants, op_type: str, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | None:
     """The constant that a node of constants would compute, for layout operators and small integer arithmetic."""
     rule = _FOLDS.get(op_type)
     if rule is None or not inputs:
         return None
     arrays = []
     for value in inputs:
-        array = builder.constants.array(value)
+        array = constants.array(value)
         if array is None:
             return None
         arrays.append(array)
@@ -39,8 +48,8 @@ def fold_node(builder: Builder, op_type: str, inputs: Inputs, attrs: dict[str, A
         return None
     result = np.asarray(result)
     assert inputs[0] is not None
-    name = builder.constants.hint(inputs[0]) if op_type in _LAYOUT else None
-    return builder.constants.get(result, name)
+    name = constants.hint(inputs[0]) if op_type in _LAYOUT else None
+    return constants.get(result, name)
 
 
 def _fold_transpose(arrays: list[Any], attrs: dict[str, Any]) -> Any:
@@ -128,19 +137,21 @@ _FOLDS: dict[str, Callable[[list[Any], dict[str, Any]], Any]] = {
 }
 
 
-def simplify_node(builder: Builder, op_type: str, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | None:
+def simplify_node(
+    constants: Constants, op_type: str, inputs: Inputs, attrs: dict[str, Any]
+) -> ir.Value | Simpler | None:
     """A value that equals the node's output and is there already or needs a simpler node."""
     rule = _SIMPLER.get(op_type)
     if rule is None or not inputs or inputs[0] is None:
         return None
-    return rule(builder, inputs, attrs)
+    return rule(constants, inputs, attrs)
 
 
-def _identity(builder: Builder, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | None:
+def _identity(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | Simpler | None:
     return inputs[0]
 
 
-def _cast(builder: Builder, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | None:
+def _cast(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | Simpler | None:
     (x,) = inputs
     assert x is not None
     if x.dtype is not None and int(x.dtype) == int(attrs["to"]):
@@ -163,7 +174,7 @@ def _holds(wide: np.dtype[Any], narrow: np.dtype[Any]) -> bool:
     return narrow.kind in "biuf" and wide.kind in "biuf" and np.can_cast(narrow, wide)
 
 
-def _transpose(builder: Builder, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | None:
+def _transpose(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | Simpler | None:
     (x,) = inputs
     assert x is not None
     perm = attrs.get("perm")
@@ -176,10 +187,10 @@ def _transpose(builder: Builder, inputs: Inputs, attrs: dict[str, Any]) -> ir.Va
     if producer is not None and producer.op_type == "Transpose":
         first = producer.attributes["perm"].as_ints()
         merged = tuple(first[axis] for axis in perm)
-        return builder("Transpose", producer.inputs[0], perm=merged)  # type: ignore[no-any-return]
+        return Simpler("Transpose", [producer.inputs[0]], {"perm": merged})
     shape = shape_of(x)
     if shape is not None and _moves_only_ones(shape, perm):
-        return builder("Reshape", x, builder.const([int(shape[a]) for a in perm], np.int64))  # type: ignore[no-any-return]
+        return Simpler("Reshape", [x, constants.get(np.array([shape[a] for a in perm], np.int64))], {})
     return None
 
 
@@ -190,12 +201,12 @@ def _moves_only_ones(shape: tuple[Any, ...], perm: tuple[int, ...]) -> bool:
     return moved == sorted(moved)
 
 
-def _reshape(builder: Builder, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | None:
+def _reshape(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | Simpler | None:
     x, target = inputs
     assert x is not None
     assert target is not None
     shape = shape_of(x)
-    sizes = builder.constants.array(target)
+    sizes = constants.array(target)
     wanted = target.meta.get("j2o_dims") if sizes is None else tuple(int(size) for size in sizes)
     if wanted is not None and same_shape(shape, tuple(wanted)):
         return x
@@ -212,7 +223,7 @@ def _reshape(builder: Builder, inputs: Inputs, attrs: dict[str, Any]) -> ir.Valu
             return None
         if any(axis >= len(before or ()) or not same_dimension(before[axis], shape[axis]) for axis in places):  # type: ignore[index]
             return None
-    return builder("Reshape", producer.inputs[0], target, **attrs)  # type: ignore[no-any-return]
+    return Simpler("Reshape", [producer.inputs[0], target], attrs)
 
 
 def _of_shape(x: ir.Value | None, wanted: tuple[Any, ...]) -> ir.Value | None:
@@ -225,33 +236,33 @@ def _of_shape(x: ir.Value | None, wanted: tuple[Any, ...]) -> ir.Value | None:
     return x
 
 
-def _axes_changed(op_type: str) -> Callable[[Any, Inputs, dict[str, Any]], ir.Value | None]:
+def _axes_changed(op_type: str) -> Rule:
     """Squeeze and Unsqueeze: back to a shape that was there already."""
 
-    def rule(builder: Builder, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | None:
-        (wanted,) = infer_shapes(op_type, inputs, attrs, 1, builder.constants.array)
+    def rule(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | Simpler | None:
+        (wanted,) = infer_shapes(op_type, inputs, attrs, 1, constants.array)
         return _of_shape(inputs[0], wanted) if wanted is not None else None
 
     return rule
 
 
-def _expand(builder: Builder, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | None:
+def _expand(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | Simpler | None:
     x, target = inputs
     assert x is not None
     assert target is not None
-    sizes = builder.constants.array(target)
+    sizes = constants.array(target)
     wanted = target.meta.get("j2o_dims") if sizes is None else tuple(int(size) for size in sizes)
     return x if wanted is not None and same_shape(shape_of(x), tuple(wanted)) else None
 
 
-def _concat(builder: Builder, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | None:
+def _concat(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | Simpler | None:
     axis = attrs["axis"]
     kept = [value for value in inputs if value is None or not _is_empty(value)]
     if len(kept) == len(inputs):
         return inputs[0] if len(inputs) == 1 else None
     if not kept:
         return inputs[0] if len(inputs) == 1 else None
-    return kept[0] if len(kept) == 1 else builder("Concat", *kept, axis=axis)
+    return kept[0] if len(kept) == 1 else Simpler("Concat", kept, {"axis": axis})
 
 
 def _is_empty(value: ir.Value) -> bool:
@@ -259,12 +270,12 @@ def _is_empty(value: ir.Value) -> bool:
     return shape is not None and any(isinstance(size, int) and size == 0 for size in shape)
 
 
-def _gather(builder: Builder, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | None:
+def _gather(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | Simpler | None:
     """One place of an axis along which values were joined is a place of one of them."""
     x, indices = inputs
     assert x is not None
     assert indices is not None
-    place, producer, axis = builder.constants.array(indices), x.producer(), attrs.get("axis", 0)
+    place, producer, axis = constants.array(indices), x.producer(), attrs.get("axis", 0)
     if place is None or place.ndim or producer is None or producer.op_type != "Concat":
         return None
     rank = len(shape_of(x) or ())
@@ -278,19 +289,19 @@ def _gather(builder: Builder, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value
             return None
         if position < size:
             if size == 1:
-                return builder("Squeeze", part, builder.const([axis % rank], np.int64))  # type: ignore[no-any-return]
-            return builder("Gather", part, builder.const(position, indices), axis=axis)  # type: ignore[no-any-return]
+                return Simpler("Squeeze", [part, constants.get(np.array([axis % rank], np.int64))], {})
+            return Simpler("Gather", [part, constants.get(np.asarray(position, place.dtype))], {"axis": axis})
         position -= size
     return None
 
 
-def _not(builder: Builder, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | None:
+def _not(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | Simpler | None:
     assert inputs[0] is not None
     producer = inputs[0].producer()
     return producer.inputs[0] if producer is not None and producer.op_type == "Not" else None
 
 
-_SIMPLER: dict[str, Callable[[Any, Inputs, dict[str, Any]], ir.Value | None]] = {
+_SIMPLER: dict[str, Rule] = {
     "Identity": _identity,
     "Cast": _cast,
     "Transpose": _transpose,

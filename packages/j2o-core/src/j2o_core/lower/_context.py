@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -11,22 +12,41 @@ import onnx_ir as ir
 
 from .._errors import LoweringError
 from ..graph._builder import Builder
+from ..graph._dims import Dimensions
 from ..graph._layout import expand, reshape
 from ..graph._nonfinite import only_finite
 from ..graph._values import numpy_dtype, shape_of, stamp
 
-if TYPE_CHECKING:
-    from ._lower import Lowerer
+
+class Lowering(Protocol):
+    """What a context needs of the loop over equations that it belongs to."""
+
+    builder: Builder
+    dims: Dimensions
+
+    def trace_function(self, fn: Callable[..., Any], structs: Sequence[Any], static: dict[str, Any]) -> tuple[Any, Any]:
+        """The jaxpr of ordinary JAX code and the structure of what it returns."""
+
+    def inline(self, jaxpr: Any, operands: Sequence[ir.Value]) -> list[ir.Value]:
+        """Lower a closed jaxpr in place."""
+
+    def subgraph(
+        self,
+        params: dict[str, Any],
+        jaxpr: Any,
+        inputs: Sequence[Any],
+        build: Callable[..., Sequence[ir.Value]] | None,
+        name: str,
+        avals_out: Sequence[Any] | None,
+    ) -> ir.Graph:
+        """A nested graph."""
 
 
+@dataclass(frozen=True, eq=False)
 class LoweringContext:
     """One equation being lowered.
 
     Attributes:
-        op: adds nodes: `ctx.op.Add(x, y)`, `ctx.op("Add", x, y)`, `ctx.op.Split(x, sizes, axis=0, outputs=2)`,
-            `ctx.op("com.microsoft::Gelu", x)` for an operator of another domain.
-        opset: the target opset.
-        exact_nonfinite: whether `to_onnx` got `nonfinite="exact"`.
         avals_in: abstract values of the operands (`.shape`, `.dtype`).
         avals_out: abstract values of the results.
         params: the equation's parameters.
@@ -34,25 +54,31 @@ class LoweringContext:
         batched: for composites under `vmap`: for each array operand, whether it has these axes too.
     """
 
-    def __init__(
-        self,
-        lowerer: Lowerer,
-        avals_in: Sequence[Any],
-        avals_out: Sequence[Any],
-        params: dict[str, Any],
-        *,
-        batch_ndim: int = 0,
-        batched: tuple[bool, ...] = (),
-    ):
-        self._lowerer = lowerer
-        self.op: Builder = lowerer.builder
-        self.opset: int = lowerer.builder.opset
-        self.exact_nonfinite: bool = lowerer.builder.exact_nonfinite
-        self.avals_in = tuple(avals_in)
-        self.avals_out = tuple(avals_out)
-        self.params = params
-        self.batch_ndim = batch_ndim
-        self.batched = batched
+    _lowering: Lowering
+    avals_in: tuple[Any, ...]
+    avals_out: tuple[Any, ...]
+    params: dict[str, Any]
+    batch_ndim: int = 0
+    batched: tuple[bool, ...] = ()
+
+    @property
+    def op(self) -> Builder:
+        """Adds nodes.
+
+        `ctx.op.Add(x, y)`, `ctx.op("Add", x, y)`, `ctx.op.Split(x, sizes, axis=0, outputs=2)`, and
+        `ctx.op("com.microsoft::Gelu", x)` for an operator of another domain.
+        """
+        return self._lowering.builder
+
+    @property
+    def opset(self) -> int:
+        """The target opset."""
+        return self.op.opset
+
+    @property
+    def exact_nonfinite(self) -> bool:
+        """Whether `to_onnx` got `nonfinite="exact"`."""
+        return self.op.exact_nonfinite
 
     def const(self, value: Any, dtype: Any = None) -> ir.Value:
         """A constant. `dtype` is a dtype, or a value whose dtype is taken; equal constants are stored once."""
@@ -64,19 +90,19 @@ class LoweringContext:
 
     def dim(self, dimension: Any) -> ir.Value:
         """A dimension, symbolic or not, as an int64 scalar."""
-        return self._lowerer.dims.scalar(dimension)
+        return self._lowering.dims.scalar(dimension)
 
     def shape(self, shape: Sequence[Any]) -> ir.Value:
         """A shape, symbolic or not, as an int64 vector: what Reshape, Expand and ConstantOfShape take."""
-        return self._lowerer.dims.vector(shape)
+        return self._lowering.dims.vector(shape)
 
     def reshape(self, x: ir.Value, shape: Sequence[Any]) -> ir.Value:
         """`x` with another shape of the same number of elements."""
-        return reshape(self.op, self._lowerer.dims, x, shape)
+        return reshape(self.op, self._lowering.dims, x, shape)
 
     def expand(self, x: ir.Value, shape: Sequence[Any]) -> ir.Value:
         """`x` broadcast to a shape that it can be broadcast to."""
-        return expand(self.op, self._lowerer.dims, x, shape)
+        return expand(self.op, self._lowering.dims, x, shape)
 
     def shaped(self, x: ir.Value, shape: Sequence[Any], dtype: Any = None) -> ir.Value:
         """`x` itself, after saying its shape, and its dtype: for operators whose result core cannot infer.
@@ -129,12 +155,12 @@ class LoweringContext:
             if shape is None:
                 raise LoweringError(f"lower_fun: the shape of operand {position} ({value}) is not known.")
             structs.append(jax.ShapeDtypeStruct(shape, numpy_dtype(value)))
-        jaxpr, out = self._lowerer.trace_function(fn, structs, static)
+        jaxpr, out = self._lowering.trace_function(fn, structs, static)
         return jax.tree.unflatten(jax.tree.structure(out), self.lower_jaxpr(jaxpr, *operands))
 
     def lower_jaxpr(self, jaxpr: Any, *operands: ir.Value) -> list[ir.Value]:
         """Lower a closed jaxpr in place on these operands."""
-        return self._lowerer.inline(jaxpr, operands)
+        return self._lowering.inline(jaxpr, operands)
 
     def subgraph(
         self,
@@ -153,4 +179,4 @@ class LoweringContext:
             name: the graph's name.
             outputs: abstract values of the graph's outputs, where core cannot infer them (a nested If, say).
         """
-        return self._lowerer.subgraph(self, jaxpr, inputs, build, name, outputs)
+        return self._lowering.subgraph(self.params, jaxpr, inputs, build, name, outputs)

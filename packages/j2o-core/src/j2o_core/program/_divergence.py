@@ -10,21 +10,21 @@ import numpy as np
 
 from .. import _compat
 from ..trace._source import user_line
+from ._comparison import compare
 from ._model_view import model_view
 from ._session import Session, as_fed
-from ._verify import compare
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from ._program import OnnxProgram
+    from ._record import Exported
 
 _Place = tuple[int, int]  # an equation and one of its results
 _BUILDS_UP = "No single equation diverges by itself; the difference builds up."
 _FOLDED = "No equation is left in the graph: the numbers were computed when the program was exported."
 
 
-def first_divergence(program: OnnxProgram, leaves: Sequence[Any]) -> str:
+def first_divergence(program: Exported, leaves: Sequence[Any]) -> str:
     """A sentence that names the first equation whose results differ, or says why there is none to name."""
     if any(_compat.symbol_names(d) for leaf in program.traced.inputs.leaves for d in leaf.shape):
         return "Verify a static shape to be told the first equation that diverges."
@@ -37,7 +37,7 @@ def first_divergence(program: OnnxProgram, leaves: Sequence[Any]) -> str:
         return f"(The first diverging equation could not be found: {type(error).__name__}: {error})"
 
 
-def _watched(program: OnnxProgram) -> dict[_Place, ir.Value]:
+def _watched(program: Exported) -> dict[_Place, ir.Value]:
     """The results of equations that the finished graph still has, in order; those that are its outputs always."""
     lowered, graph = program.lowered, program.model.graph
     made = {value for node in graph for value in node.outputs if value.dtype is not None}
@@ -65,7 +65,7 @@ def _results(model: ir.Model, watched: dict[_Place, ir.Value], leaves: Sequence[
     return {place: results[value] for place, value in watched.items()}
 
 
-def _first(program: OnnxProgram, results: dict[_Place, Any], leaves: Sequence[Any]) -> str:
+def _first(program: Exported, results: dict[_Place, Any], leaves: Sequence[Any]) -> str:
     """The first difference that rounding of the operands does not explain, else the first one at all, else nothing."""
     closed = program.lowered.jaxpr
     jaxpr = closed.jaxpr

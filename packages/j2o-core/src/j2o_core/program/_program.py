@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     import numpy as np
     import onnx_ir as ir
 
-    from ..lower._lower import Lowered
+    from ..lower._lowered import Lowered
     from ..plugin._discover import Registry
     from ..trace._trace import Traced
+    from ._record import Exported
     from ._verify import Verification
 
 
@@ -27,12 +28,13 @@ class OnnxProgram:
         state: names of the inputs that take the next time what comes out now, by the names of those outputs.
     """
 
-    def __init__(self, model: ir.Model, fn: Callable[..., Any], traced: Traced, lowered: Lowered, registry: Registry):
-        self.model = model
-        self.fn = fn
-        self.traced = traced
-        self.lowered = lowered
-        self.registry = registry
+    def __init__(self, exported: Exported):
+        self.exported = exported
+        self.model: ir.Model = exported.model
+        self.fn: Callable[..., Any] = exported.fn
+        self.traced: Traced = exported.traced
+        self.lowered: Lowered = exported.lowered
+        self.registry: Registry = exported.registry
 
     @functools.cached_property
     def reference(self) -> Callable[..., list[Any]]:
@@ -149,12 +151,18 @@ class OnnxProgram:
             VerifyError: if they disagree; it names the first equation that diverges and its source line.
             RunError: if ONNX Runtime is missing, refuses the model, or fails.
         """
-        from ._verify import verify
+        from ._verify import Sides, verify
 
-        return verify(self, args, sizes=sizes, seed=seed, rtol=rtol, atol=atol)
+        def diagnose(leaves: Sequence[Any]) -> str:
+            from ._divergence import first_divergence
+
+            return first_divergence(self.exported, leaves)
+
+        sides = Sides(self.reference, self.session, self.traced.inputs, self.output_names, diagnose)
+        return verify(sides, args, sizes=sizes, seed=seed, rtol=rtol, atol=atol)
 
     def report(self) -> str:
         """What one attaches to a bug: versions, signature, operators, source, as text."""
         from ._report import report
 
-        return report(self)
+        return report(self.exported)

@@ -7,17 +7,17 @@ from collections import Counter
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from ..finish._finish import all_graphs
 from ..graph._domains import qualified
 from ..graph._nonfinite import DEFAULT, NONFINITE, differences
 from ..graph._values import shape_of
+from ..graph._walk import all_graphs
 from ..trace._trace import describe
 from ._save import weight_bytes
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from ._program import OnnxProgram
+    from ._record import Exported
 
 _DISTRIBUTIONS = ("j2o-core", "jax", "jaxlib", "numpy", "onnx-ir", "onnx", "onnxruntime", "equinox")
 
@@ -27,7 +27,7 @@ def operator_counts(model: ir.Model) -> Counter[str]:
     return Counter(qualified(node) for graph in all_graphs(model.graph) for node in graph)
 
 
-def report(program: OnnxProgram) -> str:
+def report(program: Exported) -> str:
     """Versions, plugins, signature, operators and the jaxpr that was lowered, as text."""
     model = program.model
     counts = operator_counts(model)
@@ -41,7 +41,7 @@ def report(program: OnnxProgram) -> str:
         lines.append(f"  plugin       {plugin.name} {plugin.version or ''} {plugin.distribution or ''}".rstrip())
     lines += [
         f"function       {describe(program.fn)}",
-        f"opset          {program.opset}, IR version {model.ir_version}",
+        f"opset          {model.opset_imports['']}, IR version {model.ir_version}",
         *(f"input          {_signature(value)}" for value in model.graph.inputs),
         *(f"output         {_signature(value)}" for value in model.graph.outputs),
         *(f"setting        {place} = {value!r}, fixed in the graph" for place, value in program.traced.settings),

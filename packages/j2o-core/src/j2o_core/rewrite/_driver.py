@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 import onnx_ir as ir
 
 from .._errors import J2oError, RewriteError
-from ..finish._finish import all_graphs, remove_unused_nodes
 from ..graph._builder import Builder
 from ..graph._domains import INTERNAL_DOMAIN
 from ..graph._infer import may_equal, same_shape
 from ..graph._values import shape_of, stamp
+from ..graph._walk import all_graphs, remove_unused_nodes
 from ..plugin._plugin import Rewrite
 from ._clean_ups import plugin as clean_ups
 from ._rewriter import Rewriter
 
 if TYPE_CHECKING:
-    from ..lower._lower import Lowered
+    from ..lower._lowered import Lowered
     from ..plugin._discover import Registry
 
 # More replacements per node than this mean that two rules undo each other.

@@ -1,0 +1,205 @@
+"""The loop over equations. Dtypes and shapes are stamped and checked from the avals here, not in the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import onnx_ir as ir
+
+from .. import _compat
+from .._compat import Literal, literal_value
+from .._errors import J2oError, LoweringError
+from ..graph._builder import Builder
+from ..graph._dims import Dimensions
+from ..graph._infer import may_equal, same_shape
+from ..graph._values import shape_of, stamp
+from ..plugin._discover import Registry
+from ..simplify import ConstantTable, simplify
+from ..trace._source import SOURCE, user_line
+from ._context import LoweringContext
+from ._supported import check_supported, element_type
+
+# Counters, indices, sizes and keys.
+_KNOWN_SIZE = 64
+
+
+class Lowerer:
+    """The equation loop over one graph (the main one or a nested one)."""
+
+    def __init__(self, registry: Registry, builder: Builder, dims: Dimensions, table: ConstantTable):
+        self.registry = registry
+        self.builder = builder
+        self.dims = dims
+        self.table = table
+        self.values: list[tuple[ir.Value, ...]] = []
+
+    def run(self, jaxpr: Any, operands: Sequence[ir.Value], *, record: bool = False) -> list[ir.Value]:
+        """Lower a simplified closed jaxpr on values."""
+        env: dict[Any, ir.Value] = dict(zip(jaxpr.jaxpr.invars, operands, strict=True))
+        for var, value in zip(jaxpr.jaxpr.constvars, jaxpr.consts, strict=True):
+            env[var] = self._constant(value)
+
+        def read(atom: Any) -> ir.Value:
+            return self.builder.const(literal_value(atom)) if isinstance(atom, Literal) else env[atom]
+
+        for eqn in jaxpr.jaxpr.eqns:
+            results = self._equation(eqn, [read(atom) for atom in eqn.invars])
+            if record:
+                self.values.append(results)
+            env.update(zip(eqn.outvars, results, strict=True))
+        return [read(atom) for atom in jaxpr.jaxpr.outvars]
+
+    def _constant(self, value: Any) -> ir.Value:
+        return self.builder.constants.get(value, self.table.name(value))
+
+    def inline(self, jaxpr: Any, operands: Sequence[ir.Value]) -> list[ir.Value]:
+        """Lower a closed jaxpr that was not simplified yet, in place."""
+        jaxpr, operands = self._with_known(_compat.as_closed(jaxpr), operands)
+        jaxpr = simplify(jaxpr, self.table, self.registry.decompositions)
+        check_supported(jaxpr, self.registry, self.builder.opset)
+        return self.run(jaxpr, operands)
+
+    def _with_known(self, jaxpr: Any, operands: Sequence[ir.Value]) -> tuple[Any, list[ir.Value]]:
+        """Small operands that are constants become the jaxpr's own: what follows from the turn of a loop folds."""
+        known: dict[Any, Any] = {}
+        rest: dict[Any, ir.Value] = {}
+        for var, value in zip(jaxpr.jaxpr.invars, operands, strict=True):
+            array = self.builder.constant_value(value)
+            if array is not None and array.size <= _KNOWN_SIZE and _is_like(array, var.aval):
+                known[var] = array
+            else:
+                rest[var] = value
+        if not known:
+            return jaxpr, list(operands)
+        constvars, consts = [*jaxpr.jaxpr.constvars, *known], [*jaxpr.consts, *known.values()]
+        outvars, eqns = jaxpr.jaxpr.outvars, jaxpr.jaxpr.eqns
+        return _compat.make_closed(constvars, consts, list(rest), outvars, eqns), list(rest.values())
+
+    def trace_function(self, fn: Callable[..., Any], structs: Sequence[Any], static: dict[str, Any]) -> tuple[Any, Any]:
+        """The jaxpr of ordinary JAX code, with composites kept whole, and the structure of what it returns."""
+        return self.registry.trace(lambda *args: fn(*args, **static), *structs)
+
+    def subgraph(
+        self,
+        params: dict[str, Any],
+        jaxpr: Any,
+        inputs: Sequence[Any],
+        build: Callable[..., Sequence[ir.Value]] | None,
+        name: str,
+        avals_out: Sequence[Any] | None = None,
+    ) -> ir.Graph:
+        """A nested graph; see `LoweringContext.subgraph`."""
+        values = []
+        for aval in inputs:
+            value = ir.Value()
+            dtype, shape = aval if isinstance(aval, tuple) else (aval.dtype, aval.shape)
+            stamp(value, dtype, shape)
+            values.append(value)
+        graph = ir.Graph(values, [], nodes=[], name=name)
+        builder = Builder(self.builder.constants, self.builder.opset, append=graph.append, outer=self.builder)
+        builder.metadata = self.builder.metadata
+        inner = Lowerer(self.registry, builder, self.dims, self.table)
+        inner_ctx = LoweringContext(inner, (), (), params)
+        outputs = build(inner_ctx, *values) if build is not None else inner.inline(jaxpr, values)
+        for value, aval in zip(outputs, avals_out or (), strict=avals_out is not None):
+            if value.dtype is None:
+                stamp(value, aval.dtype, aval.shape)
+        own = {value for node in graph for value in node.outputs}
+        final = []
+        for value in outputs:
+            if value not in own or value in final:  # a nested graph's output is a node's output of its own
+                node = ir.Node("", "Identity", [value])
+                stamp(node.outputs[0], value.dtype, shape_of(value))
+                graph.append(node)
+                value = node.outputs[0]
+            final.append(value)
+        graph.outputs.extend(final)
+        return graph
+
+    def _equation(self, eqn: Any, operands: list[ir.Value]) -> tuple[ir.Value, ...]:
+        builder = self.builder
+        outer_metadata = builder.metadata
+        line = user_line(eqn, self.registry.libraries)
+        builder.metadata = {**outer_metadata, SOURCE: line}
+        avals_out = tuple(var.aval for var in eqn.outvars)
+        try:
+            result = self._apply(eqn, operands, avals_out)
+        except J2oError:
+            raise
+        except Exception as error:
+            raise LoweringError(
+                f"The rule for {eqn.primitive.name} raised {type(error).__name__}: {error}\n"
+                f"  at {line}\n  operands {_signature(operands)}, results {_avals(avals_out)}\n"
+                f"This is a defect of {self._plugin_of(eqn)}: please report it."
+            ) from error
+        finally:
+            builder.metadata = outer_metadata
+        results = tuple(result) if isinstance(result, (list, tuple)) else (result,)
+        return self._checked(eqn, results, avals_out, line)
+
+    def _apply(self, eqn: Any, operands: list[ir.Value], avals_out: tuple[Any, ...]) -> Any:
+        avals_in = tuple(atom.aval for atom in eqn.invars)
+        lowering = self.registry.lowering(eqn.primitive, self.builder.opset)
+        composite = getattr(eqn.primitive, "composite", None)
+        if composite is None:
+            assert lowering is not None, eqn.primitive
+            return lowering.rule(LoweringContext(self, avals_in, avals_out, eqn.params), *operands, **eqn.params)
+        call, body = eqn.params["call"], eqn.params["body"]
+        if lowering is not None:
+            ctx = LoweringContext(
+                self,
+                avals_in,
+                avals_out,
+                eqn.params,
+                batch_ndim=call.batch_ndim,
+                batched=call.batched or (False,) * len(operands),
+            )
+            args, kwargs = call.arguments(operands)
+            result = lowering.rule(ctx, *args, **kwargs)
+            if result is not NotImplemented:
+                return result
+        return self.inline(body, operands)
+
+    def _plugin_of(self, eqn: Any) -> str:
+        lowering = self.registry.lowering(eqn.primitive, self.builder.opset)
+        return f"plugin {lowering.plugin.name!r}" if lowering is not None else "j2o"
+
+    def _checked(self, eqn: Any, results: tuple[Any, ...], avals: Sequence[Any], line: str) -> tuple[ir.Value, ...]:
+        """Stamp the results from the avals, after comparing what is known of them already."""
+        if len(results) != len(avals) or not all(isinstance(value, ir.Value) for value in results):
+            raise LoweringError(
+                f"The rule for {eqn.primitive.name} ({self._plugin_of(eqn)}) returned {len(results)} results "
+                f"{results!r}, the equation has {len(avals)}.\n  at {line}"
+            )
+        for value, aval in zip(results, avals, strict=True):
+            if type(aval).__name__ == "AbstractToken" or not hasattr(aval, "dtype"):
+                continue
+            wanted = element_type(aval.dtype)
+            shape = shape_of(value)
+            if wanted is not None and value.dtype is not None and value.dtype != wanted:
+                raise LoweringError(
+                    f"The rule for {eqn.primitive.name} ({self._plugin_of(eqn)}) returned dtype {value.dtype.name}, "
+                    f"JAX's result is {wanted.name} ({_avals([aval])}).\n  at {line}"
+                )
+            if shape is not None and wanted is not None and not may_equal(shape, aval.shape):
+                raise LoweringError(
+                    f"The rule for {eqn.primitive.name} ({self._plugin_of(eqn)}) returned shape {shape}, "
+                    f"JAX's result is {_avals([aval])}.\n  at {line}"
+                )
+            if wanted is not None and not same_shape(shape, tuple(aval.shape)) and value.producer() is not None:
+                stamp(value, wanted, aval.shape)
+        return results
+
+
+def _is_like(array: Any, aval: Any) -> bool:
+    """Whether an array has the shape and dtype of an abstract value; not so for keys and complex numbers."""
+    return bool(array.shape == getattr(aval, "shape", None) and array.dtype == getattr(aval, "dtype", None))
+
+
+def _signature(values: Sequence[Any]) -> str:
+    return "(" + ", ".join(f"{value.dtype}{list(shape_of(value) or ())}" for value in values) + ")"
+
+
+def _avals(avals: Sequence[Any]) -> str:
+    return "(" + ", ".join(aval.str_short() if hasattr(aval, "str_short") else str(aval) for aval in avals) + ")"

@@ -1,0 +1,30 @@
+"""What lowering gives to the stages after it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import onnx_ir as ir
+
+from ..graph._constants import Constants
+from ..graph._dims import Dimensions
+
+
+@dataclass
+class Lowered:
+    """A lowered graph and what later stages want to know of it.
+
+    Attributes:
+        graph: inputs, nodes and outputs; constants are values that are not registered yet.
+        constants: the table of constants.
+        dims: symbolic dimensions as values of the graph.
+        jaxpr: the simplified jaxpr that was lowered.
+        values: for each equation of the jaxpr, the values of its results.
+    """
+
+    graph: ir.Graph
+    constants: Constants
+    dims: Dimensions
+    jaxpr: Any
+    values: list[tuple[ir.Value, ...]]

@@ -1,0 +1,71 @@
+"""Whether every equation has a rule and every type an ONNX form: asked before any rule runs."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import jax
+import onnx_ir as ir
+
+from .. import _compat
+from .._errors import UnsupportedError
+from ..graph._values import onnx_dtype
+from ..plugin._discover import Registry
+from ..simplify._nested import nested
+from ..trace._source import user_line
+
+
+def check_supported(jaxpr: Any, registry: Registry, opset: int) -> None:
+    """Raise an UnsupportedError that lists every primitive without a rule at this opset, or names a foreign type."""
+    for var in jaxpr.jaxpr.invars:
+        _check_type(var.aval, "An argument")
+    for var in jaxpr.jaxpr.outvars:
+        _check_type(var.aval, "A result")
+    missing: OrderedDict[str, list[Any]] = OrderedDict()
+    _collect_missing(jaxpr, registry, opset, missing)
+    if not missing:
+        return
+    width = max(map(len, missing))
+    lines = []
+    for name, eqns in missing.items():
+        count = f"{len(eqns)} equation{'s' if len(eqns) > 1 else ''}"
+        lowest = registry.lowest_opset(eqns[0].primitive)
+        advice = f"   (has a lowering from opset {lowest} on)" if lowest is not None else ""
+        lines.append(f"  {name:{width}}  {count:13} {user_line(eqns[0], registry.libraries)}{advice}")
+    loaded = ", ".join(f"{plugin.name} {plugin.version or ''}".strip() for plugin in registry.plugins) or "none"
+    plural = "primitives have" if len(missing) > 1 else "primitive has"
+    raise UnsupportedError(
+        f"{len(missing)} {plural} no ONNX lowering at opset {opset}.\n"
+        + "\n".join(lines)
+        + f"\nLoaded plugins: {loaded}. See docs/write-a-plugin.md to add one."
+    )
+
+
+def _collect_missing(jaxpr: Any, registry: Registry, opset: int, missing: OrderedDict[str, list[Any]]) -> None:
+    for eqn in jaxpr.jaxpr.eqns:
+        if hasattr(eqn.primitive, "composite"):
+            continue  # its body is looked at if it comes to that
+        if registry.lowering(eqn.primitive, opset) is None:
+            missing.setdefault(eqn.primitive.name, []).append(eqn)
+            continue
+        for var in eqn.outvars:
+            _check_type(var.aval, eqn, registry.libraries)
+        for body in nested(eqn):
+            _collect_missing(body, registry, opset, missing)
+
+
+def _check_type(aval: Any, made: Any, libraries: Any = ()) -> None:
+    try:
+        element_type(aval.dtype)
+    except TypeError as error:
+        advice = "Expected one that it has: convert to bfloat16 or float8_e4m3fn, for instance."
+        if aval.dtype == jax.dtypes.float0:
+            advice = "JAX's derivatives of integers and truth values hold no numbers: do not return them."
+        made = made if isinstance(made, str) else f"{made.primitive.name} at {user_line(made, libraries)}"
+        raise UnsupportedError(f"{made} is {aval.str_short()}, a type that ONNX does not have. {advice}") from error
+
+
+def element_type(dtype: Any) -> ir.DataType | None:
+    """The element type of a dtype, None for keys and their like."""
+    return None if _compat.is_extended_dtype(dtype) else onnx_dtype(dtype)

@@ -1,0 +1,33 @@
+"""An export, as the parts of an `OnnxProgram` read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from ..lower._lowered import Lowered
+    from ..plugin._discover import Registry
+    from ..trace._trace import Traced
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What each stage made of a function.
+
+    Attributes:
+        model: the finished model.
+        fn: the function.
+        traced: its specs, names and structure.
+        lowered: the jaxpr that was lowered, and the values of its equations.
+        registry: the plugins.
+    """
+
+    model: ir.Model
+    fn: Callable[..., Any]
+    traced: Traced
+    lowered: Lowered
+    registry: Registry
