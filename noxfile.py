@@ -196,6 +196,29 @@ def primitives(session: nox.Session) -> None:
     session.run("python", "tools/primitives.py", "j2o", str(BUILD / "primitives.jsonl"), *arguments)
 
 
+RELEASES = ["1.31", "1.32"]
+WEB_RELEASE = "1.30.0"
+
+
+@nox.session
+@nox.parametrize("release", [*RELEASES, "web"], ids=[*RELEASES, "web"])
+def kernels(session: nox.Session, release: str) -> None:
+    """What each supported release of ONNX Runtime runs, by running it: checks the tables, `-- --write` writes them.
+
+    Then the tests of legalize, in which each known fault is expected to be there or not. The npm package needs node.
+    """
+    runtime = RELEASES[-1] if release == "web" else release
+    session.install(*_editable("j2o-core", extras="test"), *_group("tests"), f"onnxruntime=={runtime}.*")
+    arguments = [] if "--write" in session.posargs else ["--check"]
+    if release == "web":
+        folder = session.create_tmp()
+        session.run("npm", "install", "--prefix", folder, f"onnxruntime-web@{WEB_RELEASE}", external=True, silent=True)
+        arguments += ["--web", folder]
+    session.run("python", "tools/kernels/make_tables.py", *arguments, silent=True)
+    if release != "web":
+        session.run("pytest", *_PARALLEL, "packages/j2o-core/tests/test_legalize")
+
+
 @nox.session
 def fuzz(session: nox.Session) -> None:
     """Random small programs against JAX: `nox -s fuzz -- --first 5000 --count 1000`, `-- --seed 123` for one."""
@@ -257,9 +280,11 @@ def docs(session: nox.Session) -> None:
     if "--write" not in session.posargs:
         session.run("python", "tools/support_table.py", "--check")
         session.run("python", "tools/coverage_pages.py", "--check")
+        session.run("python", "tools/runtime_faults.py", "--check")
     else:
         session.run("python", "tools/support_table.py", *(["--sweep", *sweeps] if sweeps else []))
         session.run("python", "tools/coverage_pages.py")
+        session.run("python", "tools/runtime_faults.py")
     session.run("pytest", "-p", "doc_examples", "--tb=short", *_pages(), env={"PYTHONPATH": "tools"})
     site = str(BUILD / "site")
     session.run("mkdocs", "build", "--strict", "--quiet", "--site-dir", site, env={"NO_MKDOCS_2_WARNING": "1"})

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import onnx_ir as ir
@@ -67,14 +69,17 @@ def test_rewrites_are_told(plugin, exact):
 
 
 def test_workarounds_are_told(monkeypatch, export):
-    from j2o_core.legalize import _defects
+    from j2o_core.legalize.workarounds import REPLACEMENTS
+    from j2o_core.target import WORKAROUNDS, _target
 
     def sin(c, node):
         if c.exact_nonfinite:
             return [c.op("Sin", c.op("Abs", node.inputs[0]), trusted=True)]
         return c.only_finite(DIFFERENCE)
 
-    monkeypatch.setattr(_defects, "DEFECTS", {"Sin": sin})
+    row = dataclasses.replace(WORKAROUNDS[0], name="sin", op_types=("Sin",), dtypes=(ir.DataType.FLOAT,))
+    monkeypatch.setattr(_target, "WORKAROUNDS", (row,))
+    monkeypatch.setitem(REPLACEMENTS, "sin", sin)
     plain = export(jnp.sin, [(3,)])
     assert operators(plain) == ["Sin"]
     assert f"Sin: {DIFFERENCE}" in plain.report()

@@ -16,8 +16,6 @@ from .trace._capture import installed
 from .trace._specs import parse_inputs
 from .trace._trace import trace
 
-TARGETS = ("onnxruntime", None)
-
 
 def to_onnx(
     fn: Callable[..., Any],
@@ -48,7 +46,9 @@ def to_onnx(
             same names, else the first results in this order; or a mapping from arguments to places in the result. The
             new value of the input `NAME` is the output `next.NAME`, and `program.state` pairs them.
         constraints: what is known of symbolic dimensions, such as `"T >= 4"`.
-        target: `"onnxruntime"` (its CPU kernels) or None for standard ONNX.
+        target: where the program is to run: `"onnxruntime"` (the CPU kernels of every supported release, 1.31 and
+            later), `"onnxruntime-1.32"` (of that release), `"onnxruntime-web"` (of the WebAssembly build in browsers),
+            or None for standard ONNX without any workaround.
         nonfinite: None, or `"exact"` for JAX's NaN and infinities at any cost. Finite numbers are exact always. By
             default an operator stays plain where being exact for NaN or infinities would take more than a tenth
             longer; `report()` lists these operators.
@@ -95,13 +95,14 @@ def to_onnx(
     from .graph._domains import finish_domains
     from .legalize import legalize
     from .rewrite import rewrite
+    from .target import Target
 
     begin("rewrite")
     rewrite(lowered, registry, opset, exact_nonfinite=exact_nonfinite)
     begin("finish")
     model = finish(lowered, traced, opset, exact_nonfinite=exact_nonfinite)
     begin("legalize")
-    legalize(model, target=target, exact_nonfinite=exact_nonfinite)
+    legalize(model, Target(target, opset), exact_nonfinite=exact_nonfinite)
     finish_domains(model, registry.opset_imports)
     return OnnxProgram(Exported(model, fn, traced, lowered, registry))
 
@@ -114,5 +115,7 @@ def _check_arguments(fn: Any, opset: Any, target: Any) -> None:
             f"opset is {opset!r}. j2o writes opsets {LOWEST_OPSET} to {HIGHEST_OPSET}; 21 is the default, "
             f"23 the first with Attention and RotaryEmbedding."
         )
-    if target not in TARGETS:
-        raise SpecError(f'target is {target!r}. Expected "onnxruntime" or None (standard ONNX).')
+    if target not in ("onnxruntime", None):  # what needs onnx_ir is imported after tracing where it can be
+        from .target import Target
+
+        Target(target, opset)

@@ -325,7 +325,7 @@ def test_check_accepts_what_was_exported(j2o):
     j2o(*EXPORT, "--weights", "data")
     status, out, _ = j2o("check", "m.onnx")
     assert status == 0
-    assert "valid ONNX; ONNX Runtime has a kernel for every node" in out
+    assert "valid ONNX; onnxruntime 1.31 to 1.32 has a kernel for every node" in out
     assert "MatMul" in out
 
 
@@ -335,7 +335,16 @@ def test_check_names_what_the_runtime_lacks(j2o, export):
     status, out, err = j2o("check", "m.onnx")
     assert status == 2
     assert "Sin" in out
-    assert "The model is valid ONNX, but onnxruntime has no kernel for\n  Sin(bfloat16)   1 node\n" in err
+    assert (
+        "The model is valid ONNX, but onnxruntime 1.31 to 1.32 has no kernel, or one that is known to be wrong" in err
+    )
+    assert "\n  Sin(bfloat16)   1 node\n" in err
+
+
+def test_check_takes_a_target(j2o):
+    j2o(*EXPORT)
+    assert "valid ONNX; onnxruntime-web 1." in j2o("check", "m.onnx", "--target", "onnxruntime-web")[1]
+    assert "target is 'tensorrt'. Expected \"onnxruntime\"" in j2o("check", "m.onnx", "--target", "tensorrt")[2]
 
 
 def test_check_refuses_what_is_no_model(j2o, tmp_path):

@@ -32,9 +32,9 @@ def test_legal_graphs_are_not_touched(kit):
     for node in nodes:
         typed(node, x)
     model = kit.model_of([x], nodes, nodes[-1].outputs, 21)
-    before = ir.to_proto(model).SerializeToString(deterministic=True)
+    before = ir.to_proto(model.graph).SerializeToString(deterministic=True)
     kit.legalize(model)
-    assert ir.to_proto(model).SerializeToString(deterministic=True) == before
+    assert ir.to_proto(model.graph).SerializeToString(deterministic=True) == before
 
 
 def test_ten_thousand_legal_nodes_take_no_time(kit):
@@ -368,9 +368,14 @@ def test_nodes_without_a_name_are_named_as_such(kit):
         kit.legalize(model)
 
 
-def test_unknown_target(kit):
-    with pytest.raises(LegalizeError, match="target is 'tensorrt'"):
-        kit.legalize(kit.model_of([], [], [], 21), target="tensorrt")
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [("onnxruntime", "onnxruntime 1.31 to 1.32"), ("onnxruntime-1.32", "onnxruntime 1.32"), (None, "standard ONNX")],
+)
+def test_the_model_says_where_it_runs(kit, target, said):
+    model = kit.model_of([], [], [], 21)
+    kit.legalize(model, target=target)
+    assert model.metadata_props["j2o.target"] == said
 
 
 @pytest.mark.parametrize("opset", [17, 27])

@@ -6,8 +6,6 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from j2o_core.legalize import legalize
-
 CONDITION = np.array([True, False, True, False, True, False])
 YES = np.array([-0.0, -0.0, 0.0, 0.0, np.nan, 1.0])
 NO = np.array([0.0, -0.0, -0.0, 1.0, 2.0, np.nan])
@@ -22,7 +20,7 @@ def same_zeros(got: np.ndarray, want: np.ndarray) -> bool:
 def chosen(kit, operands, optimize=True, target="onnxruntime", opset=21):
     expected = np.where(*(getattr(o, "array", o) for o in operands))
     model = kit.node_model("Where", operands, [expected], {}, opset)
-    legalize(model, target=target)
+    kit.legalize(model, target=target)
     (got,) = kit.run(model, [o for o in operands if not isinstance(o, kit.Static)], optimize=optimize)
     return model, same_zeros(got, expected)
 
@@ -82,7 +80,7 @@ def test_a_number_or_its_negation(kit, dtype, negated, count, optimize):
     negative = ir.Node("", "Neg", [number])
     pair = (negative.outputs[0], number) if negated == "yes" else (number, negative.outputs[0])
     model = graph(kit, [*nodes, negative, ir.Node("", "Where", [chooses, *pair])], [condition, number], dtype)
-    legalize(model)
+    kit.legalize(model)
     pair = (-x, x) if negated == "yes" else (x, -x)
     expected = np.where(CONDITION ^ bool(count % 2), *pair)
     assert [node.op_type for node in model.graph] == ["Where", "Mul"]
@@ -104,7 +102,7 @@ def test_a_condition_that_is_negated(kit, constant_first, optimize):
         "float64",
         [plain],
     )
-    legalize(model)
+    kit.legalize(model)
     expected = np.where(~CONDITION, *((PLAIN, YES) if constant_first else (YES, PLAIN)))
     assert same_zeros(kit.run(model, [CONDITION, YES], optimize=optimize)[0], expected)
 
@@ -114,7 +112,7 @@ def test_where_nobody_sees_the_sign_nothing_is_done(kit):
     where = ir.Node("", "Where", [condition, number, plain])
     cast = ir.Node("", "Cast", where.outputs, [ir.AttrInt64("to", int(ir.DataType.INT32))])
     model = graph(kit, [where, cast], [condition, number], "float64", [plain])
-    legalize(model)
+    kit.legalize(model)
     assert [node.op_type for node in model.graph] == ["Where", "Cast"]
 
 
@@ -125,7 +123,7 @@ def test_symbolic_and_empty_sizes(kit):
         )
         for value in (*model.graph.inputs, *model.graph.outputs):
             value.shape = ir.Shape(["N"])
-        legalize(model)
+        kit.legalize(model)
         (got,) = kit.run(model, [CONDITION[:count], YES[:count]])
         assert same_zeros(got, np.where(CONDITION[:count], YES[:count], 1.0))
 
@@ -137,7 +135,7 @@ def test_an_operand_of_a_node_without_inputs(kit):
     noise.outputs[0].dtype, noise.outputs[0].shape = ir.DataType.DOUBLE, ir.Shape([3])
     model.graph.insert_before(where, noise)
     where.replace_input_with(1, noise.outputs[0])
-    legalize(model, target="onnxruntime")
+    kit.legalize(model, target="onnxruntime")
     assert [node.op_type for node in model.graph] == ["RandomUniform", "Where"]
 
 
@@ -169,7 +167,7 @@ def test_what_is_compared_with_zero_is_none_where_it_is_chosen(kit, op_type, con
         [x], where.outputs, nodes=[compare, where], initializers=[other, fill], opset_imports={"": 21}, name="g"
     )
     model = ir.Model(graph, ir_version=10)
-    legalize(model, target="onnxruntime")
+    kit.legalize(model, target="onnxruntime")
     assert ("Xor" in [node.op_type for node in model.graph]) == may_be_zero
     values = np.array([-0.0, 0.0, 1.0, -1.0, 2.0, -2.0])
     (got,) = kit.run(model, [values])

@@ -153,6 +153,7 @@ def test_the_report_says_what_a_bug_needs(export):
         "plugin       fake",
         "test_program.py:",
         "opset          23, IR version 11",
+        "target         onnxruntime 1.31 to 1.32",
         "input          pixels: float[B, 3]",
         "output         output: float[B, 3]",
         "nodes          2",

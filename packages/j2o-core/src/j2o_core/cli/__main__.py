@@ -18,6 +18,8 @@ _INPUT = """one array argument, as [NAME=]SIZES[:DTYPE], for example x=B,3,224,2
 Names are those of the function's parameters, letters in SIZES are symbolic dimensions. Give it once per argument.
 DTYPE: f32 (default), f16, bf16, f64, i8 to i64, u8 to u64, bool, c64, c128, key."""
 
+_RUNTIME = "where it is to run: onnxruntime (default, every supported release), onnxruntime-1.32, onnxruntime-web"
+_TARGET = f"{_RUNTIME}, or onnx for standard ONNX without workarounds"
 _STATE = """an argument whose next value the function returns, as NAME or NAME=PLACE, an index or key of the result;
 several with commas, or give it again. The next value of the input NAME is the output next.NAME."""
 
@@ -59,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_function(export)
     export.add_argument("-o", "--output", required=True, metavar="FILE", help="the .onnx file to write")
     export.add_argument("--opset", type=int, default=21, metavar="N", help="ONNX opset, 18 to 26 (default: 21)")
-    export.add_argument("--target", choices=("onnxruntime", "onnx"), default="onnxruntime", help="runtime to write for")
+    export.add_argument("--target", default="onnxruntime", metavar="RUNTIME", help=_TARGET)
     export.add_argument("--nonfinite", choices=("exact",), help="JAX's NaN and infinities at any cost")
     export.add_argument("--input-names", type=_names, metavar="A,B", help="names of the graph's inputs, in order")
     export.add_argument("--output-names", type=_names, metavar="A,B", help="names of the graph's outputs, in order")
@@ -72,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser("check", help="run ONNX's checker and name what ONNX Runtime cannot run")
     check.add_argument("model", metavar="FILE", help="an .onnx file")
+    check.add_argument("--target", default="onnxruntime", metavar="RUNTIME", help=_RUNTIME)
     check.add_argument("--traceback", action="store_true", help="show where an error came from")
 
     verify = commands.add_parser("verify", help="compare an ONNX file with the function it was made from")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from ..program._verify import Verification
+    from ..target import Target
 
 _STAGES = ("load", "discover", "trace", "simplify", "lower", "rewrite", "finish", "legalize")
 
@@ -41,7 +42,7 @@ def export(options: argparse.Namespace) -> None:
             output_names=options.output_names,
             state=parse_state(options.state),
             constraints=options.constraints,
-            target="onnxruntime" if options.target == "onnxruntime" else None,
+            target=None if options.target == "onnx" else options.target,
             nonfinite=options.nonfinite,
             progress=stages,
         )
@@ -63,18 +64,19 @@ def export(options: argparse.Namespace) -> None:
 
 def check(options: argparse.Namespace) -> None:
     """`j2o check`."""
+    from ..target import Target
+
     model = _load_model(options.model)
-    lacking = _not_runnable(model)
+    target = Target(options.target, model.opset_imports.get("", 0))
+    lacking = _not_runnable(model, target)
     show(_model_sections(model))
     if lacking:
-        from ..legalize import RUNTIME
-
         lines = "\n".join(f"  {name}   {count} node{'s' if count > 1 else ''}" for name, count in lacking.items())
         raise LegalizeError(
-            f"The model is valid ONNX, but {RUNTIME} has no kernel for\n{lines}\n"
-            f'Export with target="onnxruntime", or run it elsewhere.'
+            f"The model is valid ONNX, but {target.describe()} has no kernel, or one that is known to be wrong, for\n"
+            f'{lines}\nExport with target="{target.name}", or run it elsewhere.'
         )
-    print("valid ONNX; ONNX Runtime has a kernel for every node")
+    print(f"valid ONNX; {target.describe()} has a kernel for every node")
 
 
 def verify(options: argparse.Namespace) -> None:
@@ -176,23 +178,21 @@ def _specs_of(model: ir.Model) -> list[Any]:
     return specs
 
 
-def _not_runnable(model: ir.Model) -> Counter[str]:
-    """Operators with element types that ONNX Runtime has no kernel for, and how often they occur."""
+def _not_runnable(model: ir.Model, target: Target) -> Counter[str]:
+    """Operators with element types that the target has no kernel for, and how often they occur."""
     from onnx_ir.passes.common import ShapeInferencePass
 
     from ..graph._walk import all_graphs
-    from ..legalize import runnable
 
     ShapeInferencePass()(model)
     lacking: Counter[str] = Counter()
-    opset = model.opset_imports.get("", 0)
     for graph in all_graphs(model.graph):
         for node in graph:
             inputs = [value.dtype if value is not None else None for value in node.inputs]
             outputs = [value.dtype for value in node.outputs]
             attributes = {name: attribute.value for name, attribute in node.attributes.items()}
             dtypes = ", ".join("?" if dtype is None else dtype.name.lower() for dtype in inputs)
-            if node.domain == "" and not runnable(node.op_type, opset, inputs, outputs, attributes=attributes):
+            if node.domain == "" and not target.runs(node.op_type, *inputs, outputs=outputs, attributes=attributes):
                 lacking[f"{node.op_type}({dtypes})"] += 1
     return lacking
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import onnx_ir as ir
 
-from ._detours import INTEGERS, UNSIGNED, bits
+from ..target import INTEGERS, UNSIGNED, bits
 from ._emitter import read_constant
 
 T = ir.DataType

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
+from ..target import FLOATS, UNSIGNED
 from ._composer import Composer, Declined, dimensions
 from ._convolution import average_pool, convolution
-from ._detours import FLOATS, UNSIGNED
 
 Compose = Callable[[Composer, ir.Node], Sequence[ir.Value]]
 Unary = Callable[[Composer, ir.Value], ir.Value]

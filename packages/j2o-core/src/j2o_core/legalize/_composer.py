@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..graph._nonfinite import only_finite
-from ._detours import FLOAT8
+from ..target import FLOAT8
 from ._emitter import Emitter, attributes_of, read_attribute, read_constant
 
 

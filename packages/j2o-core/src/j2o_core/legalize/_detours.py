@@ -19,10 +19,11 @@ from typing import Any
 
 import onnx_ir as ir
 
-from ._kernels import Signature, Types, signature
+from ..target import FLOAT8, INTEGERS, SIGNED, UNSIGNED, Signature, Types, bits
 
 T = ir.DataType
 Attribute = Callable[[str, Any], Any]
+Runs = Callable[[str, Types, Attribute], bool]
 
 
 class Use(enum.Enum):
@@ -43,19 +44,8 @@ class Carrier:
     flips: bool = False
 
 
-FLOATS = (T.BFLOAT16, T.FLOAT16, T.FLOAT, T.DOUBLE)
-# Not FLOAT8E8M0: its smallest value is subnormal in float32, and runtimes lose it in the cast.
-FLOAT8 = (T.FLOAT8E4M3FN, T.FLOAT8E4M3FNUZ, T.FLOAT8E5M2, T.FLOAT8E5M2FNUZ)
 NARROW_FLOATS = (T.BFLOAT16, T.FLOAT16, *FLOAT8)
-SIGNED = (T.INT2, T.INT4, T.INT8, T.INT16, T.INT32, T.INT64)
-UNSIGNED = (T.UINT2, T.UINT4, T.UINT8, T.UINT16, T.UINT32, T.UINT64)
-INTEGERS = SIGNED + UNSIGNED
 _STANDARD_INTEGERS = (T.INT32, T.INT64, T.UINT32, T.UINT64, T.INT8, T.UINT8, T.INT16, T.UINT16)
-
-
-def bits(dtype: ir.DataType) -> int:
-    """The size of an element."""
-    return round(dtype.itemsize * 8)
 
 
 def _holds(wide: ir.DataType, narrow: ir.DataType) -> bool:
@@ -191,8 +181,7 @@ def find_detour(
     types: Types,
     known: Signature,
     attribute: Attribute,
-    opset: int,
-    runs: Callable[[Signature, Types, Attribute], bool],
+    runs: Runs,
     slots: Mapping[str, int],
 ) -> Detour | None:
     """The cheapest detour that leads to types for which `runs` is true.
@@ -202,8 +191,7 @@ def find_detour(
         types: Its type variables as they are.
         known: The operator's signature.
         attribute: Reads the node's attributes.
-        opset: The opset of the model.
-        runs: Whether a node with other types would do.
+        runs: Whether the target runs an operator with other types: `Target.runs_types`.
         slots: How many operands each type variable has in the node; each one costs a cast.
     """
     if op_type in _NO_DETOUR:
@@ -220,7 +208,7 @@ def find_detour(
         if not carriers or (best is not None and best[0] <= cost):
             continue
         wide = {**types, **{v: carrier.dtype for v, carrier in carriers.items()}}
-        if runs(known, wide, attribute) and all(_castable(types[v], c.dtype, opset, runs) for v, c in carriers.items()):
+        if runs(op_type, wide, attribute) and all(_castable(types[v], c.dtype, runs) for v, c in carriers.items()):
             best = (cost, carriers)
     if best is None:
         return None
@@ -249,10 +237,6 @@ def _is_exact(op_type: str, use: Use | None, dtype: ir.DataType) -> bool:
     return use in (Use.MOVES, Use.COMPARES) or (op_type in _ROUND_TO_THEMSELVES and dtype in NARROW_FLOATS)
 
 
-def _castable(
-    narrow: ir.DataType, wide: ir.DataType, opset: int, runs: Callable[[Signature, Types, Attribute], bool]
-) -> bool:
-    cast = signature("Cast", opset)
-    assert cast is not None
+def _castable(narrow: ir.DataType, wide: ir.DataType, runs: Runs) -> bool:
     nothing: dict[str, Any] = {}
-    return all(runs(cast, {"T1": a, "T2": b}, nothing.get) for a, b in ((narrow, wide), (wide, narrow)))
+    return all(runs("Cast", {"T1": a, "T2": b}, nothing.get) for a, b in ((narrow, wide), (wide, narrow)))

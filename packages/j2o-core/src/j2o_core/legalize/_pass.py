@@ -11,19 +11,21 @@ import onnx_ir as ir
 
 from .._errors import LegalizeError
 from ..graph._domains import bare, qualify
+from ..target import SIGNED, Signature, Target, Workaround, opsets
 from ..trace._source import SOURCE
-from . import _composed, _defects
+from . import _composed
 from ._composer import Composer, Declined
-from ._detours import DTYPE_ATTRIBUTES, NARROW_FLOATS, SIGNED, Carrier, Detour, find_detour
+from ._detours import DTYPE_ATTRIBUTES, NARROW_FLOATS, Carrier, Detour, find_detour
 from ._emitter import Emitter, Names, bodies, read_attribute, read_constant
-from ._kernels import RUNTIME, Signature, Types, opsets, runtime_version, signature
+from .workarounds import REPLACEMENTS, Replacement
 
-TARGETS = (RUNTIME, None)
+# In the metadata of the model: where it runs.
+TARGET = "j2o.target"
 
 _SIGN_BIT = np.asarray(1 << 63, np.uint64)
 
 
-def legalize(model: ir.Model, *, target: str | None = RUNTIME, exact_nonfinite: bool = False) -> None:
+def legalize(model: ir.Model, target: Target, *, exact_nonfinite: bool = False) -> None:
     """Replaces, in place, every node that ONNX forbids or that the target cannot run.
 
     What is inserted is exact: the bits are those of the operator in its own element type. Nodes that are fine are not
@@ -31,14 +33,12 @@ def legalize(model: ir.Model, *, target: str | None = RUNTIME, exact_nonfinite: 
 
     Args:
         model: The model; element types and shapes of values should be set.
-        target: `"onnxruntime"` (CPU), or None for what ONNX itself allows.
-        exact_nonfinite: Whether workarounds that serve NaN or infinities only are put in whatever they cost.
+        target: where it is to run.
+        exact_nonfinite: whether workarounds that serve NaN or infinities only are put in whatever they cost.
 
     Raises:
         LegalizeError: if nodes have no exact form for the target; all of them are listed.
     """
-    if target not in TARGETS:
-        raise LegalizeError(f'target is {target!r}. Expected "onnxruntime" or None (standard ONNX).')
     foreign = qualify(model)
     try:
         problems = _legalize_roots(model, target, exact_nonfinite)
@@ -46,10 +46,11 @@ def legalize(model: ir.Model, *, target: str | None = RUNTIME, exact_nonfinite: 
         for node in foreign:
             node.op_type = bare(node.op_type)
     if problems:
-        raise LegalizeError(_message(problems, model.graph.opset_imports.get("", 0), target))
+        raise LegalizeError(_message(problems, target))
+    model.metadata_props[TARGET] = target.describe()
 
 
-def _legalize_roots(model: ir.Model, target: str | None, exact_nonfinite: bool) -> list[_Problem]:
+def _legalize_roots(model: ir.Model, target: Target, exact_nonfinite: bool) -> list[_Problem]:
     names = Names(model)
     problems: list[_Problem] = []
     roots: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
@@ -65,7 +66,7 @@ def _legalize_roots(model: ir.Model, target: str | None, exact_nonfinite: bool) 
                 f"export with one of these."
             )
         emitter = Emitter(root, names)
-        legalizer = _Legalizer(emitter, opset, target, exact_nonfinite)
+        legalizer = _Legalizer(emitter, dataclasses.replace(target, opset=opset), exact_nonfinite)
         legalizer.graph(root)
         emitter.remove_unused()
         problems += legalizer.problems
@@ -85,8 +86,8 @@ class _Problem:
 class _Legalizer:
     """Walks one graph of the model, or one function."""
 
-    def __init__(self, emitter: Emitter, opset: int, target: str | None, exact_nonfinite: bool):
-        self.opset = opset
+    def __init__(self, emitter: Emitter, target: Target, exact_nonfinite: bool):
+        self.opset = target.opset
         self.target = target
         self.exact_nonfinite = exact_nonfinite
         self.problems: list[_Problem] = []
@@ -96,7 +97,10 @@ class _Legalizer:
         self._plans: dict[Any, Detour | str | None] = {}
         # For each operator, the attributes that decide which element types run.
         self._deciding: dict[str, tuple[str, ...]] = {}
-        self._defects = _defects.DEFECTS if target is not None else {}
+        self._workarounds: dict[str, list[tuple[Workaround, Replacement]]] = {}
+        for row in target.workarounds:
+            for op_type in row.op_types if row.name in REPLACEMENTS else ():
+                self._workarounds.setdefault(op_type, []).append((row, REPLACEMENTS[row.name]))
 
     def graph(self, graph: ir.Graph | ir.Function) -> None:
         """Legalizes every node of a graph and of the graphs inside."""
@@ -111,10 +115,11 @@ class _Legalizer:
 
     def node(self, node: ir.Node) -> Sequence[ir.Value]:
         """Legalizes one node; returns its results, which are others if it was replaced."""
-        defect = self._defects.get(node.op_type)
-        if defect is not None:
+        for row, replacement in self._workarounds.get(node.op_type, ()):
+            if not any(value is not None and value.dtype in row.dtypes for value in node.inputs):
+                continue
             try:
-                values = defect(self._composer(node), node)
+                values = replacement(self._composer(node), node)
             except Declined as reason:
                 return self._give_up(node, str(reason))
             if values is not None:
@@ -148,7 +153,7 @@ class _Legalizer:
         try:
             deciding = self._deciding[op_type]
         except KeyError:
-            known = signature(op_type, self.opset)
+            known = self.target.signature(op_type)
             deciding = self._deciding[op_type] = tuple(known.defaults) if known is not None else ()
         if deciding:
             key += tuple([read_attribute(node, name, None) for name in deciding])
@@ -161,7 +166,7 @@ class _Legalizer:
     def _find_plan(
         self, node: ir.Node, inputs: Sequence[ir.DataType | None], outputs: Sequence[ir.DataType | None]
     ) -> Detour | str | None:
-        known = signature(node.op_type, self.opset)
+        known = self.target.signature(node.op_type)
         if known is None:
             return f"opset {self.opset} does not have this operator"
         if not known.checked:
@@ -173,13 +178,13 @@ class _Legalizer:
         def attribute(name: str, default: Any) -> Any:
             return read_attribute(node, name, default)
 
-        slow = self.target is not None and any(types in _SLOW.get(node.op_type, ()) for types in bindings)
-        if all(self._runs(known, types, attribute) for types in bindings) and not slow:
+        slow = bool(self.target.releases) and any(types in _SLOW.get(node.op_type, ()) for types in bindings)
+        if all(self.target.runs_types(node.op_type, types, attribute) for types in bindings) and not slow:
             return None
         if len(bindings) == 1:
             types = bindings[0]
             slots = _count_slots(known, inputs, outputs)
-            detour = find_detour(node.op_type, types, known, attribute, self.opset, self._runs, slots)
+            detour = find_detour(node.op_type, types, known, attribute, self.target.runs_types, slots)
             if detour is None and node.op_type in _composed.COMPOSED:
                 # A float of few bits is composed in float32, so that only the result is rounded.
                 wide = {v: Carrier(ir.DataType.FLOAT) for v, dtype in types.items() if dtype in NARROW_FLOATS}
@@ -187,19 +192,21 @@ class _Legalizer:
                     return Detour({**types, **{v: c.dtype for v, c in wide.items()}}, wide, frozenset())
             if detour is not None:
                 return detour
-        return self._why_not(known, bindings)
+        return self._why_not(node.op_type, known, bindings)
 
-    def _runs(self, known: Signature, types: Types, attribute: Any) -> bool:
-        return known.allows(types) and (self.target is None or known.runs(types, attribute))
-
-    def _why_not(self, known: Signature, bindings: list[dict[str, ir.DataType]]) -> str:
+    def _why_not(self, op_type: str, known: Signature, bindings: list[dict[str, ir.DataType]]) -> str:
         for types in bindings:
             for variable, dtype in types.items():
                 allowed = known.allowed[variable]
                 if dtype not in allowed:
                     return f"ONNX allows {_spell(allowed)}"
-        taken = {dtype for box in known.boxes for dtype in box.types.get(known.outputs[0].rstrip("+*"), ())}
-        return f"{runtime_version()} runs {_spell(taken)}" if taken else f"{runtime_version()} has no kernel for it"
+        signatures = [release.signature(op_type, self.opset) for release in self.target.releases]
+        slot = known.outputs[0].rstrip("+*")
+        taken = set.intersection(
+            *({dtype for box in s.boxes for dtype in box.types.get(slot, ())} if s else set() for s in signatures)
+        )
+        where = self.target.describe()
+        return f"{where} runs {_spell(taken)}" if taken else f"{where} has no kernel for it"
 
     def _give_up(self, node: ir.Node, reason: str) -> Sequence[ir.Value]:
         place = node.metadata_props.get(SOURCE)
@@ -214,7 +221,7 @@ class _Legalizer:
     def _carry(self, node: ir.Node, detour: Detour) -> Sequence[ir.Value]:
         if node.op_type in ("ReduceMax", "ReduceMin") and _starts_elsewhere(node):
             return self._give_up(node, "the largest or smallest of nothing is another one in a wider type")
-        known = signature(node.op_type, self.opset)
+        known = self.target.signature(node.op_type)
         assert known is not None
         inputs = [
             value if value is None else self.carried(node, value, detour.carriers.get(_slot(known.inputs, index)))
@@ -323,17 +330,16 @@ def _spell(dtypes: Any) -> str:
     return ", ".join(str(dtype.numpy()) for dtype in sorted(dtypes)) or "nothing"
 
 
-def _message(problems: Sequence[_Problem], opset: int, target: str | None) -> str:
-    where = runtime_version() if target is not None else "standard ONNX"
+def _message(problems: Sequence[_Problem], target: Target) -> str:
     count = f"{len(problems)} nodes have" if len(problems) > 1 else "1 node has"
     groups: dict[tuple[str, str, str], list[str]] = {}
     for problem in problems:
         groups.setdefault((problem.op_type, problem.dtypes, problem.reason), []).append(problem.place)
-    lines = [f"{count} no exact form in {where} at opset {opset}."]
+    lines = [f"{count} no exact form in {target.describe()} at opset {target.opset}."]
     for (op_type, dtypes, reason), places in groups.items():
         more = f" and {len(places) - 3} more" if len(places) > 3 else ""
         lines.append(f"  {op_type}({dtypes})   {'; '.join(places[:3])}{more}")
         lines.append(f"      {reason}")
     advice = "Compute these parts in another element type"
-    lines.append(advice + (", or pass target=None and run the model elsewhere." if target is not None else "."))
+    lines.append(advice + (", or pass target=None and run the model elsewhere." if target.releases else "."))
     return "\n".join(lines)

@@ -42,6 +42,7 @@ def report(program: Exported) -> str:
     lines += [
         f"function       {describe(program.fn)}",
         f"opset          {model.opset_imports['']}, IR version {model.ir_version}",
+        f"target         {model.metadata_props['j2o.target']}",
         *(f"input          {_signature(value)}" for value in model.graph.inputs),
         *(f"output         {_signature(value)}" for value in model.graph.outputs),
         *(f"setting        {place} = {value!r}, fixed in the graph" for place, value in program.traced.settings),

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from ._composer import Composer, Declined, dimensions
-from ._detours import INTEGERS, UNSIGNED, bits
+from ...target import INTEGERS, UNSIGNED, bits
+from .._composer import Composer, Declined, dimensions
 
 T = ir.DataType
 

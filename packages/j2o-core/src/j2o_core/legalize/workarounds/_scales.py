@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from ._composer import Composer
-from ._emitter import read_constant
+from .._composer import Composer
+from .._emitter import read_constant
 
 
 def scale(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from ._composer import Composer
-from ._emitter import read_constant
+from .._composer import Composer
+from .._emitter import read_constant
 
 T = ir.DataType
 

@@ -1,24 +1,28 @@
-"""Writes `legalize/kernels.json`: which (operator, opset, element types) ONNX allows and ONNX Runtime (CPU) runs.
+"""Writes `target/kernels/RELEASE.json`: which (operator, opset, element types) ONNX allows and a runtime runs.
 
 What ONNX allows comes from its schemas. What the runtime runs is found by running: one node for each operator, opset
-and combination of element types (`kernel_probes.py`). The runtime's own kernel list is not enough: it names kernels
+and combination of element types (`probes.py`). The runtime's own kernel list is not enough: it names kernels
 that throw (Scatter with a reduction on float16), and says nothing about nodes that run without a kernel, through a
 function body (which depends on the opset) or through casts that the runtime inserts (most of float16). Where list and
 run disagree, the table says so under "disagreements". Operators without a probe are taken from the list.
 
-    python tools/make_kernel_tables.py             # half a minute
-    python tools/make_kernel_tables.py Where Cast  # prints these operators, writes nothing
+    nox -s kernels                              # checks the tables of all supported releases
+    nox -s kernels -- --write                   # writes them, each in the environment of its release
+    python tools/kernels/make_tables.py Where Cast    # prints these operators for the runtime that is installed
+    python tools/kernels/make_tables.py --web FOLDER  # the npm package onnxruntime-web, installed in FOLDER
 """
 
 from __future__ import annotations
 
+import argparse
 import collections
 import concurrent.futures
+import functools
 import itertools
 import json
 import pathlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import ml_dtypes  # noqa: F401  (registers bfloat16 and its like with numpy)
@@ -27,25 +31,13 @@ import onnx.defs
 import onnx_ir as ir
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime_state
+from probes import PROBES, Operand, Probe
+from web import WebRuntime
 
-from kernel_probes import PROBES, Operand, Probe
-
-OUTPUT = pathlib.Path(__file__).parents[1] / "packages/j2o-core/src/j2o_core/legalize/kernels.json"
+TABLES = pathlib.Path(__file__).parents[2] / "packages/j2o-core/src/j2o_core/target/kernels"
 OPSETS = range(18, 27)
 PROVIDER = "CPUExecutionProvider"
 CONTROL_FLOW = ("If", "Loop", "Scan")
-
-# These run, and compute something else than the element type promises.
-UNTRUSTED: dict[str, list[tuple[dict[str, str], str]]] = {
-    "Attention": [({"T1": "f64"}, "an inlined function that computes in float32 (error 8e-8)")],
-    **{
-        name: [({"T": "f64"}, "an inlined function that cancels: log(1 + exp(x)), exp(x) - 1")]
-        for name in ("Celu", "Elu", "Mish", "Selu", "Softplus")
-    },
-    "Gelu": [({"T": "f64"}, "an inlined function with float32 constants (error 6e-7)")],
-    "Sign": [({"T": "f16 bf16"}, "NaN becomes 0")],
-    "HardSwish": [({"T": "f64"}, "an inlined function with a float32 constant (error 4e-6)")],
-}
 
 _ONNX_NAMES = {
     "float": "f32",
@@ -126,20 +118,36 @@ def _initializer(name: str, array: np.ndarray[Any, Any], dtype: ir.DataType) -> 
     return ir.Value(name=name, type=ir.TensorType(dtype), shape=ir.Shape(array.shape), const_value=tensor)
 
 
+def run_native(model: bytes) -> str | None:
+    """What the installed runtime says against a model without inputs, or None."""
+    try:
+        session = onnxruntime.InferenceSession(model, _session_options(), providers=[PROVIDER])
+        session.run_with_ort_values(None, {})
+    except Exception as error:  # noqa: BLE001  (the runtime raises a dozen classes of its own)
+        return str(error)
+    return None
+
+
+# What runs a model: the installed runtime, or that of a browser.
+_run_model: Callable[[bytes], str | None] = run_native
+
+
+def use_web(folder: str) -> None:
+    """Runs models in the npm package `onnxruntime-web` from now on."""
+    global _run_model
+    _run_model = WebRuntime(folder).run
+
+
 def _run(graph: ir.Graph, opset: int) -> str | None:
     """What the runtime says against the graph, or None."""
     for index, value in enumerate(graph.outputs):
         value.name = value.name or f"output_{index}"
     model = ir.Model(graph, ir_version=13 if opset > 24 else 11 if opset > 22 else 10)
-    try:
-        session = onnxruntime.InferenceSession(
-            ir.to_proto(model).SerializeToString(), _session_options(), providers=[PROVIDER]
-        )
-        session.run_with_ort_values(None, {})
-    except Exception as error:  # noqa: BLE001  (the runtime raises a dozen classes of its own)
-        message = str(error).strip().splitlines()[0]
-        return message.rpartition("Status Message: ")[2].rpartition(" : ")[2][-160:]
-    return None
+    complaint = _run_model(ir.to_proto(model).SerializeToString())
+    if not complaint:
+        return None
+    message = complaint.strip().splitlines()[0]
+    return message.rpartition("Status Message: ")[2].rpartition(" : ")[2][-160:]
 
 
 def _attributes(probe: Probe, variant: dict[str, Any], types: dict[str, str], signature: Signature) -> dict[str, Any]:
@@ -220,9 +228,11 @@ def boxes(combinations: Iterable[Combination], variables: Sequence[str]) -> list
     by_rest: dict[frozenset[Combination], list[str]] = collections.defaultdict(list)
     for first, rests in by_first.items():
         by_rest[frozenset(rests)].append(first)
-    return [
+    found = [
         {variables[0]: _spell(firsts)} | box for rests, firsts in by_rest.items() for box in boxes(rests, variables[1:])
     ]
+    # Sets have another order in each process.
+    return sorted(found, key=lambda box: [[DTYPES[name].value for name in box[v].split()] for v in variables])
 
 
 def _spell(names: Iterable[str]) -> str:
@@ -341,9 +351,7 @@ def _run_all(
     complaints: dict[Combination, str] = {}
     for combination in everything:
         types = dict(zip(signature.types, combination, strict=True))
-        complaint = next(
-            (why for box, why in UNTRUSTED.get(op_type, []) if all(types[v] in n.split() for v, n in box.items())), None
-        ) or run_node(op_type, opset, probe, variant, types, signature)
+        complaint = run_node(op_type, opset, probe, variant, types, signature)
         if complaint is None:
             ran.add(combination)
         else:
@@ -378,36 +386,59 @@ def dump(table: dict[str, Any]) -> str:
             lines += [f"   {json.dumps(entry)}," for entry in entries]
             lines[-1] = lines[-1][:-1]
             lines.append("  ],")
-        lines[-1] = "  ]"
+        if table[section]:
+            lines[-1] = "  ]"
         lines.append(" },")
     lines[-1] = " }"
     return "\n".join([*lines, "}", ""])
 
 
+def release() -> str:
+    """The name of the table of the installed runtime, such as `onnxruntime-1.32`."""
+    return "onnxruntime-" + ".".join(onnxruntime.__version__.split(".")[:2])
+
+
 def main() -> None:
-    """Writes the table, or prints the part for the operators named on the command line."""
+    """Writes or checks the table, or prints the part for the operators named on the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("operators", nargs="*", help="print these, write nothing")
+    parser.add_argument("--web", metavar="FOLDER", help="folder with node_modules/onnxruntime-web")
+    parser.add_argument("--check", action="store_true", help="compare with what is there instead of writing it")
+    options = parser.parse_args()
     names = sorted({s.name for s in onnx.defs.get_all_schemas() if not s.domain})
     if unknown := set(PROBES).difference(names):
         raise SystemExit(f"probes for operators that ONNX does not have: {sorted(unknown)}")
-    names = sys.argv[1:] or names
+    names = options.operators or names
     tables: dict[str, Any] = {}
-    with concurrent.futures.ProcessPoolExecutor(2) as pool:
+    start = functools.partial(use_web, options.web) if options.web else None
+    with concurrent.futures.ProcessPoolExecutor(2, initializer=start) as pool:
         for name, table in zip(names, pool.map(table_of, names), strict=True):
             tables[name] = table
             print(name, file=sys.stderr, flush=True)
+    version = WebRuntime.version(options.web) if options.web else onnxruntime.__version__
     text = dump(
         {
-            "runtime": f"onnxruntime {onnxruntime.__version__}",
+            "runtime": f"{'onnxruntime-web' if options.web else 'onnxruntime'} {version}",
             "opsets": [OPSETS.start, OPSETS.stop - 1],
             "operators": {name: table["entries"] for name, table in tables.items() if table["entries"]},
-            "disagreements": {name: table["disagreements"] for name, table in tables.items() if table["disagreements"]},
+            # The list is that of the native runtime.
+            "disagreements": {
+                name: table["disagreements"]
+                for name, table in tables.items()
+                if table["disagreements"] and not options.web
+            },
         }
     )
     json.loads(text)
-    if sys.argv[1:]:
+    path = TABLES / f"{'onnxruntime-web' if options.web else release()}.json"
+    if options.operators:
         print(text)
-    else:
-        OUTPUT.write_text(text)
+    elif not options.check:
+        path.write_text(text)
+    elif path.read_text().splitlines()[2:] != text.splitlines()[2:]:  # the second line holds the patch release
+        raise SystemExit(
+            f"{path.name} is not what {version} runs: nox -s kernels -- --write, and look at the difference."
+        )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from ._composer import Composer
+from .._composer import Composer
 
 T = ir.DataType
 

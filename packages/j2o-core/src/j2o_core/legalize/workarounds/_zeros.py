@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from ._composer import Composer
-from ._detours import INTEGERS
-from ._emitter import read_constant
+from ...target import INTEGERS
+from .._composer import Composer
+from .._emitter import read_constant
 
 T = ir.DataType
 

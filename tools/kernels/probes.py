@@ -1,4 +1,4 @@
-"""One small node for each operator, to be run in every element type by `make_kernel_tables.py`.
+"""One small node for each operator, to be run in every element type by `make_tables.py`.
 
 An input is a shape (filled with ones in the type under test), a list of values, or None where an optional input is
 left out. One is the value that no operator refuses: a legal divisor, shift amount, index and argument of Acosh.

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from ._bounds import fits_int32
-from ._composer import Composer, dimensions
-from ._detours import INTEGERS
-from ._emitter import read_attribute, read_constant
+from ...target import INTEGERS
+from .._bounds import fits_int32
+from .._composer import Composer, dimensions
+from .._emitter import read_attribute, read_constant
 
 T = ir.DataType
 
@@ -67,14 +67,33 @@ def sign(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
     return [c.op("Sub", c.cast(above, T.INT64), c.cast(below, T.INT64))]
 
 
+def reduce_int64(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
+    """The elements at ArgMax, one axis after the other."""
+    x = node.inputs[0]
+    if x is None or x.dtype is not T.INT64 or fits_int32(x):
+        return None
+    sizes = dimensions(x)
+    axes = c.axes(len(sizes))
+    if 0 in sizes:
+        return None
+    result = x
+    for axis in axes:
+        sizes[axis] = 1
+        index = c.op("Arg" + node.op_type[-3:], result, dtype=T.INT64, shape=sizes, axis=axis, keepdims=1, trusted=True)
+        result = c.op("GatherElements", result, index, shape=sizes, axis=axis)
+    if not axes:
+        return [c.op("Identity", x)]
+    if c.attribute("keepdims", 1):
+        return [result]
+    return [c.op("Squeeze", result, c.ints(axes), shape=node.outputs[0].shape)]
+
+
 # Floats
 
 
 def reduce_extreme(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
-    """Of floats Where(ReduceMin(x == x), ReduceMax(x), NaN): x == x is False for NaN only."""
+    """As Where(ReduceMin(x == x), ReduceMax(x), NaN): x == x is False for NaN only."""
     x = node.inputs[0]
-    if x is not None and x.dtype is T.INT64 and not fits_int32(x):
-        return _reduce_int64(c, node, x)
     if x is None or x.dtype not in _NAN_TYPES or (x.shape is not None and 0 in x.shape) or _has_no_nan(x):
         return None
     shape, axes = node.outputs[0].shape, node.inputs[1:]
@@ -93,24 +112,6 @@ def log_softmax(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
     numbers = c.op("Equal", weights, weights, dtype=T.BOOL, shape=x.shape)
     kernel = c.op(node.op_type, x, shape=x.shape, trusted=True, **_attributes(node))
     return [c.op("Where", numbers, kernel, c.const(np.nan, x), dtype=x.dtype, trusted=True)]
-
-
-def _reduce_int64(c: Composer, node: ir.Node, x: ir.Value) -> Sequence[ir.Value] | None:
-    """The elements at ArgMax, one axis after the other."""
-    sizes = dimensions(x)
-    axes = c.axes(len(sizes))
-    if 0 in sizes:
-        return None
-    result = x
-    for axis in axes:
-        sizes[axis] = 1
-        index = c.op("Arg" + node.op_type[-3:], result, dtype=T.INT64, shape=sizes, axis=axis, keepdims=1, trusted=True)
-        result = c.op("GatherElements", result, index, shape=sizes, axis=axis)
-    if not axes:
-        return [c.op("Identity", x)]
-    if c.attribute("keepdims", 1):
-        return [result]
-    return [c.op("Squeeze", result, c.ints(axes), shape=node.outputs[0].shape)]
 
 
 def max_pool(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:

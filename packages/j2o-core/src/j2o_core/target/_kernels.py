@@ -1,4 +1,8 @@
-"""Which operators take which element types, by ONNX's schemas and by the runtime: the answers of `kernels.json`."""
+"""Which operators take which element types, by ONNX's schemas and by each release of a runtime: the generated tables.
+
+`kernels/RELEASE.json` is written by tools/kernels/make_tables.py, which runs a node for each operator, opset and
+combination of element types.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +17,6 @@ import onnx_ir as ir
 
 Types = Mapping[str, ir.DataType]
 """What each type variable of an operator stands for in one node."""
-
-RUNTIME = "onnxruntime"
 
 _BY_NAME = {dtype.short_name(): dtype for dtype in ir.DataType}
 
@@ -86,28 +88,47 @@ class Signature:
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class Release:
+    """A release of a runtime, by the name of its table: `onnxruntime-1.32`, `onnxruntime-web`."""
+
+    name: str
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """Major and minor version."""
+        major, minor, *_ = _table(self.name)["runtime"].split()[-1].split(".")
+        return int(major), int(minor)
+
+    def signature(self, op_type: str, opset: int) -> Signature | None:
+        """The operator of the default domain at an opset, or None if there is none."""
+        return _signature(self.name, op_type, opset)
+
+
 @functools.cache
-def _table() -> dict[str, Any]:
-    text = importlib.resources.files(__package__).joinpath("kernels.json").read_text()
-    table: dict[str, Any] = json.loads(text)
-    return table
-
-
-def runtime_version() -> str:
-    """The runtime that the table was made with, such as `onnxruntime 1.31.1`."""
-    return str(_table()["runtime"])
+def releases() -> tuple[str, ...]:
+    """The names of all tables, the oldest release first and the browser's last."""
+    folder = importlib.resources.files(__package__).joinpath("kernels")
+    names = [entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json")]
+    return tuple(sorted(names))
 
 
 def opsets() -> tuple[int, int]:
-    """The first and the last opset that the table knows."""
-    first, last = _table()["opsets"]
+    """The first and the last opset that the tables know."""
+    first, last = _table(releases()[0])["opsets"]
     return first, last
 
 
 @functools.cache
-def signature(op_type: str, opset: int) -> Signature | None:
-    """The operator of the default domain at an opset, or None if there is none."""
-    for entry in _table()["operators"].get(op_type, ()):
+def _table(name: str) -> dict[str, Any]:
+    text = importlib.resources.files(__package__).joinpath("kernels", f"{name}.json").read_text()
+    table: dict[str, Any] = json.loads(text)
+    return table
+
+
+@functools.cache
+def _signature(name: str, op_type: str, opset: int) -> Signature | None:
+    for entry in _table(name)["operators"].get(op_type, ()):
         first, last = entry["opsets"]
         if first <= opset <= last:
             return _parse(entry)
@@ -133,34 +154,3 @@ def _parse(entry: dict[str, Any]) -> Signature:
 @functools.cache
 def _dtypes(names: str) -> frozenset[ir.DataType]:
     return frozenset(_BY_NAME[name] for name in names.split())
-
-
-def runnable(
-    op_type: str,
-    opset: int,
-    inputs: Sequence[ir.DataType | None],
-    outputs: Sequence[ir.DataType | None] = (),
-    *,
-    target: str | None = RUNTIME,
-    attributes: Mapping[str, Any] | None = None,
-) -> bool:
-    """Whether a node of the default domain runs as it stands.
-
-    Args:
-        op_type: The operator.
-        opset: The opset of the model.
-        inputs: Element types of the inputs; None where an input is left out or its type does not matter.
-        outputs: Element types of the outputs, likewise.
-        target: The runtime, or None to ask ONNX's schemas only.
-        attributes: The node's attributes, where they matter (`reduction` of ScatterND, `mode` of Resize).
-    """
-    known = signature(op_type, opset)
-    if known is None:
-        return False
-    if not known.checked:
-        return True
-    bindings = known.bind(inputs, outputs)
-    if bindings is None:
-        return False
-    given = attributes or {}
-    return all(known.allows(types) and (target is None or known.runs(types, given.get)) for types in bindings)

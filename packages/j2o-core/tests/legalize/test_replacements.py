@@ -11,7 +11,6 @@ import onnxruntime
 import pytest
 
 from j2o_core import LegalizeError
-from j2o_core.legalize import legalize
 
 OPSETS = (18, 21, 23, 26)
 NAN = np.nan
@@ -582,7 +581,7 @@ def test_a_scaled_float64_product_keeps_its_precision(kit, op_type, number, befo
         inputs, [nodes[-1].outputs[0]], nodes=nodes, initializers=[constant], opset_imports={"": 21}, name="g"
     )
     model = ir.Model(graph, ir_version=10)
-    legalize(model)
+    kit.legalize(model)
     scale = number if op_type == "Mul" else 1 / number
     np.testing.assert_allclose(kit.run(model, [q, k])[0], q @ k * scale, rtol=1e-13, atol=1e-13)
 
@@ -601,7 +600,7 @@ def test_an_integer_reciprocal_is_rounded_before_it_is_multiplied(kit, dtype, le
         node.outputs[0].type, node.outputs[0].shape = feed.type, feed.shape
     model = kit.model_of([feed], [quotient, product], product.outputs, 21, [one])
     if legal:
-        legalize(model)
+        kit.legalize(model)
     expected = np.array([1, 0, 0, 0, 1, 0], dtype)
     assert np.array_equal(kit.run(model, [y])[0], expected) is legal
 
@@ -646,7 +645,7 @@ def test_a_transposed_matrix_times_a_vector(kit, shape, dtype, scale, legal):
     expected = np.swapaxes(a, -1, -2) @ v * (scale or 1)
     model = _transposed_product(a, v, scale)
     if legal:
-        legalize(model)
+        kit.legalize(model)
     np.testing.assert_allclose(kit.run(model, [a, v])[0], expected, rtol=1e-6, atol=1e-6)
 
 
@@ -656,5 +655,5 @@ def test_a_product_with_a_vector_that_is_right_is_left_alone(kit):
     product.replace_input_with(0, transpose.inputs[0])
     transpose.inputs[0].shape, product.inputs[1].shape = ir.Shape((3, 4)), ir.Shape((4,))
     model.graph.remove(transpose, safe=True)
-    legalize(model)
+    kit.legalize(model)
     assert [node.op_type for node in model.graph] == ["MatMul"]

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from ._composer import Composer
-from ._detours import FLOATS
+from ...target import FLOATS
+from .._composer import Composer
 
 # What the runtime moves no transpose through.
 _ENDS = frozenset({"MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum", "Attention", "If", "Loop", "Scan"})

@@ -1,0 +1,50 @@
+"""Workarounds: the nodes that are written in the place of operators that a runtime computes wrongly.
+
+The table of faults is `j2o_core.target`'s: each row says for which releases it holds, and has the program that shows
+it. Here stands, under the name of the row, how the nodes are written: one file for each kind of fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import onnx_ir as ir
+
+from .._composer import Composer
+from . import _casts, _empty, _half_precision, _order, _quotients, _scales, _sums, _transposes, _zeros
+
+Replacement = Callable[[Composer, ir.Node], "Sequence[ir.Value] | None"]
+"""Writes a node with others, or returns None where the kernel is right for it."""
+
+REPLACEMENTS: dict[str, Replacement] = {
+    "reduce-sum-integers": _sums.reduce_sum,
+    "einsum-integers": _sums.einsum,
+    "reduce-prod-integers": _sums.reduce_prod,
+    "mod-64-bits": _sums.mod,
+    "max-int64": _order.extreme,
+    "clip-int64": _order.clip,
+    "sign-int64": _order.sign,
+    "reduce-max-int64": _order.reduce_int64,
+    "relu-int64": _order.relu,
+    "reduce-max-nan": _order.reduce_extreme,
+    "log-softmax-nan": _order.log_softmax,
+    "max-pool-nan": _order.max_pool,
+    "max-pool-minus-infinity": _order.max_pool,
+    "scatter-max-nan": _order.scatter,
+    "where-negative-zero": _zeros.choose,
+    "reduce-empty-negative-axes": _empty.negative_axes,
+    "reduce-empty-bool": _empty.booleans,
+    "matmul-empty-floats": _empty.matmul,
+    "matmul-empty-integers": _empty.matmul,
+    "cast-float8-overflow": _casts.overflow,
+    "cast-float8-bool": _casts.to_bool,
+    "cast-4-bits": _casts.to_few_bits,
+    "cast-chains": _casts.break_chain,
+    "cast-widens-float16": _half_precision.widened,
+    "cast-narrows-float16": _half_precision.narrowed,
+    "compares-float16": _half_precision.compared,
+    "reciprocal-times": _quotients.reciprocal,
+    "scaled-product-float64": _scales.scale,
+    "scaled-convolution": _scales.scaled_convolution,
+    "transposed-matrix-times-vector": _transposes.matmul,
+}

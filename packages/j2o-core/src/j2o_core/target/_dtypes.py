@@ -1,0 +1,19 @@
+"""Families of element types."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+T = ir.DataType
+
+FLOATS = (T.BFLOAT16, T.FLOAT16, T.FLOAT, T.DOUBLE)
+# Not FLOAT8E8M0: its smallest value is subnormal in float32, and runtimes lose it in the cast.
+FLOAT8 = (T.FLOAT8E4M3FN, T.FLOAT8E4M3FNUZ, T.FLOAT8E5M2, T.FLOAT8E5M2FNUZ)
+SIGNED = (T.INT2, T.INT4, T.INT8, T.INT16, T.INT32, T.INT64)
+UNSIGNED = (T.UINT2, T.UINT4, T.UINT8, T.UINT16, T.UINT32, T.UINT64)
+INTEGERS = SIGNED + UNSIGNED
+
+
+def bits(dtype: ir.DataType) -> int:
+    """The size of an element."""
+    return round(dtype.itemsize * 8)

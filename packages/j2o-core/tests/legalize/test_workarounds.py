@@ -1,0 +1,85 @@
+"""The table of workarounds: each row's witness is wrong as it stands, in the releases it names, and right legalized."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime
+import pytest
+
+from j2o_core import LegalizeError
+from j2o_core.legalize import legalize
+from j2o_core.legalize.workarounds import REPLACEMENTS
+from j2o_core.target import WORKAROUNDS, Target
+
+INSTALLED = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
+RELEASE = f"onnxruntime-{INSTALLED[0]}.{INSTALLED[1]}"
+IR_VERSIONS = {18: 10, 20: 10, 21: 10, 23: 11}
+
+
+def model_of(witness) -> ir.Model:
+    """The witness as a model whose values have element types and shapes."""
+    header = f'<ir_version: {IR_VERSIONS[witness.opset]}, opset_import: ["" : {witness.opset}]>'
+    proto = onnx.parser.parse_model(header + witness.graph)
+    return ir.from_proto(onnx.shape_inference.infer_shapes(proto))
+
+
+def is_right(witness, model: ir.Model) -> bool:
+    """Whether the runtime gives the expected value."""
+    feeds = {
+        x.name: np.array(feed).astype(x.dtype.numpy()).reshape([int(size) for size in x.shape])
+        for x, feed in zip(model.graph.inputs, witness.feeds, strict=True)
+    }
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(
+            ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        (got,) = session.run(None, feeds)
+    except Exception:  # the runtime raises a dozen classes of its own  # noqa: BLE001
+        return False
+    shape = tuple(int(size) for size in model.graph.outputs[0].shape)
+    expected = np.array(witness.expected).astype(got.dtype).reshape(shape)
+    return got.shape == shape and bool(np.allclose(got, expected, rtol=witness.rtol, atol=0, equal_nan=True))
+
+
+@pytest.mark.parametrize("row", WORKAROUNDS, ids=lambda row: row.name)
+def test_the_fault_is_there_in_the_releases_that_the_row_names(row):
+    assert is_right(row.witness, model_of(row.witness)) is not row.needed(INSTALLED)
+
+
+@pytest.mark.parametrize("target", ["onnxruntime", RELEASE])
+@pytest.mark.parametrize("row", WORKAROUNDS, ids=lambda row: row.name)
+def test_the_workaround_is_right(row, target):
+    model = model_of(row.witness)
+    try:
+        legalize(model, Target(target, row.witness.opset))
+    except LegalizeError:
+        assert row.unusable
+        return
+    assert is_right(row.witness, model)
+
+
+@pytest.mark.parametrize("row", [row for row in WORKAROUNDS if row.fixed], ids=lambda row: row.name)
+def test_a_release_without_the_fault_needs_no_workaround(row):
+    release = f"onnxruntime-{'.'.join(map(str, row.fixed))}"
+    model = model_of(row.witness)
+    before = [node.op_type for node in model.graph]
+    legalize(model, Target(release, row.witness.opset))
+    assert [node.op_type for node in model.graph] == before
+
+
+@pytest.mark.parametrize("row", WORKAROUNDS, ids=lambda row: row.name)
+def test_standard_onnx_needs_no_workaround(row):
+    model = model_of(row.witness)
+    before = [node.op_type for node in model.graph]
+    legalize(model, Target(None, row.witness.opset))
+    assert [node.op_type for node in model.graph] == before
+
+
+def test_each_row_has_what_stands_in():
+    names = [row.name for row in WORKAROUNDS]
+    assert len(set(names)) == len(names)
+    assert set(REPLACEMENTS) == {row.name for row in WORKAROUNDS if not row.unusable}
