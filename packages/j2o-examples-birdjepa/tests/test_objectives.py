@@ -46,7 +46,8 @@ def test_sigreg_golden_numbers():
     directions = random_directions(jax.random.key(0), 16)
     np.testing.assert_allclose(jnp.linalg.norm(directions, axis=0), 1, rtol=1e-5)
     np.testing.assert_allclose(sigreg(jnp.zeros((1, 4, 16)), directions), 1.608190, atol=1e-5)
-    z = jax.random.normal(jax.random.key(1), (2, 2048, 16))
+    directions = random_directions(jax.random.key(2), 64)
+    z = jax.random.normal(jax.random.key(1), (2, 2048, 64))
     # Of normal numbers the mean is the sum of weights times 1 - phi^2: 0.91.
     np.testing.assert_allclose(sigreg(z, directions), 0.91, rtol=0.25)
     np.testing.assert_allclose(sigreg(3 * z, directions), 1.05e3, rtol=0.05)

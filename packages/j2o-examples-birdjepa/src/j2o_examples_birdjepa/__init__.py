@@ -1,10 +1,24 @@
 """BirdJEPA and Bird-MAE in Equinox: bird sound to embeddings, in JAX and in ONNX."""
 
 from ._audio import read_audio
+from ._augment import (
+    AUGMENTATIONS,
+    Augmentation,
+    ColorJitter,
+    FreqMask,
+    GaussianBlur,
+    GaussianNoise,
+    HorizontalFlip,
+    RandomCrop,
+    RandomResizedCrop,
+    Solarize,
+    TimeMask,
+    augment,
+)
 from ._benchmark import fit_probe
 from ._bird_mae import BirdMae, BirdMaeOutput
 from ._config import BIRD_MAE, BirdMaeConfig, TransformerConfig
-from ._errors import AudioError, BirdError, CheckpointError, ConfigError
+from ._errors import AudioError, BirdError, CheckpointError, ConfigError, DataError
 from ._export import Pipeline, export
 from ._fbank import FbankConfig, fbank
 from ._filter_audio import filter_audio
@@ -15,36 +29,57 @@ from ._metrics import cmap, top1
 from ._model import EncoderOutput, Transformer, stack, unstack
 from ._objectives import LeJepa, LeJepaConfig, Supervised, SupervisedConfig
 from ._patches import patch_grid, patchify, unpatchify
+from ._pipeline import Batches, DataConfig, one_pass
 from ._pixio import Pixio, PixioConfig
 from ._probes import CentroidProbe, LinearProbe, MlpProbe, online_probe, online_probe_loss
+from ._songs import make_data
+from ._sources import ArrayRecordSource, FolderSource, NpzSource, write_shards
 from ._state_dict import from_state_dict, load_bird_mae, save_safetensors, state_dict
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AUGMENTATIONS",
     "BIRD_MAE",
+    "ArrayRecordSource",
     "AudioError",
+    "Augmentation",
+    "Batches",
     "BirdError",
     "BirdMae",
     "BirdMaeConfig",
     "BirdMaeOutput",
     "CentroidProbe",
     "CheckpointError",
+    "ColorJitter",
     "ConfigError",
+    "DataConfig",
+    "DataError",
     "EncoderOutput",
     "FbankConfig",
+    "FolderSource",
+    "FreqMask",
+    "GaussianBlur",
+    "GaussianNoise",
+    "HorizontalFlip",
     "LeJepa",
     "LeJepaConfig",
     "LinearProbe",
     "MlpProbe",
+    "NpzSource",
     "Pipeline",
     "Pixio",
     "PixioConfig",
+    "RandomCrop",
+    "RandomResizedCrop",
+    "Solarize",
     "Supervised",
     "SupervisedConfig",
+    "TimeMask",
     "Transformer",
     "TransformerConfig",
     "asymmetric_loss",
+    "augment",
     "cmap",
     "export",
     "fbank",
@@ -55,6 +90,8 @@ __all__ = [
     "jax_fbank",
     "load_bird_mae",
     "make_block_mask",
+    "make_data",
+    "one_pass",
     "online_probe",
     "online_probe_loss",
     "patch_grid",
@@ -68,4 +105,5 @@ __all__ = [
     "transform",
     "unpatchify",
     "unstack",
+    "write_shards",
 ]

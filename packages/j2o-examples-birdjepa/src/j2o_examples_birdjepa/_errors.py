@@ -17,3 +17,7 @@ class CheckpointError(BirdError):
 
 class AudioError(BirdError):
     """A recording that cannot be read as sound."""
+
+
+class DataError(BirdError):
+    """An index or shards of recordings that cannot be used."""
