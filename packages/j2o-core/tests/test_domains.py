@@ -36,7 +36,7 @@ def names(program):
 @pytest.fixture
 def op():
     graph = ir.Graph([], [], nodes=[])
-    return Builder(Constants(), 21, append=graph.append)
+    return Builder(Constants(), Target(None, 21), append=graph.append)
 
 
 @pytest.fixture

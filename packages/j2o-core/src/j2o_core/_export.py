@@ -88,21 +88,22 @@ def to_onnx(
         jaxpr = simplify(traced.jaxpr, table, registry.decompositions)
         # This stage and those below need onnx_ir, whose import takes longer than most exports.
         from .lower._lower import lower
+        from .target import Target
 
         begin("lower")
-        lowered = lower(traced, jaxpr, registry, opset, table, exact_nonfinite=exact_nonfinite)
+        aim = Target(target, opset, exact_nonfinite)
+        lowered = lower(traced, jaxpr, registry, aim, table)
     from .finish._finish import finish
     from .graph._domains import finish_domains
     from .legalize import legalize
     from .rewrite import rewrite
-    from .target import Target
 
     begin("rewrite")
-    rewrite(lowered, registry, opset, exact_nonfinite=exact_nonfinite)
+    rewrite(lowered, registry, aim)
     begin("finish")
-    model = finish(lowered, traced, opset, exact_nonfinite=exact_nonfinite)
+    model = finish(lowered, traced, aim)
     begin("legalize")
-    legalize(model, Target(target, opset), exact_nonfinite=exact_nonfinite)
+    legalize(model, aim)
     finish_domains(model, registry.opset_imports)
     return OnnxProgram(Exported(model, fn, traced, lowered, registry))
 

@@ -5,12 +5,13 @@ import pytest
 from j2o_core.graph._builder import Builder
 from j2o_core.graph._constants import Constants
 from j2o_core.graph._values import shape_of, stamp
+from j2o_core.target import Target
 
 
 @pytest.fixture
 def op():
     graph = ir.Graph([], [], nodes=[])
-    builder = Builder(Constants(), 21, append=graph.append)
+    builder = Builder(Constants(), Target(None, 21), append=graph.append)
     builder.nodes = graph
     return builder
 
@@ -82,7 +83,7 @@ def test_nested_builders_see_outer_nodes_but_not_the_reverse(op):
     x = value((2,))
     outer = op.Sin(x)
     inner_nodes = []
-    inner = Builder(op.constants, 21, append=inner_nodes.append, outer=op)
+    inner = Builder(op.constants, op.target, append=inner_nodes.append, outer=op)
     assert inner.Sin(x) is outer
     cosine = inner.Cos(x)
     assert op.Cos(x) is not cosine

@@ -10,6 +10,7 @@ from ..graph._domains import bare
 from ..graph._nonfinite import DEFAULT, EXACT, NONFINITE
 from ..graph._walk import all_graphs, remove_unused_nodes
 from ..lower._lowered import Lowered
+from ..target import Target
 from ..trace._specs import unique_names
 from ..trace._trace import Traced
 from ._tied import tie
@@ -19,7 +20,7 @@ _IR_VERSIONS = {23: 11, 24: 12, 25: 13, 26: 13}
 _OLDEST_IR_VERSION = 10
 
 
-def finish(lowered: Lowered, traced: Traced, opset: int, *, exact_nonfinite: bool = False) -> ir.Model:
+def finish(lowered: Lowered, traced: Traced, target: Target) -> ir.Model:
     """The finished model: initializers registered, unused nodes gone, unique readable names."""
     graph = lowered.graph
     remove_unused_nodes(graph)
@@ -29,10 +30,10 @@ def finish(lowered: Lowered, traced: Traced, opset: int, *, exact_nonfinite: boo
         graph.initializers.add(value)
     return ir.Model(
         graph,
-        ir_version=_IR_VERSIONS.get(opset, _OLDEST_IR_VERSION),
+        ir_version=_IR_VERSIONS.get(target.opset, _OLDEST_IR_VERSION),
         producer_name="j2o",
         producer_version=metadata.version("j2o-core"),
-        metadata_props={NONFINITE: EXACT if exact_nonfinite else DEFAULT},
+        metadata_props={NONFINITE: EXACT if target.exact_nonfinite else DEFAULT},
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from ..target import Target
 from ._constants import Constants
 from ._domains import domain_of, standard
 from ._infer import infer_dtypes, infer_shapes
@@ -31,16 +32,15 @@ class Builder:
     def __init__(
         self,
         constants: Constants,
-        opset: int,
+        target: Target,
         *,
         append: Callable[[ir.Node], object],
         outer: Builder | None = None,
         share: bool = True,
-        exact_nonfinite: bool = False,
     ):
         self.constants = constants
-        self.opset = opset
-        self.exact_nonfinite: bool = exact_nonfinite if outer is None else outer.exact_nonfinite
+        self.target = target
+        self.opset: int = target.opset
         self.metadata: dict[str, str] = {}
         self.added: list[ir.Node] = []
         self._append = append

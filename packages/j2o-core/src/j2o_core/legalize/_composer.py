@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..graph._nonfinite import only_finite
-from ..target import FLOAT8
+from ..target import FLOAT8, Target
 from ._emitter import Emitter, attributes_of, read_attribute, read_constant
 
 
@@ -24,12 +24,11 @@ class Composer:
         self,
         emitter: Emitter,
         anchor: ir.Node,
-        opset: int,
+        target: Target,
         legalize: Callable[[ir.Node], Sequence[ir.Value]],
-        exact_nonfinite: bool,
     ):
-        self.opset = opset
-        self.exact_nonfinite = exact_nonfinite
+        self.opset = target.opset
+        self.exact_nonfinite = target.exact_nonfinite
         self._emitter = emitter
         self._anchor = anchor
         self._legalize = legalize

@@ -25,7 +25,7 @@ TARGET = "j2o.target"
 _SIGN_BIT = np.asarray(1 << 63, np.uint64)
 
 
-def legalize(model: ir.Model, target: Target, *, exact_nonfinite: bool = False) -> None:
+def legalize(model: ir.Model, target: Target) -> None:
     """Replaces, in place, every node that ONNX forbids or that the target cannot run.
 
     What is inserted is exact: the bits are those of the operator in its own element type. Nodes that are fine are not
@@ -34,14 +34,13 @@ def legalize(model: ir.Model, target: Target, *, exact_nonfinite: bool = False) 
     Args:
         model: The model; element types and shapes of values should be set.
         target: where it is to run.
-        exact_nonfinite: whether workarounds that serve NaN or infinities only are put in whatever they cost.
 
     Raises:
         LegalizeError: if nodes have no exact form for the target; all of them are listed.
     """
     foreign = qualify(model)
     try:
-        problems = _legalize_roots(model, target, exact_nonfinite)
+        problems = _legalize_roots(model, target)
     finally:
         for node in foreign:
             node.op_type = bare(node.op_type)
@@ -50,7 +49,7 @@ def legalize(model: ir.Model, target: Target, *, exact_nonfinite: bool = False) 
     model.metadata_props[TARGET] = target.describe()
 
 
-def _legalize_roots(model: ir.Model, target: Target, exact_nonfinite: bool) -> list[_Problem]:
+def _legalize_roots(model: ir.Model, target: Target) -> list[_Problem]:
     names = Names(model)
     problems: list[_Problem] = []
     roots: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
@@ -66,7 +65,7 @@ def _legalize_roots(model: ir.Model, target: Target, exact_nonfinite: bool) -> l
                 f"export with one of these."
             )
         emitter = Emitter(root, names)
-        legalizer = _Legalizer(emitter, dataclasses.replace(target, opset=opset), exact_nonfinite)
+        legalizer = _Legalizer(emitter, dataclasses.replace(target, opset=opset))
         legalizer.graph(root)
         emitter.remove_unused()
         problems += legalizer.problems
@@ -86,10 +85,9 @@ class _Problem:
 class _Legalizer:
     """Walks one graph of the model, or one function."""
 
-    def __init__(self, emitter: Emitter, target: Target, exact_nonfinite: bool):
+    def __init__(self, emitter: Emitter, target: Target):
         self.opset = target.opset
         self.target = target
-        self.exact_nonfinite = exact_nonfinite
         self.problems: list[_Problem] = []
         self._emitter = emitter
         # Wide forms of narrow values, for the graph being walked and those around it.
@@ -280,7 +278,7 @@ class _Legalizer:
         return narrow
 
     def _composer(self, anchor: ir.Node) -> Composer:
-        return Composer(self._emitter, anchor, self.opset, self.node, self.exact_nonfinite)
+        return Composer(self._emitter, anchor, self.target, self.node)
 
 
 # Kernels that give the same numbers as those for float32 between casts, but take longer: 4.7 times.

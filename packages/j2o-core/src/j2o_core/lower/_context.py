@@ -16,6 +16,7 @@ from ..graph._dims import Dimensions
 from ..graph._layout import expand, reshape
 from ..graph._nonfinite import only_finite
 from ..graph._values import numpy_dtype, shape_of, stamp
+from ..target import Target
 
 
 class Lowering(Protocol):
@@ -71,14 +72,19 @@ class LoweringContext:
         return self._lowering.builder
 
     @property
+    def target(self) -> Target:
+        """Where the program is to run; `ctx.target.runs("Conv", ir.DataType.DOUBLE)`."""
+        return self.op.target
+
+    @property
     def opset(self) -> int:
-        """The target opset."""
-        return self.op.opset
+        """The target's opset."""
+        return self.op.target.opset
 
     @property
     def exact_nonfinite(self) -> bool:
         """Whether `to_onnx` got `nonfinite="exact"`."""
-        return self.op.exact_nonfinite
+        return self.op.target.exact_nonfinite
 
     def const(self, value: Any, dtype: Any = None) -> ir.Value:
         """A constant. `dtype` is a dtype, or a value whose dtype is taken; equal constants are stored once."""

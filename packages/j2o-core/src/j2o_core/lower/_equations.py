@@ -97,7 +97,7 @@ class Lowerer:
             stamp(value, dtype, shape)
             values.append(value)
         graph = ir.Graph(values, [], nodes=[], name=name)
-        builder = Builder(self.builder.constants, self.builder.opset, append=graph.append, outer=self.builder)
+        builder = Builder(self.builder.constants, self.builder.target, append=graph.append, outer=self.builder)
         builder.metadata = self.builder.metadata
         inner = Lowerer(self.registry, builder, self.dims, self.table)
         inner_ctx = LoweringContext(inner, (), (), params)

@@ -13,30 +13,29 @@ from ..graph._dims import Dimensions
 from ..graph._values import stamp
 from ..plugin._discover import Registry
 from ..simplify import ConstantTable
+from ..target import Target
 from ..trace._trace import Traced
 from ._equations import Lowerer
 from ._lowered import Lowered
 from ._supported import check_supported
 
 
-def lower(
-    traced: Traced, jaxpr: Any, registry: Registry, opset: int, table: ConstantTable, *, exact_nonfinite: bool = False
-) -> Lowered:
+def lower(traced: Traced, jaxpr: Any, registry: Registry, target: Target, table: ConstantTable) -> Lowered:
     """Lower a simplified jaxpr.
 
     Raises:
         UnsupportedError: naming every primitive without a rule, before any rule runs.
         LoweringError: if a rule raises, or its results are not what the avals say.
     """
-    check_supported(jaxpr, registry, opset)
+    check_supported(jaxpr, registry, target.opset)
     inputs = []
     for leaf, var in zip(traced.inputs.leaves, jaxpr.jaxpr.invars, strict=True):
         value = ir.Value(name=leaf.name)
         stamp(value, var.aval.dtype, var.aval.shape)  # the leaf's own, but for keys and complex numbers
         inputs.append(value)
-    graph = ir.Graph(inputs, [], nodes=[], opset_imports={"": opset}, name="main")
+    graph = ir.Graph(inputs, [], nodes=[], opset_imports={"": target.opset}, name="main")
     constants = Constants()
-    builder = Builder(constants, opset, append=graph.append, exact_nonfinite=exact_nonfinite)
+    builder = Builder(constants, target, append=graph.append)
     sources = [(value, leaf.shape) for value, leaf in zip(inputs, traced.inputs.leaves, strict=True)]
     dims = Dimensions(builder, sources)
     lowerer = Lowerer(registry, builder, dims, table)

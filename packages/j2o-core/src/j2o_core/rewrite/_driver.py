@@ -20,25 +20,26 @@ from ._rewriter import Rewriter
 if TYPE_CHECKING:
     from ..lower._lowered import Lowered
     from ..plugin._discover import Registry
+    from ..target import Target
 
 # More replacements per node than this mean that two rules undo each other.
 _REPLACEMENTS_PER_NODE = 20
 
 
-def rewrite(lowered: Lowered, registry: Registry, opset: int, *, exact_nonfinite: bool = False) -> None:
+def rewrite(lowered: Lowered, registry: Registry, target: Target) -> None:
     """Apply all rewrites of a registry to a lowered graph, in place.
 
     Raises:
         RewriteError: if a rule raises, replaces a value by one of another dtype or shape, or rules do not settle.
     """
-    rewrites = [rule for rule in (*clean_ups.rewrites, *registry.rewrites) if rule.opset <= opset]
+    rewrites = [rule for rule in (*clean_ups.rewrites, *registry.rewrites) if rule.opset <= target.opset]
     early = _by_operator([rule for rule in rewrites if not rule.late])
     late = _by_operator([rule for rule in rewrites if rule.late])
     asked_for_sizes = False
     for graph in list(all_graphs(lowered.graph)):
         remove_unused_nodes(graph)
         for rules in (early, late):
-            driver = _Driver(graph, lowered, rules, opset, exact_nonfinite)
+            driver = _Driver(graph, lowered, rules, target)
             driver.run()
             asked_for_sizes |= driver.asked_for_sizes
         left = sorted({node.op_type for node in graph if node.domain == INTERNAL_DOMAIN})
@@ -62,15 +63,12 @@ class _Driver:
         graph: ir.Graph,
         lowered: Lowered,
         rules: dict[str, list[Rewrite]],
-        opset: int,
-        exact_nonfinite: bool,
+        target: Target,
     ):
         self._graph = graph
         self._rules = rules
         self._new: list[ir.Node] = []
-        self._builder = Builder(
-            lowered.constants, opset, append=self._new.append, share=False, exact_nonfinite=exact_nonfinite
-        )
+        self._builder = Builder(lowered.constants, target, append=self._new.append, share=False)
         self._rewriter = Rewriter(self._builder, lowered.dims)
         self._queue: deque[ir.Node] = deque(graph)
         self._queued = set(self._queue)

@@ -37,14 +37,16 @@ class Rewriter:
 
     Attributes:
         op: builds nodes in front of the anchor, like `LoweringContext.op`.
-        opset: the target opset.
+        target: where the program is to run; `rw.target.runs("Gelu", x.dtype)`.
+        opset: the target's opset.
         exact_nonfinite: whether `to_onnx` got `nonfinite="exact"`.
     """
 
     def __init__(self, builder: Builder, dims: Dimensions):
         self.op = builder
-        self.opset = builder.opset
-        self.exact_nonfinite = builder.exact_nonfinite
+        self.target = builder.target
+        self.opset = builder.target.opset
+        self.exact_nonfinite = builder.target.exact_nonfinite
         self._dims = dims
         self._shared: dict[Hashable, ir.Value] = {}
         self.asked_for_sizes = False

@@ -31,10 +31,12 @@ class Target:
         name: `"onnxruntime"` for every supported release (the first is 1.31), `"onnxruntime-1.32"` for one,
             `"onnxruntime-web"` for the WebAssembly build of the npm package, None for standard ONNX.
         opset: the opset that is written.
+        exact_nonfinite: whether NaN and infinities are JAX's at any cost: `to_onnx(nonfinite="exact")`.
     """
 
     name: str | None
     opset: int
+    exact_nonfinite: bool = False
 
     def __post_init__(self) -> None:
         if self.name is not None and self.name not in target_names():
