@@ -55,6 +55,8 @@ _DIFFERENCES = """### What differs
   family): where a last digit decides, other samples are drawn, of the same distribution.
 - Convolution of infinite numbers or weights with the zeros of the padding: NaN, where XLA leaves those products out.
 - `max_pool` keeps NaN always, XLA on the CPU loses it in large arrays.
+- Attention as one operator, from opset 23 on: NaN and infinities in hidden keys, and queries whose keys are all hidden
+  by -inf; see [What exact means](exactness.md#attention). `nonfinite="exact"` gives JAX's.
 """
 _OUTCOMES = {
     "refused": "refused",

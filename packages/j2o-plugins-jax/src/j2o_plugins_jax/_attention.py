@@ -12,11 +12,9 @@ import onnx_ir as ir
 from j2o_core import LoweringContext
 
 from ._plugin import plugin
+from .fusions.attention._masks import HIDDEN_KEYS
 
 attention = plugin.composite("jax.nn.dot_product_attention")
-
-# What JAX puts in masked places, so that a row without any place to look at gives the mean of all values, as in JAX.
-_MASKED = -0.7 * float(np.finfo(np.float32).max)
 
 
 @plugin.lowering(attention, opset=23)
@@ -40,12 +38,15 @@ def _attention(
     """Query [batch, length, heads, size], key and value [batch, length, kv heads, size].
 
     Half precision is computed in float32, as its logits are in JAX: those of float16 would be infinite above 65504. The
-    body is lowered instead for float64, which the runtime's kernel lacks, for sequence lengths and windows, and under
-    `vmap` unless it maps calls without a batch axis. What `vmap` maps for some operands only is written out for all.
+    body is lowered instead, and recognised by the fusion where the operator gives the same, for biases, masks, sequence
+    lengths and windows, for scales that the kernel refuses, for float64, which it lacks, and under `vmap` unless that
+    maps calls without a batch axis. What `vmap` maps for some operands only is broadcast for all.
     """
     del implementation
     special = (query_seq_lengths, key_value_seq_lengths, local_window_size)
     if any(value is not None for value in special) or return_residual or isinstance(scale, ir.Value):
+        return NotImplemented
+    if ctx.exact_nonfinite or (scale is not None and not 0 < np.float32(scale) < np.inf):
         return NotImplemented
     shape = ctx.avals_in[0].shape
     operands = [query, key, value]
@@ -57,23 +58,14 @@ def _attention(
         return _written_out(ctx, query, key, value, bias, mask, scale=scale, is_causal=is_causal)
     if len(shape) > 4:
         return NotImplemented
-    if ctx.batch_ndim and (len(shape) != 4 or bias is not None or mask is not None):
+    if bias is not None or mask is not None or (ctx.batch_ndim and len(shape) != 4):
         return NotImplemented
-    if is_causal and mask is not None:
-        # A row that both masks leave empty looks everywhere in JAX: one mask has to say both.
-        lengths = (shape[-3], ctx.avals_in[1].shape[-3])
-        if not all(isinstance(length, int) for length in lengths):
-            return NotImplemented
-        mask, is_causal = ctx.op.And(mask, ctx.const(np.tril(np.ones(lengths, bool)))), False
     if len(shape) == 3:
         operands = [ctx.op.Unsqueeze(x, ctx.const([0], np.int64)) for x in operands]
     heads_first = [ctx.cast(ctx.op.Transpose(x, perm=(0, 2, 1, 3)), np.float32) for x in operands]
-    result = ctx.op.Attention(
-        *heads_first,
-        _additive_mask(ctx, bias, mask, len(shape)),
-        is_causal=int(is_causal),
-        scale=None if scale is None else float(scale),
-    )
+    result = ctx.op.Attention(*heads_first, is_causal=int(is_causal), scale=None if scale is None else float(scale))
+    if is_causal:
+        ctx.only_finite(result, HIDDEN_KEYS)
     result = ctx.op.Transpose(ctx.cast(result, dtype), perm=(0, 2, 1, 3))
     return ctx.op.Squeeze(result, ctx.const([0], np.int64)) if len(shape) == 3 else result
 
@@ -100,25 +92,3 @@ def _written_out(ctx: LoweringContext, *operands: ir.Value | None, is_causal: bo
         return attend(*(x if batched else jnp.broadcast_to(x, (*sizes, *x.shape)) for x, batched in pairs))
 
     return ctx.lower_fun(everywhere, *given)
-
-
-def _additive_mask(ctx: LoweringContext, bias: Any, mask: Any, rank: int) -> ir.Value | None:
-    """Bias and mask as one float32 mask, written out over queries and keys.
-
-    The kernel refuses masks that broadcast along the queries, and gives zeros for rows that are masked as a whole.
-    """
-    if bias is None and mask is None:
-        return None
-    lengths = (ctx.avals_in[0].shape[rank - 3], ctx.avals_in[1].shape[rank - 3])
-    total: ir.Value | None = None
-    if bias is not None:
-        total = ctx.cast(bias, np.float32)
-    if mask is not None:
-        kept = total if total is not None else ctx.const(0, np.float32)
-        total = ctx.op.Where(mask, kept, ctx.const(_MASKED, np.float32))
-    assert total is not None
-    ones = ctx.shape((1, 1, *lengths))
-    if rank == 3:
-        total = ctx.op.Unsqueeze(total, ctx.const([0], np.int64))
-    result: ir.Value = ctx.op.Expand(total, ones)
-    return result

@@ -32,12 +32,18 @@ def asks_for_exact(nonfinite: str | None) -> bool:
     return nonfinite == EXACT
 
 
-def only_finite(value: ir.Value, difference: str) -> ir.Value:
+def only_finite(value: ir.Value, how: str) -> ir.Value:
     """Notes how the operator that makes a value differs from JAX for NaN or infinities; returns the value."""
     node = value.producer()
     assert node is not None, "an operator makes the value"
-    node.metadata_props[NONFINITE] = f"{node.op_type}: {difference}"
+    node.metadata_props[NONFINITE] = f"{node.op_type}: {how}"
     return value
+
+
+def difference(node: ir.Node) -> str | None:
+    """The note of `only_finite` at a node."""
+    note = node.metadata_props.get(NONFINITE)
+    return None if note is None else note.partition(": ")[2]
 
 
 def differences(model: ir.Model) -> Iterator[tuple[str, str]]:
@@ -47,8 +53,8 @@ def differences(model: ir.Model) -> Iterator[tuple[str, str]]:
     seen = set()
     for graph in all_graphs(model.graph):
         for node in graph:
-            difference = node.metadata_props.get(NONFINITE)
-            entry = difference, node.metadata_props.get(SOURCE, "unknown source")
-            if difference is not None and entry not in seen:  # legalizing one operator may take several nodes
+            note = node.metadata_props.get(NONFINITE)
+            entry = note, node.metadata_props.get(SOURCE, "unknown source")
+            if note is not None and entry not in seen:  # legalizing one operator may take several nodes
                 seen.add(entry)
-                yield difference, entry[1]
+                yield note, entry[1]

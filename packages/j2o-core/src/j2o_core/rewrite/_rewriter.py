@@ -16,7 +16,7 @@ from ..graph._builder import Builder, in_graph
 from ..graph._dims import Dimensions
 from ..graph._infer import same_shape
 from ..graph._layout import expand, reshape
-from ..graph._nonfinite import only_finite
+from ..graph._nonfinite import difference, only_finite
 from ..graph._values import REAL_KINDS, numpy_dtype, shape_of
 from ._views import Axes, Part, View, refined, step, view, whole
 
@@ -259,9 +259,13 @@ class Rewriter:
         """A value's shape, if it is known."""
         return shape_of(value) if value is not None else None
 
-    def only_finite(self, value: ir.Value, difference: str) -> ir.Value:
+    def only_finite(self, value: ir.Value, how: str) -> ir.Value:
         """The value, with a note of how its operator differs from JAX for NaN or infinities."""
-        return only_finite(value, difference)
+        return only_finite(value, how)
+
+    def difference(self, node: ir.Node) -> str | None:
+        """The note of `only_finite` at a node."""
+        return difference(node)
 
     def dtype(self, value: ir.Value) -> np.dtype[Any]:
         """A value's dtype."""

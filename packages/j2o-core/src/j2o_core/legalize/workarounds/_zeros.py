@@ -23,7 +23,7 @@ _POSITIVE_ZERO = frozenset({"Abs", "Exp", "Sigmoid", "Sign", "Softmax"})
 _SAME_AS_FIRST = frozenset({"Expand", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 # What they give does not depend on the sign of a zero.
 _BLIND = frozenset(
-    {"Abs", "ArgMax", "ArgMin", "Conv", "Cos", "Cosh", "Equal", "Exp", "Gemm", "Greater", "GreaterOrEqual"}
+    {"Abs", "ArgMax", "ArgMin", "Attention", "Conv", "Cos", "Cosh", "Equal", "Exp", "Gemm", "Greater", "GreaterOrEqual"}
     | {"IsInf", "IsNaN", "Less", "LessOrEqual", "LogSoftmax", "MatMul", "ReduceL2", "ReduceSum", "Sigmoid", "Softmax"}
 )
 

@@ -3,13 +3,13 @@
 before: s = MatMul(q, Transpose(k)) * scale; y = MatMul(Softmax(s, -1), v)
 after:  y = Attention(q, k, v, mask, scale, is_causal, softcap)
 
-Between the products there may be numbers multiplied before or behind, biases, masks (see `_attention_masks`),
-`c * Tanh(s / c)`, and any Reshape and Transpose that keeps the axis of the keys whole; so the axes may come in any
-order, with none, one or several of batch and heads, and an operand that lacks some of them, as under `jax.vmap` of the
-others, is written out for each. A number multiplied on q or k becomes part of the scale; a scale for each head or
-query, or one that is computed, is multiplied on q. Keys and values repeated for groups of heads, or broadcast over all
-heads, are taken as they are before. The softmax of products in float16 may be taken in float32 (softmax_precision), if
-no bias is added to them there.
+Between the products there may be numbers multiplied before or behind, biases, masks (`_scores` reads them,
+`_masks` writes the operator's), `c * Tanh(s / c)`, and any Reshape and Transpose that keeps the axis of the
+keys whole; so the axes may come in any order, with none, one or several of batch and heads, and an operand that lacks
+some of them, as under `jax.vmap` of the others, is broadcast. A number multiplied on q or k becomes part of the scale;
+a scale for each head or query, or one that is computed, is multiplied on q. Keys and values repeated for groups of
+heads, or broadcast over all heads, are taken as they are before. The softmax of products in float16 may be taken in
+float32 (softmax_precision), if no bias is added to them there.
 
 before: s = MatMul(Cast(q), Transpose(Cast(k))) * scale; y = MatMul(Cast(Softmax(s, -1)), v)
 after:  y = Cast(Attention(Cast(q), Cast(k), Cast(v)))
@@ -18,12 +18,12 @@ Products that are float32 already, and all of bfloat16, become an operator of fl
 bfloat16 is defined to round the root of the scale, which shifts logits of 50 by 0.2; ONNX Runtime does not have it. The
 result is rounded once, where JAX also rounds the weights and, of bfloat16, the logits.
 
-With `jax.nn.softmax(where=m)`, m is a constant that leaves each
-query a key: for a query without one the weights are zeros there, which the standard does not say of the operator.
+With `jax.nn.softmax(where=m)`, m is a constant that leaves each query a key: for a query without one the weights are
+zeros there, which the standard does not say of the operator.
 
-Declines where scores or weights are read elsewhere, for batches of values alone, for scales that are not positive,
-for masks that the operator cannot say, for other casts on the way, and for float64, which ONNX Runtime computes in
-float32.
+Declines for nonfinite="exact", where scores or weights are read elsewhere, for batches of values alone, for scales that
+are not positive, for masks that the operator cannot say, for other casts on the way, and for float64, which ONNX
+Runtime computes in float32.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ from j2o_core import Rewriter
 
 from ..._plugin import plugin
 from .._half import HALVES, widened
-from ._masks import Factor, Mask, Scores, read_scores, told
+from ._masks import attention_mask
 from ._pairs import LAYOUT
+from ._scores import Factor, Mask, Scores, read_scores
 
 _DTYPES = (ir.DataType.FLOAT, *HALVES)
 # Numbers that are multiplied on scores one after another are few.
@@ -77,7 +78,7 @@ class _Frame:
 
 @plugin.rewrite("MatMul", opset=23)
 def _attention(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    if node.outputs[0].dtype not in _DTYPES:
+    if node.outputs[0].dtype not in _DTYPES or rw.exact_nonfinite:
         return None
     for side in (0, 1):
         softmax, path = _softmax_behind(rw, node.inputs[side])
@@ -129,18 +130,21 @@ def _fused(rw: Rewriter, node: ir.Node, side: int, softmax: ir.Node, path: Seque
         return None
     operands = [rw.op.Cast(value, to=dtype) for value in operands]
     target = (frame.batch, frame.heads, frame.queries, frame.keys)
-    masking = told(rw, scores, target, dtype)
+    masking = attention_mask(rw, scores, target, dtype)
     if masking is None:
         return None
-    mask, is_causal = masking
+    if masking.clean_keys is not None:
+        operands[1] = rw.op.Where(masking.clean_keys, operands[1], rw.const(0, operands[1]))
     q_scaled = _scaled_queries(rw, operands[0], scores.factors, target)
     if q_scaled is None:
         return None
     attributes = {
-        "is_causal": 1 if is_causal else None,
+        "is_causal": 1 if masking.is_causal else None,
         "softmax_precision": int(ir.DataType.FLOAT) if scores.wide else None,
     }
-    result = rw.op.Attention(q_scaled, *operands[1:], mask, scale=scale, softcap=scores.softcap, **attributes)
+    result = rw.op.Attention(q_scaled, *operands[1:], masking.mask, scale=scale, softcap=scores.softcap, **attributes)
+    if masking.differences:
+        rw.only_finite(result, "; ".join(masking.differences))
     result = rw.op.Cast(result, to=node.outputs[0].dtype)
     size = rw.axes(v, _OWN)[-1]
     merged = rw.arranged(result, (*target[:3], size), (*frame.lead, frame.rows, size))

@@ -35,6 +35,8 @@ def _tokens_first(rw: Rewriter, node: ir.Node) -> dict[ir.Value, ir.Value] | Non
         return None
     attrs = rw.attrs(attention)
     result = rw.op.Attention(q, k, v, *attention.inputs[3:], **attrs, q_num_heads=heads[0], kv_num_heads=heads[1])
+    if (difference := rw.difference(attention)) is not None:
+        rw.only_finite(result, difference)
     result = rw.op.Cast(result, to=node.outputs[0].dtype)
     readers = [user for user, _ in node.outputs[0].uses()]
     if rw.only_use(node.outputs[0]) and readers[0].op_type == "Reshape":
@@ -54,6 +56,9 @@ def _joined_heads(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
     if cast is not None:
         x = _joined_heads(rw, cast.inputs[0]) if rw.only_use(value) else None
         return None if x is None else rw.op.Cast(x, to=value.dtype)
+    where = rw.producer(value, "Where")
+    if where is not None:
+        return _cleaned_keys(rw, where) if rw.only_use(value) else None
     turned = rw.producer(value, "RotaryEmbedding")
     if turned is not None:
         x = _joined_heads(rw, turned.inputs[0]) if rw.only_use(value) and isinstance(heads, int) else None
@@ -63,3 +68,13 @@ def _joined_heads(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
         assert transpose.inputs[0] is not None
         return rw.reshape(transpose.inputs[0], (batch, length, heads * size))
     return rw.reshape(value, (batch, length, size)) if heads == 1 else None
+
+
+def _cleaned_keys(rw: Rewriter, where: ir.Node) -> ir.Value | None:
+    """Where(kept [batch or 1, 1, length, 1], keys, 0) on the joined heads of the keys."""
+    kept, keys, zero = where.inputs
+    shape = rw.shape(kept)
+    x = _joined_heads(rw, keys)
+    if kept is None or shape is None or len(shape) != 4 or not shape[1] == shape[3] == 1 or x is None:
+        return None
+    return rw.op.Where(rw.reshape(kept, (shape[0], shape[2], 1)), x, zero) if rw.scalar(zero) == 0 else None
