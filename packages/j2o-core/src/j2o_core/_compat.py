@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax._src import config as _jax_config
 from jax._src import core as _core
 from jax._src import debugging as _debugging
 from jax._src import source_info_util as _source_info
@@ -19,6 +20,28 @@ from jax.extend import core as jex
 # Part of the key of JAX's tracing caches: entries made under one value are never hit under another.
 # Made once, at import, since JAX does not allow a context to be made while other threads use JAX.
 export_context = jax.make_user_context(None)
+
+
+class ContextOfExport:
+    """The context of this thread's traces. To leave it twice, or without having entered it whole, does no harm."""
+
+    def __init__(self) -> None:
+        self._context: Any = None
+
+    def enter(self, value: Any) -> None:
+        """Set the value that is part of the key of JAX's tracing caches."""
+        self._context = export_context(value)
+        self._context.__enter__()
+
+    def leave(self) -> None:
+        """Set what was there before."""
+        if self._context is None:
+            return
+        try:
+            self._context.__exit__(None, None, None)
+        except AttributeError:  # interrupted before it knew that: nothing was there
+            export_context._obj.set_local(_jax_config.config_ext.unset)
+
 
 Tracer = jax.core.Tracer
 Literal = jex.Literal

@@ -12,7 +12,7 @@ from .plugin._plugin import HIGHEST_OPSET, LOWEST_OPSET, Plugin
 from .program._program import OnnxProgram
 from .program._record import Exported
 from .simplify import ConstantTable, simplify
-from .trace._capture import installed
+from .trace._capture import Capture
 from .trace._specs import parse_inputs
 from .trace._trace import trace
 
@@ -72,7 +72,8 @@ def to_onnx(
     begin = progress or (lambda stage: None)
     begin("discover")
     registry = discover(plugins)
-    with installed(registry.composites):
+    with (capture := Capture()), capture:
+        capture.install(registry.composites)
         begin("trace")
         parsed = parse_inputs(fn, inputs, input_names=input_names, constraints=constraints)
         traced = trace(

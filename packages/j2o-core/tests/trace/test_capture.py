@@ -1,7 +1,10 @@
+import concurrent.futures
 import functools
+import os
 import sys
 import threading
 import types
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +13,7 @@ import pytest
 
 from j2o_core import Composite, _compat
 from j2o_core.trace import _capture as capture_module
-from j2o_core.trace._capture import capturing
+from j2o_core.trace._capture import Capture
 
 
 @pytest.fixture
@@ -192,7 +195,8 @@ def test_other_threads_are_not_captured(library, composites):
 
     thread = threading.Thread(target=elsewhere)
     thread.start()
-    with _compat.export_context("test"), capturing(composites):
+    with (capture := Capture()), capture:
+        capture.bind(composites, "test")
         inside.set()
         assert leave.wait(30)
         here = jax.make_jaxpr(library.gelu)(jnp.ones(3)).eqns
@@ -203,9 +207,9 @@ def test_other_threads_are_not_captured(library, composites):
 
 def test_overlapping_captures_end_with_the_last(library, composites):
     original = library.gelu
-    first, second = capturing(composites), capturing(composites)
-    first.__enter__()
-    second.__enter__()
+    first, second = Capture(), Capture()
+    first.bind(composites, "test")
+    second.bind(composites, "test")
     assert library.gelu is not original
     second.__exit__(None, None, None)
     assert library.gelu is not original
@@ -223,7 +227,8 @@ def test_a_module_that_is_not_imported_is_left_alone(plugin, export):
 def test_a_composite_runs_under_jit_and_eagerly(library):
     composite = Composite("somelib.gelu")
     x = jnp.linspace(-1, 1, 5)
-    with _compat.export_context("test"), capturing([composite]):
+    with (capture := Capture()), capture:
+        capture.bind([composite], "test")
         jaxpr = jax.make_jaxpr(lambda x: library.gelu(x, tanh=False))(x)
     assert [eqn.primitive.name for eqn in jaxpr.eqns] == ["somelib.gelu"]
     expected = library.gelu(x, tanh=False)
@@ -251,3 +256,111 @@ def test_a_bound_method_is_captured_by_its_class(library, composites, export):
     norm = library.Norm()
     program = export(functools.partial(lambda n, x: n(x), norm), [(3,)])
     assert operators(program) == ["Mul", "Add"]
+
+
+class Interrupts:
+    """Raises KeyboardInterrupt once, at the n-th of the different instructions of the module that captures."""
+
+    def __init__(self, position):
+        self.left = position
+        self.seen = set()
+        self.happened = False
+
+    def __call__(self, frame, event, arg):
+        code = frame.f_code
+        if code.co_filename != capture_module.__file__ or code.co_name == "__del__" or self.happened:
+            return None  # Python itself swallows what is raised in __del__
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            place = (code, frame.f_lasti)
+            if place not in self.seen:
+                self.seen.add(place)
+                self.left -= 1
+                if self.left < 0:
+                    self.happened = f"{code.co_qualname}:{frame.f_lineno}:{frame.f_lasti}"
+                    raise KeyboardInterrupt
+        return self
+
+
+def test_an_interrupt_at_any_instruction_leaves_nothing_replaced(library, composites, monkeypatch):
+    originals = (library.gelu, library.Norm.__dict__["__call__"])
+    modules = {name: sys.modules[name] for name in ("somelib", "userlib")}
+    x = jnp.ones(3)
+
+    def traced():
+        with (capture := Capture()), capture:
+            capture.bind(composites, "interrupts")
+            return [eqn.primitive.name for eqn in jax.make_jaxpr(library.gelu)(x).eqns]
+
+    tracer = sys.gettrace()
+    for position in range(10_000):
+        interrupts = Interrupts(position)
+        with monkeypatch.context() as patch:
+            patch.setattr(capture_module, "sys", types.SimpleNamespace(modules=modules))
+            sys._getframe().f_trace_opcodes = True  # Python 3.12 asks for it before it traces any frame so
+            sys.settrace(interrupts)
+            try:
+                traced()
+            except KeyboardInterrupt:
+                pass
+            finally:
+                sys.settrace(tracer)
+        now = (library.gelu, library.Norm.__dict__["__call__"], sys.modules["userlib"].activation)
+        assert all(one is two for one, two in zip(now, (*originals, originals[0]), strict=True)), position
+        assert not capture_module._installed, position
+        assert not getattr(capture_module._thread, "active", None), position
+        assert _compat.export_context.value is None, position
+        if position % 20 == 0:
+            assert traced() == ["somelib.gelu"], position
+        if not interrupts.happened:
+            break
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            assert pool.submit(capture_module._lock.acquire, timeout=1).result(), (position, interrupts.happened)
+            pool.submit(capture_module._lock.release).result()
+    assert position > 200
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_process_forked_while_another_thread_exports_has_every_function(library, composites, export):
+    inside, leave, done = threading.Event(), threading.Event(), []
+    original = library.gelu
+
+    def model(x):
+        inside.set()
+        assert leave.wait(30)
+        return library.gelu(x)
+
+    thread = threading.Thread(target=lambda: done.append(operators(export(model, [(3,)]))))
+    thread.start()
+    assert inside.wait(30)
+    assert library.gelu is not original
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of threads: that is what is tried
+        process = os.fork()
+    if process == 0:
+        restored = library.gelu is original and not capture_module._installed
+        free = capture_module._lock.acquire(timeout=1)
+        os._exit(0 if restored and free else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
+    assert library.gelu is not original
+    leave.set()
+    thread.join()
+    assert done == [["Gelu"]]
+    assert library.gelu is original
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_process_forked_by_an_export_goes_on_with_it(library, composites, export):
+    def model(x):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            processes.append(os.fork())
+        return library.gelu(x)
+
+    processes = []
+    original = library.gelu
+    graph = operators(export(model, [(3,)]))
+    if processes == [0]:
+        os._exit(0 if graph == ["Gelu"] and library.gelu is original else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(processes[0], 0)[1]) == 0
+    assert graph == ["Gelu"]

@@ -11,10 +11,9 @@ from typing import Any
 
 import jax
 
-from .. import _compat
 from .._errors import PluginError
 from ..simplify import Decompositions
-from ..trace._capture import capturing
+from ..trace._capture import Capture
 from ._composite import Composite
 from ._plugin import Lowering, Plugin, Rewrite, lowering_key
 
@@ -104,7 +103,8 @@ class Registry:
 
     def trace(self, fn: Callable[..., Any], *structs: Any) -> tuple[Any, Any]:
         """The jaxpr of ordinary JAX code, with composites kept whole, and the structure of what it returns."""
-        with _compat.export_context(self.context), capturing(self.composites):
+        with (capture := Capture()), capture:
+            capture.bind(self.composites, self.context)
             jaxpr, structure = jax.make_jaxpr(fn, return_shape=True)(*structs)
             return jaxpr, structure
 

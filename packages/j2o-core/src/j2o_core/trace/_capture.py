@@ -2,16 +2,20 @@
 
 A captured function is replaced where it is defined and wherever a loaded module holds the same object, so that
 `from jax.nn import gelu` makes no difference. The pass-through calls the original unless the current thread is
-inside `capturing`, so other threads see no change of behaviour.
+inside a `Capture` that binds, so other threads see no change of behaviour.
+
+An interrupt (Ctrl-C, an alarm, a stopped notebook cell) may come at any instruction. So each change is noted before it
+is made, undoing it twice is the same as once, and it is undone twice: the second time after an interrupt of the first.
 """
 
 import functools
+import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from .._compat import ContextOfExport
 from ..plugin._composite import Composite
 
 _lock = threading.RLock()
@@ -19,40 +23,102 @@ _thread = threading.local()
 _installed: dict[Composite, "_Installed"] = {}
 
 
+class _Held:
+    """The lock, taken inside of a block that is entered twice: a `with` on the lock itself may leave without it."""
+
+    def __init__(self) -> None:
+        self._nested = _owned()
+
+    def __enter__(self) -> "_Held":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._nested and _owned():
+            _lock.release()
+
+    def take(self) -> None:
+        if not self._nested:
+            _lock.acquire()
+
+
+def _owned() -> bool:
+    return bool(_lock._is_owned())  # type: ignore[attr-defined]  # as `threading.Condition` asks
+
+
+def _alone(work: Callable[..., Any], *args: Any) -> Any:
+    """Call a function while no other thread is in one that is called so."""
+    with (lock := _Held()), lock:
+        lock.take()
+        return work(*args)
+
+
+class _User:
+    """Stands for a `Capture` that may still be ended when it is garbage."""
+
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
+
+
 class _Installed:
-    """One function replaced: how often it is wanted, and every place that was changed."""
+    """One function replaced: who wants it, and every place that was changed."""
 
     def __init__(self, original: Any, replacement: Any):
-        self.count = 0
+        self.users: set[_User] = set()
         self.original = original
         self.replacement = replacement
+        self.complete = False
         self.places: list[tuple[Any, str]] = []
         self.modules = frozenset(sys.modules)  # those loaded later may have imported the replacement
 
 
-@contextmanager
-def installed(composites: Sequence[Composite]) -> Iterator[list[Composite]]:
-    """Keep the pass-throughs of these composites in place: to look through all loaded modules costs milliseconds.
+class Capture:
+    """Changes that end with the block. `with (capture := Capture()), capture:` enters it twice, so it is left twice."""
 
-    Yields those whose functions were found. Nothing is bound until `capturing` is entered too.
-    """
-    found = _install(composites)
-    try:
-        yield found
-    finally:
-        _uninstall(found)
+    _ended = True
 
+    def __init__(self) -> None:
+        self._user = _User()
+        self._context: ContextOfExport | None = None
+        self._outer: frozenset[Composite] | None = None
 
-@contextmanager
-def capturing(composites: Sequence[Composite]) -> Iterator[None]:
-    """Bind these composites when their functions are called in this thread."""
-    with installed(composites) as found:
+    def __enter__(self) -> "Capture":
+        return self  # what is changed here could not be undone if an interrupt kept this method from returning
+
+    def __exit__(self, *_: object) -> None:
+        if self._context is not None:
+            self._context.leave()
+        if self._outer is not None:
+            _thread.active = self._outer
+        _alone(_uninstall, self._user)
+        self._ended = True
+
+    def __del__(self) -> None:
+        if not self._ended:  # interrupted both times
+            _alone(_uninstall, self._user)
+
+    def install(self, composites: Sequence[Composite]) -> list[Composite]:
+        """Put pass-throughs in place: to look through all loaded modules costs milliseconds.
+
+        Returns:
+            Those whose functions were found. Nothing is bound until `bind` is called too.
+        """
+        self._ended = False
+        found: list[Composite] = _alone(_install, composites, self._user)
+        return found
+
+    def bind(self, composites: Sequence[Composite], context: Any) -> None:
+        """Bind these composites when their functions are called in this thread.
+
+        Args:
+            composites: functions to keep whole.
+            context: hashable value that stands for this set of composites in JAX's tracing caches.
+        """
+        found = self.install(composites)
         outer: frozenset[Composite] = getattr(_thread, "active", frozenset())
+        self._outer = outer
         _thread.active = outer | frozenset(found)
-        try:
-            yield
-        finally:
-            _thread.active = outer
+        self._context = ContextOfExport()
+        self._context.enter(context)
 
 
 def captured(function: Any) -> Any:
@@ -60,35 +126,39 @@ def captured(function: Any) -> Any:
 
     A function given by value (`to_onnx(jax.nn.gelu, ...)`) is not looked up anywhere where it could be replaced.
     """
-    with _lock:
-        for entry in _installed.values():
-            if entry.original is function:
-                return entry.replacement
+    return _alone(_replacement, function)
+
+
+def _replacement(function: Any) -> Any:
+    for entry in _installed.values():
+        if entry.original is function:
+            return entry.replacement
     return function
 
 
-def _install(composites: Sequence[Composite]) -> list[Composite]:
+def _install(composites: Sequence[Composite], user: _User) -> list[Composite]:
     found = []
-    with _lock:
-        fresh: dict[int, _Installed] = {}
-        for composite in composites:
-            entry = _installed.get(composite)
-            if entry is None:
-                place = composite.locate()
-                if place is None:
-                    continue
-                owner, attribute = place
-                original = vars(owner)[attribute]
-                entry = _Installed(original, _pass_through(composite, original))
-                _installed[composite] = entry
-                entry.places.append((owner, attribute))
-                fresh[id(original)] = entry
-            entry.count += 1
-            found.append(composite)
-        _find_places(fresh)
-        for entry in fresh.values():
-            for owner, attribute in entry.places:
-                setattr(owner, attribute, entry.replacement)
+    fresh: dict[int, _Installed] = {}
+    for composite in composites:
+        entry = _installed.get(composite)
+        if entry is None:
+            place = composite.locate()
+            if place is None:
+                continue
+            owner, attribute = place
+            original = vars(owner)[attribute]
+            entry = _Installed(original, _pass_through(composite, original))
+            entry.places.append((owner, attribute))
+        entry.users.add(user)
+        _installed[composite] = entry
+        if not entry.complete:
+            fresh[id(entry.original)] = entry
+        found.append(composite)
+    _find_places(fresh)
+    for entry in fresh.values():
+        for owner, attribute in entry.places:
+            setattr(owner, attribute, entry.replacement)
+        entry.complete = True
     return found
 
 
@@ -108,23 +178,39 @@ def _find_places(fresh: dict[int, _Installed]) -> None:
                 entry.places.append((module, name))
 
 
-def _uninstall(composites: Sequence[Composite]) -> None:
-    with _lock:
-        for composite in composites:
-            entry = _installed[composite]
-            entry.count -= 1
-            if entry.count:
-                continue
-            del _installed[composite]
-            for owner, attribute in entry.places:
-                # Someone else may have replaced it meanwhile: theirs stays.
-                if vars(owner).get(attribute) is entry.replacement:
-                    setattr(owner, attribute, entry.original)
-            for name in sys.modules.keys() - entry.modules:
-                module = sys.modules[name]
-                for attribute, value in list(getattr(module, "__dict__", {}).items()):
-                    if value is entry.replacement:
-                        setattr(module, attribute, entry.original)
+def _uninstall(user: _User) -> None:
+    """End a use. Entries without any are restored, those that an interrupt left too."""
+    for composite, entry in list(_installed.items()):
+        entry.users.discard(user)
+        if not entry.users:
+            _restore(entry)
+            _installed.pop(composite, None)
+
+
+def _restore(entry: _Installed) -> None:
+    for owner, attribute in entry.places:
+        # Someone else may have replaced it meanwhile: theirs stays.
+        if vars(owner).get(attribute) is entry.replacement:
+            setattr(owner, attribute, entry.original)
+    for name in sys.modules.keys() - entry.modules:
+        module = sys.modules[name]
+        for attribute, value in list(getattr(module, "__dict__", {}).items()):
+            if value is entry.replacement:
+                setattr(module, attribute, entry.original)
+
+
+def _after_fork_in_child() -> None:
+    """Of all threads only the one that forked goes on: what the others replaced is restored."""
+    _lock.release()
+    here = threading.get_ident()
+    for entry in _installed.values():
+        entry.users = {user for user in entry.users if user.thread == here}
+    _uninstall(_User())
+
+
+if hasattr(os, "register_at_fork"):
+    # Held meanwhile, so that no thread is in the middle of a change.
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_after_fork_in_child)
 
 
 def _pass_through(composite: Composite, original: Callable[..., Any]) -> Callable[..., Any]:

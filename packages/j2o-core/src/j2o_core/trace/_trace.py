@@ -17,7 +17,7 @@ from .. import _compat
 from .._errors import J2oError, SpecError, TraceError
 from ..graph._memory import memory_place
 from ..plugin._composite import Composite
-from ._capture import captured, capturing
+from ._capture import Capture, captured
 from ._settings import NUMBERS, is_below, settings_below
 from ._specs import Inputs, check_names, path_part, unique_names
 from ._state import PREFIX, OutputLeaf, pair_state
@@ -83,7 +83,8 @@ def trace(
         return leaves
 
     structs = [leaf.struct for leaf in inputs.leaves]
-    with _compat.export_context(context), capturing(composites):
+    with (capture := Capture()), capture:
+        capture.bind(composites, context)
         try:
             jaxpr = jax.make_jaxpr(flat)(*structs)
         except J2oError:
