@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import onnx
 import onnx_ir as ir
+import onnxruntime
 import pytest
 
 import j2o_core
@@ -351,6 +352,46 @@ def test_check_refuses_what_is_no_model(j2o, tmp_path):
     assert "There is no file m.onnx" in j2o("check", "m.onnx")[2]
     (tmp_path / "m.onnx").write_bytes(b"not a model")
     assert "m.onnx is not a valid ONNX model" in j2o("check", "m.onnx")[2]
+
+
+def _truncated(tmp_path, entry):
+    os.truncate(tmp_path / entry["location"].value, 4)
+
+
+def _missing(tmp_path, entry):
+    (tmp_path / entry["location"].value).unlink()
+
+
+def _long(tmp_path, entry):
+    entry["length"].value = str(2**62)
+
+
+def _short(tmp_path, entry):
+    entry["length"].value = "4"
+
+
+def _far(tmp_path, entry):
+    entry["offset"].value = str(2**62)
+
+
+def _before(tmp_path, entry):
+    entry["offset"].value = "-4096"
+
+
+@pytest.mark.parametrize("damage", [_truncated, _missing, _long, _short, _far, _before])
+def test_check_refuses_weights_that_are_not_there(j2o, tmp_path, damage):
+    j2o(*EXPORT, "--weights", "data")
+    model = onnx.load(tmp_path / "m.onnx", load_external_data=False)
+    (weight,) = (tensor for tensor in model.graph.initializer if tensor.external_data)
+    damage(tmp_path, {entry.key: entry for entry in weight.external_data})
+    onnx.save(model, tmp_path / "m.onnx")
+    with pytest.raises(Exception, match=r"(?i)external|tensor|file"):
+        onnxruntime.InferenceSession(tmp_path / "m.onnx")
+    status, out, err = j2o("check", "m.onnx")
+    assert status == 2
+    assert "m.onnx is not a valid ONNX model" in err
+    assert "valid ONNX;" not in out
+    assert "Traceback" not in err
 
 
 def test_weights_outside_the_folder_are_refused(j2o, tmp_path):

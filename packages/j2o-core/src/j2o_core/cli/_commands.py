@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from ..program._verify import Verification
     from ..target import Target
 
+# Up to this size, what lies outside of the model file is read, since it may be a shape.
+_SHAPE_BYTES = 1024
+
 _STAGES = ("load", "discover", "trace", "simplify", "lower", "rewrite", "finish", "legalize")
 
 
@@ -151,13 +154,18 @@ def _load_model(path: str, *, in_memory: bool = False) -> ir.Model:
     import onnx
     import onnx_ir as ir
 
+    from ..program._external_data import check_external_data
+
     if not os.path.isfile(path):
         raise CheckError(f"There is no file {path}.")
     try:
         onnx.checker.check_model(os.path.abspath(path), full_check=True)
         model = ir.load(path)
+        check_external_data(model)
         if in_memory:
             ir.external_data.load_to_model(model)
+    except CheckError as error:
+        raise CheckError(f"{path} is not a valid ONNX model: {error}") from error
     except Exception as error:  # protobuf, the checker and the reader each have errors of their own
         raise CheckError(f"{path} is not a valid ONNX model: {str(error).strip() or type(error).__name__}") from error
     return model
@@ -180,11 +188,9 @@ def _specs_of(model: ir.Model) -> list[Any]:
 
 def _not_runnable(model: ir.Model, target: Target) -> Counter[str]:
     """Operators with element types that the target has no kernel for, and how often they occur."""
-    from onnx_ir.passes.common import ShapeInferencePass
-
     from ..graph._walk import all_graphs
 
-    ShapeInferencePass()(model)
+    model = _with_types(model)
     lacking: Counter[str] = Counter()
     for graph in all_graphs(model.graph):
         for node in graph:
@@ -195,6 +201,26 @@ def _not_runnable(model: ir.Model, target: Target) -> Counter[str]:
             if node.domain == "" and not target.runs(node.op_type, *inputs, outputs=outputs, attributes=attributes):
                 lacking[f"{node.op_type}({dtypes})"] += 1
     return lacking
+
+
+def _with_types(model: ir.Model) -> ir.Model:
+    """The model with the types of all values, as ONNX infers them."""
+    import onnx
+    import onnx_ir as ir
+
+    from ..program._model_view import model_view
+
+    small = {
+        name: ir.Tensor(value.const_value.numpy(), name=name, dtype=value.const_value.dtype)
+        for name, value in model.graph.initializers.items()
+        if isinstance(value.const_value, ir.ExternalTensor) and value.const_value.nbytes <= _SHAPE_BYTES
+    }
+    try:
+        proto = ir.serde.serialize_model(model_view(model, tensors=small))
+        inferred = onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
+    except (onnx.shape_inference.InferenceError, ValueError) as error:  # the latter of models beyond 2 GB
+        raise CheckError(f"ONNX cannot infer the types of all values: {error}") from error
+    return ir.serde.deserialize_model(inferred)
 
 
 def _model_sections(model: ir.Model) -> list[Section]:
