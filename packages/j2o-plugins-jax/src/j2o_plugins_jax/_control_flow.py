@@ -12,6 +12,7 @@ from jax import export, lax
 from j2o_core import LoweringContext
 from j2o_core._compat import scan_counts
 
+from ._empty_sequences import unless_empty
 from ._plugin import plugin
 
 # A scan is written out if that makes at most this many equations.
@@ -127,6 +128,26 @@ def _scan(
         return _unrolled(ctx, jaxpr, consts, init, xs, length, reverse)
     if not xs:
         return _counted(ctx, jaxpr, consts, init, body_outs, length, reverse)
+
+    def full(inner: LoweringContext) -> Sequence[ir.Value]:
+        return _over(inner, jaxpr, consts, init, xs, reverse)
+
+    def empty(inner: LoweringContext) -> Sequence[ir.Value]:
+        return [*init, *(inner.expand(inner.const(0, y.dtype), y.shape) for y in ctx.avals_out[len(init) :])]
+
+    return unless_empty(ctx, length, ctx.avals_out, full, empty)
+
+
+def _over(
+    ctx: LoweringContext,
+    jaxpr: Any,
+    consts: Sequence[ir.Value],
+    init: Sequence[ir.Value],
+    xs: Sequence[ir.Value],
+    reverse: bool,
+) -> Sequence[ir.Value]:
+    """Scan-16 over sequences of one element at least."""
+    body_outs = [atom.aval for atom in jaxpr.jaxpr.outvars]
 
     def body(inner: LoweringContext, *values: ir.Value) -> Sequence[ir.Value]:
         return inner.lower_jaxpr(jaxpr, *consts, *values)

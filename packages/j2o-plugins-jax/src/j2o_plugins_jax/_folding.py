@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
 from j2o_core import LoweringContext
 from j2o_core._compat import is_symbolic
+
+from ._empty_sequences import unless_empty
 
 Values = Sequence[ir.Value]
 Combine = Callable[[LoweringContext, Values, Values], Values]
@@ -58,7 +61,7 @@ def fold(
     """
     kept = [size for position, size in enumerate(shape) if position != axis]
     if is_symbolic(shape[axis]):
-        return _scanned(ctx, xs, kept, axis, combine, identities)
+        return _scanned(ctx, xs, shape[axis], kept, axis, combine, identities)
     size = int(shape[axis])
     if size == 0:
         return [ctx.expand(identity, kept) for identity in identities]
@@ -86,7 +89,7 @@ def prefixes(
     """Every prefix (suffix, if `reverse`) along an axis, folded; see `fold`."""
     if is_symbolic(shape[axis]):
         kept = [size for position, size in enumerate(shape) if position != axis]
-        return _scanned(ctx, xs, kept, axis, combine, identities, stacked=True, reverse=reverse)
+        return _scanned(ctx, xs, shape[axis], kept, axis, combine, identities, stacked=True, reverse=reverse)
     size, distance = int(shape[axis]), 1
     while distance < size:
         # x[i] becomes the combination of x[i - distance] and x[i], where the former is in the array.
@@ -107,6 +110,7 @@ def _cut(ctx: LoweringContext, xs: Values, axis: int, start: int, stop: int) -> 
 def _scanned(
     ctx: LoweringContext,
     xs: Values,
+    length: Any,
     kept: Sequence[Any],
     axis: int,
     combine: Combine,
@@ -116,23 +120,32 @@ def _scanned(
     reverse: bool = False,
 ) -> list[ir.Value]:
     count = len(xs)
+    # Along another axis, ONNX Runtime's Scan ends the process where arrays are empty: it goes along the first here.
+    there, back = [axis, *(i for i in range(len(kept) + 1) if i != axis)], [*range(1, axis + 1), 0]
+    back += range(axis + 1, len(kept) + 1)
 
     def body(inner: LoweringContext, *values: ir.Value) -> list[ir.Value]:
         total = list(combine(inner, values[:count], values[count:]))
         return total * 2 if stacked else total
 
-    avals = [(ctx.dtype(x), tuple(kept)) for x in xs]
-    outputs = count * 2 if stacked else count
-    results = ctx.op.Scan(
-        *(ctx.expand(identity, kept) for identity in identities),
-        *xs,
-        body=ctx.subgraph(None, avals * 2, body),
-        num_scan_inputs=count,
-        scan_input_axes=[axis] * count,
-        scan_input_directions=[int(reverse)] * count,
-        scan_output_axes=[axis] * count if stacked else None,
-        scan_output_directions=[int(reverse)] * count if stacked else None,
-        outputs=outputs,
-    )
-    results = list(results) if outputs > 1 else [results]
-    return results[-count:]
+    avals = [jax.ShapeDtypeStruct(tuple(kept), ctx.dtype(x)) for x in xs]
+
+    def full(inner: LoweringContext) -> list[ir.Value]:
+        results = inner.op.Scan(
+            *(inner.expand(identity, kept) for identity in identities),
+            *(inner.op.Transpose(x, perm=there) if axis else x for x in xs),
+            body=inner.subgraph(None, avals * 2, body),
+            num_scan_inputs=count,
+            scan_input_directions=[int(reverse)] * count,
+            scan_output_directions=[int(reverse)] * count if stacked else None,
+            outputs=count * 2 if stacked else count,
+        )
+        results = ([results] if isinstance(results, ir.Value) else list(results))[-count:]
+        return [inner.op.Transpose(y, perm=back) for y in results] if stacked and axis else results
+
+    def empty(inner: LoweringContext) -> list[ir.Value]:
+        return list(xs) if stacked else [inner.expand(identity, kept) for identity in identities]
+
+    shape = (*kept[:axis], length, *kept[axis:])
+    results = [jax.ShapeDtypeStruct(shape, aval.dtype) for aval in avals] if stacked else avals
+    return list(unless_empty(ctx, length, results, full, empty))

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from .. import _compat
 from .._errors import SpecError
 from ._builder import Builder, in_graph
-from ._sizes import linear_symbol
+from ._sizes import linear_symbol, may_be_zero
 
 
 class Dimensions:
@@ -92,6 +92,8 @@ class Dimensions:
             return self._symbol(factor)
         operation, operands = factor
         left, right = map(self._value, operands)
+        if operation in ("floordiv", "mod") and may_be_zero(operands[1]):
+            right = builder("Max", right, builder.const(1, np.int64))  # of what is empty, and is not looked at
         result: ir.Value
         if operation == "floordiv":
             # ONNX divides integers towards zero, JAX's sizes towards minus infinity.

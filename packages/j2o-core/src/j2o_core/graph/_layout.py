@@ -23,8 +23,14 @@ def reshape(op: Builder, dims: Dimensions, x: ir.Value, shape: Sequence[Any]) ->
     if same_shape(shape_of(source), tuple(shape)):
         return source
     target = _reshape_target(shape_of(source), shape)
-    if target is not None:
-        result: ir.Value = op.Reshape(source, op.const(target, np.int64))
+    result: ir.Value
+    if target is not None and 0 in target and -1 in target and (ones := _ones_apart(shape_of(source), shape)):
+        # Where a size is 0, ONNX cannot tell what -1 is: nothing has to be told if only ones come or go.
+        removed, added = ones
+        result = op.Squeeze(source, op.const(removed, np.int64)) if removed else source
+        result = op.Unsqueeze(result, op.const(added, np.int64)) if added else result
+    elif target is not None:
+        result = op.Reshape(source, op.const(target, np.int64))
     else:
         result = op.Reshape(source, dims.vector(shape), allowzero=1 if _may_be_empty(shape) else None)
     if shape_of(result) is None:
@@ -55,6 +61,18 @@ def _layout_producer(value: ir.Value) -> ir.Node | None:
 
 def _may_be_empty(shape: Sequence[Any]) -> bool:
     return any(is_symbolic(size) or size == 0 for size in shape)
+
+
+def _ones_apart(source: tuple[Any, ...] | None, shape: Sequence[Any]) -> tuple[list[int], list[int]] | None:
+    """Axes of size 1 to remove from one shape and to add to make the other; None if more than those differ."""
+    before = [(axis, size) for axis, size in enumerate(source or ()) if is_symbolic(size) or size != 1]
+    after = [(axis, size) for axis, size in enumerate(shape) if is_symbolic(size) or size != 1]
+    if source is None or len(before) != len(after):
+        return None
+    if not all(same_dimension(left, right) for (_, left), (_, right) in zip(before, after, strict=True)):
+        return None
+    kept, there = ({axis for axis, _ in sizes} for sizes in (before, after))
+    return [a for a in range(len(source)) if a not in kept], [a for a in range(len(shape)) if a not in there]
 
 
 def _reshape_target(source: tuple[Any, ...] | None, shape: Sequence[Any]) -> list[int] | None:

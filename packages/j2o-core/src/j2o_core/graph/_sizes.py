@@ -72,3 +72,15 @@ def broken_constraint(dimension: Any, sizes: dict[str, int]) -> str | None:
             if value < 0 or (is_zero and value != 0):
                 return f"{difference} {'==' if is_zero else '>='} 0"
     return None
+
+
+def may_be_zero(dimension: Any) -> bool:
+    """Whether a size may be 0 by what the user said.
+
+    JAX takes a symbol for 1 at least; a constraint such as `"N >= 0"` says that 0 occurs.
+    """
+    if not _compat.is_symbolic(dimension):
+        return int(dimension) == 0
+    asked = {str(difference) for difference, is_zero in _compat.dim_constraints(dimension) if not is_zero}
+    sizes = {name: 0 if name in asked else 1 for name in _compat.symbol_names(dimension)}
+    return 0 in sizes.values() and evaluate_dimension(dimension, sizes) <= 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from typing import Any
@@ -13,12 +14,17 @@ import onnx_ir as ir
 
 from .._compat import is_key_dtype
 from .._errors import RunError
+from ..graph._walk import all_graphs
+from ..trace._source import SOURCE
 from ._model_file import write_model
 from ._save import EMBED_LIMIT_BYTES, save, weight_bytes
 
 _NEEDS_RUNTIME = (
     'ONNX Runtime is not installed. Install it with pip install "j2o-core[onnxruntime]" to run or verify programs.'
 )
+_EMPTY = """
+The argument {names} has no elements. Where a symbolic size may be 0, say so: constraints=["N >= 0"].
+Some kernels of ONNX Runtime, such as those of Conv and Attention, take no empty arrays even so."""
 
 
 class Session:
@@ -39,6 +45,7 @@ class Session:
         options.log_severity_level = 3
         options.intra_op_num_threads = threads
         self._runtime = onnxruntime
+        self._graph = model.graph
         self._outputs = [_numpy_output(value) for value in model.graph.outputs]
         try:
             if weight_bytes(model) < EMBED_LIMIT_BYTES:
@@ -65,8 +72,19 @@ class Session:
         try:
             results = self.session.run_with_ort_values(names, feed)
         except Exception as error:
-            raise RunError(f"ONNX Runtime failed: {error}") from error
+            empty = [name for name, value in feed.items() if 0 in value.shape()]
+            advice = _EMPTY.format(names=", ".join(empty)) if empty else ""
+            raise RunError(f"ONNX Runtime failed{self._line(str(error))}: {error}{advice}") from error
         return [_to_numpy(result, dtype) for result, dtype in zip(results, self._outputs, strict=True)]
+
+    def _line(self, message: str) -> str:
+        """The line of the user's code that the node comes from at which the runtime failed, if it names one of ours."""
+        name = re.search(r"Name:'([^']+)'", message)
+        for graph in all_graphs(self._graph) if name is not None else ():
+            for node in graph:
+                if name is not None and node.name == name[1] and SOURCE in node.metadata_props:
+                    return f" in {node.op_type} of {node.metadata_props[SOURCE]}"
+        return ""
 
     def _feed(self, array: Any) -> Any:
         array = as_fed(array)

@@ -1,0 +1,57 @@
+"""Axes of size 0 at run time: `constraints=["N >= 0"]` says that they occur."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from j2o_core import RunError, to_onnx
+from j2o_core.testing import Spec, check
+
+FUNCTIONS = {
+    "scan": lambda x: lax.scan(lambda c, a: (c + a, c * a), jnp.ones(4), x),
+    "scan in reverse": lambda x: lax.scan(lambda c, a: (c + a, c * a), jnp.ones(4), x, reverse=True),
+    "scan of two": lambda x: lax.scan(lambda c, a: (c + a[0].sum(), c), 0.0, (x, x > 0)),
+    "gradient of scan": jax.grad(lambda x: lax.scan(lambda c, a: (jnp.sin(c + a), c), jnp.ones(4), x)[0].sum()),
+    "map": lambda x: lax.map(jnp.sort, x),
+    "cummax": lambda x: lax.cummax(x, 0),
+    "cummin in reverse": lambda x: lax.cummin(x, 0, reverse=True),
+    "cumprod": lambda x: jnp.cumprod(x, 0),
+    "cumlogsumexp": lambda x: lax.cumlogsumexp(x, 0),
+    "cumsum": lambda x: jnp.cumsum(x, 0),
+    "fold": lambda x: lax.reduce(x, jnp.float32(0), lambda a, b: a + b + a * b, (0,)),
+    "sort": lambda x: jnp.sort(x, 0),
+    "roll": lambda x: jnp.roll(x, 1, 0),
+    "matrix product": lambda x: x @ x.T,
+    "segment sum": lambda x: jax.ops.segment_sum(x, jnp.zeros(x.shape[0], int), 3),
+    "all and any": lambda x: ((x > 0).all(0), (x > 0).any(0)),
+    "highest of some": lambda x: x.max(0, initial=-1.0),
+    "attention": lambda x: jax.nn.dot_product_attention(*[x[None, :, None]] * 3),
+    "softmax of each": lambda x: jax.nn.softmax(x),
+}
+
+
+@pytest.mark.parametrize("fn", FUNCTIONS.values(), ids=FUNCTIONS)
+def test_any_number_of_elements(fn):
+    check(fn, Spec(("N", 4)), constraints=["N >= 0"], opsets=(21,), sizes=(0, 1, 3))
+
+
+def test_empty_batches():
+    for fn in (FUNCTIONS["scan"], FUNCTIONS["cummax"], FUNCTIONS["softmax of each"]):
+        check(jax.vmap(fn), Spec(("B", "N", 4)), constraints=["B >= 0", "N >= 0"], opsets=(21,), sizes=(0, 2, 3))
+
+
+def test_nothing_is_added_where_sizes_are_not_0():
+    for constraints, count in (([], 0), (["N >= 1"], 0), (["N >= 0"], 1)):
+        program = to_onnx(FUNCTIONS["scan"], [("N", 4)], constraints=constraints)
+        assert [node.op_type for node in program.model.graph].count("If") == count
+    program = to_onnx(lambda x: FUNCTIONS["scan"](jnp.concatenate([x, x[:1]])), [("N", 4)], constraints=["N >= 0"])
+    assert "If" not in [node.op_type for node in program.model.graph]
+
+
+def test_a_kernel_that_takes_no_empty_arrays_is_named():
+    program = to_onnx(FUNCTIONS["scan"], [("N", 4)])
+    message = r"failed in Scan of .*test_empty_sequences\.py:\d+(.|\n)*argument x has no elements.*constraints="
+    with pytest.raises(RunError, match=message):
+        program(np.zeros((0, 4), np.float32))
