@@ -28,6 +28,7 @@ NAMES = [
     "Verification",
     "VerifyError",
     "to_onnx",
+    "traits",
 ]
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ._errors import UnsupportedError as UnsupportedError
     from ._errors import VerifyError as VerifyError
     from ._export import to_onnx as to_onnx
+    from .graph import traits as traits
     from .lower._context import LoweringContext as LoweringContext
     from .plugin._composite import Composite as Composite
     from .plugin._discover import Registry as Registry
@@ -37,6 +38,7 @@ _HOME = {
     "Rewriter": "rewrite",
     "Verification": "program._verify",
     "to_onnx": "_export",
+    "traits": "graph",
     **dict.fromkeys(
         (
             "CheckError",

@@ -9,14 +9,12 @@ import numpy as np
 import onnx_ir as ir
 
 from ..target import Target
+from . import traits
 from ._constants import Constants
 from ._domains import domain_of, standard
 from ._infer import infer_dtypes, infer_shapes
 from ._peephole import Simpler, fold_node, simplify_node
 from ._values import stamp
-
-# Nodes that must not be shared although they look alike, or whose attributes hold graphs.
-_NOT_SHARED = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli"})
 
 _DOMAIN = 'An operator of the domain {domain!r} is written op("{domain}::{op_type}", ...).'
 
@@ -99,7 +97,7 @@ class Builder:
         return self.constants.array(value)
 
     def _key(self, op_type: str, inputs: Sequence[Any], outputs: int, attrs: dict[str, Any]) -> Any:
-        if not self._share or op_type in _NOT_SHARED:
+        if not self._share or op_type in traits.NOT_DETERMINISTIC:
             return None
         items = []
         for name, value in sorted(attrs.items()):

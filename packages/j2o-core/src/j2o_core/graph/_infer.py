@@ -12,16 +12,13 @@ import numpy as np
 import onnx_ir as ir
 
 from .. import _compat
+from . import traits
 from ._domains import INTERNAL_DOMAIN, domain_of
 from ._values import shape_of
 
 Shape = tuple[Any, ...]
 ConstantOf = Callable[[ir.Value | None], "np.ndarray[Any, Any] | None"]
 
-_BOOL = frozenset(
-    {"Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "And", "Or", "Xor", "Not", "IsNaN", "IsInf"}
-)
-_INT64 = frozenset({"Shape", "Size", "ArgMax", "ArgMin", "NonZero"})
 _SECOND_INPUT = frozenset({"Where", "OneHot"})
 _TO_ATTRIBUTE = {"Cast": "to", "BitCast": "to", "EyeLike": "dtype", "RandomUniform": "dtype", "RandomNormal": "dtype"}
 _FLOAT_OUTPUT = {"ConvInteger": ir.DataType.INT32, "MatMulInteger": ir.DataType.INT32}
@@ -32,9 +29,9 @@ def infer_dtypes(op_type: str, inputs: Sequence[ir.Value | None], attrs: Mapping
     if domain_of(op_type) not in ("", INTERNAL_DOMAIN):
         return [None] * outputs  # the rule says it, see `LoweringContext.shaped`
     first = next((value.dtype for value in inputs if value is not None), None)
-    if op_type in _BOOL:
+    if op_type in traits.TRUTHS:
         return [ir.DataType.BOOL]
-    if op_type in _INT64:
+    if op_type in traits.COUNTS or op_type == "Size":
         return [ir.DataType.INT64]
     if op_type in _TO_ATTRIBUTE and _TO_ATTRIBUTE[op_type] in attrs:
         return [ir.DataType(int(attrs[_TO_ATTRIBUTE[op_type]]))]
@@ -52,13 +49,10 @@ def infer_dtypes(op_type: str, inputs: Sequence[ir.Value | None], attrs: Mapping
         return [inputs[1].dtype if inputs[1] is not None else None]
     if op_type in ("DequantizeLinear", "QuantizeLinear"):
         return [inputs[1].dtype if op_type == "DequantizeLinear" and inputs[1] is not None else None]
-    if op_type in _CONTROL_FLOW:
+    if op_type in traits.CONTROL_FLOW:
         values = _body_results(op_type, attrs)
         return [value.dtype for value in values] if len(values) == outputs else [None] * outputs
     return [first] * outputs
-
-
-_CONTROL_FLOW = frozenset({"If", "Loop", "Scan"})
 
 
 def _body_results(op_type: str, attrs: Mapping[str, Any]) -> list[ir.Value]:
@@ -83,95 +77,6 @@ def _control_flow_shapes(
     return [*shapes[:states], *[None] * (outputs - states)]
 
 
-_UNARY = frozenset(
-    [
-        "Abs",
-        "Neg",
-        "Sign",
-        "Exp",
-        "Log",
-        "Sqrt",
-        "Reciprocal",
-        "Floor",
-        "Ceil",
-        "Round",
-        "Erf",
-        "Sin",
-        "Cos",
-        "Tan",
-        "Asin",
-        "Acos",
-        "Atan",
-        "Sinh",
-        "Cosh",
-        "Tanh",
-        "Asinh",
-        "Acosh",
-        "Atanh",
-        "Sigmoid",
-        "Relu",
-        "Gelu",
-        "Softplus",
-        "Softmax",
-        "LogSoftmax",
-        "Not",
-        "IsNaN",
-        "IsInf",
-        "Cast",
-        "Identity",
-        "BitwiseNot",
-        "Elu",
-        "Selu",
-        "Celu",
-        "LeakyRelu",
-        "HardSigmoid",
-        "HardSwish",
-        "Mish",
-        "Softsign",
-        "Clip",
-        "CumSum",
-        "LayerNormalization",
-        "RMSNormalization",
-        "GroupNormalization",
-        "Trilu",
-        "InstanceNormalization",
-        "CumProd",
-        "RotaryEmbedding",
-        "BitCast",
-        "ScatterElements",
-        "ScatterND",
-        "BatchNormalization",
-        "Swish",
-    ]
-)
-_BROADCAST = frozenset(
-    [
-        "Add",
-        "Sub",
-        "Mul",
-        "Div",
-        "Pow",
-        "Mod",
-        "Max",
-        "Min",
-        "Equal",
-        "Less",
-        "LessOrEqual",
-        "Greater",
-        "GreaterOrEqual",
-        "And",
-        "Or",
-        "Xor",
-        "BitwiseAnd",
-        "BitwiseOr",
-        "BitwiseXor",
-        "BitShift",
-        "Where",
-        "PRelu",
-    ]
-)
-
-
 def infer_shapes(
     op_type: str,
     inputs: Sequence[ir.Value | None],
@@ -182,11 +87,11 @@ def infer_shapes(
     """The shape of each output, None where it is not told here."""
     shapes = [shape_of(value) if value is not None else None for value in inputs]
     first = shapes[0] if shapes else None
-    if op_type in _UNARY:
+    if op_type in traits.SAME_SHAPE:
         return [first] + [None] * (outputs - 1)
-    if op_type in _BROADCAST:
+    if op_type in traits.BROADCASTS or op_type == "PRelu":
         return [broadcast_shapes(shapes)]
-    if op_type in _CONTROL_FLOW:
+    if op_type in traits.CONTROL_FLOW:
         return _control_flow_shapes(op_type, inputs, attrs, outputs)
     if first is None:
         return [None] * outputs

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from .._compat import is_symbolic
+from . import traits
 from ._builder import Builder
 from ._dims import Dimensions
 from ._infer import same_dimension, same_shape
@@ -55,7 +56,7 @@ def expand(op: Builder, dims: Dimensions, x: ir.Value, shape: Sequence[Any]) -> 
 
 def _layout_producer(value: ir.Value) -> ir.Node | None:
     node = value.producer()
-    is_layout = node is not None and node.op_type in ("Reshape", "Squeeze", "Unsqueeze")
+    is_layout = node is not None and node.op_type in traits.RESHAPES
     return node if is_layout and shape_of(node.inputs[0]) is not None else None  # type: ignore[union-attr, arg-type]
 
 

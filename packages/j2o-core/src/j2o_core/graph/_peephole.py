@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx_ir as ir
 
+from . import traits
 from ._constants import Constants
 from ._infer import infer_shapes, same_dimension, same_shape
 from ._values import shape_of
@@ -48,7 +49,7 @@ def fold_node(constants: Constants, op_type: str, inputs: Inputs, attrs: dict[st
         return None
     result = np.asarray(result)
     assert inputs[0] is not None
-    name = constants.hint(inputs[0]) if op_type in _LAYOUT else None
+    name = constants.hint(inputs[0]) if op_type in traits.LAYOUT else None
     return constants.get(result, name)
 
 
@@ -120,7 +121,6 @@ def _logical(operation: Callable[..., Any]) -> Callable[..., Any]:
     return fold
 
 
-_LAYOUT = frozenset({"Transpose", "Reshape", "Unsqueeze", "Squeeze"})
 _FOLDS: dict[str, Callable[[list[Any], dict[str, Any]], Any]] = {
     "Transpose": _fold_transpose,
     "Reshape": _fold_reshape,
@@ -213,7 +213,7 @@ def _reshape(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.
     if wanted is not None and (source := _of_shape(x, tuple(wanted))) is not None:
         return source
     producer = x.producer()
-    if producer is None or producer.op_type not in ("Reshape", "Unsqueeze", "Squeeze"):
+    if producer is None or producer.op_type not in traits.RESHAPES:
         return None
     if sizes is not None and not attrs.get("allowzero"):
         # A zero copies the size at its place: that has to be the same one further up.
@@ -230,7 +230,7 @@ def _of_shape(x: ir.Value | None, wanted: tuple[Any, ...]) -> ir.Value | None:
     """What a chain of Reshape, Squeeze and Unsqueeze began with, if it had the wanted shape already."""
     while x is not None and not same_shape(shape_of(x), wanted):
         producer = x.producer()
-        if producer is None or producer.op_type not in ("Reshape", "Squeeze", "Unsqueeze"):
+        if producer is None or producer.op_type not in traits.RESHAPES:
             return None
         x = producer.inputs[0]
     return x

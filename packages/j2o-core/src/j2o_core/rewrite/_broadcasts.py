@@ -18,23 +18,18 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from ..graph import traits
 from ..graph._infer import broadcast_shapes, same_shape
 from ..graph._values import shape_of
 from ._clean_ups import plugin
 from ._rewriter import Rewriter
 
-_BROADCASTING = (
-    *("Add", "Sub", "Mul", "Div", "Pow", "Mod", "Max", "Min", "Where", "And", "Or", "Xor", "Equal"),
-    *("Less", "LessOrEqual", "Greater", "GreaterOrEqual", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitShift"),
-)
-_UNARY = ("Abs", "Neg", "Exp", "Log", "Sqrt", "Reciprocal", "Sin", "Cos", "Tanh", "Sigmoid", "Not")
 # What passes the other operand on.
 _NEUTRAL = {"And": True, "Or": False}
-_WRITING_OUT = ("Expand", "Reshape", "Transpose", "Squeeze", "Unsqueeze")
 _LONGEST_CHAIN = 8
 
 
-@plugin.rewrite(*_BROADCASTING)
+@plugin.rewrite(*traits.BROADCASTS)
 def _thin_operands(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     wanted = shape_of(node.outputs[0])
     if wanted is None:
@@ -51,7 +46,7 @@ def _thin_operands(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     return rw.op(node.op_type, *inputs, **attrs)  # type: ignore[no-any-return]
 
 
-@plugin.rewrite(*_UNARY, *_BROADCASTING)
+@plugin.rewrite(*traits.MAPS, *traits.BROADCASTS)
 def _computed_before(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """What is computed of a value that is written out, and of numbers, is computed before that."""
     expands = [(place, rw.producer(value, "Expand")) for place, value in enumerate(node.inputs)]
@@ -120,7 +115,7 @@ def _written_out(rw: Rewriter, value: ir.Value | None) -> np.ndarray[Any, Any] |
         array = rw.constant(value)
         if array is not None:
             return array if step and array.size == 1 else None
-        node = rw.producer(value, *_WRITING_OUT)
+        node = rw.producer(value, "Expand", *traits.LAYOUT)
         if node is None:
             return None
         value = node.inputs[0]

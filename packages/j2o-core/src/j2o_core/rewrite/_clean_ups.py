@@ -8,21 +8,15 @@ import math
 import numpy as np
 import onnx_ir as ir
 
+from ..graph import traits
 from ..graph._infer import Shape, same_dimension, same_shape
 from ..plugin._plugin import Plugin
 from ._rewriter import Rewriter
 
 plugin = Plugin("core")
 
-_POINTWISE = (
-    *("Abs", "Neg", "Exp", "Log", "Sqrt", "Reciprocal", "Erf", "Sin", "Cos", "Tanh", "Sigmoid", "Relu", "Gelu", "Not"),
-    *("Floor", "Ceil", "Round", "Sign", "Clip", "Elu", "Selu", "LeakyRelu", "ThresholdedRelu", "Softsign"),
-    *("HardSigmoid", "HardSwish"),
-)
 # How often a change of layout moves below a pointwise operator: what it may cancel with is near, and time stays linear.
 _STEPS, _MOST_STEPS = "j2o_steps", 4
-_LAYOUT = ("Reshape", "Transpose", "Squeeze", "Unsqueeze")
-_REDUCTIONS = ("ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceMean", "ArgMax", "ArgMin")
 
 
 @plugin.rewrite("Reshape", "Transpose", "Cast", "Expand", "Squeeze", "Unsqueeze")
@@ -34,11 +28,11 @@ def _merge_layout(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     return rw.op.simpler(node.op_type, node.inputs, attrs)
 
 
-@plugin.rewrite(*_LAYOUT)
+@plugin.rewrite(*traits.LAYOUT)
 def _shortest_layout(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """A chain of several Reshape and Transpose -> Reshape, Transpose, Reshape or less."""
     readers = [user for user, _ in node.outputs[0].uses()]
-    if len(readers) == 1 and readers[0].op_type in _LAYOUT:
+    if len(readers) == 1 and readers[0].op_type in traits.LAYOUT:
         return None  # the last of the chain is the one to ask
     view = rw.view(node.outputs[0])
     if view is None or len(view.nodes) < 3 or not all(rw.only_use(inner.outputs[0]) for inner in view.nodes[:-1]):
@@ -50,11 +44,11 @@ def _shortest_layout(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     return None if result is None else rw.reshape(result, rw.shape(node.outputs[0]))
 
 
-@plugin.rewrite(*_LAYOUT)
+@plugin.rewrite(*traits.LAYOUT)
 def _layouts_around_cast(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """Squeeze(Cast(Unsqueeze(x))) -> Cast(x): changes of layout on both sides of a Cast merge, if they become one."""
     cast = rw.producer(node.inputs[0], "Cast")
-    inner = rw.producer(cast.inputs[0], *_LAYOUT) if cast is not None else None
+    inner = rw.producer(cast.inputs[0], *traits.LAYOUT) if cast is not None else None
     if cast is None or inner is None or not all(rw.only_use(step.outputs[0]) for step in (cast, inner)):
         return None
     merged = rw.op.simpler(node.op_type, [inner.outputs[0], *node.inputs[1:]], rw.attrs(node))
@@ -91,7 +85,7 @@ def _cast_before_expand(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 @plugin.rewrite("Reshape", "Unsqueeze")
 def _keep_axes(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """Unsqueeze(ReduceX(x, axes, keepdims=0), axes) -> ReduceX(x, axes, keepdims=1)."""
-    reduction = rw.producer(node.inputs[0], *_REDUCTIONS)
+    reduction = rw.producer(node.inputs[0], *traits.REDUCTIONS)
     if reduction is None or rw.attr(reduction, "keepdims", 1):
         return None
     attrs = rw.attrs(reduction)
@@ -105,7 +99,7 @@ def _reduce_transposed(rw: Rewriter, node: ir.Node) -> dict[ir.Value, ir.Value] 
 
     So a norm along one axis under `vmap` is one along the last axis.
     """
-    reduction, result = rw.producer(node.inputs[0], *_REDUCTIONS), rw.shape(node.outputs[0])
+    reduction, result = rw.producer(node.inputs[0], *traits.REDUCTIONS), rw.shape(node.outputs[0])
     if reduction is None or result is None or not rw.only_use(reduction.outputs[0]) or len(reduction.inputs) < 2:
         return None
     x, axes = reduction.inputs[0], rw.constant(reduction.inputs[1])
@@ -132,7 +126,7 @@ def _mean(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     if node.op_type == "Mul":
         pairs.append((node.inputs[1], node.inputs[0]))
     for total, divisor in pairs:
-        layout = rw.producer(total, "Reshape", "Unsqueeze", "Squeeze")
+        layout = rw.producer(total, *traits.RESHAPES)
         layout = layout if layout is not None and rw.only_use(layout.outputs[0]) else None
         reduction = rw.producer(layout.inputs[0] if layout is not None else total, "ReduceSum")
         number = rw.scalar(divisor)
@@ -209,7 +203,7 @@ def _kept_axes(shape: Shape, wanted: Shape) -> list[int] | None:
     return kept if len(kept) == len(wanted) else None
 
 
-@plugin.rewrite(*_POINTWISE, "Mul", "Div", "Add", "Sub", "Pow", "Max", "Min", "Softmax", "LogSoftmax")
+@plugin.rewrite(*traits.MAPS, "Mul", "Div", "Add", "Sub", "Pow", "Max", "Min", "Softmax", "LogSoftmax")
 def _layout_below_pointwise(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """Mul(Reshape(x), 2) -> Reshape(Mul(x, 2)), also for Transpose: changes of layout come together and cancel."""
     places = [
@@ -244,7 +238,7 @@ def _layout_below_pointwise(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 def _layout_below_gate(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """Mul(Transpose(x), Sigmoid(Transpose(x))) -> Transpose(Mul(x, Sigmoid(x))), and other functions of one value."""
     for moved, gate in rw.both_ways(node):
-        function, layout = rw.producer(gate, *_POINTWISE), rw.producer(moved, "Reshape", "Transpose")
+        function, layout = rw.producer(gate, *traits.MAPS), rw.producer(moved, "Reshape", "Transpose")
         if function is None or layout is None or moved is None or gate is None or function.inputs[0] is not moved:
             continue
         steps, x = moved.meta.get(_STEPS, 0) + 1, layout.inputs[0]

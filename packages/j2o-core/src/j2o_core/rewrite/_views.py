@@ -13,13 +13,12 @@ from typing import Any, NamedTuple
 
 import onnx_ir as ir
 
+from ..graph import traits
 from ..graph._infer import same_dimension
 from ..graph._values import shape_of
 
 # Chains are short, as the builder merges neighbours; a bound keeps time linear for those that are not.
 _LONGEST_CHAIN = 12
-
-_RESHAPING = ("Reshape", "Squeeze", "Unsqueeze")
 
 
 class Part(NamedTuple):
@@ -72,7 +71,7 @@ def view(value: ir.Value, through: Callable[[ir.Node], bool] | None = None) -> V
     while len(chain) < _LONGEST_CHAIN and (node := value.producer()) is not None:
         if not passed and through is not None and through(node):
             passed = True
-        elif node.op_type not in (*_RESHAPING, "Transpose"):
+        elif node.op_type not in traits.LAYOUT:
             break
         if node.inputs[0] is None or shape_of(node.inputs[0]) is None:
             break
@@ -98,7 +97,7 @@ def step(node: ir.Node, axes: Axes) -> Axes | None:
         return None
     if node.op_type == "Transpose":
         return tuple(axes[axis] for axis in node.attributes["perm"].as_ints())
-    if node.op_type in _RESHAPING:
+    if node.op_type in traits.RESHAPES:
         return _regrouped([part for axis in axes for part in axis], shape)
     if len(shape) == len(axes):
         return tuple(() if same_dimension(size, 1) else axis for size, axis in zip(shape, axes, strict=True))

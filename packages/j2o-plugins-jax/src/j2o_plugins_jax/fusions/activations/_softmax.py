@@ -28,11 +28,10 @@ from typing import Any
 
 import onnx_ir as ir
 
-from j2o_core import Rewriter
+from j2o_core import Rewriter, traits
 
 from ..._plugin import plugin
 from .._half import HALVES, widened
-from ..attention._pairs import LAYOUT
 
 _DTYPES = (ir.DataType.FLOAT, ir.DataType.DOUBLE, *HALVES)
 _LONGEST_CHAIN = 10
@@ -68,7 +67,7 @@ def _softmax(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 def _behind_layouts(rw: Rewriter, value: ir.Value | None, op_type: str) -> tuple[ir.Node | None, list[ir.Node]]:
     """The operator that makes a value, and the changes of layout in between."""
     layouts: list[ir.Node] = []
-    while len(layouts) < _LONGEST_CHAIN and (node := rw.producer(value, op_type, *LAYOUT)) is not None:
+    while len(layouts) < _LONGEST_CHAIN and (node := rw.producer(value, op_type, *traits.LAYOUT)) is not None:
         if node.op_type == op_type:
             return node, layouts[::-1]
         layouts.append(node)

@@ -37,12 +37,11 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from j2o_core import Rewriter
+from j2o_core import Rewriter, traits
 
 from ..._plugin import plugin
 from .._half import HALVES, widened
 from ._masks import attention_mask
-from ._pairs import LAYOUT
 from ._scores import Factor, Mask, Scores, read_scores
 
 _DTYPES = (ir.DataType.FLOAT, *HALVES)
@@ -94,7 +93,7 @@ def _softmax_behind(rw: Rewriter, value: ir.Value | None) -> tuple[ir.Node | Non
         softmax = rw.producer(value, "Softmax")
         if softmax is not None:
             return softmax, path[::-1]
-        layout = rw.producer(value, *LAYOUT, "Cast", "Where")
+        layout = rw.producer(value, *traits.LAYOUT, "Cast", "Where")
         if layout is None or (layout.op_type == "Where" and rw.scalar(layout.inputs[2]) != 0):
             return None, []
         path.append(layout)
@@ -224,7 +223,7 @@ def _scores_chain(rw: Rewriter, value: ir.Value | None, depth: int) -> tuple[ir.
         return node, []
     for place in _places(rw, node):
         operand = node.inputs[place]
-        if node.op_type not in LAYOUT and (operand is None or not rw.same_shape(operand, value)):
+        if node.op_type not in traits.LAYOUT and (operand is None or not rw.same_shape(operand, value)):
             continue
         inner = _scores_chain(rw, operand, depth - 1)
         if inner is not None:
@@ -234,7 +233,7 @@ def _scores_chain(rw: Rewriter, value: ir.Value | None, depth: int) -> tuple[ir.
 
 def _places(rw: Rewriter, node: ir.Node) -> list[int]:
     """The operands of a node that may be the scores."""
-    if node.op_type in (*LAYOUT, "Tanh", "Neg", "Cast"):
+    if node.op_type in (*traits.LAYOUT, "Tanh", "Neg", "Cast"):
         return [0]
     numbers = [index for index, value in enumerate(node.inputs) if rw.scalar(value) is not None]
     if node.op_type in ("Mul", "Div"):

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from j2o_core import Rewriter
+from j2o_core import Rewriter, traits
 
 Axes = tuple[Any, ...]
 
 # Operators that only arrange numbers anew.
-LAYOUT = ("Reshape", "Transpose", "Squeeze", "Unsqueeze")
 # Changes of layout one after another are few, as neighbours are merged.
 _LONGEST_CHAIN = 8
 
@@ -54,7 +53,7 @@ class One:
 
 def one_of_pairs(rw: Rewriter, value: ir.Value | None) -> One | None:
     """A value as one number of each pair: a Slice or Gather, and changes of layout and Neg behind it."""
-    nodes, value, negative = behind(rw, value, "Neg", *LAYOUT)
+    nodes, value, negative = behind(rw, value, "Neg", *traits.LAYOUT)
     found = _picked(rw, value)
     if found is None:
         return None
@@ -76,7 +75,7 @@ def behind(rw: Rewriter, value: ir.Value | None, *op_types: str) -> tuple[list[i
 def through(rw: Rewriter, nodes: Sequence[ir.Node], axes: Axes | None) -> Axes | None:
     """What changes of layout make of axes, None if they mix them."""
     for node in nodes:
-        if axes is not None and node.op_type in LAYOUT:
+        if axes is not None and node.op_type in traits.LAYOUT:
             axes = rw.moved(node, axes)
     return axes
 
@@ -164,7 +163,7 @@ def together(one: One, axis: int, axes: Axes) -> Axes:
 
 def swapped(rw: Rewriter, value: ir.Value) -> tuple[One, Axes, tuple[bool, bool]] | None:
     """(first numbers, axes, which places are negated) of a value with the numbers of each pair exchanged."""
-    nodes, start, _ = behind(rw, value, *LAYOUT)
+    nodes, start, _ = behind(rw, value, *traits.LAYOUT)
     concat = rw.producer(start, "Concat")
     if concat is None or start is None or len(concat.inputs) != 2:
         return None

@@ -14,15 +14,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from j2o_core import Rewriter
-
-from ._pairs import LAYOUT
-
-# Operators on numbers at the same place, with the broadcasting of NumPy.
-_POINTWISE = (
-    *("Abs", "Cast", "Cos", "Div", "Exp", "Identity", "Mul", "Neg", "Reciprocal", "Sin", "Sqrt"),
-    *("Add", "Pow", "Sub", "Where"),
-)
+from j2o_core import Rewriter, traits
 
 Made = dict[tuple[ir.Value, int, int], ir.Value | None]
 
@@ -65,9 +57,9 @@ def _of_node(rw: Rewriter, value: ir.Value, axis: int, apart: int, made: Made) -
     node = rw.producer(value)
     if node is None:
         return None
-    if node.op_type in _POINTWISE:
+    if node.op_type in traits.POINTWISE:
         return _of_pointwise(rw, node, axis, apart, made)
-    if node.op_type in LAYOUT:
+    if node.op_type in traits.LAYOUT:
         return _of_layout(rw, node, axis, apart, made)
     if node.op_type == "Gather":
         return _of_gather(rw, node, axis, apart, made)

@@ -30,11 +30,11 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from j2o_core import Rewriter
+from j2o_core import Rewriter, traits
 
 from ..._plugin import plugin
 from .._half import HALVES
-from ._pairs import LAYOUT, Axes, One, are_pairs, behind, one_of_pairs, swapped, through, together
+from ._pairs import Axes, One, are_pairs, behind, one_of_pairs, swapped, through, together
 from ._per_pair import Made, per_pair
 
 _DTYPES = (ir.DataType.FLOAT, *HALVES)
@@ -160,7 +160,7 @@ def _of_products(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """The form with first and second numbers apart."""
     if len(node.inputs) != 2:
         return None
-    (nodes, less, _), (others, more, _) = (behind(rw, value, *LAYOUT) for value in node.inputs)
+    (nodes, less, _), (others, more, _) = (behind(rw, value, *traits.LAYOUT) for value in node.inputs)
     difference, total = rw.producer(less, "Sub"), rw.producer(more, "Add")
     if difference is None or total is None or less is None or not rw.same_shape(less, more):  # type: ignore[arg-type]
         return None
@@ -337,12 +337,12 @@ def _of_a_part(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """The first numbers of each head are turned, the others go by."""
     if len(node.inputs) != 2:
         return None
-    outer, value, _ = behind(rw, node.inputs[0], *LAYOUT)
-    others, rest_value, _ = behind(rw, node.inputs[1], *LAYOUT)
+    outer, value, _ = behind(rw, node.inputs[0], *traits.LAYOUT)
+    others, rest_value, _ = behind(rw, node.inputs[1], *traits.LAYOUT)
     turned, rest = rw.producer(value, "RotaryEmbedding"), rw.slice_of(rest_value)
     if turned is None or value is None or rest is None or not rw.only_use(value) or len(rw.shape(value) or ()) != 4:
         return None
-    inner, start, _ = behind(rw, turned.inputs[0], *LAYOUT)
+    inner, start, _ = behind(rw, turned.inputs[0], *traits.LAYOUT)
     cut, own = rw.slice_of(start), rw.axes(rest.source)
     if cut is None or cut.source is not rest.source or rw.attr(turned, "rotary_embedding_dim", 0):
         return None

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from j2o_core import Rewriter
+from j2o_core import Rewriter, traits
 
 from .._half import SINGLE_RANGE
-from ._pairs import LAYOUT
 
 Axes = tuple[Any, ...]
 
@@ -80,7 +79,7 @@ def read_scores(rw: Rewriter, axes: Axes, steps: Sequence[tuple[ir.Node, int]]) 
     scores: Scores | None = Scores(axes)
     for node, place in steps:
         assert scores is not None
-        if node.op_type in LAYOUT:
+        if node.op_type in traits.LAYOUT:
             moved = rw.moved(node, scores.axes)
             scores = None if moved is None else replace(scores, axes=moved)
         elif node.op_type == "Tanh":

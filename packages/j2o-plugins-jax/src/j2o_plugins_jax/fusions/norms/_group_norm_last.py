@@ -23,11 +23,11 @@ from typing import Any
 
 import onnx_ir as ir
 
-from j2o_core import Rewriter
+from j2o_core import Rewriter, traits
 
 from ..._plugin import plugin
 from ._group_norm import instance_norm
-from ._layer_norm import SAME_ORDER, on_last_axes, parts_and_weight, square_of, square_root, unclamped
+from ._layer_norm import on_last_axes, parts_and_weight, square_of, square_root, unclamped
 
 
 @plugin.rewrite("Mul", "Div")
@@ -84,7 +84,7 @@ class _Groups:
     def of(cls, rw: Rewriter, x: ir.Value, mean: ir.Value | None) -> _Groups | None:
         """The groups whose means are a value that broadcasts along x, if they are such groups."""
         value = mean
-        while (node := rw.producer(value, *SAME_ORDER, "Expand")) is not None:
+        while (node := rw.producer(value, *traits.RESHAPES, "Expand")) is not None:
             value = node.inputs[0]
         reduction = rw.producer(value, "ReduceMean")
         grouped = reduction.inputs[0] if reduction is not None else None
@@ -130,7 +130,7 @@ class _Groups:
     def _repeated(self, value: ir.Value | None) -> ir.Value | None:
         """What is written out for each channel, or what has axes of size 1 elsewhere: the order is the same."""
         rw, each = self._rw, _without_ones([*self._places[: self._outer], self._count])
-        while (node := rw.producer(value, *SAME_ORDER, "Expand")) is not None:
+        while (node := rw.producer(value, *traits.RESHAPES, "Expand")) is not None:
             assert value is not None
             before, after = rw.shape(node.inputs[0]) or (), rw.shape(value) or ()
             if node.op_type == "Expand":

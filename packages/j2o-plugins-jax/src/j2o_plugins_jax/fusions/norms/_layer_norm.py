@@ -25,13 +25,11 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from j2o_core import Rewriter
+from j2o_core import Rewriter, traits
 
 from ..._plugin import plugin
 from .._half import SINGLE_RANGE, halved, rounded, widened
 from ..weights._repeated_constants import equal
-
-SAME_ORDER = ("Reshape", "Unsqueeze", "Squeeze")
 
 
 @plugin.rewrite("Mul", "Div")
@@ -156,7 +154,7 @@ def square_root(rw: Rewriter, value: ir.Value | None, *, inverted: bool) -> ir.V
 def plain(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
     """A value before it was rounded to bfloat16, and axes of size 1 came or went; the order is the same."""
     for _ in range(2):
-        layout = rw.producer(rounded(rw, value), *SAME_ORDER)
+        layout = rw.producer(rounded(rw, value), *traits.RESHAPES)
         value = layout.inputs[0] if layout is not None else rounded(rw, value)
     return value
 

@@ -25,12 +25,11 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from j2o_core import Rewriter
+from j2o_core import Rewriter, traits
 
 from ..._plugin import plugin
 
 _DTYPES = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
-_CONVOLUTIONS = ("Conv", "ConvTranspose")
 # Scales for channels, not masks and tables.
 _MOST_NUMBERS = 2**16
 
@@ -70,7 +69,7 @@ def _scaled_matmul(rw: Rewriter, value: ir.Value, factor: Any) -> ir.Value | Non
 
 
 def _scaled_convolution(rw: Rewriter, value: ir.Value, factor: Any) -> ir.Value | None:
-    conv = rw.producer(value, *_CONVOLUTIONS)
+    conv = rw.producer(value, *traits.CONVOLUTIONS)
     channels = _per_channel(rw, value, factor)
     if conv is None or channels is None or len(conv.inputs) > 3:
         return None
@@ -112,7 +111,7 @@ def _shifted_matmul(rw: Rewriter, value: ir.Value, shift: Any) -> ir.Value | Non
 
 
 def _shifted_convolution(rw: Rewriter, value: ir.Value, shift: Any) -> ir.Value | None:
-    conv = rw.producer(value, *_CONVOLUTIONS)
+    conv = rw.producer(value, *traits.CONVOLUTIONS)
     channels = _per_channel(rw, value, shift)
     if conv is None or channels is None or len(conv.inputs) > 3:
         return None
@@ -156,7 +155,7 @@ def _before_reshape(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """What has a number for each channel moves in front of the Reshape that takes the batch of one away."""
     for value, constant in _with_constant(rw, node):
         layout = rw.producer(value, "Reshape", "Squeeze")
-        conv = rw.producer(layout.inputs[0], *_CONVOLUTIONS) if layout is not None else None
+        conv = rw.producer(layout.inputs[0], *traits.CONVOLUTIONS) if layout is not None else None
         if conv is None or not rw.only_use(conv.outputs[0]):
             continue
         batch, *shape = rw.shape(conv.outputs[0]) or (None,)
@@ -174,7 +173,7 @@ def _before_transpose(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """What has a number for each channel moves in front of the Transpose that puts the channels elsewhere."""
     for value, constant in _with_constant(rw, node):
         layout = rw.producer(value, "Transpose")
-        conv = rw.producer(layout.inputs[0], *_CONVOLUTIONS) if layout is not None else None
+        conv = rw.producer(layout.inputs[0], *traits.CONVOLUTIONS) if layout is not None else None
         if layout is None or conv is None or not rw.only_use(conv.outputs[0]) or constant.size == 1:
             continue
         if not np.isfinite(constant).all() or (node.op_type == "Div" and not constant.all()):
