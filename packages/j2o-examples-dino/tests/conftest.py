@@ -66,6 +66,7 @@ def formula_weights(config: DinoConfig) -> dict[str, np.ndarray]:
     for key in [key for key in tensors if key.endswith("bias_mask")]:
         tensors[key] = mask
         tensors[key.removesuffix("_mask")] *= mask
+        tensors[key.removesuffix("_mask")] += 0  # no negative zeros
     # 100 ** (k / 4) rounded to bfloat16, for heads of 16 channels.
     if config.dim // config.heads == 16:
         tensors["rope_embed.periods"] = np.array([1, 3.15625, 10, 31.625], np.float32)

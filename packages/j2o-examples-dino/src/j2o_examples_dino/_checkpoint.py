@@ -11,15 +11,16 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
-import safetensors.numpy
 from jax.typing import DTypeLike
-from safetensors import SafetensorError
 
 from ._build import Model
 from ._config import DinoConfig
-from ._equimo_archive import read_equimo_archive
+from ._equimo_archive import read_equimo_archive, write_equimo_archive
+from ._eqx_file import read_eqx, write_eqx
 from ._errors import CheckpointError
 from ._hf_layout import hf_to_published, is_hf_layout, published_to_hf
+from ._safetensors_file import map_safetensors, write_safetensors
+from ._scratch import Scratch
 from ._state_dict import from_state_dict, state_dict
 from ._torch_file import read_torch_file
 from ._variants import AnyConfig
@@ -29,13 +30,6 @@ _SINGLE = "model.safetensors"
 
 # Fields of configurations that are a choice of the user, whatever the checkpoint says.
 _CHOICES = ("rope_periods", "resize_mode", "resize_antialias", "resize_offset")
-
-
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    try:
-        return safetensors.numpy.load_file(path)
-    except (SafetensorError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read as a safetensors file: {error}") from error
 
 
 def _read_sharded(index: Path) -> dict[str, np.ndarray]:
@@ -50,7 +44,7 @@ def _read_sharded(index: Path) -> dict[str, np.ndarray]:
             raise CheckpointError(f"{index} refers to {shard!r}, but only files beside it may be read.")
         if not (index.parent / shard).is_file():
             raise CheckpointError(f"{index} refers to {shard}, which is not there.")
-        content = _read_safetensors(index.parent / shard)
+        content = map_safetensors(index.parent / shard)
         tensors.update({name: content[name] for name, file in weight_map.items() if file == shard and name in content})
     lost = [name for name in weight_map if name not in tensors]
     if lost:
@@ -73,22 +67,25 @@ def _read(path: Path) -> tuple[Mapping[str, np.ndarray], AnyConfig | None]:
     if path.is_dir():
         if (path / "weights.eqx").is_file():
             return read_equimo_archive(path)
-        for name, reader in ((_INDEX, _read_sharded), (_SINGLE, _read_safetensors)):
+        for name, reader in ((_INDEX, _read_sharded), (_SINGLE, map_safetensors)):
             if (path / name).is_file():
                 return reader(path / name), None
         raise CheckpointError(f"{path} is a folder without {_SINGLE}, {_INDEX} or weights.eqx.")
     if path.name.endswith(".tar.lz4"):
         return read_equimo_archive(path)
+    if path.suffix == ".eqx":
+        return read_eqx(path)
     readers = {
         ".pth": read_torch_file,
         ".pt": read_torch_file,
-        ".safetensors": _read_safetensors,
+        ".safetensors": map_safetensors,
         ".npz": _read_npz,
         ".json": _read_sharded,
     }
     if path.suffix not in readers:
         raise CheckpointError(
-            f"{path}: a checkpoint ends in {', '.join(readers)} or .tar.lz4, or is a folder, but not {path.suffix!r}."
+            f"{path}: a checkpoint ends in {', '.join(readers)}, .eqx or .tar.lz4, or is a folder, but not "
+            f"{path.suffix!r}."
         )
     return readers[path.suffix](path), None
 
@@ -119,17 +116,21 @@ def load(
     *,
     dtype: DTypeLike | None = jnp.float32,
     drop_zero_bias: bool = False,
+    scratch: str | os.PathLike[str] | None = None,
 ) -> Model:
     """Load a model from a checkpoint.
 
     Args:
         path: A published state dict (`.pth`, read without PyTorch, `.safetensors` or `.npz`), a Hugging Face checkpoint
-            (`.safetensors`, its index `.json`, or the folder), or an Equimo archive (`.tar.lz4` or the folder).
-        config: What the checkpoint is a checkpoint of, for instance `variant("vits16")`. Only an Equimo archive says
-            so itself; if it is given nevertheless, the two must agree.
+            (`.safetensors`, its index `.json`, or the folder), an Equimo archive (`.tar.lz4` or the folder), or an
+            `.eqx` file that `save` wrote.
+        config: What the checkpoint is a checkpoint of, for instance `variant("vits16")`. Only Equimo archives and
+            `.eqx` files say so themselves; if it is given nevertheless, the two must agree.
         dtype: Dtype of the weights, or None for the one they are stored in.
         drop_zero_bias: Whether to leave out the bias of the query, key and value projections where it is zero
             throughout, as it is in the published files.
+        scratch: A folder. If given, large weights stay on the disk: leaves are read-only views of the mapped
+            checkpoint, or where a dtype is cast or projections are joined, of a nameless temporary file in this folder.
 
     Raises:
         CheckpointError: If the checkpoint cannot be read, or does not fit the configuration to the last key.
@@ -144,33 +145,42 @@ def load(
         raise CheckpointError(
             f"{path} does not say what model it is of: give a configuration, such as variant('vits16')."
         )
+    mapped = None if scratch is None else Scratch(scratch)
     if is_hf_layout(set(tensors)):
-        tensors = hf_to_published(tensors)
+        tensors = hf_to_published(tensors, mapped.join if mapped else np.concatenate)
         if isinstance(config, DinoConfig):  # that layout leaves the norm for local crops out
             config = dataclasses.replace(config, local_cls_norm=False)
-    return from_state_dict(tensors, config, dtype=dtype, drop_zero_bias=drop_zero_bias, source=str(path))
+    return from_state_dict(
+        tensors, config, dtype=dtype, drop_zero_bias=drop_zero_bias, source=str(path), scratch=mapped
+    )
 
 
 def save(path: str | os.PathLike[str], model: Model, *, layout: Literal["published", "hf"] = "published") -> None:
-    """Save a model as a `.safetensors` checkpoint.
+    """Save a model. What was at the path is replaced only when the new one is complete.
 
     Args:
-        path: The file to write. An old one is replaced only when the new one is complete.
+        path: What to write: a `.safetensors` file; an `.eqx` file, which Equinox reads; or an archive for Equimo,
+            `.tar.lz4`, or without a suffix the folder.
         model: The model.
-        layout: Key names and shapes: those of the published `.pth` files, or Hugging Face's.
+        layout: Key names and shapes of a `.safetensors` file: those of the published `.pth` files, or Hugging Face's.
 
     Raises:
-        CheckpointError: If the path does not end in `.safetensors`, or the layout cannot hold the model.
+        CheckpointError: If the path ends in anything else, or the layout cannot hold the model.
+        PathError: If it cannot be written.
     """
     path = Path(path)
-    if path.suffix != ".safetensors":
-        raise CheckpointError(f"{path}: checkpoints are written as .safetensors, but not as {path.suffix!r}.")
-    tensors = state_dict(model)
-    if layout == "hf":
-        tensors = published_to_hf(tensors)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        safetensors.numpy.save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    if layout == "hf" and path.suffix != ".safetensors":
+        raise CheckpointError(f"{path}: Hugging Face's layout is written as .safetensors, but not as {path.suffix!r}.")
+    if path.suffix == ".safetensors":
+        tensors = state_dict(model)
+        if layout == "hf":
+            tensors = published_to_hf(tensors)
+        write_safetensors(path, tensors)
+    elif path.suffix == ".eqx":
+        write_eqx(path, model)
+    elif path.name.endswith(".tar.lz4") or not path.suffix:
+        write_equimo_archive(path, model)
+    else:
+        raise CheckpointError(
+            f"{path}: checkpoints are written as .safetensors, .eqx, .tar.lz4 or a folder, but not as {path.suffix!r}."
+        )

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import secrets
 import sys
 import time
 from collections import Counter
@@ -17,19 +16,15 @@ from PIL import Image
 
 import j2o_core
 
-from ._errors import DinoError, ImageError
+from ._errors import ImageError, PathError
 from ._features import ModelChoice
 from ._latency import Job, Latency, can_pin, measure
+from ._paths import check_writable
 from ._photo import draw_photo, read_photo
 from ._picture import side_by_side
 from ._preprocess import preprocess, statistics_for
-from ._variants import variant
-
-OUTPUT_NAMES = ("cls", "patches")
-
-
-class PathError(DinoError):
-    """A path that cannot be written to."""
+from ._variants import AnyConfig, variant
+from ._whole_file import whole_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +40,7 @@ class Request:
         size: Side of the square image that the model takes, a multiple of the patch size.
         batch: Number of images, or the name of a symbolic dimension.
         rounds: How often each side is timed; 0 for not at all.
+        any_size: Whether the graph takes images of any height and width.
     """
 
     model: ModelChoice
@@ -55,6 +51,7 @@ class Request:
     size: int
     batch: int | str
     rounds: int
+    any_size: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,32 +100,11 @@ def _check_paths(request: Request) -> None:
     """Refuse what could only fail after minutes of work, or would overwrite what is to be read."""
     read = [Path(path) for path in (request.image, request.model.weights) if path is not None]
     for path in (request.output, request.picture):
-        if path.is_dir():
-            raise PathError(f"{path} is a folder; give the file to write.")
-        if not path.parent.is_dir():
-            raise PathError(f"Cannot write {path}: the folder {path.parent} does not exist.")
-        if not os.access(path.parent, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.W_OK)):
-            raise PathError(f"Cannot write {path}: permission denied.")
-        if any(path.resolve() == other.resolve() for other in read):
-            raise PathError(f"{path} is to be read, so it cannot be written to.")
+        check_writable(path, read=read)
     if request.output.resolve() == request.picture.resolve():
         raise PathError(f"The graph and the picture cannot both be {request.output}.")
     if request.picture.suffix.lower() not in Image.registered_extensions():
         raise PathError(f"{request.picture} does not end as pictures do, for instance in .png.")
-
-
-@contextmanager
-def _whole_file(path: Path) -> Iterator[Path]:
-    """A path to write to, which becomes `path` if all that follows succeeds and vanishes otherwise."""
-    temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
-    try:
-        yield temporary
-        try:
-            temporary.replace(path)
-        except OSError as error:
-            raise PathError(f"Cannot write {path}: {error.strerror or error}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -152,6 +128,13 @@ def _parity(verification: j2o_core.Verification) -> list[Parity]:
 def _operators(program: j2o_core.OnnxProgram) -> Counter[str]:
     graphs = [program.model.graph, *(function.graph for function in program.model.functions.values())]
     return Counter(node.op_type for graph in graphs for node in graph.all_nodes())
+
+
+def _image_shape(request: Request, config: AnyConfig) -> tuple[int | str, ...]:
+    """The shape of one image, with symbolic sizes if any size is to be taken."""
+    if not request.any_size:
+        return (3, request.size, request.size)
+    return (3, f"{config.patch_size}*H", f"{config.patch_size}*W")
 
 
 def _latency(request: Request, shape: tuple[int, int, int, int], *, single_thread: bool) -> Latency | str:
@@ -189,10 +172,10 @@ def demonstrate(request: Request) -> Outcome:
     with _stage("export", seconds):
         program = j2o_core.to_onnx(
             model,
-            [(request.batch, *image.shape)],
+            [(request.batch, *_image_shape(request, config))],
             opset=request.opset,
             input_names=["images"],
-            output_names=list(OUTPUT_NAMES),
+            output_names=request.model.output_names,
         )
     with _stage("verify", seconds):
         random = _parity(program.verify())
@@ -205,7 +188,7 @@ def demonstrate(request: Request) -> Outcome:
     }
     difference = max(parity.relative for parity in seen)
     title = f"{request.model}, opset {request.opset}: patch features, largest relative difference {difference:.1e}"
-    with _whole_file(request.picture) as temporary:
+    with whole_file(request.picture) as temporary:
         try:
             side_by_side(photo, features, grid, title).save(temporary)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""Reading the weights that Equimo publishes: a folder, or the same folder as `.tar.lz4`.
+"""The archives of weights that Equimo publishes, read and written: a folder, or the same folder as `.tar.lz4`.
 
 There are two files. `metadata.json` has the arguments that the model was built with. `weights.eqx` has the leaves of
 the model's tree, one `.npy` record after another, without names; what they are follows from the arguments.
@@ -6,7 +6,8 @@ the model's tree, one `.npy` record after another, without names; what they are 
 
 import json
 import tarfile
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -14,15 +15,19 @@ from typing import IO, Any
 import ml_dtypes
 import numpy as np
 
-from ._equimo_layout import from_equimo, read_arguments, record_names
+from ._build import Model
+from ._config import ConvNextConfig
+from ._equimo_layout import from_equimo, read_arguments, record_names, to_equimo, write_arguments
 from ._errors import CheckpointError, ConfigError
+from ._state_dict import state_dict
 from ._variants import AnyConfig
+from ._whole_file import whole_file
 
 _METADATA = "metadata.json"
 _WEIGHTS = "weights.eqx"
 
 
-def _records(file: IO[bytes]) -> list[np.ndarray]:
+def read_records(file: IO[bytes]) -> list[np.ndarray]:
     """Read `.npy` records up to the end of the file. Never unpickles."""
     records: list[np.ndarray] = []
     while start := file.read(len(np.lib.format.MAGIC_PREFIX) + 2):
@@ -43,17 +48,21 @@ def _records(file: IO[bytes]) -> list[np.ndarray]:
     return records
 
 
-@contextmanager
-def _lz4_tar(path: Path) -> Iterator[tarfile.TarFile]:
+def _lz4_frame(path: Path, instead: str) -> Any:
     try:
         import lz4.frame  # type: ignore[import-untyped]
     except ImportError:
         raise CheckpointError(
-            f"Reading {path} needs the lz4 package: pip install 'j2o-examples-dino[equimo]'. "
-            "Or unpack the archive and give the folder."
+            f"For {path} the lz4 package is needed: pip install 'j2o-examples-dino[equimo]'. {instead}"
         ) from None
+    return lz4.frame
+
+
+@contextmanager
+def _lz4_tar(path: Path) -> Iterator[tarfile.TarFile]:
+    frame = _lz4_frame(path, "Or unpack the archive and give the folder.")
     # Read as a stream: nothing is ever extracted, so no name in the archive can lead anywhere.
-    with lz4.frame.open(path, "rb") as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+    with frame.open(path, "rb") as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
         yield archive
 
 
@@ -61,7 +70,7 @@ def _read_parts(path: Path) -> tuple[Any, list[np.ndarray]]:
     """The metadata and the records of a folder or an archive."""
     if path.is_dir():
         with (path / _WEIGHTS).open("rb") as weights:
-            return json.loads((path / _METADATA).read_text("utf-8")), _records(weights)
+            return json.loads((path / _METADATA).read_text("utf-8")), read_records(weights)
     metadata: Any = None
     records: list[np.ndarray] | None = None
     with _lz4_tar(path) as archive:
@@ -72,7 +81,7 @@ def _read_parts(path: Path) -> tuple[Any, list[np.ndarray]]:
             if member.name == _METADATA and metadata is None:
                 metadata = json.load(file)
             elif member.name == _WEIGHTS and records is None:
-                records = _records(file)
+                records = read_records(file)
     if metadata is None or records is None:
         raise ValueError(f"it does not hold both {_METADATA} and {_WEIGHTS}")
     return metadata, records
@@ -115,3 +124,42 @@ def read_equimo_archive(path: Path) -> tuple[dict[str, np.ndarray], AnyConfig]:
 
     tensors = from_equimo(dict(zip(names, records, strict=True)), config)
     return tensors, config
+
+
+def _write_records(file: IO[bytes], records: Iterable[np.ndarray]) -> None:
+    for record in records:
+        np.lib.format.write_array(file, np.asarray(record, order="C"), version=(1, 0), allow_pickle=False)
+
+
+def write_equimo_archive(path: Path, model: Model) -> None:
+    """Write weights as Equimo does, for `equimo.io.load_weights` or `load_model`.
+
+    Args:
+        path: The archive to write if it ends in `.tar.lz4`, else the folder. What is written appears when it is whole.
+        model: A vision transformer. Of a DINOv2 model, Equimo resamples positions as `jax.image.resize` does.
+
+    Raises:
+        CheckpointError: If Equimo has no such model, or there is something else at the path.
+    """
+    config = model.config
+    metadata = {"model_config": write_arguments(config), "torch_hub_cfg": {}, "timm": []}
+    assert not isinstance(config, ConvNextConfig)  # write_arguments has refused it
+    records = to_equimo(state_dict(model), config)
+    archive = path.name.endswith(".tar.lz4")
+    if not archive and path.exists() and not (path / _WEIGHTS).is_file():
+        raise CheckpointError(f"{path} exists and is not a folder of weights, so it is not replaced.")
+    frame = _lz4_frame(path, "Or give a folder to write to.") if archive else None
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as temporary:
+        folder = Path(temporary) / "whole"
+        folder.mkdir()
+        (folder / _METADATA).write_text(json.dumps(metadata), "utf-8")
+        with (folder / _WEIGHTS).open("wb") as file:
+            _write_records(file, records)
+        if frame is None:
+            if path.exists():
+                path.rename(Path(temporary) / "old")
+            folder.rename(path)
+            return
+        with whole_file(path) as part, frame.open(part, "wb") as stream, tarfile.open(fileobj=stream, mode="w") as tar:
+            for name in (_METADATA, _WEIGHTS):
+                tar.add(folder / name, name)

@@ -17,3 +17,7 @@ class CheckpointError(DinoError):
 
 class ImageError(DinoError):
     """An image that cannot be read, or whose shape the model or the preprocessing cannot take."""
+
+
+class PathError(DinoError):
+    """A path that cannot be written to."""

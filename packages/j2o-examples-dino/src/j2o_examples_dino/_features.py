@@ -7,9 +7,9 @@ import equinox as eqx
 import jax
 from jax import Array
 
-from ._backbone import Backbone
-from ._build import build
+from ._build import Model, build
 from ._checkpoint import load
+from ._layers import layer_features, layer_names
 from ._variants import family, variant
 
 
@@ -18,18 +18,25 @@ class FeatureExtractor(eqx.Module):
 
     Attributes:
         backbone: The model for one image.
+        layers: Whether the tokens after each layer are given, too.
     """
 
-    backbone: Backbone
+    backbone: Model
+    layers: bool = eqx.field(static=True, default=False)
 
-    def __call__(self, images: Array) -> tuple[Array, Array]:
-        """Map images `[batch, 3, height, width]` to class `[batch, dim]` and patch `[batch, patches, dim]` tokens."""
+    def __call__(self, images: Array) -> tuple[Array, ...]:
+        """Map images to tokens.
 
-        def one(image: Array) -> tuple[Array, Array]:
-            features = self.backbone.forward_features(image)
-            return features["x_norm_clstoken"], features["x_norm_patchtokens"]
+        Args:
+            images: `[batch, 3, height, width]`.
 
-        return jax.vmap(one)(images)
+        Returns:
+            Class `[batch, dim]` and patch `[batch, patches, dim]` tokens, then, if asked for, all tokens
+            `[batch, tokens, dim]` after each layer.
+        """
+        features = layer_features(self.backbone, images)
+        after = [features[name] for name in layer_names(self.backbone.config)] if self.layers else []
+        return (features["cls"], features["patches"], *after)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,11 +47,18 @@ class ModelChoice:
         variant: Name of a published variant.
         weights: A checkpoint, or None for random weights.
         seed: Seed of random weights.
+        layers: Whether the tokens after each layer are wanted.
     """
 
     variant: str
     weights: str | None
     seed: int
+    layers: bool = False
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of what the model gives, in order."""
+        return ["cls", "patches", *(layer_names(variant(self.variant)) if self.layers else [])]
 
     def build(self) -> FeatureExtractor:
         """Build the model.
@@ -58,9 +72,9 @@ class ModelChoice:
         """
         config = variant(self.variant)
         if self.weights is not None:
-            return FeatureExtractor(load(Path(self.weights), config, drop_zero_bias=True))
+            return FeatureExtractor(load(Path(self.weights), config, drop_zero_bias=True), self.layers)
         config = dataclasses.replace(config, layer_scale_init=1.0)
-        return FeatureExtractor(build(config, key=jax.random.key(self.seed)))
+        return FeatureExtractor(build(config, key=jax.random.key(self.seed)), self.layers)
 
     def __str__(self) -> str:
         origin = f"random weights, seed {self.seed}" if self.weights is None else Path(self.weights).name

@@ -5,7 +5,7 @@ the keys (zero in every release), the rotary periods (recomputed there without r
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -32,6 +32,8 @@ _MLP = {"mlp.fc1": "mlp.up_proj", "mlp.fc2": "mlp.down_proj"}
 _SWIGLU = {"mlp.w1": "mlp.gate_proj", "mlp.w2": "mlp.up_proj", "mlp.w3": "mlp.down_proj"}
 
 _FROM_TOP = {theirs: ours for ours, theirs in _TOP.items()}
+# Rotary periods, masks of biases and the norm for local crops have no name there, and nothing is lost with them.
+_LEFT_OUT = re.compile(r"rope_embed\.periods|blocks\.\d+\.attn\.qkv\.bias_mask|local_cls_norm\.(weight|bias)")
 _THIRDS = re.compile(r"attention\.([qkv])_proj\.(weight|bias)")
 
 
@@ -50,13 +52,16 @@ def _block_names(names: Mapping[str, str], *, inverse: bool) -> dict[str, str]:
     return expanded
 
 
-def hf_to_published(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def hf_to_published(
+    tensors: Mapping[str, np.ndarray], join: Callable[[list[np.ndarray]], np.ndarray] = np.concatenate
+) -> dict[str, np.ndarray]:
     """Rename and join the tensors of a Hugging Face checkpoint.
 
     Names that it does not know stay as they are, for the check of the state dict to report.
 
     Args:
         tensors: Arrays by name, for instance `layer.3.attention.q_proj.weight` `[dim, dim]`.
+        join: What joins arrays along their first axis.
 
     Returns:
         Arrays by published name. The bias of the keys, which no release has, is zero where it is missing.
@@ -86,7 +91,7 @@ def hf_to_published(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         if joint.endswith(".bias") and arrays.keys() == {"q", "v"}:
             arrays["k"] = np.zeros_like(arrays["q"])
         if arrays.keys() == {"q", "k", "v"} and len({array.shape for array in arrays.values()}) == 1:
-            published[joint] = np.concatenate([arrays["q"], arrays["k"], arrays["v"]])
+            published[joint] = join([arrays["q"], arrays["k"], arrays["v"]])
         else:
             published.update(dict(parts.values()))
     return published
@@ -99,7 +104,8 @@ def published_to_hf(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         tensors: Arrays by published name, as `state_dict` gives them.
 
     Raises:
-        CheckpointError: If a bias of the keys is not zero, which that layout cannot hold.
+        CheckpointError: If a bias of the keys is not zero, which that layout cannot hold, or for what is no vision
+            transformer of DINOv3.
     """
     to_block = _block_names(_BLOCK | _MLP | _SWIGLU, inverse=False)
     theirs: dict[str, np.ndarray] = {}
@@ -122,5 +128,6 @@ def published_to_hf(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
                 del parts["k"]
             for letter, part in parts.items():
                 theirs[f"layer.{block[1]}.attention.{letter}_proj.{kind}"] = part
-        # What is left has no name there: rotary periods, masks of biases, the norm for local crops.
+        elif not _LEFT_OUT.fullmatch(name):
+            raise CheckpointError(f"{name} has no place in Hugging Face's layout of DINOv3. Use the published layout.")
     return theirs

@@ -6,6 +6,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
 
 from ._errors import ImageError
+from ._preprocess import preprocess, statistics_for
+from ._variants import AnyConfig
 
 
 def read_photo(path: Path) -> np.ndarray:
@@ -52,3 +54,26 @@ def draw_photo(size: int = 448) -> np.ndarray:
     for left in (0.27, 0.42):
         draw.rectangle(scaled(left, 0.67, left + 0.04, 0.72), fill=(250, 240, 190))
     return np.asarray(canvas)
+
+
+def photo_as_images(path: Path | None, size: int, config: AnyConfig | None, variant_name: str | None) -> np.ndarray:
+    """A batch of one: a photo, or the drawn one, as a model takes it.
+
+    Args:
+        path: The photo, or None for the one that is drawn.
+        size: Side of the image in pixels.
+        config: The model, where it is known.
+        variant_name: Its name, where it is known, for the statistics of its images.
+
+    Returns:
+        `[1, 3, size, size]` float32.
+
+    Raises:
+        ImageError: If the photo cannot be read, or the size is no multiple of the patch size.
+    """
+    patch = config.patch_size if config is not None else 1
+    if size < 1 or size % patch:
+        raise ImageError(f"The size must be a multiple of the patch size {patch}, but it is {size}.")
+    photo = draw_photo() if path is None else read_photo(path)
+    image = preprocess(photo, size, statistics_for(variant_name or ""))
+    return np.asarray(image)[None]

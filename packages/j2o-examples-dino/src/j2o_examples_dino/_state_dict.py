@@ -16,11 +16,16 @@ from ._build import Model, build
 from ._config import ConvNextConfig, DinoConfig
 from ._errors import CheckpointError
 from ._rope import rope_periods
+from ._scratch import Scratch
 from ._variants import AnyConfig
 
 PERIODS = "rope_embed.periods"
 _BIAS = ".attn.qkv.bias"
 _MASK = f"{_BIAS}_mask"
+
+# Weights up to this size are read into memory, even where weights may stay on the disk: while tracing, JAX copies NumPy
+# arrays in some places, and a weight that was copied would be exported without its name.
+SMALL_BYTES = 1 << 18
 
 # Leaves that have one more axis, of length one, in files.
 _BATCHED = ("cls_token", "storage_tokens", "register_tokens", "pos_embed")
@@ -31,7 +36,7 @@ def leaf_name(path: tuple[object, ...]) -> str:
     return jax.tree_util.keystr(path, simple=True, separator=".")
 
 
-def _file_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+def file_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of a leaf in files; the data is the same in C order."""
     if name in _BATCHED:
         return (1, *shape)
@@ -61,7 +66,7 @@ def state_dict(model: Model) -> dict[str, np.ndarray]:
         if not leaf.size:  # the registers of a model without
             continue
         array = np.asarray(leaf)
-        tensors[name] = array.reshape(_file_shape(name, array.shape))
+        tensors[name] = array.reshape(file_shape(name, array.shape))
         if _has_mask(name, model.config):
             # A bias on the keys, which only a fine-tuned model can have, must survive the mask.
             mask = bias_mask(model.config.dim)
@@ -69,6 +74,11 @@ def state_dict(model: Model) -> dict[str, np.ndarray]:
             mask[keys] = np.any(array[keys] != 0)
             tensors[f"{name}_mask"] = mask.astype(array.dtype)
     return tensors | {alias: tensors[name] for alias, name in _aliases(model.config).items()}
+
+
+def leaf_names(config: AnyConfig) -> list[str]:
+    """The names of all leaves of a model, in the order of its tree; some may be empty."""
+    return [name for name, _ in _named_leaves(skeleton(config))]
 
 
 def _has_mask(name: str, config: AnyConfig) -> bool:
@@ -106,7 +116,7 @@ def skeleton(config: AnyConfig) -> Model:
 
 def _misfits(config: AnyConfig, tensors: Mapping[str, np.ndarray]) -> list[str]:
     """Everything that is wrong with the keys, shapes and dtypes of a state dict, one line a kind."""
-    expected = {name: _file_shape(name, leaf.shape) for name, leaf in _named_leaves(skeleton(config)) if leaf.size}
+    expected = {name: file_shape(name, leaf.shape) for name, leaf in _named_leaves(skeleton(config)) if leaf.size}
     optional = {f"{name}_mask": shape for name, shape in expected.items() if _has_mask(name, config)}
     optional |= {alias: expected[name] for alias, name in _aliases(config).items()}
 
@@ -148,6 +158,7 @@ def from_state_dict(
     dtype: DTypeLike | None = jnp.float32,
     drop_zero_bias: bool = False,
     source: str = "the state dict",
+    scratch: Scratch | None = None,
 ) -> Model:
     """Build a model from a state dict in the published layout. Every key must be known, and none may be missing.
 
@@ -159,6 +170,8 @@ def from_state_dict(
         drop_zero_bias: Whether to leave out the bias of the query, key and value projections when it is zero
             throughout, as it is in the published files. The model computes the same with one addition less a block.
         source: What to call the state dict in an error.
+        scratch: If given, large leaves are NumPy arrays: those of the state dict, or where they are cast, mapped from
+            there.
 
     Raises:
         CheckpointError: If the state dict does not fit the configuration; the error lists every misfit.
@@ -180,13 +193,15 @@ def from_state_dict(
     ):
         config = dataclasses.replace(config, qkv_bias=False)
 
-    def leaf(name: str, shape: tuple[int, ...]) -> jax.Array:
+    def leaf(name: str, shape: tuple[int, ...]) -> jax.Array | np.ndarray:
         if name == PERIODS and isinstance(config, DinoConfig):
             if config.rope_periods != "checkpoint" or name not in tensors:
                 return jnp.asarray(rope_periods(config))
             # The buffer is stored as bfloat16 or as float32 that was rounded to it; either way this is exact.
             return jnp.array(tensors[name], jnp.float32)
         stored = tensors[name] if 0 not in shape else np.empty(shape, tensors["cls_token"].dtype)
+        if scratch is not None and stored.nbytes > SMALL_BYTES:
+            return scratch.cast(stored, dtype or stored.dtype).reshape(shape)
         return jnp.array(stored.reshape(shape), dtype or stored.dtype)
 
     tree = skeleton(config)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from ._compare import Difference, Side
 from ._demonstration import Outcome, Request
 from ._latency import Latency
 
@@ -77,3 +78,27 @@ def table(request: Request, outcome: Outcome) -> str:
 
 def _by_count(item: tuple[str, int]) -> tuple[int, str]:
     return -item[1], item[0]
+
+
+def comparison_table(first: Side, second: Side, differences: Sequence[Difference], tolerance: float) -> str:
+    """Lay out a comparison, layer by layer.
+
+    Args:
+        first: One side.
+        second: The other.
+        differences: What was found.
+        tolerance: The largest relative difference that is accepted.
+    """
+    rows = [["output", "shape", "max abs", "relative", ""]]
+    for difference in differences:
+        shape = " x ".join(map(str, difference.shape))
+        # Written so that a difference that is not a number is over, too.
+        verdict = "" if difference.relative <= tolerance else "over"
+        rows.append([difference.name, shape, f"{difference.max_abs:.2e}", f"{difference.relative:.2e}", verdict])
+    over = sum(not difference.relative <= tolerance for difference in differences)
+    digests = {side.digest for side in (first, second) if side.digest is not None}
+    lines = [first.name, f"against {second.name}", ""]
+    if len(digests) == 2:
+        lines += ["The weights are not the same.", ""]
+    found = "all within" if not over else f"{over} of {len(differences)} over"
+    return "\n".join([*lines, *_columns(rows), "", f"{found} {tolerance:.0e} of the largest magnitude"])
