@@ -1,4 +1,4 @@
-"""Convolution: Conv, ConvTranspose, and a matrix product over gathered windows where ONNX has no kernel."""
+"""Convolution: Conv, ConvTranspose, and a matrix product over gathered windows where the target has no kernel."""
 
 from __future__ import annotations
 
@@ -14,9 +14,6 @@ from j2o_core import LoweringContext
 
 from ._plugin import plugin
 from ._windows import Window, dilate_and_pad, filled, gather_windows, is_empty, is_static, pad
-
-# The element types of ONNX's Conv that runtimes have; others become matrix products.
-_CONV_TYPES = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
 
 
 @plugin.lowering(lax.conv_general_dilated_p)
@@ -96,7 +93,7 @@ def _convolve(
     groups: int,
 ) -> ir.Value:
     """Batch, features, space by out-features, in-features, window."""
-    if x.dtype not in _CONV_TYPES or not is_static(*w_shape):
+    if not ctx.target.runs_widened("Conv", x.dtype) or not is_static(*w_shape):
         return _matrix_product(ctx, x, w, x_shape, w_shape, windows, groups)
     if any(window.base > 1 for window in windows) and all(window.stride == 1 for window in windows):
         return _transposed(ctx, x, w, w_shape, windows, groups)

@@ -19,10 +19,7 @@ from ._folding import highest, lowest
 from ._plugin import plugin
 from ._windows import Window, dilate_and_pad, filled, gather_windows, is_empty, is_static, pad, positions
 
-_FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
-# What runtimes have pooling kernels for.
-_AVERAGE_TYPES = frozenset(_FLOATS)
-_MAX_TYPES = frozenset({*_FLOATS, ir.DataType.DOUBLE, ir.DataType.INT8, ir.DataType.UINT8})
+_FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE)
 
 
 class Pooling:
@@ -201,7 +198,7 @@ def _as_images(
 
 
 def _average_pool(ctx: LoweringContext, x: ir.Value, zero: ir.Value, pooling: Pooling) -> ir.Value | None:
-    if x.dtype not in _AVERAGE_TYPES:
+    if not ctx.target.runs_widened("AveragePool", x.dtype):
         return None
     # ONNX Runtime 1.31 joins a Pad in front with the operator, whatever it pads, and then refuses the result.
     if not pooling.pads_fit:
@@ -218,7 +215,7 @@ def _average_pool(ctx: LoweringContext, x: ir.Value, zero: ir.Value, pooling: Po
 
 
 def _max_pool(ctx: LoweringContext, x: ir.Value, lowest: ir.Value, pooling: Pooling) -> ir.Value | None:
-    if x.dtype not in _MAX_TYPES:
+    if not ctx.target.runs_widened("MaxPool", x.dtype):
         return None
     images = _as_images(ctx, x, lowest, pooling)
     if images is None:
@@ -228,7 +225,7 @@ def _max_pool(ctx: LoweringContext, x: ir.Value, lowest: ir.Value, pooling: Pool
 
 
 def _min_pool(ctx: LoweringContext, x: ir.Value, highest: ir.Value, pooling: Pooling) -> ir.Value | None:
-    if x.dtype not in (*_FLOATS, ir.DataType.DOUBLE):
+    if x.dtype not in _FLOATS:
         return None
     y = _max_pool(ctx, ctx.op.Neg(x), ctx.const(-np.inf, x), pooling)
     return ctx.op.Neg(y) if y is not None else None

@@ -6,13 +6,13 @@ import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import onnx_ir as ir
 from jax.extend.core import jaxpr_as_fun
 
 from j2o_core import LoweringContext
 from j2o_core._compat import is_symbolic
+from j2o_core.target import INTEGERS
 
 from ._folding import Values, fold, highest, lowest
 from ._plugin import plugin
@@ -65,7 +65,9 @@ def _fold_axes(ctx: LoweringContext, xs: Values, axes: tuple[int, ...], combine:
 
 @plugin.lowering("reduce_prod")
 def _reduce_prod(ctx: LoweringContext, x: ir.Value, *, axes: tuple[int, ...], **_: Any) -> Any:
-    if jnp.issubdtype(ctx.dtype(x), jnp.integer):  # ONNX Runtime multiplies them in floating point
+    unknown = any(is_symbolic(ctx.avals_in[0].shape[axis]) for axis in axes)
+    # What is written for the operator needs to know how many there are.
+    if unknown and x.dtype in INTEGERS and ctx.target.computes_wrongly("ReduceProd", ir.DataType.INT64):
         return _folded(ctx, x, "Mul", 1, axes)
     return _reduce(ctx, x, "ReduceProd", axes)
 

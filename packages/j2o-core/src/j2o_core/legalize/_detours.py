@@ -19,7 +19,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from ..target import FLOAT8, INTEGERS, SIGNED, UNSIGNED, Signature, Types, bits
+from ..target import INTEGERS, NARROW_FLOATS, SIGNED, UNSIGNED, Signature, Types, bits
 
 T = ir.DataType
 Attribute = Callable[[str, Any], Any]
@@ -44,7 +44,6 @@ class Carrier:
     flips: bool = False
 
 
-NARROW_FLOATS = (T.BFLOAT16, T.FLOAT16, *FLOAT8)
 _STANDARD_INTEGERS = (T.INT32, T.INT64, T.UINT32, T.UINT64, T.INT8, T.UINT8, T.INT16, T.UINT16)
 
 

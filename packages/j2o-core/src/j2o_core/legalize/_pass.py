@@ -11,11 +11,11 @@ import onnx_ir as ir
 
 from .._errors import LegalizeError
 from ..graph._domains import bare, qualify
-from ..target import SIGNED, Signature, Target, Workaround, opsets
+from ..target import NARROW_FLOATS, SIGNED, Signature, Target, Workaround, opsets
 from ..trace._source import SOURCE
 from . import _composed
 from ._composer import Composer, Declined
-from ._detours import DTYPE_ATTRIBUTES, NARROW_FLOATS, Carrier, Detour, find_detour
+from ._detours import DTYPE_ATTRIBUTES, Carrier, Detour, find_detour
 from ._emitter import Emitter, Names, bodies, read_attribute, read_constant
 from .workarounds import REPLACEMENTS, Replacement
 

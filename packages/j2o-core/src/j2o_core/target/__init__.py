@@ -7,7 +7,7 @@ _workaround    what is known of a fault of a runtime
 _workarounds   the table of all of them
 """
 
-from ._dtypes import FLOAT8, FLOATS, INTEGERS, SIGNED, UNSIGNED, bits
+from ._dtypes import FLOAT8, FLOATS, INTEGERS, NARROW_FLOATS, SIGNED, UNSIGNED, bits
 from ._kernels import Signature, Types, opsets
 from ._target import RUNTIME, Target, target_names
 from ._workaround import Witness, Workaround
@@ -17,6 +17,7 @@ __all__ = [
     "FLOAT8",
     "FLOATS",
     "INTEGERS",
+    "NARROW_FLOATS",
     "RUNTIME",
     "SIGNED",
     "UNSIGNED",

@@ -10,6 +10,7 @@ from typing import Any
 import onnx_ir as ir
 
 from .._errors import SpecError
+from ._dtypes import NARROW_FLOATS
 from ._kernels import Release, Signature, Types, releases
 from ._workaround import Workaround
 from ._workarounds import WORKAROUNDS
@@ -78,6 +79,17 @@ class Target:
         bindings = known.bind(inputs, outputs)
         given = attributes or {}
         return bindings is not None and all(self.runs_types(op_type, types, given.get) for types in bindings)
+
+    def runs_widened(self, op_type: str, dtype: ir.DataType | None) -> bool:
+        """Whether an operator runs on an element type, or on float32 if it is a float of fewer bits.
+
+        Legalize computes these in float32, between casts.
+        """
+        return self.runs(op_type, dtype) or (dtype in NARROW_FLOATS and self.runs(op_type, ir.DataType.FLOAT))
+
+    def computes_wrongly(self, op_type: str, dtype: ir.DataType | None) -> bool:
+        """Whether an operator on an element type is worked around in one of the releases."""
+        return any(op_type in row.op_types and dtype in row.dtypes for row in self.workarounds)
 
     def signature(self, op_type: str) -> Signature | None:
         """The operator at the opset, as ONNX has it, or None if there is none."""

@@ -54,14 +54,7 @@ _ERF_INV_TAIL = {
 
 @plugin.lowering("erf")
 def _erf(ctx: LoweringContext, x: ir.Value, **_: Any) -> Any:
-    if ctx.dtype(x) != np.float64:
-        return ctx.op.Erf(x)
-    op = ctx.op  # no runtime has a float64 kernel
-    magnitude, one = op.Abs(x), op.const(1, x)
-    limited = op.Min(magnitude, one)
-    near = op.Mul(x, _ERF_NEAR(op, op.Mul(limited, limited)))
-    far = op.Mul(op.Sign(x), op.Sub(one, _erfc_far(op, magnitude)))
-    return op.Where(op.GreaterOrEqual(magnitude, one), far, near)  # near keeps the sign of a zero
+    return ctx.op.Erf(x)
 
 
 @plugin.lowering("erfc")

@@ -6,7 +6,7 @@ before: 0.5 * x * j2o::Erfc(-x * sqrt(1/2))        or  0.5 * x * (1 + Erf(x * sq
 after:  Gelu(x, approximate="none" | "tanh")  at opset 20 and later
         x * (1 + Erf(x / sqrt(2))) * 0.5      below, the form that ONNX Runtime fuses; bfloat16 in float32
 
-Declines for float64, for which ONNX Runtime has no kernel, and for other constants.
+Declines for float64 where the target has no kernel for it, and for other constants.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import onnx_ir as ir
 from j2o_core import Rewriter
 
 from ..._plugin import plugin
-from .._half import HALVES
 
 # Relative, of the constants: people write 0.79788 for sqrt(2 / pi), and half precision rounds what they write.
 _TOLERANCE = 1e-5
@@ -37,7 +36,7 @@ def _gelu(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     if found is None or not rw.same_shape(found[0], node.outputs[0]):
         return None
     x, kind = found
-    if x.dtype not in (ir.DataType.FLOAT, *HALVES):
+    if not rw.target.runs_widened("Gelu" if rw.opset >= 20 else "Erf", x.dtype):
         return None
     if kind == "none" and rw.opset < 20:
         y = rw.op.Cast(x, to=ir.DataType.FLOAT) if x.dtype is ir.DataType.BFLOAT16 else x

@@ -4,7 +4,7 @@ before: x / (1 + Abs(x))
 after:  Softsign(x)
 
 JAX's numbers to one unit in the last place, NaN for infinities as in JAX, in 0.51 of the time (ONNX Runtime 1.31).
-Declines for float64, for which there is no kernel.
+Declines where the target has no kernel, as for float64.
 """
 
 from __future__ import annotations
@@ -15,13 +15,11 @@ from j2o_core import Rewriter
 
 from ..._plugin import plugin
 
-_DTYPES = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
-
 
 @plugin.rewrite("Div")
 def _softsign(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     x, total = node.inputs[0], rw.producer(node.inputs[1], "Add")
-    if x is None or x.dtype not in _DTYPES or total is None:
+    if x is None or not rw.target.runs_widened("Softsign", x.dtype) or total is None:
         return None
     for size, one in rw.operands(total, "Abs"):
         if size.inputs[0] is x and rw.scalar(one) == 1 and rw.same_shape(x, node.outputs[0]):
