@@ -10,7 +10,7 @@ from j2o_core import J2oError, LoweringError, UnsupportedError, _errors
 
 def test_every_error_is_a_j2o_error():
     kinds = [value for value in vars(_errors).values() if isinstance(value, type) and issubclass(value, Exception)]
-    assert len(kinds) == 12
+    assert len(kinds) == 13
     assert all(issubclass(kind, J2oError) for kind in kinds)
     assert issubclass(j2o_core.SpecError, ValueError)
     assert issubclass(j2o_core.SaveError, OSError)

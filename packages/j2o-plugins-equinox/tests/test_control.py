@@ -4,6 +4,7 @@ import equinox as eqx
 import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import j2o_core
@@ -19,6 +20,11 @@ def test_checks_are_dropped_with_a_warning():
     with pytest.warns(UserWarning, match="x is too large"):
         program = to_onnx(_checked, [("B", 3)])
     assert [node.op_type for node in program.model.graph] == ["Mul"]
+
+
+def test_a_check_that_changes_results_is_not_dropped():
+    for x in (np.float32([1, 2, 300]), np.float32([1, 2, 3])):
+        check(lambda x: eqx.error_if(x, jnp.any(x > 100), "too large", on_error="nan"), x, contains=["If"])
 
 
 @pytest.mark.filterwarnings("ignore:The run-time check")

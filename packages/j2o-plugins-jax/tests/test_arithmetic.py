@@ -99,3 +99,10 @@ def test_nan_passes_through_maximum_and_minimum():
     y = np.array([2, np.nan, np.nan], np.float32)
     got = to_onnx(lambda x, y: (jnp.maximum(x, y), jnp.minimum(x, y)), [x, y])(x, y)
     assert np.isnan(got).all()
+
+
+@pytest.mark.skipif(jax.__version_info__ < (0, 12), reason="JAX 0.12 has it")
+def test_a_product_in_another_dtype():
+    """Operands are converted first: 200 * 200 is no number of int8."""
+    x = np.array([100, -128, 127, 3], np.int8)
+    check(lambda x: lax.mul(x, x, out_dtype=np.int32), x, contains=["Mul"])

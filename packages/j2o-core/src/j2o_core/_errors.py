@@ -25,6 +25,10 @@ class LoweringError(J2oError):
     """A lowering rule raised, or returned what the equation's avals do not say."""
 
 
+class UnknownParameter(LoweringError):
+    """An equation has a parameter that its rule neither reads nor ignores."""
+
+
 class RewriteError(J2oError):
     """A rewrite raised, or replaced a value with one of another dtype or shape."""
 

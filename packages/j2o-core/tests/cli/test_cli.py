@@ -304,6 +304,13 @@ def test_a_folder_that_does_not_exist_is_told_before_the_work(j2o, monkeypatch):
     assert "nowhere does not exist. Create it first." in err
 
 
+def test_plugins_says_whose_rule_is_taken(j2o, plugin, monkeypatch):
+    later = j2o_core.Plugin("later")
+    later.lowering("sin", opset=22)(lambda ctx, x: ctx.op.Sin(x))
+    monkeypatch.setattr(_commands, "discover", lambda: j2o_core.Registry([plugin, later]))
+    assert f"later lowers sin in the place of {plugin.name} from opset 22 on." in j2o("plugins")[1]
+
+
 def test_a_model_that_differs_is_not_written(j2o, plugin, tmp_path):
     plugin.lowerings["sin"].clear()
     plugin.lowering("sin")(lambda ctx, x, **_: ctx.op.Cos(x))

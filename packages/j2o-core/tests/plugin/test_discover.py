@@ -187,3 +187,12 @@ def test_primitives_are_known_by_object_name_or_composite():
     registry = Registry([plugin])
     assert registry.lowering(composite.primitive, 21).rule is rule
     assert sorted(name for name, _ in registry.rows()) == ["cos", "jax.nn.gelu", "sin"]
+
+
+def test_a_rule_at_a_higher_opset_takes_the_place_of_another_plugins(plugin):
+    later = Plugin("later")
+    later.lowering("sin", opset=22)(rule)
+    registry = Registry([plugin, later])
+    ((name, new, old),) = registry.overrides()
+    assert (name, new.plugin, new.opset, old.plugin) == ("sin", later, 22, plugin)
+    assert not list(Registry([plugin]).overrides())

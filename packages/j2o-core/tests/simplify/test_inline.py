@@ -116,3 +116,16 @@ def test_a_jaxpr_whose_constants_belong_to_an_outer_trace_is_left_alone(stage):
 
     (eqn,) = [eqn for eqn in stage(jax.make_jaxpr(fn)(X)).jaxpr.eqns if eqn.primitive is primitive]
     assert eqn.params["closures"] == kept[0]
+
+
+def test_a_function_with_its_own_rule_for_vmap_is_its_body_where_nothing_is_mapped(check):
+    @jax.custom_batching.custom_vmap
+    def wave(x):
+        return jnp.sin(x) * 2
+
+    @wave.def_vmap
+    def _mapped(axis_size, in_batched, x):
+        return jnp.cos(x), True
+
+    assert [node.op_type for node in check(wave, np.ones(3, np.float32), opsets=[21]).model.graph] == ["Sin", "Mul"]
+    assert [node.op_type for node in check(jax.vmap(wave), np.ones(3, np.float32), opsets=[21]).model.graph] == ["Cos"]

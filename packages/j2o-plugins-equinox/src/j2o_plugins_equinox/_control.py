@@ -22,8 +22,15 @@ branched_error_if = plugin.composite("equinox._errors.branched_error_if")
 
 
 @plugin.lowering(branched_error_if)
-def _error_if(ctx: LoweringContext, x: Any, pred: Any, index: Any, msgs: Sequence[str], **_: object) -> list[ir.Value]:
+def _error_if(
+    ctx: LoweringContext, x: Any, pred: Any, index: Any, msgs: Sequence[str], *, on_error: str = "default"
+) -> Any:
+    """What other choices of `on_error` do is left out; "nan" changes results, so the body says what can be exported."""
     del pred, index
+    from equinox._config import EQX_ON_ERROR
+
+    if "nan" in (on_error, EQX_ON_ERROR if on_error == "default" else None):
+        return NotImplemented
     warnings.warn(_DROPPED.format(messages=" / ".join(map(repr, msgs))), UserWarning, stacklevel=2)
     leaves = [leaf for leaf in jax.tree.leaves(x) if isinstance(leaf, ir.Value)]
     # Under vmap with a mapped condition alone, the result is mapped and x is not.
@@ -38,16 +45,20 @@ def _noinline(*operands: Any, **params: Any) -> Any:
     return noinline_p.impl(*operands, **params)
 
 
-def _identity(x: Any, **_: object) -> Any:
+def _identity(x: Any) -> Any:
     return x
 
 
-for _name in ("nontraceable", "nonbatchable", "nondifferentiable_backward"):
-    plugin.decomposition(_name)(_identity)
+for _name, _ignores in {
+    "nontraceable": ("name",),
+    "nonbatchable": ("allow_constant_across_batch", "msg"),
+    "nondifferentiable_backward": ("msg", "symbolic"),
+}.items():
+    plugin.decomposition(_name, ignores=_ignores)(_identity)
 
 
 def _over_everything(reduce: Callable[[Any], Any]) -> Callable[..., Any]:
-    return lambda x, **_: reduce(x)
+    return lambda x: reduce(x)
 
 
 for _name, _reduce in {"unvmap_any": jnp.any, "unvmap_all": jnp.all, "unvmap_max": jnp.max}.items():

@@ -15,7 +15,7 @@ from j2o_core import LoweringContext
 from ._plugin import plugin
 
 
-def _natural(ctx: LoweringContext, *operands: ir.Value, op_type: str, **_: Any) -> Any:
+def _natural(ctx: LoweringContext, *operands: ir.Value, op_type: str) -> Any:
     return ctx.op(op_type, *operands)
 
 
@@ -23,10 +23,16 @@ for _primitive, _op_type in {
     "add": "Add",
     "add_any": "Add",
     "sub": "Sub",
-    "mul": "Mul",
     "abs": "Abs",
 }.items():
     plugin.lowering(_primitive)(functools.partial(_natural, op_type=_op_type))
+
+
+@plugin.lowering("mul")
+def _mul(ctx: LoweringContext, x: ir.Value, y: ir.Value, *, out_dtype: Any = None) -> Any:
+    if out_dtype is not None:  # of JAX 0.12; XLA too converts the operands
+        x, y = ctx.cast(x, out_dtype), ctx.cast(y, out_dtype)
+    return ctx.op.Mul(x, y)
 
 
 def _extremum(ctx: LoweringContext, x: ir.Value, y: ir.Value, *, op_type: str, bool_op_type: str) -> Any:

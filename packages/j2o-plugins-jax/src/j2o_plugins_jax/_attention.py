@@ -33,7 +33,6 @@ def _attention(
     local_window_size: Any = None,
     implementation: Any = None,
     return_residual: bool = False,
-    **_: Any,
 ) -> Any:
     """Query [batch, length, heads, size], key and value [batch, length, kv heads, size].
 

@@ -13,13 +13,15 @@ from jax import lax
 
 from ._plugin import plugin
 
+# Which devices take part, where there is one.
+_DEVICES = ("axis_index_groups", "axis_name", "axis_size")
+
 
 def _collective(
     *arrays: jax.Array,
     reduce: Callable[..., jax.Array],
     axes: Sequence[int | str],
     axis_index_groups: Any = None,
-    **_: Any,
 ) -> Any:
     if axis_index_groups is not None and any(isinstance(axis, int) for axis in axes):
         return NotImplemented
@@ -36,33 +38,33 @@ for _primitive, _reduce in {
     plugin.decomposition(_primitive)(functools.partial(_collective, reduce=_reduce))
 
 
-def _all_gather(x: jax.Array, *, all_gather_dimension: int, tiled: bool, **_: Any) -> jax.Array:
+def _all_gather(x: jax.Array, *, all_gather_dimension: int, tiled: bool) -> jax.Array:
     return x if tiled else jnp.expand_dims(x, all_gather_dimension)
 
 
 for _primitive in ("all_gather", "all_gather_invariant", "all_gather_reduced"):
-    plugin.decomposition(_primitive)(_all_gather)
+    plugin.decomposition(_primitive, ignores=_DEVICES)(_all_gather)
 
 
-def _reduce_scatter(x: jax.Array, *, scatter_dimension: int, tiled: bool, **_: Any) -> jax.Array:
+def _reduce_scatter(x: jax.Array, *, scatter_dimension: int, tiled: bool) -> jax.Array:
     return x if tiled else jnp.squeeze(x, scatter_dimension)
 
 
 for _primitive in ("reduce_scatter", "unreduced_reduce_scatter"):
-    plugin.decomposition(_primitive)(_reduce_scatter)
+    plugin.decomposition(_primitive, ignores=_DEVICES)(_reduce_scatter)
 
 
-@plugin.decomposition("all_to_all")
-def _all_to_all(x: jax.Array, **_: Any) -> jax.Array:
+@plugin.decomposition("all_to_all", ignores=(*_DEVICES, "concat_axis", "split_axis", "tiled"))
+def _all_to_all(x: jax.Array) -> jax.Array:
     return x
 
 
-@plugin.decomposition("ppermute")
-def _ppermute(x: jax.Array, *, perm: Sequence[tuple[int, int]], **_: Any) -> jax.Array:
+@plugin.decomposition("ppermute", ignores=_DEVICES)
+def _ppermute(x: jax.Array, *, perm: Sequence[tuple[int, int]]) -> jax.Array:
     """The only device gets what it sends to itself, or zeros."""
     return x if perm else jnp.zeros_like(x)
 
 
-@plugin.decomposition("axis_index")
-def _axis_index(**_: Any) -> jax.Array:
+@plugin.decomposition("axis_index", ignores=_DEVICES)
+def _axis_index() -> jax.Array:
     return jnp.zeros((), jnp.int32)

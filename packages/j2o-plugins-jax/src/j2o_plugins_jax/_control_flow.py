@@ -19,10 +19,8 @@ from ._plugin import plugin
 _UNROLLED_EQUATIONS = 64
 
 
-@plugin.lowering(lax.cond_p)
-def _cond(
-    ctx: LoweringContext, index: ir.Value, *operands: ir.Value, branches: Sequence[Any], **_: object
-) -> Sequence[ir.Value]:
+@plugin.lowering(lax.cond_p, ignores=("branches_platforms",))
+def _cond(ctx: LoweringContext, index: ir.Value, *operands: ir.Value, branches: Sequence[Any]) -> Sequence[ir.Value]:
     known = ctx.constant_value(index)
     if known is not None:
         return ctx.lower_jaxpr(branches[int(np.clip(int(known), 0, len(branches) - 1))], *operands)
@@ -67,7 +65,6 @@ def _while(
     body_jaxpr: Any,
     cond_nconsts: int,
     body_nconsts: int,
-    **_: object,
 ) -> Sequence[ir.Value]:
     cond_consts = operands[:cond_nconsts]
     body_consts = operands[cond_nconsts : cond_nconsts + body_nconsts]
@@ -113,11 +110,9 @@ def _any(ctx: LoweringContext, going: ir.Value, rank: int) -> ir.Value:
     return result
 
 
-@plugin.lowering(lax.scan_p)
-def _scan(
-    ctx: LoweringContext, *operands: ir.Value, jaxpr: Any, length: Any, reverse: bool, **params: Any
-) -> Sequence[ir.Value]:
-    first, count = scan_counts(params, len(operands))
+@plugin.lowering(lax.scan_p, ignores=("ft_in", "ft_out", "num_carry", "num_consts", "unroll"))
+def _scan(ctx: LoweringContext, *operands: ir.Value, jaxpr: Any, length: Any, reverse: bool) -> Sequence[ir.Value]:
+    first, count = scan_counts(ctx.params, len(operands))
     consts, init, xs = operands[:first], operands[first : first + count], operands[first + count :]
     body_outs = [atom.aval for atom in jaxpr.jaxpr.outvars]
     static = not export.is_symbolic_dim(length)

@@ -14,8 +14,8 @@ from j2o_core import LoweringContext
 from ._plugin import plugin
 
 
-@plugin.lowering("convert_element_type")
-def _convert_element_type(ctx: LoweringContext, x: ir.Value, *, new_dtype: Any, **_: Any) -> Any:
+@plugin.lowering("convert_element_type", ignores=("sharding", "weak_type"))
+def _convert_element_type(ctx: LoweringContext, x: ir.Value, *, new_dtype: Any) -> Any:
     old, new = ctx.dtype(x), np.dtype(new_dtype)
     if jnp.issubdtype(old, np.floating) and jnp.issubdtype(new, np.integer):
         return _saturated(ctx, x, new)

@@ -16,7 +16,7 @@ from ._plugin import plugin
 from ._windows import Window, dilate_and_pad, filled, gather_windows, is_empty, is_static, pad
 
 
-@plugin.lowering(lax.conv_general_dilated_p)
+@plugin.lowering(lax.conv_general_dilated_p, ignores=("out_sharding", "precision", "preferred_element_type"))
 def _conv_general_dilated(
     ctx: LoweringContext,
     lhs: ir.Value,
@@ -29,7 +29,6 @@ def _conv_general_dilated(
     dimension_numbers: Any,
     feature_group_count: int,
     batch_group_count: int,
-    **_: object,
 ) -> ir.Value:
     x_aval, w_aval = ctx.avals_in
     (out,) = ctx.avals_out

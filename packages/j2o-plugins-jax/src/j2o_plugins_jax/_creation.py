@@ -16,8 +16,8 @@ from ._shapes import insert_axes
 from .indexing._indices import index_range
 
 
-@plugin.lowering("iota")
-def _iota(ctx: LoweringContext, *_: ir.Value, dtype: Any, shape: Sequence[Any], dimension: int, **__: Any) -> ir.Value:
+@plugin.lowering("iota", ignores=("sharding",))
+def _iota(ctx: LoweringContext, *_: ir.Value, dtype: Any, shape: Sequence[Any], dimension: int) -> ir.Value:
     size = shape[dimension]
     if not is_symbolic_dim(size):
         line = ctx.const(np.arange(size).astype(dtype))
@@ -28,21 +28,21 @@ def _iota(ctx: LoweringContext, *_: ir.Value, dtype: Any, shape: Sequence[Any], 
     return ctx.expand(insert_axes(ctx, line, placed, range(1, len(placed))), shape)
 
 
-@plugin.lowering("empty")
-def _empty(ctx: LoweringContext, *_: ir.Value, dtype: Any, shape: Sequence[Any], **__: Any) -> ir.Value:
+@plugin.lowering("empty", ignores=("out_sharding",))
+def _empty(ctx: LoweringContext, *_: ir.Value, dtype: Any, shape: Sequence[Any]) -> ir.Value:
     return ctx.expand(ctx.const(0, dtype), shape)  # JAX's own lowering fills it with zeros too
 
 
-@plugin.lowering("empty2")
-def _empty2(ctx: LoweringContext, *, dtype: Any, **_: Any) -> ir.Value:
+@plugin.lowering("empty2", ignores=("memory_space",))
+def _empty2(ctx: LoweringContext, *, dtype: Any) -> ir.Value:
     return ctx.const(0, dtype)
 
 
 @plugin.lowering("dim_as_value")
-def _dim_as_value(ctx: LoweringContext, *, dim: Any, **_: Any) -> ir.Value:
+def _dim_as_value(ctx: LoweringContext, *, dim: Any) -> ir.Value:
     return ctx.cast(ctx.dim(dim), ctx.avals_out[0].dtype)
 
 
 @plugin.lowering("dimension_size")
-def _dimension_size(ctx: LoweringContext, x: ir.Value, *, dimension: int, **_: Any) -> ir.Value:
+def _dimension_size(ctx: LoweringContext, x: ir.Value, *, dimension: int) -> ir.Value:
     return ctx.cast(ctx.dim(ctx.avals_in[0].shape[dimension]), ctx.avals_out[0].dtype)

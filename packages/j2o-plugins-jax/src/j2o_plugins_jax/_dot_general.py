@@ -103,10 +103,8 @@ def _moves(perm: Sequence[int], shape: Sequence[Any]) -> bool:
     return moved != sorted(moved)
 
 
-@plugin.lowering("dot_general")
-def _dot_general(
-    ctx: LoweringContext, lhs: ir.Value, rhs: ir.Value, *, dimension_numbers: _Dimensions, **_: Any
-) -> ir.Value:
+@plugin.lowering("dot_general", ignores=("out_sharding", "precision", "preferred_element_type"))
+def _dot_general(ctx: LoweringContext, lhs: ir.Value, rhs: ir.Value, *, dimension_numbers: _Dimensions) -> ir.Value:
     (lhs_contract, rhs_contract), (lhs_batch, rhs_batch) = dimension_numbers
     wanted = ctx.avals_out[0].dtype
     dtype = _product_dtype(ctx, wanted)

@@ -15,12 +15,12 @@ from ._shapes import insert_axes
 
 
 @plugin.lowering("concatenate")
-def _concatenate(ctx: LoweringContext, *operands: ir.Value, dimension: int, **_: Any) -> Any:
+def _concatenate(ctx: LoweringContext, *operands: ir.Value, dimension: int) -> Any:
     return operands[0] if len(operands) == 1 else ctx.op.Concat(*operands, axis=dimension)
 
 
 @plugin.lowering("stack")
-def _stack(ctx: LoweringContext, *operands: ir.Value, axis: int, **_: Any) -> Any:
+def _stack(ctx: LoweringContext, *operands: ir.Value, axis: int) -> Any:
     shape = list(ctx.avals_in[0].shape)
     shape.insert(axis, 1)
     parts = [insert_axes(ctx, operand, shape, [axis]) for operand in operands]
@@ -28,7 +28,7 @@ def _stack(ctx: LoweringContext, *operands: ir.Value, axis: int, **_: Any) -> An
 
 
 @plugin.lowering("split")
-def _split(ctx: LoweringContext, x: ir.Value, *, sizes: Sequence[Any], axis: int, **_: Any) -> Sequence[ir.Value]:
+def _split(ctx: LoweringContext, x: ir.Value, *, sizes: Sequence[Any], axis: int) -> Sequence[ir.Value]:
     if len(sizes) == 1:
         return [x]
     parts: tuple[ir.Value, ...] = ctx.op.Split(x, ctx.shape(sizes), axis=axis, outputs=len(sizes))
@@ -36,7 +36,7 @@ def _split(ctx: LoweringContext, x: ir.Value, *, sizes: Sequence[Any], axis: int
 
 
 @plugin.lowering("unstack")
-def _unstack(ctx: LoweringContext, x: ir.Value, *, axis: int, **_: Any) -> Sequence[ir.Value]:
+def _unstack(ctx: LoweringContext, x: ir.Value, *, axis: int) -> Sequence[ir.Value]:
     count = len(ctx.avals_out)
     if count < 2:
         parts: Sequence[ir.Value] = [x] * count
@@ -46,5 +46,5 @@ def _unstack(ctx: LoweringContext, x: ir.Value, *, axis: int, **_: Any) -> Seque
 
 
 @plugin.lowering("tile")
-def _tile(ctx: LoweringContext, x: ir.Value, *, reps: Sequence[Any], **_: Any) -> Any:
+def _tile(ctx: LoweringContext, x: ir.Value, *, reps: Sequence[Any]) -> Any:
     return ctx.op.Tile(x, ctx.shape(reps))

@@ -18,7 +18,7 @@ from .indexing._slicing import static_slice
 
 @plugin.lowering("pad")
 def _pad(
-    ctx: LoweringContext, x: ir.Value, value: ir.Value, *, padding_config: Sequence[tuple[Any, Any, Any]], **_: Any
+    ctx: LoweringContext, x: ir.Value, value: ir.Value, *, padding_config: Sequence[tuple[Any, Any, Any]]
 ) -> ir.Value:
     shape = tuple(ctx.avals_in[0].shape)
     result = ctx.avals_out[0].shape

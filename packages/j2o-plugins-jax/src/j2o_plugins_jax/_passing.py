@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import onnx_ir as ir
 
 from j2o_core import LoweringContext
@@ -11,33 +9,37 @@ from j2o_core import LoweringContext
 from ._plugin import plugin
 
 
-def _first(ctx: LoweringContext, x: ir.Value, *_: ir.Value, **__: Any) -> ir.Value:
+def _first(ctx: LoweringContext, x: ir.Value, *_: ir.Value) -> ir.Value:
     del ctx
     return x
 
 
-def _all(ctx: LoweringContext, *operands: ir.Value, **_: Any) -> tuple[ir.Value, ...]:
+def _all(ctx: LoweringContext, *operands: ir.Value) -> tuple[ir.Value, ...]:
     del ctx
     return operands
 
 
-for _primitive in (
-    "copy",
-    "copy_p",
-    "layout_constraint",
-    "mesh_cast",
-    "name",
-    "preduced",
-    "reduced_vary_cast_p",
-    "reshard",
-    "sharding_constraint",
-    "stage",
-    "stop_gradient",
-    "vary_unreduced_cast_p",
-):
-    plugin.lowering(_primitive)(_first)
-for _primitive in ("device_put", "optimization_barrier", "pvary"):
-    plugin.lowering(_primitive)(_all)
+for _primitive, _ignores in {
+    "copy": ("dst_spec", "src_spec"),
+    "layout_constraint": ("layout",),
+    "name": ("name",),
+    "preduced": ("axes",),
+    "reduced_vary_cast": ("axes",),
+    "reduced_vary_cast_p": ("axes",),  # of JAX 0.10
+    "reshard": ("concrete_mesh", "dst_sharding"),
+    "sharding_constraint": ("context_mesh", "layout", "sharding", "unconstrained_dims"),
+    "stage": (),
+    "stop_gradient": (),
+    "vary_unreduced_cast": ("axes",),
+    "vary_unreduced_cast_p": ("axes",),  # of JAX 0.10
+}.items():
+    plugin.lowering(_primitive, ignores=_ignores)(_first)
+for _primitive, _ignores in {
+    "device_put": ("copy_semantics", "devices", "srcs"),
+    "optimization_barrier": (),
+    "pvary": ("axes",),
+}.items():
+    plugin.lowering(_primitive, ignores=_ignores)(_all)
 
 
 @plugin.lowering("tie")
@@ -46,7 +48,7 @@ def _tie(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
     return y
 
 
-@plugin.lowering("dce_sink")
-def _dce_sink(ctx: LoweringContext, *_: ir.Value, **__: Any) -> tuple[ir.Value, ...]:
+@plugin.lowering("dce_sink", ignores=("prevent_mlir_dce",))
+def _dce_sink(ctx: LoweringContext, *_: ir.Value) -> tuple[ir.Value, ...]:
     del ctx
     return ()

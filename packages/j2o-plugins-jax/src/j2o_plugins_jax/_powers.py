@@ -25,19 +25,19 @@ def _one_minus_square(ctx: LoweringContext, x: ir.Value) -> Any:
     return ctx.op.Mul(ctx.op.Add(one, x), ctx.op.Sub(one, x))
 
 
-@plugin.lowering("sqrt")
-def _sqrt(ctx: LoweringContext, x: ir.Value, **_: Any) -> Any:
+@plugin.lowering("sqrt", ignores=("accuracy",))
+def _sqrt(ctx: LoweringContext, x: ir.Value) -> Any:
     return ctx.op.Sqrt(x)
 
 
-@plugin.lowering("rsqrt")
-def _rsqrt(ctx: LoweringContext, x: ir.Value, **_: Any) -> Any:
+@plugin.lowering("rsqrt", ignores=("accuracy",))
+def _rsqrt(ctx: LoweringContext, x: ir.Value) -> Any:
     return ctx.op.Reciprocal(ctx.op.Sqrt(x))
 
 
-@plugin.lowering("cbrt")
+@plugin.lowering("cbrt", ignores=("accuracy",))
 @in_float32
-def _cbrt(ctx: LoweringContext, x: ir.Value, **_: Any) -> Any:
+def _cbrt(ctx: LoweringContext, x: ir.Value) -> Any:
     # |x|**(1/3), and one step of Newton's method for the digits that the rounded exponent costs in extreme magnitudes.
     zero, three = ctx.const(0, x), ctx.const(3, x)
     magnitude = ctx.op.Abs(x)
@@ -72,7 +72,7 @@ def _integer_pow(ctx: LoweringContext, x: ir.Value, *, y: int) -> Any:
 
 
 @plugin.decomposition("polynomial")
-def _polynomial(x: Any, *coefficients: Any, **_: Any) -> Any:
+def _polynomial(x: Any, *coefficients: Any) -> Any:
     """Horner's rule, as XLA does it; the coefficients come from the lowest degree up."""
     *lower, result = coefficients
     for coefficient in reversed(lower):

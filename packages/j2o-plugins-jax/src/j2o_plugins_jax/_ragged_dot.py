@@ -11,7 +11,7 @@ from jax import lax
 from ._plugin import plugin
 
 
-@plugin.decomposition("ragged_dot_general")
+@plugin.decomposition("ragged_dot_general", ignores=("out_sharding",))
 def _ragged_dot_general(
     lhs: Any,
     rhs: Any,
@@ -21,7 +21,6 @@ def _ragged_dot_general(
     precision: Any = None,
     preferred_element_type: Any = None,
     group_offset: Any = None,
-    **_: object,
 ) -> Any:
     """With one more axis for the groups, which is multiplied out, or stays if the ragged axis itself is contracted."""
     assert group_offset is None, "JAX itself cannot trace it: an array is no parameter"

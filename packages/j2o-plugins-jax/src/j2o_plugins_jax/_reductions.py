@@ -36,7 +36,7 @@ def _reduce(ctx: LoweringContext, x: ir.Value, op_type: str, axes: tuple[int, ..
     return ctx.op(op_type, x, ctx.const(axes, np.int64), keepdims=0, noop_with_empty_axes=1 if not axes else None)
 
 
-def _natural(ctx: LoweringContext, x: ir.Value, *, op_type: str, axes: tuple[int, ...], **_: Any) -> Any:
+def _natural(ctx: LoweringContext, x: ir.Value, *, op_type: str, axes: tuple[int, ...]) -> Any:
     return _reduce(ctx, x, op_type, axes)
 
 
@@ -45,7 +45,7 @@ for _primitive, _op_type in {
     "reduce_max": "ReduceMax",
     "reduce_min": "ReduceMin",
 }.items():
-    plugin.lowering(_primitive)(functools.partial(_natural, op_type=_op_type))
+    plugin.lowering(_primitive, ignores=("out_sharding",))(functools.partial(_natural, op_type=_op_type))
 
 
 def _folded(ctx: LoweringContext, x: ir.Value, op_type: str, identity: Any, axes: tuple[int, ...]) -> Any:
@@ -64,7 +64,7 @@ def _fold_axes(ctx: LoweringContext, xs: Values, axes: tuple[int, ...], combine:
 
 
 @plugin.lowering("reduce_prod")
-def _reduce_prod(ctx: LoweringContext, x: ir.Value, *, axes: tuple[int, ...], **_: Any) -> Any:
+def _reduce_prod(ctx: LoweringContext, x: ir.Value, *, axes: tuple[int, ...]) -> Any:
     unknown = any(is_symbolic(ctx.avals_in[0].shape[axis]) for axis in axes)
     # What is written for the operator needs to know how many there are.
     if unknown and x.dtype in INTEGERS and ctx.target.computes_wrongly("ReduceProd", ir.DataType.INT64):
@@ -73,7 +73,7 @@ def _reduce_prod(ctx: LoweringContext, x: ir.Value, *, axes: tuple[int, ...], **
 
 
 def _logic(
-    ctx: LoweringContext, x: ir.Value, *, bool_op_type: str, op_type: str, ones: bool, axes: tuple[int, ...], **_: Any
+    ctx: LoweringContext, x: ir.Value, *, bool_op_type: str, op_type: str, ones: bool, axes: tuple[int, ...]
 ) -> Any:
     if ctx.dtype(x) == np.bool_:
         return _reduce(ctx, x, bool_op_type, axes)
@@ -85,17 +85,15 @@ plugin.lowering("reduce_or")(functools.partial(_logic, bool_op_type="ReduceMax",
 
 
 @plugin.lowering("reduce_xor")
-def _reduce_xor(ctx: LoweringContext, x: ir.Value, *, axes: tuple[int, ...], **_: Any) -> Any:
+def _reduce_xor(ctx: LoweringContext, x: ir.Value, *, axes: tuple[int, ...]) -> Any:
     if ctx.dtype(x) != np.bool_:
         return _folded(ctx, x, "BitwiseXor", 0, axes)
     count = _reduce(ctx, ctx.cast(x, np.int32), "ReduceSum", axes)
     return ctx.cast(ctx.op.BitwiseAnd(count, ctx.const(1, np.int32)), np.bool_)
 
 
-@plugin.lowering("reduce")
-def _general_reduce(
-    ctx: LoweringContext, *operands: ir.Value, jaxpr: Any, dimensions: tuple[int, ...], **_: Any
-) -> Values:
+@plugin.lowering("reduce", ignores=("computation",))
+def _general_reduce(ctx: LoweringContext, *operands: ir.Value, jaxpr: Any, dimensions: tuple[int, ...]) -> Values:
     count = len(operands) // 2
     xs, init = operands[:count], operands[count:]
     function = jaxpr_as_fun(jaxpr)

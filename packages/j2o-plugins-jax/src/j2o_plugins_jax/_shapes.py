@@ -14,21 +14,20 @@ from j2o_core import LoweringContext
 from ._plugin import plugin
 
 
-@plugin.lowering("reshape")
-def _reshape(ctx: LoweringContext, x: ir.Value, *, dimensions: Sequence[int] | None = None, **_: Any) -> ir.Value:
+@plugin.lowering("reshape", ignores=("new_sizes", "sharding"))
+def _reshape(ctx: LoweringContext, x: ir.Value, *, dimensions: Sequence[int] | None = None) -> ir.Value:
     if dimensions is not None:
         x = ctx.op.Transpose(x, perm=tuple(dimensions))
     return ctx.reshape(x, ctx.avals_out[0].shape)
 
 
-@plugin.lowering("broadcast_in_dim")
+@plugin.lowering("broadcast_in_dim", ignores=("sharding",))
 def _broadcast_in_dim(
     ctx: LoweringContext,
     x: ir.Value,
     *_: ir.Value,
     shape: Sequence[Any],
     broadcast_dimensions: Sequence[int],
-    **__: Any,
 ) -> ir.Value:
     order = sorted(range(len(broadcast_dimensions)), key=broadcast_dimensions.__getitem__)
     sizes = [ctx.avals_in[0].shape[axis] for axis in order]
@@ -73,17 +72,17 @@ def drop_axes(ctx: LoweringContext, x: ir.Value, shape: Sequence[Any], axes: Seq
 
 
 @plugin.lowering("squeeze")
-def _squeeze(ctx: LoweringContext, x: ir.Value, *, dimensions: Sequence[int], **_: Any) -> ir.Value:
+def _squeeze(ctx: LoweringContext, x: ir.Value, *, dimensions: Sequence[int]) -> ir.Value:
     return drop_axes(ctx, x, ctx.avals_out[0].shape, dimensions)
 
 
 @plugin.lowering("transpose")
-def _transpose(ctx: LoweringContext, x: ir.Value, *, permutation: Sequence[int], **_: Any) -> Any:
+def _transpose(ctx: LoweringContext, x: ir.Value, *, permutation: Sequence[int]) -> Any:
     return ctx.op.Transpose(x, perm=tuple(permutation))
 
 
 @plugin.lowering("rev")
-def _rev(ctx: LoweringContext, x: ir.Value, *, dimensions: Sequence[int], **_: Any) -> ir.Value:
+def _rev(ctx: LoweringContext, x: ir.Value, *, dimensions: Sequence[int]) -> ir.Value:
     if not dimensions:
         return x
     count = len(dimensions)

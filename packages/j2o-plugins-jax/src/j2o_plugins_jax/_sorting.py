@@ -16,8 +16,8 @@ from ._folding import highest
 from ._plugin import plugin
 
 
-@plugin.lowering("sort")
-def _sort(ctx: LoweringContext, *operands: ir.Value, dimension: int, num_keys: int, **_: Any) -> Sequence[ir.Value]:
+@plugin.lowering("sort", ignores=("is_stable",))
+def _sort(ctx: LoweringContext, *operands: ir.Value, dimension: int, num_keys: int) -> Sequence[ir.Value]:
     """Every operand in the order of the first ones. Always stable, as TopK is."""
     shape = ctx.avals_in[0].shape
     size = ctx.shape([shape[dimension]])
@@ -29,10 +29,8 @@ def _sort(ctx: LoweringContext, *operands: ir.Value, dimension: int, num_keys: i
     return [ctx.op.GatherElements(x, order, axis=dimension) for x in operands]
 
 
-@plugin.lowering("approx_top_k")
-def _approx_top_k(
-    ctx: LoweringContext, x: ir.Value, *, reduction_dimension: int, is_max_k: bool, **_: Any
-) -> Sequence[ir.Value]:
+@plugin.lowering("approx_top_k", ignores=("aggregate_to_topk", "k", "recall_target", "reduction_input_size_override"))
+def _approx_top_k(ctx: LoweringContext, x: ir.Value, *, reduction_dimension: int, is_max_k: bool) -> Sequence[ir.Value]:
     # Exact, which every recall allows. Where NaN goes is open in JAX too.
     values, indices = ctx.avals_out
     axis = reduction_dimension % len(values.shape)
@@ -40,8 +38,8 @@ def _approx_top_k(
     return found, ctx.cast(positions, indices.dtype)
 
 
-@plugin.lowering("top_k")
-def _largest(ctx: LoweringContext, x: ir.Value, *, k: int, axis: int = -1, **_: Any) -> Sequence[ir.Value]:
+@plugin.lowering("top_k", ignores=("is_stable",))
+def _largest(ctx: LoweringContext, x: ir.Value, *, k: int, axis: int = -1) -> Sequence[ir.Value]:
     """Without BitCast every NaN counts as positive, which JAX has first, and zeros are equal.
 
     Those of a negated operand count as negative, which JAX has last: `top_k(-x, k)` finds the smallest.
@@ -75,11 +73,11 @@ def _largest(ctx: LoweringContext, x: ir.Value, *, k: int, axis: int = -1, **_: 
     return results
 
 
-@plugin.lowering("top_k", opset=26)
-def _largest_26(ctx: LoweringContext, x: ir.Value, *, k: int, axis: int = -1, **params: Any) -> Sequence[ir.Value]:
+@plugin.lowering("top_k", opset=26, ignores=("is_stable",))
+def _largest_26(ctx: LoweringContext, x: ir.Value, *, k: int, axis: int = -1) -> Sequence[ir.Value]:
     """By XLA's order of floats, which knows the signs of zeros and NaN."""
     if not _has_nan(ctx, x) or _has_no_bits(ctx.dtype(x)):
-        return _largest(ctx, x, k=k, axis=axis, **params)
+        return _largest(ctx, x, k=k, axis=axis)
     axis %= len(ctx.avals_in[0].shape)
     positions = _top_k(ctx, ctx.lower_fun(total_rank, x), ctx.shape([k]), axis, largest=True)[1]
     return ctx.op.GatherElements(x, positions, axis=axis), ctx.cast(positions, ctx.avals_out[1].dtype)

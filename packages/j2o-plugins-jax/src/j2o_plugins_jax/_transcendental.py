@@ -15,7 +15,8 @@ from ._plugin import plugin
 from ._precision import in_float32
 
 
-def _natural(ctx: LoweringContext, x: ir.Value, *, op_type: str, **_: Any) -> Any:
+# JAX's `accuracy` chooses between kernels of a device; ONNX leaves that to the runtime.
+def _natural(ctx: LoweringContext, x: ir.Value, *, op_type: str) -> Any:
     return ctx.op(op_type, x)
 
 
@@ -35,24 +36,24 @@ for _primitive, _op_type in {
     "acosh": "Acosh",
     "atanh": "Atanh",
 }.items():
-    plugin.lowering(_primitive)(functools.partial(_natural, op_type=_op_type))
+    plugin.lowering(_primitive, ignores=("accuracy",))(functools.partial(_natural, op_type=_op_type))
 
 
 # The factor in the dtype of x, as XLA has it: bfloat16 results depend on how it is rounded.
 
 
-@plugin.lowering("exp2")
-def _exp2(ctx: LoweringContext, x: ir.Value, **_: Any) -> Any:
+@plugin.lowering("exp2", ignores=("accuracy",))
+def _exp2(ctx: LoweringContext, x: ir.Value) -> Any:
     return ctx.op.Exp(ctx.op.Mul(x, ctx.const(np.log(2), x)))
 
 
-@plugin.lowering("log2")
-def _log2(ctx: LoweringContext, x: ir.Value, **_: Any) -> Any:
+@plugin.lowering("log2", ignores=("accuracy",))
+def _log2(ctx: LoweringContext, x: ir.Value) -> Any:
     return ctx.op.Mul(ctx.op.Log(x), ctx.const(1 / np.log(2), x))
 
 
-@plugin.lowering("logistic")
-def _logistic(ctx: LoweringContext, x: ir.Value, **_: Any) -> Any:
+@plugin.lowering("logistic", ignores=("accuracy",))
+def _logistic(ctx: LoweringContext, x: ir.Value) -> Any:
     if ctx.dtype(x) != np.float64:
         return ctx.op.Sigmoid(x)
     # ONNX Runtime's Sigmoid has an absolute error of 6e-17: a wrong digit from x = -20 on.
@@ -72,9 +73,9 @@ def _log_sigmoid(rw: Rewriter, node: ir.Node) -> Any:
     return rw.op.Sub(rw.op.Min(x, rw.const(0, x)), rw.op.Log(rw.op.Add(rw.const(1, x), decay)))
 
 
-@plugin.lowering("expm1")
+@plugin.lowering("expm1", ignores=("accuracy",))
 @in_float32
-def _expm1(ctx: LoweringContext, x: ir.Value, **_: Any) -> Any:
+def _expm1(ctx: LoweringContext, x: ir.Value) -> Any:
     # exp(x) - 1 cancels near zero. There it is 2t/(1 - t) with t = tanh(x/2).
     one, two = ctx.const(1, x), ctx.const(2, x)
     t = ctx.op.Tanh(ctx.op.Div(x, two))
@@ -84,9 +85,9 @@ def _expm1(ctx: LoweringContext, x: ir.Value, **_: Any) -> Any:
     return ctx.op.Where(is_far, ctx.op.Sub(ctx.op.Exp(x), one), near)
 
 
-@plugin.lowering("log1p")
+@plugin.lowering("log1p", ignores=("accuracy",))
 @in_float32
-def _log1p(ctx: LoweringContext, x: ir.Value, **_: Any) -> Any:
+def _log1p(ctx: LoweringContext, x: ir.Value) -> Any:
     # x log(u) / (u - 1) for u = 1 + x: what the sum lost, the difference has lost too (Kahan). As a product it keeps
     # the sign of a zero, which decides on the infinity where something is divided by it.
     one = ctx.const(1, x)

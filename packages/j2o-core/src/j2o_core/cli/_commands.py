@@ -110,7 +110,8 @@ def plugins(options: argparse.Namespace) -> None:
     """`j2o plugins`."""
     del options
     rows = [("plugin", "distribution   rules   composites   rewrites")]
-    for plugin in discover().plugins:
+    registry = discover()
+    for plugin in registry.plugins:
         rules = sum(map(len, plugin.lowerings.values()))
         distribution = f"{plugin.distribution} {plugin.version}"
         rows.append((plugin.name, f"{distribution}   {rules}   {len(plugin.composites)}   {len(plugin.rewrites)}"))
@@ -122,6 +123,8 @@ def plugins(options: argparse.Namespace) -> None:
     for row in cells:
         left = f"{row[0]:{widths[0]}}   {row[1]:{widths[1]}}"
         print(left + "".join(f"   {cell:>{width}}" for cell, width in zip(row[2:], widths[2:], strict=True)))
+    for name, rule, other in registry.overrides():
+        print(f"{rule.plugin.name} lowers {name} in the place of {other.plugin.name} from opset {rule.opset} on.")
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from .. import _compat
 from .._compat import Literal, literal_value
-from .._errors import J2oError, LoweringError
+from .._errors import J2oError, LoweringError, UnknownParameter
 from ..graph._builder import Builder
 from ..graph._dims import Dimensions
 from ..graph._infer import may_equal, same_shape
@@ -125,6 +125,8 @@ class Lowerer:
         avals_out = tuple(var.aval for var in eqn.outvars)
         try:
             result = self._apply(eqn, operands, avals_out)
+        except UnknownParameter as error:
+            raise LoweringError(f"{error}\n  at {line}") from None
         except J2oError:
             raise
         except Exception as error:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -122,6 +123,13 @@ class Registry:
         key = getattr(primitive, "composite", None) or lowering_key(primitive)
         rules = self._lowerings.get(key)
         return rules[0].opset if rules else None
+
+    def overrides(self) -> Iterator[tuple[str, Lowering, Lowering]]:
+        """(primitive or composite, rule, rule of another plugin in whose place it is from its own opset on)."""
+        for key, rules in self._lowerings.items():
+            for other, rule in itertools.pairwise(rules):
+                if other.plugin is not rule.plugin:
+                    yield (key if isinstance(key, str) else key.name), rule, other
 
     def rows(self) -> Iterable[tuple[str, Lowering]]:
         """(primitive or composite, rule) for tables."""

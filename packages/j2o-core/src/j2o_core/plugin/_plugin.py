@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._errors import PluginError
 from ._composite import Composite
+from ._parameters import or_body, with_known
 
 if TYPE_CHECKING:
     from .._compat import Primitive
@@ -70,7 +71,9 @@ class Plugin:
     def __repr__(self) -> str:
         return f"Plugin({self.name!r})"
 
-    def lowering(self, primitive: Primitive | Composite | str, *, opset: int = LOWEST_OPSET) -> Callable[[_F], _F]:
+    def lowering(
+        self, primitive: Primitive | Composite | str, *, opset: int = LOWEST_OPSET, ignores: Sequence[str] = ()
+    ) -> Callable[[_F], _F]:
         """Register a rule `rule(ctx, *operands, **params) -> value or values`.
 
         Args:
@@ -79,6 +82,9 @@ class Plugin:
                 function, with graph values in place of arrays, and may return `NotImplemented` to have the body
                 lowered instead.
             opset: the lowest opset at which the rule may be used. The newest rule not above the target wins.
+            ignores: parameters that the rule need not read: placement, hints, what the results' dtypes say. A parameter
+                that it neither has as a keyword nor ignores stops the export with an error that names it; such a
+                keyword of a composite has the body lowered.
 
         Raises:
             PluginError: if this plugin already has a rule for the primitive at this opset, or the opset is unknown.
@@ -93,25 +99,31 @@ class Plugin:
             rules = self.lowerings.setdefault(lowering_key(primitive), [])
             if any(other.opset == opset for other in rules):
                 raise PluginError(f"{self!r} registers two rules for {_key_name(primitive)} at opset {opset}.")
-            rules.append(Lowering(rule, opset, self))
+            if isinstance(primitive, Composite):
+                call = or_body(rule, ignores)
+            else:
+                call = with_known(rule, ignores, self.name, _key_name(primitive))
+            rules.append(Lowering(call, opset, self))
             return rule
 
         return register
 
-    def decomposition(self, primitive: Primitive | str) -> Callable[[_F], _F]:
+    def decomposition(self, primitive: Primitive | str, *, ignores: Sequence[str] = ()) -> Callable[[_F], _F]:
         """Register a function `fn(*arrays, **params)` of JAX code that computes what a primitive does.
 
         It stands for the primitive from the start, for every dtype, complex numbers included: use it for algorithms,
         such as factorizations, that ONNX has no operator for at any opset. Where it returns `NotImplemented`, the
-        primitive stays and is lowered by its rule.
+        primitive stays and is lowered by its rule. Parameters are as for `lowering`.
 
         Raises:
             PluginError: if this plugin already has one for the primitive.
         """
 
         def register(fn: _F) -> _F:
-            if self.decompositions.setdefault(lowering_key(primitive), fn) is not fn:
+            if lowering_key(primitive) in self.decompositions:
                 raise PluginError(f"{self!r} registers two decompositions of {_key_name(primitive)}.")
+            code = with_known(fn, ignores, self.name, _key_name(primitive))
+            self.decompositions[lowering_key(primitive)] = code
             return fn
 
         return register

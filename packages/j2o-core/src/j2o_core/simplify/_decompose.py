@@ -13,7 +13,7 @@ import jax
 from jax.extend.core import InconclusiveDimensionOperation
 
 from .._compat import Literal, Primitive, as_closed, compiled_code, high_level_code, literal_value
-from .._errors import J2oError, LoweringError, UnsupportedError
+from .._errors import J2oError, LoweringError, UnknownParameter, UnsupportedError
 from ..trace._source import user_line
 from ._complex import COMPLEX_RULES
 from ._keys import KEY_RULES
@@ -62,6 +62,8 @@ class Decompositions:
                 body = self._body(fn, eqn, known)
             except _Declined:
                 return None
+            except UnknownParameter as error:
+                raise LoweringError(f"{error}\n  at {user_line(eqn)}") from None
             except J2oError:
                 raise
             except Exception as error:

@@ -23,6 +23,7 @@ _CALLS = {
     "custom_jvp_call": "call_jaxpr",
     "custom_vjp_call": "call_jaxpr",
     "custom_vjp_call_jaxpr": "fun_jaxpr",
+    "custom_vmap_call": "call",
     "custom_lin": "call_jaxpr",
     "composite": "jaxpr",
     "run_state": "jaxpr",

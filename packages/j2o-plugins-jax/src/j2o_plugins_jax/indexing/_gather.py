@@ -22,7 +22,7 @@ from ._slicing import dynamic_slice, static_slice
 _Gathered = tuple[ir.Value, list[Axis]]  # windows and what their axes are
 
 
-@plugin.lowering("gather")
+@plugin.lowering("gather", ignores=("indices_are_sorted", "unique_indices"))
 def _gather(
     ctx: LoweringContext,
     x: ir.Value,
@@ -32,7 +32,6 @@ def _gather(
     slice_sizes: Sequence[Any],
     mode: lax.GatherScatterMode,
     fill_value: Any,
-    **_: Any,
 ) -> ir.Value:
     result = ctx.avals_out[0].shape
     # A number beyond the dtype wraps, as where JAX converts it.

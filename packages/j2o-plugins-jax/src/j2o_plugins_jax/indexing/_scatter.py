@@ -65,7 +65,6 @@ def _scatter(
     reduction: str,
     dimension_numbers: lax.ScatterDimensionNumbers,
     mode: lax.GatherScatterMode,
-    **_: Any,
 ) -> ir.Value:
     shape, index_shape, update_shape = (aval.shape for aval in ctx.avals_in)
     if any(same_size(size, 0) for size in (*shape, *update_shape)):
@@ -91,6 +90,8 @@ def _scatter(
     return ctx.cast(result, dtype)
 
 
+# The last two hold what `scatter_apply` computes, which has a decomposition.
+_HINTS = ("indices_are_sorted", "unique_indices", "update_jaxpr", "update_consts")
 for _primitive, _reduction in {
     lax.scatter_p: "none",
     lax.scatter_add_p: "add",
@@ -99,7 +100,7 @@ for _primitive, _reduction in {
     lax.scatter_min_p: "min",
     lax.scatter_max_p: "max",
 }.items():
-    plugin.lowering(_primitive)(functools.partial(_scatter, reduction=_reduction))
+    plugin.lowering(_primitive, ignores=_HINTS)(functools.partial(_scatter, reduction=_reduction))
 
 
 def _windows(

@@ -16,8 +16,18 @@ from jax import lax
 from .._plugin import plugin
 
 
-@plugin.decomposition(lax.scatter_p)
-def _scatter_apply(x: Any, indices: Any, updates: Any, *, update_jaxpr: Any, update_consts: Any, **params: Any) -> Any:
+@plugin.decomposition(lax.scatter_p, ignores=("indices_are_sorted",))
+def _scatter_apply(
+    x: Any,
+    indices: Any,
+    updates: Any,
+    *,
+    update_jaxpr: Any,
+    update_consts: Any,
+    dimension_numbers: lax.ScatterDimensionNumbers,
+    mode: lax.GatherScatterMode,
+    unique_indices: bool,
+) -> Any:
     if update_jaxpr is None:
         return NotImplemented
     jaxpr = getattr(update_jaxpr, "jaxpr", update_jaxpr)
@@ -26,13 +36,22 @@ def _scatter_apply(x: Any, indices: Any, updates: Any, *, update_jaxpr: Any, upd
         (new,) = jax.core.eval_jaxpr(jaxpr, update_consts, old, update)
         return new
 
-    return _scattered(jnp.vectorize(function), x, indices, updates, **params)
+    return _scattered(jnp.vectorize(function), x, indices, updates, dimension_numbers, mode, unique_indices)
 
 
-def _scatter_complex(x: Any, indices: Any, updates: Any, *, function: Callable[..., Any], **params: Any) -> Any:
+def _scatter_complex(
+    x: Any,
+    indices: Any,
+    updates: Any,
+    *,
+    function: Callable[..., Any],
+    dimension_numbers: lax.ScatterDimensionNumbers,
+    mode: lax.GatherScatterMode,
+    unique_indices: bool,
+) -> Any:
     if not jnp.iscomplexobj(x):
         return NotImplemented
-    return _scattered(function, x, indices, updates, **params)
+    return _scattered(function, x, indices, updates, dimension_numbers, mode, unique_indices)
 
 
 for _primitive, _function in {
@@ -40,7 +59,9 @@ for _primitive, _function in {
     lax.scatter_min_p: lax.min,
     lax.scatter_max_p: lax.max,
 }.items():
-    plugin.decomposition(_primitive)(functools.partial(_scatter_complex, function=_function))
+    plugin.decomposition(_primitive, ignores=("indices_are_sorted", "update_jaxpr", "update_consts"))(
+        functools.partial(_scatter_complex, function=_function)
+    )
 
 
 def _scattered(
@@ -48,11 +69,9 @@ def _scattered(
     x: Any,
     indices: Any,
     updates: Any,
-    *,
     dimension_numbers: lax.ScatterDimensionNumbers,
     mode: lax.GatherScatterMode,
     unique_indices: bool,
-    **_: Any,
 ) -> Any:
     """All windows at once if no element is in two of them, else one after the other, as XLA does on a CPU."""
     x, indices, updates = map(jnp.asarray, (x, indices, updates))

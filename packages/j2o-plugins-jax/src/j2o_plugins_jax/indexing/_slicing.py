@@ -27,7 +27,6 @@ def _slice(
     start_indices: Sequence[Any],
     limit_indices: Sequence[Any],
     strides: Sequence[int] | None,
-    **_: Any,
 ) -> ir.Value:
     shape = ctx.avals_in[0].shape
     steps = strides if strides is not None else [1] * len(shape)
@@ -68,9 +67,7 @@ def _from_end(position: Any, size: Any) -> Any:
 
 
 @plugin.lowering("dynamic_slice")
-def _dynamic_slice(
-    ctx: LoweringContext, x: ir.Value, *starts: ir.Value, slice_sizes: Sequence[Any], **_: Any
-) -> ir.Value:
+def _dynamic_slice(ctx: LoweringContext, x: ir.Value, *starts: ir.Value, slice_sizes: Sequence[Any]) -> ir.Value:
     return dynamic_slice(ctx, x, ctx.avals_in[0].shape, _clamped(ctx, starts, slice_sizes), slice_sizes)
 
 
@@ -100,7 +97,7 @@ def dynamic_slice(
 
 
 @plugin.lowering("dynamic_update_slice")
-def _dynamic_update_slice(ctx: LoweringContext, x: ir.Value, update: ir.Value, *starts: ir.Value, **_: Any) -> ir.Value:
+def _dynamic_update_slice(ctx: LoweringContext, x: ir.Value, update: ir.Value, *starts: ir.Value) -> ir.Value:
     shape, sizes = (aval.shape for aval in ctx.avals_in[:2])
     return dynamic_update_slice(ctx, x, shape, update, sizes, _clamped(ctx, starts, sizes))
 

@@ -65,8 +65,8 @@ def _sweeps(state: Any, turn: Any, left: Any, order: np.ndarray[Any, Any]) -> An
     return lax.while_loop(lambda carry: (carry[0] < _SWEEPS) & left(carry[1]), sweep, (0, state))[1]
 
 
-@plugin.decomposition("eigh")
-def _eigh(a: Any, *, lower: bool, sort_eigenvalues: bool, subset_by_index: Any, **_: object) -> Any:
+@plugin.decomposition("eigh", ignores=("algorithm",))
+def _eigh(a: Any, *, lower: bool, sort_eigenvalues: bool, subset_by_index: Any) -> Any:
     vectors, values = mapped(lambda a: _eigh_one(a, lower, sort_eigenvalues), a)
     if subset_by_index is not None:
         first, last = subset_by_index
@@ -104,8 +104,8 @@ def _eigh_one(a: Any, lower: bool, in_order: bool) -> tuple[Any, Any]:
     return v[:, order], values[order]
 
 
-@plugin.decomposition("svd")
-def _svd(a: Any, *, full_matrices: bool, compute_uv: bool, subset_by_index: Any, **_: object) -> Any:
+@plugin.decomposition("svd", ignores=("algorithm",))
+def _svd(a: Any, *, full_matrices: bool, compute_uv: bool, subset_by_index: Any) -> Any:
     results = mapped(lambda a: _svd_one(a, full_matrices, compute_uv), a)
     if subset_by_index is None:
         return results

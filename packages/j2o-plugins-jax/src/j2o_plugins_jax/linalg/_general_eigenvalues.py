@@ -17,8 +17,8 @@ from ._linear_algebra import conj, nan_unless
 from ._schur import one_by_one, schur_one, turned
 
 
-@plugin.decomposition("eig")
-def _eig(a: Any, *, compute_left_eigenvectors: bool, compute_right_eigenvectors: bool, **_: object) -> Any:
+@plugin.decomposition("eig", ignores=("enable_eigvec_derivs", "implementation"))
+def _eig(a: Any, *, compute_left_eigenvectors: bool, compute_right_eigenvectors: bool) -> Any:
     def one(a: Any) -> tuple[Any, ...]:
         return _eig_one(a, compute_left_eigenvectors, compute_right_eigenvectors)
 

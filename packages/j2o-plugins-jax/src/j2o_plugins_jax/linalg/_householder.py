@@ -58,7 +58,7 @@ def _loop(count: int, step: Callable[[Any, Any], Any], state: Any) -> Any:
 
 
 @plugin.decomposition("geqrf")
-def _geqrf(a: Any, **_: object) -> Any:
+def _geqrf(a: Any) -> Any:
     return mapped(_geqrf_one, a)
 
 
@@ -77,8 +77,8 @@ def _geqrf_column(j: Any, state: Any) -> Any:
     return turned.at[:, j].set(kept), taus.at[j].set(tau)
 
 
-@plugin.decomposition("geqp3")
-def _geqp3(a: Any, first: Any, **_: object) -> Any:
+@plugin.decomposition("geqp3", ignores=("use_magma",))
+def _geqp3(a: Any, first: Any) -> Any:
     return mapped(_geqp3_one, a, first)
 
 
@@ -101,7 +101,7 @@ def _geqp3_one(a: Any, first: Any) -> tuple[Any, Any, Any]:
 
 
 @plugin.decomposition("householder_product")
-def _householder_product(a: Any, taus: Any, **_: object) -> Any:
+def _householder_product(a: Any, taus: Any) -> Any:
     return mapped(householder_product_one, a, taus)
 
 
@@ -123,15 +123,15 @@ def _reflected(a: Any, taus: Any, x: Any, apply: Callable[..., Any], *, backward
 
 
 @plugin.decomposition("ormqr")
-def _ormqr(a: Any, taus: Any, c: Any, *, left: bool, transpose: bool, **_: object) -> Any:
+def _ormqr(a: Any, taus: Any, c: Any, *, left: bool, transpose: bool) -> Any:
     """Q c, Q^H c, c Q or c Q^H. The adjoint of a reflection has the conjugate factor."""
     apply = _from_left if left else _from_right
     taus = conj(taus) if transpose else taus
     return mapped(lambda a, taus, c: _reflected(a, taus, c, apply, backwards=left != transpose), a, taus, c)
 
 
-@plugin.decomposition("qr")
-def _qr(a: Any, *, pivoting: bool, full_matrices: bool, **_: object) -> Any:
+@plugin.decomposition("qr", ignores=("use_magma",))
+def _qr(a: Any, *, pivoting: bool, full_matrices: bool) -> Any:
     return mapped(lambda a: qr_one(a, full_matrices, pivoting), a)
 
 
@@ -153,7 +153,7 @@ def qr_one(a: Any, full_matrices: bool, pivoting: bool = False) -> tuple[Any, ..
 
 
 @plugin.decomposition("hessenberg")
-def _hessenberg(a: Any, **_: object) -> Any:
+def _hessenberg(a: Any) -> Any:
     return mapped(hessenberg_one, a)
 
 
@@ -175,7 +175,7 @@ def hessenberg_one(a: Any) -> tuple[Any, Any]:
 
 
 @plugin.decomposition("tridiagonal")
-def _tridiagonal(a: Any, *, lower: bool, **_: object) -> Any:
+def _tridiagonal(a: Any, *, lower: bool) -> Any:
     # The upper triangle is the lower one of the matrix turned around.
     if lower:
         return mapped(_tridiagonal_one, a)

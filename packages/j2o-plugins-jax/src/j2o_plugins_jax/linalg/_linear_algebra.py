@@ -41,7 +41,7 @@ def nan_unless(good: Any, x: Any) -> Any:
 
 
 @plugin.decomposition("cholesky")
-def _cholesky(a: Any, **_: object) -> Any:
+def _cholesky(a: Any) -> Any:
     return mapped(_cholesky_one, a)
 
 
@@ -70,7 +70,6 @@ def _triangular_solve(
     transpose_a: bool,
     conjugate_a: bool,
     unit_diagonal: bool,
-    **_: object,
 ) -> Any:
     """All cases by transposing and turning around until the matrix is lower and on the left."""
     a = conj(a) if conjugate_a else a
@@ -96,7 +95,7 @@ def _forward(a: Any, b: Any, unit_diagonal: bool) -> Any:
 
 
 @plugin.decomposition("lu")
-def _lu(a: Any, **_: object) -> Any:
+def _lu(a: Any) -> Any:
     return mapped(_lu_one, a)
 
 
@@ -121,7 +120,7 @@ def _lu_one(a: Any) -> tuple[Any, Any, Any]:
 
 
 @plugin.decomposition("lu_pivots_to_permutation")
-def _lu_pivots_to_permutation(pivots: Any, *, permutation_size: int, **_: object) -> Any:
+def _lu_pivots_to_permutation(pivots: Any, *, permutation_size: int) -> Any:
     rows = jnp.arange(permutation_size, dtype=np.int32)
 
     def one(pivots: Any) -> Any:
@@ -135,9 +134,7 @@ def _lu_pivots_to_permutation(pivots: Any, *, permutation_size: int, **_: object
 
 
 @plugin.decomposition("tridiagonal_solve")
-def _tridiagonal_solve(
-    lower: Any, diagonal: Any, upper: Any, b: Any, *, perturb_singular: bool = False, **_: object
-) -> Any:
+def _tridiagonal_solve(lower: Any, diagonal: Any, upper: Any, b: Any, *, perturb_singular: bool = False) -> Any:
     if perturb_singular:
         raise UnsupportedError(
             "tridiagonal_solve(perturb_singular=True) has no ONNX form: JAX perturbs pivots by an amount that only its "
@@ -186,12 +183,12 @@ def _tridiagonal_solve_one(lower: Any, diagonal: Any, upper: Any, b: Any) -> Any
 
 
 @plugin.decomposition("symmetric_product")
-def _symmetric_product(a: Any, c: Any, *, alpha: float, beta: float, **_: object) -> Any:
+def _symmetric_product(a: Any, c: Any, *, alpha: float, beta: float) -> Any:
     return alpha * jnp.matmul(a, jnp.swapaxes(a, -1, -2), precision="highest") + beta * c
 
 
 @plugin.decomposition("cholesky_update")
-def _cholesky_update(factor: Any, vector: Any, **_: object) -> Any:
+def _cholesky_update(factor: Any, vector: Any) -> Any:
     """Rotations of each row and the vector that make the vector zero."""
 
     def row(k: Any, state: Any) -> Any:

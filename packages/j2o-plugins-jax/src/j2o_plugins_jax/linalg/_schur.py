@@ -23,8 +23,8 @@ from ._linear_algebra import conj, nan_unless
 _STEPS, _UNUSUAL = 30, 10
 
 
-@plugin.decomposition("schur")
-def _schur(a: Any, *, compute_schur_vectors: bool, sort_eig_vals: bool, **_: object) -> Any:
+@plugin.decomposition("schur", ignores=("select_callable",))
+def _schur(a: Any, *, compute_schur_vectors: bool, sort_eig_vals: bool) -> Any:
     if sort_eig_vals:
         raise UnsupportedError(
             "schur(sort_eig_vals=True) has no ONNX form (JAX has none on a CPU). Leave sort_eig_vals out."

@@ -22,9 +22,9 @@ from ._random import threefry_2x32
 _Words = tuple[Any, ...]
 
 
-@plugin.decomposition(lax.rng_bit_generator_p)
+@plugin.decomposition(lax.rng_bit_generator_p, ignores=("out_sharding",))
 def _rng_bit_generator(
-    state: Any, *, shape: tuple[Any, ...], dtype: Any, algorithm: lax.RandomAlgorithm, **_: object
+    state: Any, *, shape: tuple[Any, ...], dtype: Any, algorithm: lax.RandomAlgorithm
 ) -> tuple[Any, Any]:
     state = jnp.asarray(state)
     words = jnp.stack(_halves(state), -1).reshape(4) if state.dtype == np.uint64 else state

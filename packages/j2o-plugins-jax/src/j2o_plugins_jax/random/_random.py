@@ -24,17 +24,17 @@ _REFUSED = (
 
 
 @plugin.lowering("threefry2x32")
-def _threefry2x32(ctx: LoweringContext, *operands: ir.Value, **_: object) -> Any:
+def _threefry2x32(ctx: LoweringContext, *operands: ir.Value) -> Any:
     return ctx.lower_fun(threefry_2x32, *operands)
 
 
 @plugin.lowering("threefry4x32")
-def _threefry4x32(ctx: LoweringContext, *operands: ir.Value, **_: object) -> Any:
+def _threefry4x32(ctx: LoweringContext, *operands: ir.Value) -> Any:
     return ctx.lower_fun(_threefry_4x32, *operands)
 
 
 @plugin.lowering("iota_2x32_shape")
-def _iota_2x32_shape(ctx: LoweringContext, *, shape: Sequence[Any], **_: object) -> Any:
+def _iota_2x32_shape(ctx: LoweringContext, *, shape: Sequence[Any]) -> Any:
     """Row-major positions as 64-bit numbers in two halves."""
     total: Any = ctx.const(1, np.int64)
     for size in shape:
@@ -45,8 +45,8 @@ def _iota_2x32_shape(ctx: LoweringContext, *, shape: Sequence[Any], **_: object)
     return ctx.cast(high, np.uint32), ctx.cast(positions, np.uint32)
 
 
-@plugin.lowering("rng_uniform")
-def _rng_uniform(ctx: LoweringContext, *_operands: ir.Value, **_: object) -> Any:
+@plugin.lowering("rng_uniform", ignores=("shape",))
+def _rng_uniform(ctx: LoweringContext, *_operands: ir.Value) -> Any:
     del ctx
     raise UnsupportedError(_REFUSED)
 

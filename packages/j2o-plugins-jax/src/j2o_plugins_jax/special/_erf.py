@@ -53,12 +53,12 @@ _ERF_INV_TAIL = {
 
 
 @plugin.lowering("erf")
-def _erf(ctx: LoweringContext, x: ir.Value, **_: Any) -> Any:
+def _erf(ctx: LoweringContext, x: ir.Value) -> Any:
     return ctx.op.Erf(x)
 
 
-@plugin.lowering("erfc")
-def _erfc(ctx: LoweringContext, x: ir.Value, **_: Any) -> Any:
+@plugin.lowering("erfc", ignores=("accuracy",))
+def _erfc(ctx: LoweringContext, x: ir.Value) -> Any:
     # Kept as an operator of ours until the fusions are done: GELU is written with erfc.
     return ctx.op("j2o::Erfc", x)
 

@@ -120,7 +120,7 @@ def polygamma(m: jax.Array, x: jax.Array) -> jax.Array:
 def _register(name: str, function: Callable[..., Any]) -> None:
     @plugin.lowering(name)
     @in_float32
-    def _rule(ctx: LoweringContext, *operands: ir.Value, **_: Any) -> Any:
+    def _rule(ctx: LoweringContext, *operands: ir.Value) -> Any:
         return ctx.lower_fun(function, *operands)
 
 
