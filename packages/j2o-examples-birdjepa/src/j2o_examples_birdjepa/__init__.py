@@ -17,17 +17,20 @@ from ._augment import (
 )
 from ._benchmark import fit_probe
 from ._bird_mae import BirdMae, BirdMaeOutput
+from ._checkpoints import load_encoder, save_checkpoint
 from ._config import BIRD_MAE, BirdMaeConfig, TransformerConfig
 from ._errors import AudioError, BirdError, CheckpointError, ConfigError, DataError
 from ._export import Pipeline, export
 from ._fbank import FbankConfig, fbank
 from ._filter_audio import filter_audio
 from ._front_end import front_end, jax_fbank, transform
+from ._logging import CsvLogger, Logger, TensorBoardLogger, WandbLogger
 from ._losses import asymmetric_loss, sigreg
 from ._masks import make_block_mask
 from ._metrics import cmap, top1
 from ._model import EncoderOutput, Transformer, stack, unstack
 from ._objectives import LeJepa, LeJepaConfig, Supervised, SupervisedConfig
+from ._optimizer import OptimizerConfig
 from ._patches import patch_grid, patchify, unpatchify
 from ._pipeline import Batches, DataConfig, one_pass
 from ._pixio import Pixio, PixioConfig
@@ -35,6 +38,8 @@ from ._probes import CentroidProbe, LinearProbe, MlpProbe, online_probe, online_
 from ._songs import make_data
 from ._sources import ArrayRecordSource, FolderSource, NpzSource, write_shards
 from ._state_dict import from_state_dict, load_bird_mae, save_safetensors, state_dict
+from ._step import State, StepConfig
+from ._train import TrainConfig, evaluate, train
 
 __version__ = "0.1.0"
 
@@ -53,6 +58,7 @@ __all__ = [
     "CheckpointError",
     "ColorJitter",
     "ConfigError",
+    "CsvLogger",
     "DataConfig",
     "DataError",
     "EncoderOutput",
@@ -65,22 +71,30 @@ __all__ = [
     "LeJepa",
     "LeJepaConfig",
     "LinearProbe",
+    "Logger",
     "MlpProbe",
     "NpzSource",
+    "OptimizerConfig",
     "Pipeline",
     "Pixio",
     "PixioConfig",
     "RandomCrop",
     "RandomResizedCrop",
     "Solarize",
+    "State",
+    "StepConfig",
     "Supervised",
     "SupervisedConfig",
+    "TensorBoardLogger",
     "TimeMask",
+    "TrainConfig",
     "Transformer",
     "TransformerConfig",
+    "WandbLogger",
     "asymmetric_loss",
     "augment",
     "cmap",
+    "evaluate",
     "export",
     "fbank",
     "filter_audio",
@@ -89,6 +103,7 @@ __all__ = [
     "front_end",
     "jax_fbank",
     "load_bird_mae",
+    "load_encoder",
     "make_block_mask",
     "make_data",
     "one_pass",
@@ -97,11 +112,13 @@ __all__ = [
     "patch_grid",
     "patchify",
     "read_audio",
+    "save_checkpoint",
     "save_safetensors",
     "sigreg",
     "stack",
     "state_dict",
     "top1",
+    "train",
     "transform",
     "unpatchify",
     "unstack",

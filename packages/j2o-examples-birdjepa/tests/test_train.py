@@ -1,0 +1,280 @@
+"""Steps, checkpoints and whole runs: losses do not depend on how a run was interrupted or spread."""
+
+import csv
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from j2o_examples_birdjepa import (
+    CheckpointError,
+    ConfigError,
+    DataConfig,
+    FolderSource,
+    GaussianNoise,
+    LeJepaConfig,
+    OptimizerConfig,
+    PixioConfig,
+    StepConfig,
+    SupervisedConfig,
+    TrainConfig,
+    TransformerConfig,
+    load_encoder,
+    make_data,
+    train,
+)
+from j2o_examples_birdjepa._checkpoints import checkpoints, load_checkpoint, save_checkpoint
+from j2o_examples_birdjepa._logging import CsvLogger
+from j2o_examples_birdjepa._step import half, train_step
+from j2o_examples_birdjepa._train import first_state
+
+TINY = TransformerConfig(patch_h=64, patch_w=32, embed_dim=16, depth=2, n_heads=2, n_cls_tokens=2)
+
+
+def run_config(objective=SupervisedConfig(8), n_views=0, **fields):  # noqa: B008
+    defaults = {
+        "optimizer": OptimizerConfig(lr=1e-3, n_steps=6),
+        "data": DataConfig(8, augmentations=(GaussianNoise(0.1),), n_views=n_views),
+        "save_every": 2,
+        "eval_every": 4,
+    }
+    return TrainConfig(TINY, objective, 8, **defaults | fields)
+
+
+def batch(n=4, n_views=0):
+    rng = np.random.default_rng(0)
+    name, shape = ("views", (n, n_views, 512, 128)) if n_views else ("data", (n, 512, 128))
+    data = jnp.asarray(rng.standard_normal(shape), jnp.float32)
+    return {name: data, "target": jnp.arange(n) % 8, "index": jnp.arange(n)}
+
+
+@eqx.filter_jit
+def one_step(state, batch, config):
+    return train_step(state, batch, config.optimizer, config.step)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("songs")
+    make_data(path, per_class=4, held_out=0.5)
+    return path
+
+
+def losses(run):
+    with (run / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    timed = ("sec_per_batch", "sec_per_step")
+    return {(int(r["step"]), r["name"]): r["value"] for r in rows if not r["name"].endswith(timed)}
+
+
+OBJECTIVES = {
+    "supervised": (SupervisedConfig(8, n_sources=9, source_rank=4, source_weight=0.1), 0),
+    "lejepa": (LeJepaConfig(n_views=2, hidden=32), 2),
+    "pixio": (PixioConfig(0.5, decoder_depth=1, decoder_dim=16, decoder_heads=2), 0),
+}
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_losses_fall_on_one_batch(name):
+    objective, n_views = OBJECTIVES[name]
+    config = run_config(objective, n_views, optimizer=OptimizerConfig(lr=1e-2, n_steps=40))
+    state = eqx.filter_jit(first_state)(config)
+    found = []
+    for _ in range(10):
+        state, metrics = one_step(state, batch(n_views=n_views), config)
+        found.append(
+            sum(float(metrics[f"train/{loss}"]) for loss in ("ce", "inv", "mse") if f"train/{loss}" in metrics)
+        )
+    assert found[-1] < 0.9 * found[0]
+    assert int(state.step) == 10
+    expected = {
+        "probe",
+        "grad_norm",
+        "enc_grad",
+        "obj_grad",
+        "probe_grad",
+        "update_norm",
+        "param_norm",
+        "param_norm_pre",
+    }
+    assert {f"train/{one}" for one in expected} | {"lr"} < metrics.keys()
+
+
+def test_norms_are_of_before_and_after_the_update():
+    """The norm that is logged must be that of what is saved."""
+    config = run_config()
+    before = eqx.filter_jit(first_state)(config)
+    after, metrics = one_step(before, batch(), config)
+    for state, name in ((before, "train/param_norm_pre"), (after, "train/param_norm")):
+        leaves = jax.tree.leaves((state.encoder, state.objective, state.probe))
+        norm = np.sqrt(sum(np.sum(np.square(leaf, dtype=np.float64)) for leaf in leaves))
+        np.testing.assert_allclose(metrics[name], norm, rtol=1e-5)
+    assert metrics["train/param_norm"] != metrics["train/param_norm_pre"]
+
+
+def test_mixed_precision():
+    config = run_config(step=StepConfig(precision="bfloat16"))
+    state = eqx.filter_jit(first_state)(config)
+    halved = half(state.encoder)
+    assert halved.norm.weight.dtype == halved.blocks.norm1.weight.dtype == jnp.float32
+    assert halved.blocks.attn.qkv.weight.dtype == jnp.bfloat16
+    after, metrics = one_step(state, batch(), config)
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves((after.encoder, after.objective)))
+    assert all(value.dtype == jnp.float32 for value in metrics.values())
+    _, exact = one_step(state, batch(), run_config())
+    np.testing.assert_allclose(metrics["train/ce"], exact["train/ce"], rtol=2e-2)
+    assert metrics["train/ce"] != exact["train/ce"]
+
+
+def test_moving_average():
+    config = run_config(step=StepConfig(ema=0.75))
+    before = eqx.filter_jit(first_state)(config)
+    after, _ = one_step(before, batch(), config)
+    expected = jax.tree.map(lambda old, new: 0.75 * old + 0.25 * new, before.encoder, after.encoder)
+    for one, other in zip(jax.tree.leaves(after.ema), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-8)
+    assert eqx.filter_jit(first_state)(run_config()).ema is None
+
+
+@pytest.mark.parametrize("orbax", [False, True])
+def test_checkpoints_come_back_bit_for_bit(tmp_path, orbax):
+    """Also from arrays on all devices: some have come back scaled by the square root of the number of devices."""
+    config = run_config(step=StepConfig(ema=0.9))
+    state = eqx.filter_jit(first_state)(config)
+    for step in (1, 2, 3):
+        advanced = eqx.tree_at(lambda s: s.step, state, jnp.asarray(step, jnp.int32))
+        save_checkpoint(tmp_path, advanced, config=config.as_json(), data=[f"data {step}"], keep=2, orbax=orbax)
+    assert [path.name for path in checkpoints(tmp_path)] == ["step_00000002", "step_00000003"]
+    back, data = load_checkpoint(checkpoints(tmp_path)[-1], state, config.as_json())
+    assert data == ["data 3"]
+    assert eqx.tree_equal(back, advanced)
+    assert eqx.tree_equal(load_encoder(tmp_path), state.ema)
+    assert eqx.tree_equal(load_encoder(checkpoints(tmp_path)[0]), state.ema)
+
+
+def test_other_configurations_are_refused(tmp_path):
+    config = run_config()
+    state = eqx.filter_jit(first_state)(config)
+    path = save_checkpoint(tmp_path, state, config=config.as_json(), data=[])
+    other = dataclasses.replace(config, optimizer=OptimizerConfig(lr=2e-3, n_steps=6))
+    with pytest.raises(CheckpointError, match=r"optimizer\.lr is 0\.001 there and 0\.002 here"):
+        load_checkpoint(path, state, other.as_json())
+    load_checkpoint(path, state, dataclasses.replace(config, save_every=9).as_json())
+    with pytest.raises(CheckpointError, match="neither a checkpoint nor a run with one"):
+        load_encoder(tmp_path / "nowhere")
+    (path / "state.eqx").write_bytes((path / "state.eqx").read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match=r"state\.eqx cannot be read"):
+        load_checkpoint(path, state, config.as_json())
+
+
+def test_what_a_dead_process_left_is_no_checkpoint(tmp_path):
+    (tmp_path / ".step_00000009.123.part").mkdir()
+    (tmp_path / "step_0000000x").mkdir()
+    assert checkpoints(tmp_path) == []
+    config = run_config()
+    save_checkpoint(tmp_path, eqx.filter_jit(first_state)(config), config=config.as_json(), data=[])
+    assert not (tmp_path / ".step_00000009.123.part").exists()
+
+
+def test_logs_are_cut_where_a_run_continues(tmp_path):
+    log = CsvLogger(tmp_path / "m.csv")
+    for step in range(4):
+        log.log(step, {"a": step / 3})
+    log.close()
+    with (tmp_path / "m.csv").open("a") as file:
+        file.write("4,a")  # cut off in the middle
+    log = CsvLogger(tmp_path / "m.csv", first=2)
+    log.log(2, {"a": 9})
+    log.close()
+    assert (tmp_path / "m.csv").read_text().split() == ["step,name,value", "0,a,0.0", f"1,a,{1 / 3!r}", "2,a,9.0"]
+
+
+@pytest.mark.parametrize("name", ["supervised", pytest.param("lejepa", marks=pytest.mark.slow)])
+def test_a_run_continues_as_if_it_had_not_stopped(folder, tmp_path, name):
+    objective, n_views = OBJECTIVES[name]
+    config = run_config(objective, n_views)
+    source, held_out = FolderSource(folder, split="train"), FolderSource(folder, split="test")
+    whole = train(config, source, tmp_path / "whole", held_out=held_out, quiet=True)
+
+    class Stop(Exception):
+        pass
+
+    class Stopper:
+        def log(self, step, metrics):
+            if step == 3 and "lr" in metrics:
+                raise Stop
+
+        def close(self):
+            pass
+
+    with pytest.raises(Stop):
+        train(config, source, tmp_path / "parts", held_out=held_out, loggers=[Stopper()], quiet=True)
+    assert [path.name for path in checkpoints(tmp_path / "parts")] == ["step_00000002"]
+    resumed = train(config, source, tmp_path / "parts", held_out=held_out, quiet=True)
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+    assert eqx.tree_equal(resumed, whole)
+    found = losses(tmp_path / "whole")
+    assert {step for step, name in found if name == "test/acc"} == {3, 5}
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+import jax
+if len(sys.argv) > 3:
+    jax.distributed.initialize(sys.argv[3], 2, int(sys.argv[4]))
+from j2o_examples_birdjepa import *
+config = TrainConfig(
+    TransformerConfig(patch_h=64, patch_w=32, embed_dim=16, depth=2, n_heads=2, n_cls_tokens=2),
+    LeJepaConfig(n_views=2, hidden=32), 8, optimizer=OptimizerConfig(lr=1e-3, n_steps=3),
+    data=DataConfig(8, augmentations=(GaussianNoise(0.1),), n_views=2), save_every=2, eval_every=4,
+)
+train(config, FolderSource(sys.argv[1], split="train"), Path(sys.argv[2]), quiet=True)
+"""
+
+
+def start(folder, run, *arguments, **env):
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(SCRIPT), str(folder), str(run), *arguments],
+        env=os.environ | env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_eight_devices_and_two_processes_find_the_same_losses(folder, tmp_path):
+    config = run_config(*OBJECTIVES["lejepa"], optimizer=OptimizerConfig(lr=1e-3, n_steps=3))
+    train(config, FolderSource(folder, split="train"), tmp_path / "one", quiet=True)
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    flags = "--xla_backend_optimization_level=0 --xla_force_host_platform_device_count="
+    processes = [start(folder, tmp_path / "two", address, str(rank), XLA_FLAGS=flags + "1") for rank in (0, 1)]
+    processes.append(start(folder, tmp_path / "eight", XLA_FLAGS=flags + "8"))
+    for process in processes:
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output
+    expected = losses(tmp_path / "one")
+    for name in ("eight", "two"):
+        found = losses(tmp_path / name)
+        assert found.keys() == expected.keys()
+        for key, value in expected.items():
+            np.testing.assert_allclose(float(found[key]), float(value), rtol=2e-3, atol=1e-5, err_msg=f"{name} {key}")
+
+
+def test_devices_must_share_a_batch(folder, tmp_path):
+    with pytest.raises(ConfigError, match=r"needs data\.n_views = 2, not 0"):
+        run_config(LeJepaConfig(n_views=2))
+    assert json.dumps(run_config().as_json())
