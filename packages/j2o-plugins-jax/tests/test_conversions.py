@@ -1,11 +1,13 @@
 """Conversions between dtypes, out-of-range values included."""
 
 import jax
+import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
 from jax import lax
 
+import j2o_core
 from j2o_core.testing import DTYPES, Spec, check
 
 FLOATS = (*DTYPES.floats, np.float64)
@@ -42,6 +44,94 @@ def test_float8(extremes, narrow):
     x = extremes(np.float32)
     # Opset 19 brought the type.
     check(lambda x: lax.convert_element_type(lax.convert_element_type(x, narrow), np.float32), x, opsets=(19, 26))
+
+
+NARROWEST = {  # by the opset that brought the type
+    **dict.fromkeys(("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz"), 19),
+    **dict.fromkeys(("int4", "uint4"), 21),
+    "float8_e8m0fnu": 24,
+    **dict.fromkeys(("int2", "uint2"), 25),
+    **dict.fromkeys(("bfloat16", "float16"), 18),
+}
+
+
+def every(name):
+    """Every value of a type of up to 16 bits."""
+    dtype = np.dtype(getattr(ml_dtypes, name, name))
+    if "int" in name:
+        info = ml_dtypes.iinfo(dtype)
+        return np.arange(int(info.min), int(info.max) + 1).astype(dtype)
+    return np.arange(1 << 8 * dtype.itemsize, dtype=f"uint{8 * dtype.itemsize}").view(dtype)
+
+
+def middles(name):
+    """The values of a type, the numbers in the middle of two, and numbers next to these, in float64."""
+    with np.errstate(invalid="ignore"):
+        known = every(name).astype(np.float64)
+    known = np.unique(known[np.isfinite(known)])
+    last = known[-1] + (known[-1] - known[-2]) / 2
+    exact = np.concatenate([known, (known[1:] + known[:-1]) / 2, [last, -last]])
+    return np.concatenate([exact, exact * (1 + 2**-40), exact * (1 - 2**-40), [np.nan, np.inf, -np.inf, -0.0, 1e300]])
+
+
+def same(name, x, opset):
+    """Compares values and the signs of zeros."""
+    dtype = np.dtype(getattr(ml_dtypes, name, name))
+
+    def fn(x):
+        return lax.convert_element_type(x, dtype)
+
+    program = j2o_core.to_onnx(fn, [x], opset=opset)
+    with np.errstate(invalid="ignore"):
+        wanted, got = (np.asarray(result).astype(np.float64) for result in (jax.jit(fn)(x), program(x)))
+    np.testing.assert_array_equal(got, wanted)
+    np.testing.assert_array_equal(np.signbit(got) & (got == 0), np.signbit(wanted) & (wanted == 0))
+
+
+def normal(x):
+    """Without what is subnormal as float32, which XLA takes for zero."""
+    with np.errstate(invalid="ignore"):
+        size = np.abs(x.astype(np.float64))
+    return x[~((size > 0) & (size < float(np.finfo(np.float32).tiny)))]
+
+
+PAIRS = [(old, new) for old in ("float64", "float32", *NARROWEST) for new in NARROWEST if old != new]
+
+
+@pytest.mark.parametrize(("old", "new"), PAIRS)
+def test_every_value_of_a_narrow_type(x64, old, new):
+    """To nearest and never twice: float64 is rounded at once, E8M0 is not rounded up."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        x = every(old) if old in NARROWEST else middles(new).astype(old)
+    if "bfloat16" in (old, new) or new == "float8_e8m0fnu":
+        x = normal(x)
+    for opset in {NARROWEST[new], 26} if old == "float32" else {26}:
+        same(new, x, opset)
+
+
+@pytest.mark.parametrize("new", NARROWEST)
+@pytest.mark.parametrize("old", [np.int32, np.int64, np.uint32, np.uint64])
+def test_integers_to_narrow_types(x64, old, new):
+    info = np.iinfo(old)
+    powers = [2**e * m // 16 + k for e in range(4, 63) for m in range(16, 32) for k in (-1, 0, 1)]
+    numbers = {*range(-300, 300), *powers, *(-number for number in powers), info.min, info.max}
+    same(new, np.array(sorted(n for n in numbers if info.min <= n <= info.max), old), 26)
+
+
+@pytest.mark.parametrize("new", NARROWEST)
+def test_narrow_types_to_wide_ones(x64, new):
+    x = normal(every(new))
+    for wide in ("float64", "float32", "int32", "int64", "uint8", "bool"):
+        same(wide, x, max(NARROWEST[new], 26))
+
+
+@pytest.mark.parametrize("small", [np.float32(1e5), np.float32(2.9)])
+@pytest.mark.parametrize("narrow", ["float8_e4m3fn", "float8_e5m2", "float8_e8m0fnu"])
+def test_casts_that_move_before_a_broadcast_round_the_same(narrow, small):
+    def fn(x):
+        return jnp.broadcast_to(x, (3, 4)).astype(narrow).astype(jnp.float32)
+
+    check(fn, np.full((4,), small), opsets=(24,), atol=0, rtol=0)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int32])

@@ -15,7 +15,7 @@ from j2o_core.target import WORKAROUNDS, Target
 
 INSTALLED = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
 RELEASE = f"onnxruntime-{INSTALLED[0]}.{INSTALLED[1]}"
-IR_VERSIONS = {18: 10, 20: 10, 21: 10, 23: 11}
+IR_VERSIONS = {18: 10, 20: 10, 21: 10, 23: 11, 24: 12}
 
 
 def model_of(witness) -> ir.Model:

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..graph._nonfinite import only_finite
-from ..target import FLOAT8, Target
+from ..target import Target, cast_attributes
 from ._emitter import Emitter, attributes_of, read_attribute, read_constant
 
 
@@ -65,7 +65,7 @@ class Composer:
         """The value in another element type, converted as arithmetic rounds: without saturation."""
         if value.dtype is dtype:
             return value
-        return self.op("Cast", value, dtype=dtype, to=int(dtype), saturate=0 if dtype in FLOAT8 else None)
+        return self.op("Cast", value, dtype=dtype, to=int(dtype), **cast_attributes(dtype))
 
     def const(self, value: Any, like: ir.Value | None = None) -> ir.Value:
         """A constant, in the element type of a value if one is given."""

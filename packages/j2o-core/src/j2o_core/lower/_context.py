@@ -16,7 +16,7 @@ from ..graph._dims import Dimensions
 from ..graph._layout import expand, reshape
 from ..graph._nonfinite import only_finite
 from ..graph._values import numpy_dtype, shape_of, stamp
-from ..target import Target
+from ..target import Target, cast_attributes
 
 
 class Lowering(Protocol):
@@ -121,11 +121,11 @@ class LoweringContext:
     def cast(self, x: ir.Value, dtype: Any) -> ir.Value:
         """`x` as another dtype, by ONNX's Cast (see `onnxruntime` for what that does out of range).
 
-        What is too large for a float8 becomes infinity or NaN as in XLA, not the largest number.
+        What is too large for a float8 becomes infinity or NaN as in XLA, not the largest number, and float8_e8m0fnu is
+        rounded to nearest.
         """
-        target = np.dtype(dtype)
-        options = {"saturate": 0} if target.name.startswith("float8") else {}
-        result: ir.Value = self.op.Cast(x, to=ir.DataType.from_numpy(target), **options)
+        to = ir.DataType.from_numpy(np.dtype(dtype))
+        result: ir.Value = self.op.Cast(x, to=to, **cast_attributes(to))
         return result
 
     def only_finite(self, value: ir.Value, difference: str) -> ir.Value:

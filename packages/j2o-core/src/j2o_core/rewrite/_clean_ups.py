@@ -52,7 +52,7 @@ def _layouts_around_cast(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     if cast is None or inner is None or not all(rw.only_use(step.outputs[0]) for step in (cast, inner)):
         return None
     merged = rw.op.simpler(node.op_type, [inner.outputs[0], *node.inputs[1:]], rw.attrs(node))
-    return None if merged is None else rw.op.Cast(merged, to=rw.attr(cast, "to"))
+    return None if merged is None else rw.op.Cast(merged, **rw.attrs(cast))
 
 
 @plugin.rewrite("Expand")
@@ -78,7 +78,7 @@ def _cast_before_expand(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     expand = rw.producer(node.inputs[0], "Expand")
     if expand is None or not rw.only_use(expand.outputs[0]):
         return None
-    small = rw.op.Cast(expand.inputs[0], to=rw.attr(node, "to"))
+    small = rw.op.Cast(expand.inputs[0], **rw.attrs(node))
     return rw.op.Expand(small, expand.inputs[1])  # type: ignore[no-any-return]
 
 

@@ -7,7 +7,7 @@ _workaround    what is known of a fault of a runtime
 _workarounds   the table of all of them
 """
 
-from ._dtypes import FLOAT8, FLOATS, INTEGERS, NARROW_FLOATS, SIGNED, UNSIGNED, bits
+from ._dtypes import FLOAT8, FLOATS, INTEGERS, NARROW_FLOATS, SIGNED, UNSIGNED, bits, cast_attributes
 from ._kernels import Signature, Types, opsets
 from ._target import RUNTIME, Target, target_names
 from ._workaround import Witness, Workaround
@@ -28,6 +28,7 @@ __all__ = [
     "Witness",
     "Workaround",
     "bits",
+    "cast_attributes",
     "opsets",
     "target_names",
 ]

@@ -274,6 +274,34 @@ WORKAROUNDS: tuple[Workaround, ...] = (
     ),
     # Casts
     Workaround(
+        "cast-float64-float8",
+        ("Cast",),
+        (T.DOUBLE,),
+        "kernel",
+        "The number is rounded to float32 first: next to the middle of two numbers of the type, it becomes the other.",
+        "A float32 number on the same side of the middle.",
+        Witness(
+            "g (double[1] x) => (float[1] y) { n = Cast <to = 17, saturate = 0> (x) y = Cast <to = 1> (n) }",
+            ([5.25 + 2.0**-40],),
+            [5.5],
+        ),
+    ),
+    Workaround(
+        "cast-powers-of-two",
+        ("Cast",),
+        (T.FLOAT, T.BFLOAT16, T.DOUBLE),
+        "kernel",
+        "E8M0 rounded to nearest: NaN above 2^127, where 2^127 is nearest; numbers below 2^-126 become NaN or 2^-127.",
+        "Numbers clipped to the range before.",
+        Witness(
+            "g (float[1] x) => (float[1] y) "
+            '{ n = Cast <to = 24, saturate = 0, round_mode = "nearest"> (x) y = Cast <to = 1> (n) }',
+            ([1.25 * 2.0**127],),
+            [2.0**127],
+            opset=24,
+        ),
+    ),
+    Workaround(
         "cast-float8-overflow",
         ("Cast",),
         (*FLOATS, *INTEGERS),
@@ -289,9 +317,9 @@ WORKAROUNDS: tuple[Workaround, ...] = (
     Workaround(
         "cast-float8-bool",
         ("Cast",),
-        FLOAT8,
+        (*FLOAT8, T.FLOAT8E8M0),
         "kernel",
-        "-0 becomes True.",
+        "-0 becomes True, and 2^-127 of E8M0 False.",
         "A comparison with 0.",
         Witness(
             "g (float[1] x) => (bool[1] y) { n = Cast <to = 19, saturate = 0> (x) y = Cast <to = 9> (n) }",
