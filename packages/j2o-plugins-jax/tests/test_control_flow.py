@@ -1,12 +1,16 @@
 """cond, switch, while, fori, scan, map: values, and which ONNX operator they become."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
 
+import j2o_core
 from j2o_core import to_onnx
+from j2o_core.lower import _equations
 from j2o_core.testing import Spec, check
 
 ALL = (18, 21, 26)
@@ -108,6 +112,28 @@ def test_scan_over_nothing(length, reverse):
 def test_short_loops_are_unrolled(fn):
     """A few small turns cost less written out than the runtime's loop around them."""
     check(fn, Spec((3, 4)), opsets=(21,), absent=["Loop", "Scan"])
+
+
+def nested_scans(depth, length):
+    def wrapped(inner):
+        return lambda x: lax.scan(lambda c, _: (inner(c), None), x, None, length=length)[0]
+
+    return functools.reduce(lambda fn, _: wrapped(fn), range(depth), lambda x: x * 0.5 + 1)
+
+
+@pytest.mark.parametrize(("depth", "length"), [(2, 4), (3, 8), (16, 2)])
+def test_what_is_unrolled_counts_everything_inside(depth, length):
+    program = check(nested_scans(depth, length), Spec((3,)), opsets=(21,), sizes=(1,), rtol=1e-5)
+    assert len(list(program.model.graph.all_nodes())) <= 64 + 3 * depth
+
+
+def test_a_body_is_simplified_once(monkeypatch):
+    """Simplified with the program around it, and again only where more is known of its operands."""
+    simplified = []
+    simplify = _equations.simplify
+    monkeypatch.setattr(_equations, "simplify", lambda *args: simplified.append(args) or simplify(*args))
+    j2o_core.to_onnx(nested_scans(12, 100), [(3,)])
+    assert len(simplified) <= 2
 
 
 def test_a_loop_reads_outer_weights_in_place():

@@ -1,6 +1,7 @@
 """iota, empty arrays and sizes as values."""
 
 import functools
+import tracemalloc
 
 import jax.numpy as jnp
 import ml_dtypes
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+import j2o_core
 from j2o_core.testing import DTYPES, Spec, check
 
 once = functools.partial(check, opsets=(21,), sizes=(1, 3))  # where the opset plays no role
@@ -44,3 +46,18 @@ def test_full_and_eye():
 
 def test_empty_is_zero_as_in_jax():
     once(lambda x: lax.empty((2, 3), np.float32) + x, Spec((3,)))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32, np.uint8, jnp.bfloat16])
+def test_long_ranges_are_left_to_the_graph(dtype):
+    """What is larger than a folded constant may be, the runtime counts."""
+    program = once(lambda x: jnp.arange(400_000).astype(dtype)[-7:] + x, Spec((7,), dtype), contains=["Range"])
+    assert sum(value.const_value.nbytes for value in program.model.graph.initializers.values()) < 1000
+
+
+def test_long_ranges_are_not_made_on_the_way():
+    tracemalloc.start()
+    j2o_core.to_onnx(lambda x: x + jnp.arange(10_000_000, dtype=np.float32).sum(), [(1,)])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20e6

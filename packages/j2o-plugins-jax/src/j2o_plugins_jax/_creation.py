@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
-from jax.export import is_symbolic_dim
 
 from j2o_core import LoweringContext
 
@@ -19,11 +17,8 @@ from .indexing._indices import index_range
 @plugin.lowering("iota", ignores=("sharding",))
 def _iota(ctx: LoweringContext, *_: ir.Value, dtype: Any, shape: Sequence[Any], dimension: int) -> ir.Value:
     size = shape[dimension]
-    if not is_symbolic_dim(size):
-        line = ctx.const(np.arange(size).astype(dtype))
-    else:
-        # ONNX's Range of floats adds up its steps, and the rounding errors with them.
-        line = ctx.cast(index_range(ctx, size), dtype)
+    # ONNX's Range of floats adds up its steps, and the rounding errors with them.
+    line = ctx.cast(index_range(ctx, size), dtype)
     placed = [size] + [1] * (len(shape) - dimension - 1)
     return ctx.expand(insert_axes(ctx, line, placed, range(1, len(placed))), shape)
 

@@ -17,7 +17,8 @@ from j2o_core import LoweringContext
 
 from ._folding import highest, lowest
 from ._plugin import plugin
-from ._windows import Window, dilate_and_pad, filled, gather_windows, is_empty, is_static, pad, positions
+from ._windows import Window, dilate_and_pad, filled, gather_windows, is_empty, is_static, pad
+from .indexing._indices import index_range
 
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE)
 
@@ -299,7 +300,7 @@ def _winners(ctx: LoweringContext, x: ir.Value, pooling: Pooling, select_prim: A
     for window in pooling.windows:
         length = ctx.dim(window.padded)
         corners = _row_major(
-            ctx, corners, length, ctx.op.Mul(positions(ctx, window.count), ctx.const(window.stride, np.int64))
+            ctx, corners, length, ctx.op.Mul(index_range(ctx, window.count), ctx.const(window.stride, np.int64))
         )
         offsets = _row_major(ctx, offsets, length, ctx.const(np.arange(window.size) * window.dilation, np.int64))
     result: ir.Value = ctx.op.Add(ctx.op.Gather(offsets, inside, axis=0), corners)

@@ -12,6 +12,8 @@ from jax import export
 
 from j2o_core import LoweringContext
 
+from .indexing._indices import index_range
+
 
 @dataclass(frozen=True)
 class Window:
@@ -105,14 +107,6 @@ def gather_windows(ctx: LoweringContext, x: ir.Value, windows: Sequence[Window],
     return x
 
 
-def positions(ctx: LoweringContext, count: Any) -> ir.Value:
-    """0, 1, ... below a size that may be symbolic."""
-    if is_static(count):
-        return ctx.const(np.arange(count), np.int64)
-    result: ir.Value = ctx.op.Range(ctx.const(0, np.int64), ctx.dim(count), ctx.const(1, np.int64))
-    return result
-
-
 def _elements(ctx: LoweringContext, window: Window) -> ir.Value:
     """Where the elements of each window lie: (count, size)."""
     if is_static(window.count, window.size):
@@ -125,5 +119,5 @@ def _elements(ctx: LoweringContext, window: Window) -> ir.Value:
 
 def _steps(ctx: LoweringContext, count: Any, step: int) -> ir.Value:
     """0, step, 2 step, ..."""
-    result: ir.Value = ctx.op.Mul(positions(ctx, count), ctx.const(step, np.int64))
+    result: ir.Value = ctx.op.Mul(index_range(ctx, count), ctx.const(step, np.int64))
     return result

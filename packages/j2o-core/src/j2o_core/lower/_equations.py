@@ -54,10 +54,11 @@ class Lowerer:
         return self.builder.constants.get(value, self.table.name(value))
 
     def inline(self, jaxpr: Any, operands: Sequence[ir.Value]) -> list[ir.Value]:
-        """Lower a closed jaxpr that was not simplified yet, in place."""
+        """Lower a closed jaxpr in place, simplified before if it is not or if more is known of its operands."""
         jaxpr, operands = self._with_known(_compat.as_closed(jaxpr), operands)
-        jaxpr = simplify(jaxpr, self.table, self.registry.decompositions)
-        check_supported(jaxpr, self.registry, self.builder.opset)
+        if not self.table.is_simplified(jaxpr):
+            jaxpr = simplify(jaxpr, self.table, self.registry.decompositions)
+            check_supported(jaxpr, self.registry, self.builder.opset)
         return self.run(jaxpr, operands)
 
     def _with_known(self, jaxpr: Any, operands: Sequence[ir.Value]) -> tuple[Any, list[ir.Value]]:

@@ -18,6 +18,7 @@ from ..graph._infer import same_shape
 from ..graph._layout import expand, reshape
 from ..graph._nonfinite import difference, only_finite
 from ..graph._values import REAL_KINDS, numpy_dtype, shape_of
+from ..simplify import FOLD_LIMIT_BYTES
 from ._views import Axes, Part, View, refined, step, view, whole
 
 
@@ -109,9 +110,13 @@ class Rewriter:
         return self.reshape(x, [math.prod(part.size for part in axis) for axis in spread])
 
     def expand(self, x: ir.Value, shape: Sequence[Any]) -> ir.Value:
-        """`x` broadcast to a shape; of a constant, a constant."""
+        """`x` broadcast to a shape; of a constant, a constant, unless that is large."""
         array = self.op.constant_value(x)
-        if array is not None and not any(map(is_symbolic, shape)):
+        if (
+            array is not None
+            and not any(map(is_symbolic, shape))
+            and math.prod(shape) * array.itemsize <= max(FOLD_LIMIT_BYTES, array.nbytes)
+        ):
             return self.op.constants.get(np.ascontiguousarray(np.broadcast_to(array, [int(size) for size in shape])))
         self.asked_for_sizes |= any(map(is_symbolic, shape))
         return expand(self.op, self._dims, x, shape)

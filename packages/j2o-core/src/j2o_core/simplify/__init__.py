@@ -4,11 +4,12 @@ from typing import Any
 
 from ._dead_code import drop_dead_code
 from ._decompose import Decompositions
-from ._fold import ConstantTable, fold_constants
+from ._fold import FOLD_LIMIT_BYTES, ConstantTable, fold_constants
 from ._inline import decompose, inline_calls
 from ._real import make_real
 
 __all__ = [
+    "FOLD_LIMIT_BYTES",
     "ConstantTable",
     "Decompositions",
     "drop_dead_code",
@@ -32,4 +33,6 @@ def simplify(jaxpr: Any, constants: ConstantTable | None = None, decompositions:
     folded = fold_constants(drop_dead_code(inline_calls(jaxpr)), constants)
     # A primitive of constants is a constant: the code that stands for the others comes after.
     expanded = make_real(decompose(folded, decompositions or Decompositions()), constants)
-    return drop_dead_code(folded if expanded is folded else fold_constants(drop_dead_code(expanded), constants))
+    result = drop_dead_code(folded if expanded is folded else fold_constants(drop_dead_code(expanded), constants))
+    constants.set_simplified(result)
+    return result

@@ -12,7 +12,7 @@ from .. import _compat
 from .._compat import Literal, is_jaxpr, literal_value, make_closed
 from ..graph._memory import memory_place
 from ._identities import passes_on
-from ._nested import map_nested
+from ._nested import map_nested, nested
 
 # A folded tensor larger than this is left to the graph, which computes it from something smaller.
 FOLD_LIMIT_BYTES = 1 << 20
@@ -29,6 +29,7 @@ class ConstantTable:
     def __init__(self, names: dict[Any, str]):
         self._names = dict(names)
         self._alive: list[Any] = []
+        self._simplified: dict[int, Any] = {}
 
     def name(self, value: Any) -> str | None:
         """The name of a constant, if it has one."""
@@ -42,6 +43,18 @@ class ConstantTable:
         if name is not None:
             self._names[id(value)] = name
             self._alive.append(value)
+
+    def is_simplified(self, jaxpr: Any) -> bool:
+        """Whether a closed jaxpr is a body inside of one that was simplified, and so simplified too."""
+        return id(jaxpr) in self._simplified
+
+    def set_simplified(self, jaxpr: Any) -> None:
+        """Remember all bodies inside of a simplified closed jaxpr."""
+        waiting = [jaxpr]
+        while waiting:
+            bodies = [body for eqn in waiting.pop().jaxpr.eqns for body in nested(eqn)]
+            self._simplified.update((id(body), body) for body in bodies)
+            waiting.extend(bodies)
 
 
 def fold_constants(jaxpr: Any, table: ConstantTable) -> Any:

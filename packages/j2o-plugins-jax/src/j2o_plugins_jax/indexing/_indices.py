@@ -11,6 +11,7 @@ from jax.export import is_symbolic_dim
 from jax.extend.core import InconclusiveDimensionOperation
 
 from j2o_core import LoweringContext
+from j2o_core.simplify import FOLD_LIMIT_BYTES
 
 from .._shapes import drop_axes
 
@@ -18,8 +19,8 @@ _LAST = np.iinfo(np.int64).max
 
 
 def index_range(ctx: LoweringContext, size: Any) -> ir.Value:
-    """The indices 0, 1, ... of an axis of this size, symbolic or not, as int64."""
-    if not is_symbolic_dim(size):
+    """The indices 0, 1, ... of an axis of this size, symbolic or not, as int64; a constant if it is small."""
+    if not is_symbolic_dim(size) and size * 8 <= FOLD_LIMIT_BYTES:
         return ctx.const(np.arange(size), np.int64)
     result: ir.Value = ctx.op.Range(ctx.const(0, np.int64), ctx.dim(size), ctx.const(1, np.int64))
     return result
