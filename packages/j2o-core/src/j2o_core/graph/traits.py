@@ -70,7 +70,7 @@ IGNORES_SIGN_OF_ZERO = (
     *("Abs", "Cos", "Cosh", "Exp", "Sigmoid", "Softmax", "LogSoftmax", "IsInf", "IsNaN"),
     *COMPARISONS,
     *ARG_REDUCTIONS,
-    *("Conv", "Gemm", "MatMul", "ReduceL2", "ReduceSum"),
+    *("Attention", "Conv", "Gemm", "MatMul", "ReduceL2", "ReduceSum"),
 )
 """The results are the same whether a zero among the operands is negative."""
 

@@ -17,6 +17,7 @@ from ..graph._dims import Dimensions
 from ..graph._infer import same_shape
 from ..graph._layout import expand, reshape
 from ..graph._nonfinite import difference, only_finite
+from ..graph._ranges import Range, value_range
 from ..graph._values import REAL_KINDS, numpy_dtype, shape_of
 from ..simplify import FOLD_LIMIT_BYTES
 from ._views import Axes, Part, View, refined, step, view, whole
@@ -147,6 +148,10 @@ class Rewriter:
     def constant(self, value: ir.Value | None) -> np.ndarray[Any, Any] | None:
         """The array of a constant, None for everything else."""
         return self.op.constant_value(value)
+
+    def range(self, value: ir.Value | None) -> Range:
+        """How low and high the numbers in a value may be, and whether NaN or -0 may be among them."""
+        return value_range(value, self.op.constant_value)
 
     def scalar(self, value: ir.Value | None) -> float | None:
         """The number that a constant holds in every element, if it is one and the same."""

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from ...graph._ranges import value_range
 from ...target import INTEGERS
-from .._bounds import fits_int32
 from .._composer import Composer, dimensions
 from .._emitter import read_attribute, read_constant
 
@@ -20,10 +20,14 @@ _NAN_TYPES = (T.FLOAT16, T.FLOAT, T.DOUBLE)
 # int64. The comparison operators are right, and so are ArgMax and ArgMin.
 
 
+def _fits_int32(value: ir.Value) -> bool:
+    return value_range(value, read_constant).within(-(2**31), 2**31 - 1)
+
+
 def extreme(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
     """Max and Min as Where(a > b, a, b), one operand after the other."""
     operands = [value for value in node.inputs if value is not None]
-    if operands[0].dtype is not T.INT64 or all(map(fits_int32, operands)):
+    if operands[0].dtype is not T.INT64 or all(map(_fits_int32, operands)):
         return None
     result = operands[0]
     for other in operands[1:]:
@@ -41,7 +45,7 @@ def clip(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
     x, *bounds = node.inputs
     if x is None or x.dtype is not T.INT64:
         return None
-    if all(fits_int32(value) for value in node.inputs if value is not None):
+    if all(_fits_int32(value) for value in node.inputs if value is not None):
         return None
     result = x
     for bound, smaller in zip(bounds, (False, True), strict=False):
@@ -53,7 +57,7 @@ def clip(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
 def relu(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
     """As the larger of x and 0."""
     x = node.inputs[0]
-    if x is None or x.dtype is not T.INT64 or fits_int32(x):
+    if x is None or x.dtype is not T.INT64 or _fits_int32(x):
         return None
     return [_larger(c, x, c.const(0, x), False, x.shape)]
 
@@ -61,7 +65,7 @@ def relu(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
 def sign(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
     """As (x > 0) - (x < 0)."""
     x = node.inputs[0]
-    if x is None or x.dtype is not T.INT64 or fits_int32(x):
+    if x is None or x.dtype is not T.INT64 or _fits_int32(x):
         return None
     above, below = (c.op(op_type, x, c.const(0, x), dtype=T.BOOL) for op_type in ("Greater", "Less"))
     return [c.op("Sub", c.cast(above, T.INT64), c.cast(below, T.INT64))]
@@ -70,7 +74,7 @@ def sign(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
 def reduce_int64(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
     """The elements at ArgMax, one axis after the other."""
     x = node.inputs[0]
-    if x is None or x.dtype is not T.INT64 or fits_int32(x):
+    if x is None or x.dtype is not T.INT64 or _fits_int32(x):
         return None
     sizes = dimensions(x)
     axes = c.axes(len(sizes))

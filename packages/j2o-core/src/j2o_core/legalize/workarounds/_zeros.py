@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import onnx_ir as ir
 
+from ...graph import traits
+from ...graph._ranges import value_range
 from ...target import INTEGERS
 from .._composer import Composer
 from .._emitter import read_constant
@@ -18,14 +19,6 @@ T = ir.DataType
 
 # The others are chosen among in a wider type.
 _TYPES = (T.FLOAT16, T.FLOAT, T.DOUBLE)
-_DEPTH = 6
-_POSITIVE_ZERO = frozenset({"Abs", "Exp", "Sigmoid", "Sign", "Softmax"})
-_SAME_AS_FIRST = frozenset({"Expand", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
-# What they give does not depend on the sign of a zero.
-_BLIND = frozenset(
-    {"Abs", "ArgMax", "ArgMin", "Attention", "Conv", "Cos", "Cosh", "Equal", "Exp", "Gemm", "Greater", "GreaterOrEqual"}
-    | {"IsInf", "IsNaN", "Less", "LessOrEqual", "LogSoftmax", "MatMul", "ReduceL2", "ReduceSum", "Sigmoid", "Softmax"}
-)
 
 
 def choose(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
@@ -81,21 +74,11 @@ def _all_blind(value: ir.Value) -> bool:
     if value.is_graph_output():
         return False
     return all(
-        user.op_type in _BLIND or (user.op_type == "Cast" and user.outputs[0].dtype in (T.BOOL, *INTEGERS))
+        user.op_type in traits.IGNORES_SIGN_OF_ZERO
+        or (user.op_type == "Cast" and user.outputs[0].dtype in (T.BOOL, *INTEGERS))
         for user, _ in value.uses()
     )
 
 
-def _may_be_negative_zero(value: ir.Value, depth: int = _DEPTH) -> bool:
-    array = read_constant(value)
-    if array is not None:
-        return bool((np.signbit(array) & (array == 0)).any())
-    producer = value.producer()
-    if producer is None or not producer.inputs or producer.inputs[0] is None:
-        return True
-    source = producer.inputs[0]
-    if producer.op_type in _SAME_AS_FIRST and depth:
-        return _may_be_negative_zero(source, depth - 1)
-    if producer.op_type == "Cast":
-        return source.dtype not in (T.BOOL, *INTEGERS)
-    return producer.op_type not in _POSITIVE_ZERO
+def _may_be_negative_zero(value: ir.Value) -> bool:
+    return value_range(value, read_constant).negative_zero

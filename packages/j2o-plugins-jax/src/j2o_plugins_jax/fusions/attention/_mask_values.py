@@ -1,12 +1,9 @@
-"""What can be told of masks and biases without running them: their bounds, and whether they compare indices."""
+"""Masks that compare the indices of queries and keys."""
 
 from __future__ import annotations
 
-import itertools
-import math
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 
 from j2o_core import Rewriter
@@ -14,51 +11,6 @@ from j2o_core import Rewriter
 _DEPTH = 10
 # Narrower ones wrap around within an axis, unsigned ones below zero.
 _INDICES = (ir.DataType.INT32, ir.DataType.INT64)
-_ANYTHING = (-math.inf, math.inf)
-_AS_FIRST = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Expand", "Slice", "Gather", "Identity", "Tile"})
-_RANGES = {"Tanh": (-1.0, 1.0), "Sigmoid": (0.0, 1.0), "Softmax": (0.0, 1.0), "Sin": (-1.0, 1.0), "Cos": (-1.0, 1.0)}
-_CORNERS = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Max": np.maximum, "Min": np.minimum}
-
-
-def bounds(rw: Rewriter, value: ir.Value | None, depth: int = _DEPTH) -> tuple[float, float]:
-    """The least and the greatest number in a value, as far as can be told; NaN does not count."""
-    array = rw.constant(value)
-    if array is not None and array.dtype.kind in "fiubV" and array.size:
-        wide = array.astype(np.float64)
-        return (_ANYTHING) if np.isnan(wide).all() else (float(np.nanmin(wide)), float(np.nanmax(wide)))
-    node = rw.producer(value)
-    if value is None or value.dtype is None:
-        return _ANYTHING
-    if value.dtype is ir.DataType.BOOL:
-        return 0.0, 1.0
-    if node is None or depth == 0:
-        return _of_integers(value.dtype)
-    if node.op_type in _RANGES:
-        return _RANGES[node.op_type]
-    if node.op_type in _AS_FIRST or node.op_type == "Cast":
-        return bounds(rw, node.inputs[0], depth - 1)
-    known = [bounds(rw, operand, depth - 1) for operand in node.inputs if operand is not None]
-    if node.op_type in ("Where", "Concat"):
-        known = known[1:] if node.op_type == "Where" else known
-        return min(low for low, _ in known), max(high for _, high in known)
-    if node.op_type == "Neg":
-        return -known[0][1], -known[0][0]
-    if node.op_type == "Relu":
-        return max(known[0][0], 0.0), max(known[0][1], 0.0)
-    combine = _CORNERS.get(node.op_type)
-    if combine is None or len(known) != 2:
-        return _ANYTHING
-    with np.errstate(invalid="ignore"):
-        corners = [float(combine(a, b)) for a, b in itertools.product(*known)]
-    return _ANYTHING if any(map(math.isnan, corners)) else (min(corners), max(corners))
-
-
-def _of_integers(dtype: ir.DataType) -> tuple[float, float]:
-    plain = dtype.numpy()
-    if plain.kind not in "iu":
-        return _ANYTHING
-    info = np.iinfo(plain)
-    return float(info.min), float(info.max)
 
 
 # left OP right, as "keys <= queries + offset": whether left has to be the queries, by how much the offset changes, and

@@ -41,7 +41,7 @@ import onnx_ir as ir
 
 from j2o_core import Rewriter
 
-from ._mask_values import bounds, compares_indices
+from ._mask_values import compares_indices
 from ._scores import Axes, Bias, Mask, Scores
 
 # Logits stay above; -1e9 and lower is what people write, perhaps scaled down afterwards.
@@ -142,7 +142,7 @@ def _evens_scores(rw: Rewriter, bias: Bias, target: Axes) -> bool:
     """Whether adding a bias may lose all scores of some query to rounding in bfloat16, but not in float32."""
     if bias.value.dtype is not ir.DataType.BFLOAT16:
         return False
-    least = min(bias.factor * bound for bound in bounds(rw, bias.value))
+    least = min(bias.factor * bound for bound in rw.range(bias.value)[:2])
     if not _EVENED[0] < least < _EVENED[1]:
         return False
     array = rw.constant(_arranged(rw, bias.value, bias.axes, target))
@@ -187,7 +187,7 @@ def _compares_indices(rw: Rewriter, masks: Sequence[Mask], target: Axes) -> bool
 
 def _least(rw: Rewriter, biases: Sequence[Bias]) -> float:
     """The least sum of the biases."""
-    pairs = [[bias.factor * bound for bound in bounds(rw, bias.value)] for bias in biases]
+    pairs = [[bias.factor * bound for bound in rw.range(bias.value)[:2]] for bias in biases]
     return sum((min(pair) for pair in pairs), start=0.0)
 
 

@@ -1,0 +1,214 @@
+"""What a graph shows of the numbers in a value: how low and high they may be, and whether NaN or -0 may be among them.
+
+Sizes, indices and masks are small, and what is computed from them by additions, products and choices stays so. Integers
+that may wrap around, and whatever is not known, may be any number of their type.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import ml_dtypes
+import numpy as np
+import onnx_ir as ir
+
+from . import traits
+from ._values import REAL_KINDS
+
+ConstantOf = Callable[[ir.Value | None], "np.ndarray[Any, Any] | None"]
+
+# Beyond this many nodes nothing is known.
+_DEPTH = 12
+_FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE)
+# No tensor has more elements along an axis, or places to point at.
+_LARGEST_COUNT = 2**31 - 1
+
+
+class Range(NamedTuple):
+    """Facts about every element of a value.
+
+    Attributes:
+        low: no element is less; an `int` for integers.
+        high: no element is greater. Neither counts NaN.
+        nan: whether an element may be NaN.
+        negative_zero: whether an element may be -0.
+    """
+
+    low: float
+    high: float
+    nan: bool = False
+    negative_zero: bool = False
+
+    def within(self, low: float, high: float) -> bool:
+        """Whether every element is a number from `low` to `high`."""
+        return not self.nan and low <= self.low and self.high <= high
+
+
+ANYTHING = Range(-math.inf, math.inf, nan=True, negative_zero=True)
+
+
+def value_range(value: ir.Value | None, constant: ConstantOf) -> Range:
+    """The range of a value; `constant` gives the array of a constant, None for other values."""
+    return _Query(constant).of(value, _DEPTH)
+
+
+def dtype_range(dtype: ir.DataType | None) -> Range:
+    """The range of a type."""
+    if dtype is ir.DataType.BOOL:
+        return Range(0, 1)
+    if dtype is None or not dtype.is_integer():
+        return ANYTHING
+    info = ml_dtypes.iinfo(dtype.numpy())
+    return Range(int(info.min), int(info.max))
+
+
+class _Query:
+    def __init__(self, constant: ConstantOf):
+        self._constant = constant
+        self._known: dict[tuple[ir.Value, int], Range] = {}
+
+    def of(self, value: ir.Value | None, depth: int) -> Range:
+        if value is None:
+            return ANYTHING
+        key = value, depth
+        if key not in self._known:
+            array = self._constant(value)
+            self._known[key] = self._of_node(value, depth) if array is None else _of_array(array)
+        return self._known[key]
+
+    def _of_node(self, value: ir.Value, depth: int) -> Range:
+        node, limits = value.producer(), dtype_range(value.dtype)
+        if node is None or depth == 0 or node.domain:
+            return limits
+        if node.op_type in traits.COUNTS:
+            return Range(0, _LARGEST_COUNT)
+        operands = [self.of(operand, depth - 1) for operand in node.inputs if operand is not None]
+        if node.op_type == "Cast":
+            return _cast(operands[0], node.inputs[0], value)
+        if node.op_type in traits.MOVES or (node.op_type in ("ReduceMax", "ReduceMin") and _has_elements(node)):
+            return operands[0]
+        rule = _RULES.get(node.op_type)
+        return limits if rule is None else _in_dtype(rule(operands), value.dtype, limits)
+
+
+def _has_elements(node: ir.Node) -> bool:
+    """Of an operand without elements, the extremes are those of its type. Symbolic sizes are taken for positive."""
+    shape = node.inputs[0].shape if node.inputs[0] is not None else None
+    return shape is not None and 0 not in list(shape)
+
+
+def _of_array(array: np.ndarray[Any, Any]) -> Range:
+    if array.dtype.kind not in f"{REAL_KINDS}b" or not array.size:
+        return ANYTHING
+    if array.dtype.kind in "iub":
+        return Range(int(array.min()), int(array.max()))
+    wide = array.astype(np.float64)
+    nan = np.isnan(wide)
+    zero = bool((np.signbit(wide) & (wide == 0)).any())
+    if nan.all():
+        return Range(-math.inf, math.inf, nan=True)
+    return Range(float(wide[~nan].min()), float(wide[~nan].max()), bool(nan.any()), zero)
+
+
+def _cast(x: Range, source: ir.Value | None, result: ir.Value) -> Range:
+    limits = dtype_range(result.dtype)
+    from_float = source is None or source.dtype is None or source.dtype.is_floating_point()
+    if result.dtype in _FLOATS:
+        return _in_dtype(x._replace(negative_zero=x.negative_zero or (from_float and x.low < 0)), result.dtype, limits)
+    if result.dtype is ir.DataType.BOOL or not x.within(limits.low, limits.high):
+        return limits
+    return Range(math.trunc(x.low), math.trunc(x.high))
+
+
+def _in_dtype(x: Range, dtype: ir.DataType | None, limits: Range) -> Range:
+    """A range after rounding, or wrapping around, to a type."""
+    if dtype in _FLOATS:
+        with np.errstate(over="ignore"):
+            low, high = (float(np.float64(bound).astype(dtype.numpy())) for bound in (x.low, x.high))
+        return Range(low, high, x.nan, x.negative_zero and low <= 0 <= high)
+    return Range(x.low, x.high) if limits is not ANYTHING and x.within(limits.low, limits.high) else limits
+
+
+def _union(operands: list[Range]) -> Range:
+    return Range(
+        min(x.low for x in operands),
+        max(x.high for x in operands),
+        any(x.nan for x in operands),
+        any(x.negative_zero for x in operands),
+    )
+
+
+def _monotone(function: Callable[..., float]) -> Callable[[list[Range]], Range]:
+    """A function that is monotone in each operand and gives one of its operands."""
+
+    def rule(operands: list[Range]) -> Range:
+        low, high = function([x.low for x in operands]), function([x.high for x in operands])
+        return _union(operands)._replace(low=low, high=high)
+
+    return rule
+
+
+def _clip(bounds: list[float]) -> float:
+    x, low, high = bounds
+    return min(max(x, low), high)
+
+
+def _corners(function: Callable[[Any, Any], Any]) -> Callable[[list[Range]], Range]:
+    """Addition and product: the extremes are among those of the extremes of the operands."""
+
+    def rule(operands: list[Range]) -> Range:
+        left, right = operands
+        pairs = itertools.product(left[:2], right[:2])
+        with np.errstate(invalid="ignore", over="ignore"):
+            values = [function(*(np.float64(x) if isinstance(x, float) else x for x in pair)) for pair in pairs]
+        infinite = any(math.isinf(bound) for bound in (*left[:2], *right[:2]))
+        if any(math.isnan(x) for x in values if isinstance(x, float)):
+            return ANYTHING
+        return Range(min(values), max(values), left.nan or right.nan or infinite, True)
+
+    return rule
+
+
+def _neg(operands: list[Range]) -> Range:
+    (x,) = operands
+    return Range(-x.high, -x.low, x.nan, True)
+
+
+def _abs(operands: list[Range]) -> Range:
+    (x,) = operands
+    return Range(max(x.low, -x.high, 0), max(-x.low, x.high), x.nan)
+
+
+def _values(low: float, high: float, *, negative_zero: bool = True) -> Callable[[list[Range]], Range]:
+    """A bounded function of finite numbers."""
+
+    def rule(operands: list[Range]) -> Range:
+        x = operands[0]
+        return Range(low, high, x.nan or math.isinf(x.low) or math.isinf(x.high), negative_zero)
+
+    return rule
+
+
+_RULES: dict[str, Callable[[list[Range]], Range]] = {
+    "Add": _corners(lambda x, y: x + y),
+    "Sub": _corners(lambda x, y: x - y),
+    "Mul": _corners(lambda x, y: x * y),
+    "Neg": _neg,
+    "Abs": _abs,
+    "Max": _monotone(max),
+    "Min": _monotone(min),
+    "Relu": lambda operands: _monotone(max)([*operands, Range(0, 0)]),
+    "Clip": lambda operands: _monotone(_clip)(operands) if len(operands) == 3 else ANYTHING,
+    "Where": lambda operands: _union(operands[1:]),
+    "Concat": _union,
+    "Tanh": _values(-1, 1),
+    "Sin": _values(-1, 1),
+    "Cos": _values(-1, 1),
+    "Sigmoid": _values(0, 1, negative_zero="Sigmoid" not in traits.NO_NEGATIVE_ZERO),
+    "Softmax": _values(0, 1, negative_zero="Softmax" not in traits.NO_NEGATIVE_ZERO),
+    "Exp": _values(0, math.inf, negative_zero="Exp" not in traits.NO_NEGATIVE_ZERO),
+    "Sign": _values(-1, 1, negative_zero="Sign" not in traits.NO_NEGATIVE_ZERO),
+}

@@ -1,0 +1,151 @@
+import math
+
+import ml_dtypes
+import numpy as np
+import onnx_ir as ir
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from j2o_core.graph._builder import Builder
+from j2o_core.graph._constants import Constants
+from j2o_core.graph._ranges import ANYTHING, Range, dtype_range, value_range
+from j2o_core.graph._values import stamp
+from j2o_core.target import Target
+
+FLOATS = (np.float32, np.float16, ml_dtypes.bfloat16, np.float64)
+INTEGERS = (np.int8, np.uint8, np.int32, np.int64)
+SHAPE = (3,)
+
+
+def builder():
+    graph = ir.Graph([], [], nodes=[])
+    return Builder(Constants(), Target(None, 21), append=graph.append)
+
+
+def leaf(dtype):
+    value = ir.Value()
+    stamp(value, dtype, SHAPE)
+    return value
+
+
+def clip(x, low, high):
+    return np.minimum(np.maximum(x, low), high)
+
+
+# Operator: how many operands, NumPy's function, and whether integers have it.
+FUNCTIONS = {
+    "Add": (2, np.add, True),
+    "Sub": (2, np.subtract, True),
+    "Mul": (2, np.multiply, True),
+    "Max": (2, np.maximum, True),
+    "Min": (2, np.minimum, True),
+    "Clip": (3, clip, True),
+    "Neg": (1, np.negative, True),
+    "Abs": (1, np.abs, True),
+    "Relu": (1, lambda x: np.maximum(x, np.zeros_like(x)), True),
+    "Identity": (1, lambda x: x, True),
+    "Tanh": (1, np.tanh, False),
+    "Sin": (1, np.sin, False),
+    "Exp": (1, np.exp, False),
+}
+
+
+def numbers(dtype):
+    if np.dtype(dtype).kind in "iu":
+        info = np.iinfo(dtype)
+        return st.one_of(st.integers(-9, 9).filter(lambda n: info.min <= n), st.integers(int(info.min), int(info.max)))
+    return st.sampled_from([0.0, -0.0, 1.0, -2.5, 0.1, 1e-3, 3e4, -6e4, 3e38, -3e38, math.inf, -math.inf, math.nan])
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_every_element_is_in_the_range(data):
+    """Of random expressions: values, NaN and the sign of zeros are as the range says."""
+    dtype = data.draw(st.sampled_from(FLOATS + INTEGERS))
+    op, arrays, results = builder(), {}, {}
+    for _ in range(3):
+        value = leaf(dtype)
+        elements = data.draw(st.lists(numbers(dtype), min_size=3, max_size=3))
+        with np.errstate(over="ignore"):
+            arrays[value] = np.array(elements).astype(dtype)
+        results[value] = arrays[value]
+    names = [name for name, (_, _, integers) in FUNCTIONS.items() if integers or dtype in FLOATS]
+    with np.errstate(all="ignore"):
+        for _ in range(data.draw(st.integers(1, 5))):
+            dtypes = {value.dtype for value in results}
+            kind = data.draw(st.sampled_from(sorted(dtypes)))
+            same = [value for value in results if value.dtype == kind]
+            name = data.draw(st.sampled_from([*names, "Cast", "Where"]))
+            if name == "Cast":
+                source, target = data.draw(st.sampled_from(same)), data.draw(st.sampled_from(FLOATS))
+                value = op.Cast(source, to=ir.DataType.from_numpy(np.dtype(target)))
+                results.setdefault(value, results[source].astype(target))
+                continue
+            if name == "Where":
+                yes, no = (data.draw(st.sampled_from(same)) for _ in range(2))
+                condition = leaf(np.bool_)
+                arrays[condition] = np.array([True, False, True])
+                results[op.Where(condition, yes, no)] = np.where(arrays[condition], results[yes], results[no])
+                continue
+            count, function, integers = FUNCTIONS[name]
+            if not integers and kind.numpy().kind in "iu":
+                continue
+            operands = [data.draw(st.sampled_from(same)) for _ in range(count)]
+            results[op(name, *operands)] = np.asarray(function(*(results[x] for x in operands)), kind.numpy())
+    for value, array in results.items():
+        found = value_range(value, arrays.get)
+        exact = array.astype(object if array.dtype.kind in "iu" else np.float64)
+        for x in exact:
+            if isinstance(x, float) and math.isnan(x):
+                assert found.nan
+                continue
+            assert found.low <= x <= found.high
+            if x == 0 and math.copysign(1, x) < 0:
+                assert found.negative_zero
+
+
+def test_sizes_and_what_is_computed_from_them():
+    op, x = builder(), leaf(np.float32)
+    size = op.Shape(x)
+    assert value_range(size, op.constant_value) == Range(0, 2**31 - 1)
+    doubled = op.Mul(size, op.const([2], np.int64))
+    assert value_range(op.Sub(doubled, op.const([5], np.int64)), op.constant_value) == Range(-5, 2**32 - 7)
+
+
+def test_integers_that_wrap_around_may_be_anything():
+    op, x = builder(), leaf(np.int8)
+    assert value_range(op.Add(x, x), op.constant_value) == Range(-128, 127)
+    assert value_range(op.Neg(x), op.constant_value) == Range(-128, 127)
+
+
+def test_a_cast_keeps_what_fits():
+    op, x = builder(), leaf(np.int8)
+    assert value_range(op.Cast(x, to=ir.DataType.INT64), op.constant_value) == Range(-128, 127)
+    assert value_range(op.Cast(x, to=ir.DataType.UINT8), op.constant_value) == Range(0, 255)
+    assert not value_range(op.Cast(x, to=ir.DataType.FLOAT), op.constant_value).negative_zero
+
+
+def test_extremes_of_nothing_are_those_of_the_type():
+    op, x = builder(), ir.Value()
+    stamp(x, np.int8, (0, 3))
+    small = op.Cast(op.Cast(x, to=ir.DataType.INT64), to=ir.DataType.INT64)
+    assert value_range(op.ReduceMax(small, op.const([0], np.int64)), op.constant_value) == dtype_range(
+        ir.DataType.INT64
+    )
+
+
+def test_operators_of_other_domains_are_unknown():
+    op, x = builder(), leaf(np.float32)
+    value = op("my.domain::Tanh", x)
+    stamp(value, np.float32, SHAPE)
+    assert value_range(value, op.constant_value) == ANYTHING
+
+
+@pytest.mark.parametrize("depth", [40])
+def test_long_chains_end(depth):
+    op = builder()
+    value = leaf(np.float32)
+    for _ in range(depth):
+        value = op.Max(value, op.Neg(value))
+    assert value_range(value, op.constant_value) == ANYTHING._replace(negative_zero=True)
