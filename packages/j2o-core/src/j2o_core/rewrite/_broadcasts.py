@@ -21,7 +21,7 @@ import onnx_ir as ir
 from ..graph import traits
 from ..graph._infer import broadcast_shapes, same_shape
 from ..graph._values import shape_of
-from ._clean_ups import plugin
+from ._plugin import plugin
 from ._rewriter import Rewriter
 
 # What passes the other operand on.

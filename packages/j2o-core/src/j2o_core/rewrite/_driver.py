@@ -14,7 +14,7 @@ from ..graph._infer import may_equal, same_shape
 from ..graph._values import shape_of, stamp
 from ..graph._walk import all_graphs, remove_unused_nodes
 from ..plugin._plugin import Rewrite
-from ._clean_ups import plugin as clean_ups
+from ._plugin import plugin as clean_ups
 from ._rewriter import Rewriter
 
 if TYPE_CHECKING:

@@ -1,19 +1,14 @@
-"""Clean-ups that hold for any graph: means as means, biases inside, slices where they cost least."""
+"""Changes of layout come together, cancel, and move to where they cost least."""
 
 from __future__ import annotations
-
-import itertools
-import math
 
 import numpy as np
 import onnx_ir as ir
 
 from ..graph import traits
 from ..graph._infer import Shape, same_dimension, same_shape
-from ..plugin._plugin import Plugin
+from ._plugin import plugin
 from ._rewriter import Rewriter
-
-plugin = Plugin("core")
 
 # How often a change of layout moves below a pointwise operator: what it may cancel with is near, and time stays linear.
 _STEPS, _MOST_STEPS = "j2o_steps", 4
@@ -119,57 +114,6 @@ def _reduce_transposed(rw: Rewriter, node: ir.Node) -> dict[ir.Value, ir.Value] 
     return None
 
 
-@plugin.rewrite("Div", "Mul")
-def _mean(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    """Div(ReduceSum(x, axes), n) -> ReduceMean(x, axes), for floats and n elements; Unsqueeze may come between."""
-    pairs = [(node.inputs[0], node.inputs[1])]
-    if node.op_type == "Mul":
-        pairs.append((node.inputs[1], node.inputs[0]))
-    for total, divisor in pairs:
-        layout = rw.producer(total, *traits.RESHAPES)
-        layout = layout if layout is not None and rw.only_use(layout.outputs[0]) else None
-        reduction = rw.producer(layout.inputs[0] if layout is not None else total, "ReduceSum")
-        number = rw.scalar(divisor)
-        if reduction is None or number is None or divisor is None or total is None:
-            continue
-        if total.dtype is None or not total.dtype.is_floating_point() or not rw.same_shape(total, node.outputs[0]):
-            continue
-        if total.dtype.itemsize < 2:
-            continue  # a sum in float8 soon is NaN where the mean is none
-        shape, axes = (
-            rw.shape(reduction.inputs[0]),
-            rw.constant(reduction.inputs[1]) if len(reduction.inputs) > 1 else None,
-        )
-        if shape is None or axes is None or len(axes) == 0:
-            continue
-        sizes = [shape[int(axis)] for axis in axes]
-        if not all(isinstance(size, int) for size in sizes) or not math.prod(sizes):
-            continue
-        count = float(math.prod(sizes))
-        expected = count if node.op_type == "Div" else float(np.asarray(1 / count, rw.dtype(divisor)))
-        if number == expected:
-            mean = rw.op.ReduceMean(*reduction.inputs, **rw.attrs(reduction))
-            return mean if layout is None else rw.reshape(mean, rw.shape(total))
-    return None
-
-
-@plugin.rewrite("Add")
-def _bias_of_convolution(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    """Add(Conv(x, w), b) -> Conv(x, w, b) for a constant b with one number per channel."""
-    for conv, bias in [*rw.operands(node, "Conv"), *rw.operands(node, "ConvTranspose")]:
-        array, shape = rw.constant(bias), rw.shape(conv.outputs[0])
-        if array is None or shape is None or len(conv.inputs) > 2 or not rw.only_use(conv.outputs[0]):
-            continue
-        channels = shape[1]
-        per_channel = [1] * len(shape)
-        per_channel[1] = channels
-        if list((1,) * (len(shape) - array.ndim) + array.shape) != per_channel:
-            continue
-        attrs = rw.attrs(conv)
-        return rw.op(conv.op_type, *conv.inputs, rw.reshape(bias, [channels]), **attrs)  # type: ignore[no-any-return]
-    return None
-
-
 @plugin.rewrite("Reshape", "Squeeze")
 def _drop_ones_before_transpose(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """Squeeze(Transpose(x)) -> Transpose(Reshape(x)): layout changes come together and merge."""
@@ -266,149 +210,3 @@ def _again(rw: Rewriter, layout: ir.Node, value: ir.Value, steps: int) -> ir.Val
 
 def _is_scalar(rw: Rewriter, value: ir.Value) -> bool:
     return rw.shape(value) == ()
-
-
-@plugin.rewrite("Split")
-def _split_as_slices(rw: Rewriter, node: ir.Node) -> list[ir.Value] | None:
-    """Split -> one Slice per part: one form for the rules below; a late rule makes it a Split again."""
-    sizes = rw.constant(node.inputs[1]) if len(node.inputs) > 1 else None
-    shape = rw.shape(node.inputs[0])
-    if sizes is None or shape is None:
-        return None
-    axis = rw.attr(node, "axis", 0) % len(shape)
-    if not isinstance(shape[axis], int):
-        return None
-    stops = list(itertools.accumulate(int(size) for size in sizes))
-    source = node.inputs[0]
-    assert source is not None
-    return [
-        source if (start, stop) == (0, shape[axis]) else rw.cut(source, axis, start, stop)
-        for start, stop in zip([0, *stops], stops, strict=False)
-    ]
-
-
-@plugin.rewrite("Slice")
-def _slice_of_concat(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    """Slice(Concat(a, b)) -> a, or a part of it, where nothing of b is cut out."""
-    cut = rw.slice_of(node.outputs[0])
-    concat = rw.producer(cut.source, "Concat") if cut is not None else None
-    if cut is None or concat is None or rw.attr(concat, "axis") % len(rw.shape(cut.source) or ()) != cut.axis:
-        return None
-    start = 0
-    for value in concat.inputs:
-        size = (rw.shape(value) or {cut.axis: None})[cut.axis]
-        if value is None or not isinstance(size, int):
-            return None
-        if start <= cut.start and cut.stop <= start + size:
-            first, last = cut.start - start, cut.stop - start
-            return value if last - first == size else rw.cut(value, cut.axis, first, last)
-        start += size
-    return None
-
-
-@plugin.rewrite("Concat")
-def _concat_of_slices(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    """Concat(Slice(x), Slice(x)) -> x, or one Slice, where each begins where the one before ends."""
-    cuts = [rw.slice_of(value) for value in node.inputs]
-    first, last = cuts[0], cuts[-1]
-    if first is None or last is None or any(cut is None or cut.axis != first.axis for cut in cuts):
-        return None
-    axis, shape = first.axis, rw.shape(first.source) or ()
-    if rw.attr(node, "axis") % len(shape) != axis:
-        return None
-    for one, other in itertools.pairwise(cuts):
-        assert one is not None
-        assert other is not None
-        if other.source is not one.source or other.start != one.stop:
-            return None
-    whole = (first.start, last.stop) == (0, shape[axis])
-    return first.source if whole else rw.cut(first.source, axis, first.start, last.stop)
-
-
-@plugin.rewrite("Slice")
-def _slice_before_layout(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    """Slice(Transpose(x)) -> Transpose(Slice(x)), and the same for a Reshape that splits an axis.
-
-    Only where every reader cuts a part of its own, so that nothing is computed twice.
-    """
-    cut = rw.slice_of(node.outputs[0])
-    layout = rw.producer(cut.source, "Transpose", "Reshape") if cut is not None else None
-    if cut is None or layout is None or layout.inputs[0] is None or rw.slices(cut.source) is None:
-        return None
-    x = layout.inputs[0]
-    if layout.op_type == "Transpose":
-        perm = rw.attr(layout, "perm")
-        return rw.op.Transpose(rw.cut(x, perm[cut.axis], cut.start, cut.stop), perm=perm)  # type: ignore[no-any-return]
-    shape, split = rw.shape(x), rw.shape(cut.source)
-    if shape is None or split is None:
-        return None
-    axis = _split_axis(shape, split, cut.axis)
-    if axis is None:
-        return None
-    inner = math.prod(split[axis + 1 : axis + 1 + len(split) - len(shape)])
-    target = [*split[: cut.axis], cut.stop - cut.start, *split[cut.axis + 1 :]]
-    return rw.reshape(rw.cut(x, axis, cut.start * inner, cut.stop * inner), target)
-
-
-def _split_axis(shape: Shape, split: Shape, axis: int) -> int | None:
-    """The axis of `shape` that becomes `axis` and the ones behind it in `split`, all others staying."""
-    extra = len(split) - len(shape)
-    if extra < 1 or axis >= len(shape):
-        return None
-    parts = split[axis : axis + extra + 1]
-    if not all(isinstance(size, int) for size in (shape[axis], *parts)) or shape[axis] != math.prod(parts):
-        return None
-    stays = same_shape(shape[:axis], split[:axis]) and same_shape(shape[axis + 1 :], split[axis + extra + 1 :])
-    return axis if stays else None
-
-
-@plugin.rewrite("Slice")
-def _slice_before_product(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    """Slice(Add(MatMul(x, W), b)) -> Add(MatMul(x, Slice(W)), Slice(b)) on the last axis, for constant W and b.
-
-    A packed projection becomes its parts: copying parts out costs more than a larger product saves.
-    """
-    cut = rw.slice_of(node.outputs[0])
-    if cut is None or cut.axis != len(rw.shape(cut.source) or ()) - 1 or rw.slices(cut.source) is None:
-        return None
-    producer = rw.producer(cut.source, "Add", "MatMul")
-    if producer is None:
-        return None
-    left, right = producer.inputs
-    assert left is not None
-    assert right is not None
-    if producer.op_type == "MatMul":
-        array = rw.constant(right)
-        if array is None or array.ndim < 2:
-            return None
-        return rw.op.MatMul(left, rw.cut(right, array.ndim - 1, cut.start, cut.stop))  # type: ignore[no-any-return]
-    for one, other in ((left, right), (right, left)):
-        product, array = rw.producer(one, "MatMul"), rw.constant(other)
-        if product is None or array is None or array.ndim == 0 or rw.constant(product.inputs[1]) is None:
-            continue
-        if array.shape[-1] != (rw.shape(cut.source) or ())[-1] or not _read_by(one, producer):
-            continue
-        part = rw.cut(one, cut.axis, cut.start, cut.stop)
-        return rw.op.Add(part, rw.cut(other, array.ndim - 1, cut.start, cut.stop))  # type: ignore[no-any-return]
-    return None
-
-
-def _read_by(value: ir.Value, node: ir.Node) -> bool:
-    """Whether a value is read by this node and by slices alone."""
-    return all(user is node or user.op_type == "Slice" for user, _ in value.uses())
-
-
-@plugin.rewrite("Slice", late=True)
-def _slices_as_split(rw: Rewriter, node: ir.Node) -> dict[ir.Value, ir.Value] | None:
-    """Slices that cut a value up without a gap -> Split."""
-    cut = rw.slice_of(node.outputs[0])
-    parts = rw.slices(cut.source, other_readers=True) if cut is not None else None
-    if cut is None or parts is None or len(parts) < 2:
-        return None
-    size = (rw.shape(cut.source) or ())[cut.axis]
-    stops = [0, *(part.stop for part in parts)]
-    if [part.start for part in parts] != stops[:-1] or stops[-1] != size:
-        return None
-    sizes = rw.const([part.stop - part.start for part in parts], np.int64)
-    outputs = rw.op.Split(cut.source, sizes, axis=cut.axis, outputs=len(parts))
-    return {part.value: output for part, output in zip(parts, outputs, strict=True)}
