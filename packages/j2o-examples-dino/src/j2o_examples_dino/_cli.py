@@ -71,6 +71,12 @@ def _export_parser(export: argparse.ArgumentParser) -> None:
     _looking(export)
     export.add_argument("--batch", type=_batch, default=1, help="number of images, or a name for any (default: 1)")
     export.add_argument("--any-size", action="store_true", help="take images of any height and width, not only --size")
+    export.add_argument(
+        "--stream",
+        action=argparse.BooleanOptionalAction,
+        help="write weights as they are read, never holding more than one, and do not run the result "
+        "(default: from 2 GB of weights on)",
+    )
     export.add_argument("--layers", action="store_true", help="give the tokens after every block, too")
     export.add_argument(
         "--picture", type=Path, metavar="FILE", help="the picture to write (default: beside the graph, *_features.png)"
@@ -151,12 +157,20 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from ._demonstration import Request, demonstrate
+    from ._demonstration import Request, demonstrate, image_shape
     from ._features import ModelChoice
+    from ._stream import StreamRequest, stream, stream_table, to_be_streamed
     from ._table import table
+    from ._variants import variant
 
+    choice = ModelChoice(options.variant, options.weights, options.seed, options.layers)
+    if options.stream or (options.stream is None and to_be_streamed(choice)):
+        shape = image_shape(variant(options.variant), options.size, any_size=options.any_size)
+        streamed = StreamRequest(choice, options.opset, options.output, shape, options.batch)
+        print(stream_table(streamed, stream(streamed)))
+        return 0
     request = Request(
-        model=ModelChoice(options.variant, options.weights, options.seed, options.layers),
+        model=choice,
         opset=options.opset,
         output=options.output,
         picture=options.picture or options.output.with_name(f"{options.output.stem}_features.png"),

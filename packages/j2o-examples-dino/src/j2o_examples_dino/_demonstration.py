@@ -130,11 +130,17 @@ def _operators(program: j2o_core.OnnxProgram) -> Counter[str]:
     return Counter(node.op_type for graph in graphs for node in graph.all_nodes())
 
 
-def _image_shape(request: Request, config: AnyConfig) -> tuple[int | str, ...]:
-    """The shape of one image, with symbolic sizes if any size is to be taken."""
-    if not request.any_size:
-        return (3, request.size, request.size)
-    return (3, f"{config.patch_size}*H", f"{config.patch_size}*W")
+def image_shape(config: AnyConfig, size: int, *, any_size: bool) -> tuple[int | str, ...]:
+    """The shape of one image, with symbolic sizes if any size is to be taken.
+
+    Raises:
+        ImageError: If the size is no multiple of the patch size.
+    """
+    if size < 1 or size % config.patch_size:
+        raise ImageError(f"The size must be a multiple of the patch size {config.patch_size}, but it is {size}.")
+    if not any_size:
+        return (config.channels, size, size)
+    return (config.channels, f"{config.patch_size}*H", f"{config.patch_size}*W")
 
 
 def _latency(request: Request, shape: tuple[int, int, int, int], *, single_thread: bool) -> Latency | str:
@@ -157,10 +163,7 @@ def demonstrate(request: Request) -> Outcome:
     """
     config = variant(request.model.variant)
     _check_paths(request)
-    if request.size < 1 or request.size % config.patch_size:
-        raise ImageError(
-            f"The size must be a multiple of the patch size {config.patch_size}, but it is {request.size}."
-        )
+    shape = image_shape(config, request.size, any_size=request.any_size)
     photo = draw_photo() if request.image is None else read_photo(request.image)
 
     seconds: dict[str, float] = {}
@@ -172,7 +175,7 @@ def demonstrate(request: Request) -> Outcome:
     with _stage("export", seconds):
         program = j2o_core.to_onnx(
             model,
-            [(request.batch, *_image_shape(request, config))],
+            [(request.batch, *shape)],
             opset=request.opset,
             input_names=["images"],
             output_names=request.model.output_names,

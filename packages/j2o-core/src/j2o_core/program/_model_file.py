@@ -7,6 +7,7 @@ is free (https://protobuf.dev/programming-guides/encoding/#order).
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
@@ -14,10 +15,13 @@ import numpy as np
 import onnx_ir as ir
 
 from .._errors import SaveError
+from ..graph._memory import file_map
 from ._model_view import model_view
 
 # Weights are written in pieces, so that none is copied as a whole.
 _CHUNK_BYTES = 1 << 24
+# What has a layout of its own is copied, block by block.
+_BLOCK_BYTES = 1 << 22
 # What is smaller is left to protobuf.
 _SMALL_BYTES = 1 << 12
 # Readers count the bytes of a message in 32 bits with a sign.
@@ -65,18 +69,37 @@ def write_model(file: BinaryIO, model: ir.Model) -> None:
 
 
 def pieces(tensor: Any) -> Iterator[bytes | memoryview]:
-    """The bytes of a tensor, little endian, without a copy of all of it."""
+    """The bytes of a tensor, little endian, without a copy of all of it.
+
+    A tensor in a mapped file (`np.memmap`) is read from there, and its pages are let go: however many weights there
+    are, no more than one is in memory.
+    """
     array = tensor.numpy()
     if tensor.dtype.bitwidth < 8 or array.dtype.byteorder == ">" or not array.flags.c_contiguous:
-        if array.nbytes <= _CHUNK_BYTES or array.ndim == 0 or tensor.dtype.bitwidth < 8:
-            yield tensor.tobytes()
-            return
-        for row in array:  # a view with a layout of its own, such as a broadcast one
-            yield from pieces(ir.Tensor(row, dtype=tensor.dtype))
+        yield from _rearranged(tensor, array)
+    else:
+        flat = memoryview(array.reshape(-1).view(np.uint8))
+        for start in range(0, len(flat), _CHUNK_BYTES):
+            yield flat[start : start + _CHUNK_BYTES]
+    _let_go(array)
+
+
+def _rearranged(tensor: Any, array: np.ndarray[Any, Any]) -> Iterator[bytes | memoryview]:
+    """The bytes of a view with a layout of its own, such as a transposed or a broadcast one, some rows at a time."""
+    if array.nbytes <= _BLOCK_BYTES or array.ndim == 0 or tensor.dtype.bitwidth < 8:
+        yield tensor.tobytes()
         return
-    flat = memoryview(array.reshape(-1).view(np.uint8))
-    for start in range(0, len(flat), _CHUNK_BYTES):
-        yield flat[start : start + _CHUNK_BYTES]
+    rows = max(1, _BLOCK_BYTES * len(array) // array.nbytes)
+    for start in range(0, len(array), rows):
+        block = array[start : start + rows] if rows > 1 else array[start]
+        yield from _rearranged(ir.Tensor(block, dtype=tensor.dtype), block)
+
+
+def _let_go(array: np.ndarray[Any, Any]) -> None:
+    """Give back the memory that pages of a mapped file take: what is read again is read from the file again."""
+    mapped = file_map(array)
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _large(model: ir.Model) -> dict[str, ir.Tensor[Any]]:

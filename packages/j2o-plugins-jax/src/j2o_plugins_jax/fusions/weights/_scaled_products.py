@@ -13,8 +13,9 @@ before: y = Add(Transpose(Conv(x, W)), b)                 with the channels else
 after:  y = Transpose(Add(Conv(x, W), b))
 
 with constants W, b, g, m, c, s. The result differs by rounding. Of float32 and float64; declines where the product or
-the weight is read elsewhere, where a number of the new weight would be lost to underflow or overflow, and for a single
-number, which the operators behind may take. Without a product Sub(x, m) stays: x * g - m * g would cancel.
+the weight is read elsewhere or lies in a mapped file, where a number of the new weight would be lost to underflow or
+overflow, and for a single number, which the operators behind may take. Without a product Sub(x, m) stays: x * g - m * g
+would cancel.
 """
 
 from __future__ import annotations
@@ -212,6 +213,8 @@ def _times(rw: Rewriter, value: ir.Value | None, factor: Any, *, only_reader: bo
     """A constant times an array, None if that is no constant, is read elsewhere, or numbers would be lost."""
     array = rw.constant(value)
     if array is None or value is None or (only_reader and (len(value.uses()) != 1 or array.ndim < 2)):
+        return None
+    if rw.in_file(value):
         return None
     with np.errstate(all="ignore"):
         product = array * factor
