@@ -19,6 +19,7 @@ from ._benchmark import fit_probe
 from ._bird_mae import BirdMae, BirdMaeOutput
 from ._checkpoints import load_encoder, save_checkpoint
 from ._config import BIRD_MAE, BirdMaeConfig, TransformerConfig
+from ._embed import Embedded, embed
 from ._errors import AudioError, BirdError, CheckpointError, ConfigError, DataError
 from ._export import Pipeline, export
 from ._fbank import FbankConfig, fbank
@@ -61,6 +62,7 @@ __all__ = [
     "CsvLogger",
     "DataConfig",
     "DataError",
+    "Embedded",
     "EncoderOutput",
     "FbankConfig",
     "FolderSource",
@@ -94,6 +96,7 @@ __all__ = [
     "asymmetric_loss",
     "augment",
     "cmap",
+    "embed",
     "evaluate",
     "export",
     "fbank",

@@ -1,0 +1,243 @@
+"""The demonstration: draw songs, train on them in three ways, export, compare, and show everything on one page."""
+
+import csv
+import dataclasses
+import html
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ._augment import TimeMask
+from ._benchmark import fit_probe, scores
+from ._config import TransformerConfig
+from ._export import Pipeline, export
+from ._front_end import fit, transform
+from ._metrics import cmap
+from ._model import unstack
+from ._objectives import LeJepaConfig, SupervisedConfig
+from ._optimizer import OptimizerConfig
+from ._patches import patchify, unpatchify
+from ._pictures import cloud, curves, img, principal_plane, spectrogram_image
+from ._pipeline import DataConfig
+from ._pixio import Pixio, PixioConfig
+from ._songs import CLASSES, make_data
+from ._sources import FolderSource, NpzSource, write_shards
+from ._step import State
+from ._train import TrainConfig, evaluate, train
+
+ENCODER = TransformerConfig(patch_h=16, patch_w=32, embed_dim=64, depth=2, n_heads=4, use_rope=True, n_cls_tokens=2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """A number of the demonstration and what it must be.
+
+    Attributes:
+        name: Its name.
+        value: The number.
+        wanted: The bound.
+        above: Whether the number must be above the bound; otherwise below.
+    """
+
+    name: str
+    value: float
+    wanted: float
+    above: bool
+
+    @property
+    def met(self) -> bool:
+        """Whether it is as it must be."""
+        return self.value > self.wanted if self.above else self.value < self.wanted
+
+
+def configurations(steps: int, seed: int) -> dict[str, TrainConfig]:
+    """The three runs: labels, a masked autoencoder, and LeJEPA."""
+
+    def run(objective: Any, share: float, lr: float, batch: int, **data: Any) -> TrainConfig:
+        n_steps = max(4, round(steps * share))
+        optimizer = OptimizerConfig(lr=lr, n_steps=n_steps, warmup_steps=n_steps // 10)
+        return TrainConfig(
+            ENCODER, objective, len(CLASSES), optimizer, data=DataConfig(batch, seed=seed, **data), save_every=n_steps
+        )
+
+    return {
+        "supervised": run(SupervisedConfig(len(CLASSES)), 1.0, 2e-3, 32, augmentations=(TimeMask(8, 1),)),
+        "pixio": run(PixioConfig(0.6, 2, decoder_depth=2, decoder_dim=64, decoder_heads=4), 1.0, 2e-3, 32),
+        "lejepa": run(LeJepaConfig(n_views=2, hidden=256, lamb=0.05), 1.0, 1e-3, 32, n_views=2),
+    }
+
+
+def demonstrate(
+    folder: Path, *, steps: int = 300, per_class: int = 50, seed: int = 0, log: Callable[[str], None] = print
+) -> list[Result]:
+    """Run the demonstration.
+
+    Args:
+        folder: Where songs, runs, graphs and the page `index.html` go.
+        steps: Steps of each training.
+        per_class: Songs of each of the eight classes.
+        seed: Seed of the songs and of their order.
+        log: Takes a line for each stage.
+
+    Returns:
+        What was measured, with its bounds.
+    """
+    began = time.perf_counter()
+    log(f"drawing {make_data(folder / 'data', per_class=per_class, seed=seed)} songs")
+    folders = FolderSource(folder / "data", split="train"), FolderSource(folder / "data", split="test")
+    sources = []
+    for name, source in zip(("train", "test"), folders, strict=True):
+        write_shards(source, folder / "shards" / name, classes=source.classes)
+        sources.append(NpzSource(folder / "shards" / name))
+    learnt, held_out = sources
+    states, curves_of = {}, {}
+    for name, config in configurations(steps, seed).items():
+        start = time.perf_counter()
+        shutil.rmtree(folder / name, ignore_errors=True)
+        states[name] = train(config, learnt, folder / name, held_out=held_out)
+        curves_of[name] = _losses(folder / name)
+        log(f"trained {name} for {config.optimizer.n_steps} steps in {time.perf_counter() - start:.0f} s")
+    configs = configurations(steps, seed)
+    tested = {name: evaluate(configs[name], state, held_out) for name, state in states.items()}
+    sigreg = float(np.mean(curves_of["lejepa"]["sigreg"][-10:])) / configs["lejepa"].objective.lamb  # type: ignore[union-attr]
+    results = [
+        Result("supervised: top-1 of held-out songs", tested["supervised"]["acc"], 0.9, True),
+        Result("masked autoencoder: error over that of the mean", tested["pixio"]["mse"], 0.9, False),
+        Result("LeJEPA: SIGReg", sigreg, 1.2, False),
+        Result("LeJEPA: top-1 of the probe over chance", tested["lejepa"]["acc"] * len(CLASSES), 3.0, True),
+    ]
+    waves = np.stack([fit(held_out[place].read(0, 160_000)) for place in range(len(held_out))])
+    targets = [held_out[place].target for place in range(len(held_out))]
+    embeddings, agreement = _export(folder, states["supervised"], waves)
+    results += agreement
+    results.append(
+        Result(
+            "centroids of LeJEPA's embeddings: cmAP",
+            _centroids(states["lejepa"], learnt, held_out),
+            3 / len(CLASSES),
+            True,
+        )
+    )
+    seconds = time.perf_counter() - began
+    page = _page(results, curves_of, states["pixio"], waves, embeddings, targets, held_out.classes, seconds)
+    (folder / "index.html").write_text(page, "utf-8")
+    log(f"wrote {folder / 'index.html'} after {seconds:.0f} s")
+    return results
+
+
+def _losses(run: Path) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            name = row["name"].removeprefix("train/")
+            if name in ("ce", "mse", "inv", "sigreg", "probe"):
+                found.setdefault(name, []).append(float(row["value"]))
+    return found
+
+
+def _export(folder: Path, state: State, waves: np.ndarray) -> tuple[np.ndarray, list[Result]]:
+    """Export the supervised encoder with its probe, and compare ONNX Runtime with JAX on held-out songs."""
+    program = export(state.encoder, head=state.probe)
+    program.save(folder / "supervised.onnx")
+    pipeline = eqx.filter_jit(Pipeline(unstack(state.encoder), state.probe))
+    found, expected = [], []
+    for start in range(0, len(waves), 16):
+        group = waves[start : start + 16]
+        found.append(program(group))
+        expected.append({name: np.asarray(value) for name, value in pipeline(jnp.asarray(group)).items()})
+    ours, jax_s = (
+        {k: np.concatenate([each[k] for each in side]) for k in ("embedding", "logits")} for side in (found, expected)
+    )
+    results = []
+    for name in ("embedding", "logits"):
+        difference = np.abs(ours[name] - jax_s[name]).max() / np.abs(jax_s[name]).max()
+        results.append(Result(f"ONNX Runtime beside JAX: {name}, largest difference", float(difference), 1e-3, False))
+    same = np.mean(ours["logits"].argmax(axis=1) == jax_s["logits"].argmax(axis=1))
+    results.append(Result("ONNX Runtime beside JAX: same class", float(same), 0.99, True))
+    return ours["embedding"], results
+
+
+def _centroids(state: State, learnt: NpzSource, held_out: NpzSource) -> float:
+    encode = eqx.filter_jit(lambda x: jnp.mean(state.encoder.encode(x).cls, axis=1))
+
+    def embedded(source: NpzSource) -> tuple[np.ndarray, np.ndarray]:
+        clips = [transform(source[place].read(0, 160_000)) for place in range(len(source))]
+        groups = [np.stack(clips[start : start + 32]) for start in range(0, len(clips), 32)]
+        hot = np.eye(len(source.classes))[[source[place].target for place in range(len(source))]]
+        return np.concatenate([np.asarray(encode(group)) for group in groups]), hot
+
+    probe = fit_probe("centroid", *embedded(learnt))
+    embeddings, target = embedded(held_out)
+    return cmap(target, scores(probe, embeddings))
+
+
+def _reconstructions(state: State, waves: np.ndarray) -> list[str]:
+    objective = state.objective
+    assert isinstance(objective, Pixio)
+    config = state.encoder.config
+    spectrograms = np.stack([transform(wave) for wave in waves])
+    mask = objective.mask(state.encoder, len(waves), key=jax.random.key(7))
+    predicted = np.asarray(objective.predict(state.encoder, jnp.asarray(spectrograms), mask))
+    patches = np.asarray(patchify(jnp.asarray(spectrograms), config.patch_h, config.patch_w)[0])
+    # Patches are predicted without their mean and scale, which are put back from the original.
+    scale = np.sqrt(patches.var(axis=-1, ddof=1, keepdims=True) + 1e-6)
+    shown = np.where(np.asarray(mask)[..., None], predicted * scale + patches.mean(axis=-1, keepdims=True), patches)
+    size, counts = (config.patch_h, config.patch_w), (config.n_patches_h, config.n_patches_w)
+    whole = np.asarray(unpatchify(jnp.asarray(shown), None, patch=size, n_patches=counts))
+    hidden = np.repeat(np.repeat(np.asarray(mask).reshape(-1, *counts), size[0], axis=1), size[1], axis=2)
+    rows = []
+    for place in range(len(waves)):
+        images = (
+            img(spectrogram_image(spectrograms[place]), "a held-out song: time to the right, mel upwards"),
+            img(spectrogram_image(spectrograms[place], hidden[place]), "what the encoder sees"),
+            img(spectrogram_image(whole[place]), "hidden patches as they are predicted"),
+        )
+        rows.append(f'<div class="row">{"".join(images)}</div>')
+    return rows
+
+
+_STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:1200px;margin:2em auto;padding:0 1em;color:#222}
+.row{display:flex;gap:1em;flex-wrap:wrap}figure{margin:0 0 1em}figcaption{font-size:14px;color:#555}
+table{border-collapse:collapse}td,th{padding:.2em .8em;border-bottom:1px solid #ccc;text-align:left}
+img{width:370px;image-rendering:pixelated}.no{color:#b00}"""
+
+
+def _page(
+    results: list[Result],
+    losses: dict[str, dict[str, list[float]]],
+    pixio: State,
+    waves: np.ndarray,
+    embeddings: np.ndarray,
+    targets: list[int],
+    classes: tuple[str, ...],
+    seconds: float,
+) -> str:
+    lines = [
+        f"<tr><td>{html.escape(one.name)}</td><td>{one.value:.4g}</td><td>{'above' if one.above else 'below'} "
+        f'{one.wanted:g}</td><td class="{"yes" if one.met else "no"}">{"yes" if one.met else "no"}</td></tr>'
+        for one in results
+    ]
+    chosen = waves[:: max(1, len(waves) // 3)][:3]
+    charts = [curves(series, f"losses of {name} over its steps") for name, series in losses.items()]
+    plane = cloud(
+        principal_plane(embeddings),
+        targets,
+        classes,
+        "embeddings of held-out songs by ONNX Runtime, in their main plane",
+    )
+    return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Bird songs, from drawing to ONNX</title>
+<style>{_STYLE}</style><h1>Bird songs, from drawing to ONNX</h1>
+<p>{len(CLASSES)} classes of songs were drawn, an encoder of {ENCODER.depth} blocks was trained on them in three ways,
+and exported with its front end, from waveform to class. It took {seconds:.0f} s.</p>
+<table><tr><th>what</th><th>found</th><th>wanted</th><th>met</th></tr>{"".join(lines)}</table>
+<h2>Masks and reconstructions</h2>{"".join(_reconstructions(pixio, chosen))}
+<h2>Losses</h2><div class="row">{"".join(charts)}</div>
+<h2>Map of embeddings</h2>{plane}</html>
+"""
