@@ -268,6 +268,13 @@ def demo(session: nox.Session) -> None:
     session.run("j2o-dino", "export", *arguments, "--image", str(photo), "-o", str(folder / "dino.onnx"))
 
 
+@nox.session(name="demo-birds")
+def demo_birds(session: nox.Session) -> None:
+    """Draw bird songs, train on them in three ways, export and compare: a page in build/demo-birds/index.html."""
+    _install(session, *_editable("j2o-examples-birdjepa"))
+    session.run("j2o-birdjepa", "demo", "-o", str(BUILD / "demo-birds"), *session.posargs)
+
+
 @nox.session
 def docs(session: nox.Session) -> None:
     """Run every example of the documentation and of the READMEs, then build the site, strictly.

@@ -10,7 +10,7 @@ import soundfile
 
 from j2o_examples_birdjepa import BirdMae, BirdMaeConfig, DataError, embed, export, read_audio
 from j2o_examples_birdjepa._embed import Embedder, find_recordings
-from j2o_examples_birdjepa._front_end import fit
+from j2o_examples_birdjepa._transform import fit
 
 RATE = 32_000
 

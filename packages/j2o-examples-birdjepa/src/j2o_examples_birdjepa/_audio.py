@@ -7,7 +7,7 @@ import soundfile
 import soxr
 
 from ._errors import AudioError
-from ._front_end import SAMPLE_RATE
+from ._transform import SAMPLE_RATE
 
 
 def duration(path: str | os.PathLike[str]) -> float:

@@ -20,7 +20,6 @@ from ._embed import embed as embed_archive
 from ._errors import ConfigError
 from ._export import export as export_encoder
 from ._filter_audio import filter_audio
-from ._front_end import SAMPLE_RATE, transform
 from ._logging import Logger, TensorBoardLogger, WandbLogger
 from ._metrics import cmap, top1
 from ._model import Transformer
@@ -35,6 +34,7 @@ from ._state_dict import load_bird_mae
 from ._step import StepConfig
 from ._train import ObjectiveConfig, TrainConfig, evaluate
 from ._train import train as run_training
+from ._transform import SAMPLE_RATE, transform
 
 
 def make_data(options: argparse.Namespace) -> int:

@@ -18,7 +18,6 @@ from ._augment import TimeMask
 from ._benchmark import fit_probe, scores
 from ._config import TransformerConfig
 from ._export import Pipeline, export
-from ._front_end import fit, transform
 from ._metrics import cmap
 from ._model import unstack
 from ._objectives import LeJepaConfig, SupervisedConfig
@@ -31,6 +30,7 @@ from ._songs import CLASSES, make_data
 from ._sources import FolderSource, NpzSource, write_shards
 from ._step import State
 from ._train import TrainConfig, evaluate, train
+from ._transform import fit, transform
 
 ENCODER = TransformerConfig(patch_h=16, patch_w=32, embed_dim=64, depth=2, n_heads=4, use_rope=True, n_cls_tokens=2)
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from ._audio import duration, read_audio
 from ._errors import AudioError, DataError
-from ._front_end import CLIP_SAMPLES, SAMPLE_RATE, fit
+from ._transform import CLIP_SAMPLES, SAMPLE_RATE, fit
 
 SOUND = (".wav", ".flac", ".ogg", ".mp3")
 """Suffixes of files that are looked for."""

@@ -12,8 +12,9 @@ import j2o_core
 
 from ._bird_mae import BirdMae
 from ._config import require
-from ._front_end import CLIP_SAMPLES, front_end
+from ._front_end import front_end
 from ._model import Transformer, unstack
+from ._transform import CLIP_SAMPLES
 
 Start = Literal["waveform", "spectrogram", "patches"]
 """Where a graph begins."""

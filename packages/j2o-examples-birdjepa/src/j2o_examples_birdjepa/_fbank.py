@@ -135,9 +135,11 @@ def fbank(
         else:
             frames = frames + dither * rng.standard_normal(frames.shape)
     frames = frames - frames.mean(axis=-1, keepdims=True)
-    before = np.concatenate([frames[..., :1], frames[..., :-1]], axis=-1)
-    frames = (frames - config.preemphasis * before) * hann(config.window_size)
-    spectrum = np.fft.rfft(frames, config.fft_size)[..., :-1]
+    emphasised = frames.copy()
+    emphasised[..., 1:] -= config.preemphasis * frames[..., :-1]
+    emphasised[..., 0] *= 1 - config.preemphasis
+    emphasised *= hann(config.window_size)
+    spectrum = np.fft.rfft(emphasised, config.fft_size)[..., :-1]
     power = spectrum.real**2 + spectrum.imag**2
     energies: np.ndarray = np.log(np.maximum(power @ mel_filters(config), EPSILON))
     return energies.astype(np.float32)

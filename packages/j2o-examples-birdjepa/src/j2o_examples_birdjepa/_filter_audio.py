@@ -6,7 +6,7 @@ import numpy as np
 
 from ._config import require
 from ._fbank import hertz, mel
-from ._front_end import CLIP_SAMPLES, SAMPLE_RATE, fit
+from ._transform import CLIP_SAMPLES, SAMPLE_RATE, fit
 
 _ROWS, _COLUMNS = 32, 8
 _FFT, _WINDOW, _HOP = 1024, 800, 320

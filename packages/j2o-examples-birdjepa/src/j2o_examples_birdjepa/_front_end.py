@@ -1,4 +1,4 @@
-"""From waveform to the spectrogram that the encoders read: in NumPy for loaders, in JAX for exported graphs."""
+"""From waveform to the spectrogram that the encoders read, in JAX for exported graphs; `transform` is in NumPy."""
 
 import functools
 
@@ -7,38 +7,10 @@ import numpy as np
 from jax import Array, lax
 
 from ._config import require
-from ._fbank import EPSILON, FbankConfig, fbank, hann, mel_filters
+from ._fbank import EPSILON, FbankConfig, hann, mel_filters
+from ._transform import CLIP_SAMPLES, MEAN, N_FRAMES, STD
 
-SAMPLE_RATE = 32_000
-"""Samples a second of every waveform."""
-CLIP_SAMPLES = 160_000
-"""Samples of a clip: five seconds."""
-N_FRAMES = 512
-"""Time frames of a spectrogram; those behind the 498 of a clip are filled up."""
-_MEAN, _STD = -7.2, 4.43
-"""Statistics of log energies that Bird-MAE was trained with; it divides by twice the standard deviation."""
 _CONFIG = FbankConfig()
-
-
-def fit(wave: np.ndarray) -> np.ndarray:
-    """Cut a waveform `[samples]` to a clip, or fill it up with zeros: `[160000]` float32."""
-    wave = np.asarray(wave, np.float32)[:CLIP_SAMPLES]
-    return np.pad(wave, (0, CLIP_SAMPLES - len(wave)))
-
-
-def transform(wave: np.ndarray) -> np.ndarray:
-    """The spectrogram of a clip.
-
-    Args:
-        wave: `[samples]` at 32 kHz; what is more than five seconds is cut off, what is less is filled up with zeros.
-
-    Returns:
-        `[512, 128]` float32, time by mel. Silence is -0.98673 throughout.
-    """
-    clip = fit(wave).astype(np.float64)
-    energies = fbank(clip - clip.mean(), _CONFIG)
-    filled = np.pad(energies, ((0, N_FRAMES - len(energies)), (0, 0)), constant_values=energies.min())
-    return np.asarray((filled - _MEAN) / (2 * _STD), np.float32)
 
 
 @functools.cache
@@ -101,4 +73,4 @@ def front_end(waves: Array) -> Array:
     rest = N_FRAMES - energies.shape[1]
     lowest = jnp.min(energies, axis=(1, 2), keepdims=True)
     filling = jnp.broadcast_to(lowest, (energies.shape[0], rest, energies.shape[2]))
-    return (jnp.concatenate([energies, filling], axis=1) - _MEAN) / (2 * _STD)
+    return (jnp.concatenate([energies, filling], axis=1) - MEAN) / (2 * STD)

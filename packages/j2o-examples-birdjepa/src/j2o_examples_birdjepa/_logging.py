@@ -120,7 +120,8 @@ class Progress:
             shown = "  ".join(f"{name.removeprefix('test/')} {value:.4g}" for name, value in metrics.items())
             self._bar.console.print(f"step {step}: {shown}")
         elif time.monotonic() - self._last > 0.1:
-            losses = [f"{name[6:]} {value:.3f}" for name, value in metrics.items() if name.startswith("train/")][:3]
+            names = [name for name in metrics if name.startswith("train/") and "_" not in name]  # not norms, not times
+            losses = [f"{name.removeprefix('train/')} {metrics[name]:.3f}" for name in names]
             self._bar.update(self._task, completed=step, description="  ".join(losses))
             self._last = time.monotonic()
 

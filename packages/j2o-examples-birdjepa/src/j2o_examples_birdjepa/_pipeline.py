@@ -17,8 +17,8 @@ from absl import flags
 from ._augment import Augmentation, augment
 from ._config import require
 from ._errors import AudioError, DataError
-from ._front_end import CLIP_SAMPLES, transform
 from ._sources import Recording
+from ._transform import CLIP_SAMPLES, transform
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from ._front_end import SAMPLE_RATE
+from ._transform import SAMPLE_RATE
 
 # Direction of the sweep, notes a second, lowest frequency in Hz.
 CLASSES = {

@@ -13,7 +13,7 @@ import numpy as np
 
 from ._audio import duration, read_audio
 from ._errors import AudioError, DataError
-from ._front_end import CLIP_SAMPLES, SAMPLE_RATE
+from ._transform import CLIP_SAMPLES, SAMPLE_RATE
 
 
 class Recording(Protocol):
