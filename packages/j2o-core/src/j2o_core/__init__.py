@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from .graph import traits as traits
     from .lower._context import LoweringContext as LoweringContext
     from .plugin._composite import Composite as Composite
-    from .plugin._discover import Registry as Registry
     from .plugin._plugin import Plugin as Plugin
+    from .plugin._registry import Registry as Registry
     from .program._program import OnnxProgram as OnnxProgram
     from .program._verify import Verification as Verification
     from .rewrite import Rewriter as Rewriter
@@ -34,7 +34,7 @@ _HOME = {
     "LoweringContext": "lower._context",
     "OnnxProgram": "program._program",
     "Plugin": "plugin._plugin",
-    "Registry": "plugin._discover",
+    "Registry": "plugin._registry",
     "Rewriter": "rewrite",
     "Verification": "program._verify",
     "to_onnx": "_export",

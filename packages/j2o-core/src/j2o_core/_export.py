@@ -11,7 +11,7 @@ from .plugin._discover import discover
 from .plugin._plugin import HIGHEST_OPSET, LOWEST_OPSET, Plugin
 from .program._program import OnnxProgram
 from .program._record import Exported
-from .simplify import ConstantTable, simplify
+from .simplify import ConstantTable, decompositions_of, simplify
 from .trace._capture import Capture
 from .trace._specs import parse_inputs
 from .trace._trace import trace
@@ -86,7 +86,7 @@ def to_onnx(
         )
         begin("simplify")
         table = ConstantTable(traced.constant_names)
-        jaxpr = simplify(traced.jaxpr, table, registry.decompositions)
+        jaxpr = simplify(traced.jaxpr, table, decompositions_of(registry))
         # This stage and those below need onnx_ir, whose import takes longer than most exports.
         from .lower._lower import lower
         from .target import Target

@@ -15,7 +15,7 @@ from j2o_core import SpecError
 from j2o_core.cli import __main__ as _cli
 from j2o_core.cli import _commands, _output
 from j2o_core.cli._arguments import load_function, parse_specs, parse_state
-from j2o_core.plugin import _discover as discover_module
+from j2o_core.plugin import _registry as registry_module
 
 MODULE = """
     import jax
@@ -81,7 +81,7 @@ def folder_of_models(tmp_path, monkeypatch, plugin):
     (tmp_path / "models.py").write_text(textwrap.dedent(MODULE))
     monkeypatch.chdir(tmp_path)
     plugin.distribution, plugin.version = "j2o-fake", "1.2"
-    monkeypatch.setattr(discover_module, "_installed_registry", lambda points: discover_module.Registry([plugin]))
+    monkeypatch.setattr(registry_module, "_installed_registry", lambda points: registry_module.Registry([plugin]))
     yield
     sys.modules.pop("models", None)
 
@@ -239,10 +239,10 @@ def test_64_bit_types_are_asked_for():
     assert "64-bit types are off" in result.stderr
     program = """
 from j2o_core import Plugin
-from j2o_core.plugin import _discover
+from j2o_core.plugin import _registry
 plugin = Plugin("p")
 plugin.lowering("add")(lambda ctx, x, y: ctx.op.Add(x, y))
-_discover._installed_registry = lambda points: _discover.Registry([plugin])
+_registry._installed_registry = lambda points: _registry.Registry([plugin])
 """
     command[2] = program + command[2]
     result = subprocess.run([*command, *arguments, "--x64"], capture_output=True, text=True)
@@ -448,7 +448,7 @@ def test_plugins_are_listed(j2o):
 
 
 def test_no_plugins(j2o, monkeypatch):
-    monkeypatch.setattr(discover_module, "_installed_registry", lambda points: discover_module.Registry([]))
+    monkeypatch.setattr(registry_module, "_installed_registry", lambda points: registry_module.Registry([]))
     assert "No plugins are installed" in j2o("plugins")[1]
 
 

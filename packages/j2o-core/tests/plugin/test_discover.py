@@ -6,8 +6,9 @@ import pytest
 
 import j2o_core
 from j2o_core import Plugin, PluginError, Registry
-from j2o_core.plugin import _discover
-from j2o_core.plugin._discover import _load, discover
+from j2o_core.plugin import _installed
+from j2o_core.plugin._discover import discover
+from j2o_core.plugin._installed import load
 
 
 def rule(ctx, x, **_):
@@ -63,9 +64,9 @@ def test_the_graph_is_made_with_installed_plugins_by_default(install):
         [
             f"import sys; sys.path.insert(0, {str(folder)!r})",
             "import jax, j2o_core",
-            "from j2o_core.plugin import _discover",
-            "keep = [p for p in _discover._entry_points() if p[0] == 'third']",
-            "_discover._entry_points = lambda: tuple(keep)",
+            "from j2o_core.plugin import _installed",
+            "keep = [p for p in _installed.entry_points() if p[0] == 'third']",
+            "_installed.entry_points = lambda: tuple(keep)",
             "model = j2o_core.to_onnx(jax.lax.clz, [jax.numpy.zeros(3, 'int32')]).model",
             "print([node.op_type for node in model.graph])",
         ]
@@ -96,7 +97,7 @@ BROKEN = [
 def test_a_broken_plugin_names_its_distribution(install, code, message):
     install("thirdparty-bad", "bad = thirdparty_bad:plugin", code)
     with pytest.raises(PluginError, match=message) as failure:
-        _load("bad", "thirdparty_bad:plugin", "thirdparty-bad", "2.5")
+        load("bad", "thirdparty_bad:plugin", "thirdparty-bad", "2.5")
     assert "Plugin 'bad' (thirdparty_bad:plugin) of distribution thirdparty-bad 2.5" in str(failure.value)
     with pytest.raises(PluginError, match=r"of distribution thirdparty-bad 2\.5"):
         discover()
@@ -151,7 +152,7 @@ def test_two_plugins_of_one_composite():
 
 
 def test_a_composite_without_rules_cannot_be_registered(monkeypatch):
-    monkeypatch.setattr(_discover, "_entry_points", lambda: ())
+    monkeypatch.setattr(_installed, "entry_points", lambda: ())
     plugin = named("one")
     plugin.composite("jax.nn.gelu")
     message = r"what jax\.vmap and jax\.grad do with these composites: jax\.nn\.gelu\.\nInstall j2o-autodiff"

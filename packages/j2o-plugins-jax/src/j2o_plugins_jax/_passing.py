@@ -1,4 +1,4 @@
-"""Primitives that pass values on: hints on placement, order, naming and differentiation that ONNX has no need of."""
+"""Primitives that pass values on, for the sake of devices and of the compiler. j2o-core takes out the common ones."""
 
 from __future__ import annotations
 
@@ -14,32 +14,17 @@ def _first(ctx: LoweringContext, x: ir.Value, *_: ir.Value) -> ir.Value:
     return x
 
 
-def _all(ctx: LoweringContext, *operands: ir.Value) -> tuple[ir.Value, ...]:
-    del ctx
-    return operands
-
-
 for _primitive, _ignores in {
-    "copy": ("dst_spec", "src_spec"),
     "layout_constraint": ("layout",),
-    "name": ("name",),
     "preduced": ("axes",),
     "reduced_vary_cast": ("axes",),
     "reduced_vary_cast_p": ("axes",),  # of JAX 0.10
     "reshard": ("concrete_mesh", "dst_sharding"),
-    "sharding_constraint": ("context_mesh", "layout", "sharding", "unconstrained_dims"),
     "stage": (),
-    "stop_gradient": (),
     "vary_unreduced_cast": ("axes",),
     "vary_unreduced_cast_p": ("axes",),  # of JAX 0.10
 }.items():
     plugin.lowering(_primitive, ignores=_ignores)(_first)
-for _primitive, _ignores in {
-    "device_put": ("copy_semantics", "devices", "srcs"),
-    "optimization_barrier": (),
-    "pvary": ("axes",),
-}.items():
-    plugin.lowering(_primitive, ignores=_ignores)(_all)
 
 
 @plugin.lowering("tie")

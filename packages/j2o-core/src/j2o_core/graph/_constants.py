@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from ._memory import memory_place
+from ..trace._memory import memory_place
 from ._values import onnx_dtype, stamp
 
 # Constants up to this size are compared by content, larger ones by identity.

@@ -14,9 +14,10 @@ from ..graph._builder import Builder
 from ..graph._dims import Dimensions
 from ..graph._infer import may_equal, same_shape
 from ..graph._values import shape_of, stamp
-from ..plugin._discover import Registry
-from ..simplify import ConstantTable, simplify
+from ..plugin._registry import Registry
+from ..simplify import ConstantTable, decompositions_of, simplify
 from ..trace._source import SOURCE, user_line
+from ..trace._trace import trace_code
 from ._context import LoweringContext
 from ._supported import check_supported, element_type
 
@@ -57,7 +58,7 @@ class Lowerer:
         """Lower a closed jaxpr in place, simplified before if it is not or if more is known of its operands."""
         jaxpr, operands = self._with_known(_compat.as_closed(jaxpr), operands)
         if not self.table.is_simplified(jaxpr):
-            jaxpr = simplify(jaxpr, self.table, self.registry.decompositions)
+            jaxpr = simplify(jaxpr, self.table, decompositions_of(self.registry))
             check_supported(jaxpr, self.registry, self.builder.opset)
         return self.run(jaxpr, operands)
 
@@ -79,7 +80,7 @@ class Lowerer:
 
     def trace_function(self, fn: Callable[..., Any], structs: Sequence[Any], static: dict[str, Any]) -> tuple[Any, Any]:
         """The jaxpr of ordinary JAX code, with composites kept whole, and the structure of what it returns."""
-        return self.registry.trace(lambda *args: fn(*args, **static), *structs)
+        return trace_code(self.registry, lambda *args: fn(*args, **static), *structs)
 
     def subgraph(
         self,

@@ -11,7 +11,7 @@ from ..graph._builder import Builder
 from ..graph._constants import Constants
 from ..graph._dims import Dimensions
 from ..graph._values import stamp
-from ..plugin._discover import Registry
+from ..plugin._registry import Registry
 from ..simplify import ConstantTable
 from ..target import Target
 from ..trace._trace import Traced

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from .. import _compat
 from .._errors import UnsupportedError
 from ..graph._values import onnx_dtype
-from ..plugin._discover import Registry
+from ..plugin._registry import Registry
 from ..simplify._nested import nested
 from ..trace._source import user_line
 

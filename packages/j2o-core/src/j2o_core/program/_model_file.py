@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from .._errors import SaveError
-from ..graph._memory import file_map
+from ..trace._memory import file_map
 from ._model_view import model_view
 
 # Weights are written in pieces, so that none is copied as a whole.

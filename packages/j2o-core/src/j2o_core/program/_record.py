@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from ..lower._lowered import Lowered
-    from ..plugin._discover import Registry
+    from ..plugin._registry import Registry
     from ..trace._trace import Traced
 
 

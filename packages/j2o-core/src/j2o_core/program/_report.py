@@ -11,7 +11,7 @@ from ..graph._domains import qualified
 from ..graph._nonfinite import DEFAULT, NONFINITE, differences
 from ..graph._values import shape_of
 from ..graph._walk import all_graphs
-from ..trace._trace import describe
+from ..trace._source import describe
 from ._save import weight_bytes
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ import onnx_ir as ir
 
 from .. import _compat
 from .._errors import SpecError, VerifyError
+from ..trace._outputs import array_outputs
 from ..trace._specs import Inputs, parse_inputs
-from ..trace._trace import array_outputs, trace
+from ..trace._trace import trace
 from ._call import call_arrays
 from ._comparison import OutputDifference, compare
 from ._random_inputs import random_leaves, size_runs

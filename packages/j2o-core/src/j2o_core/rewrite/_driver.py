@@ -19,7 +19,7 @@ from ._rewriter import Rewriter
 
 if TYPE_CHECKING:
     from ..lower._lowered import Lowered
-    from ..plugin._discover import Registry
+    from ..plugin._registry import Registry
     from ..target import Target
 
 # More replacements per node than this mean that two rules undo each other.

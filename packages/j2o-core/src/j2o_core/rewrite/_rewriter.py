@@ -16,11 +16,11 @@ from ..graph._builder import Builder, in_graph
 from ..graph._dims import Dimensions
 from ..graph._infer import same_shape
 from ..graph._layout import expand, reshape
-from ..graph._memory import file_map
 from ..graph._nonfinite import difference, only_finite
 from ..graph._ranges import Range, value_range
 from ..graph._values import REAL_KINDS, numpy_dtype, shape_of
 from ..simplify import FOLD_LIMIT_BYTES
+from ..trace._memory import file_map
 from ._views import Axes, Part, View, refined, step, view, whole
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ._dead_code import drop_dead_code
-from ._decompose import Decompositions
+from ._decompose import Decompositions, decompositions_of
 from ._fold import FOLD_LIMIT_BYTES, ConstantTable, fold_constants
 from ._inline import decompose, inline_calls
 from ._real import make_real
@@ -12,6 +12,7 @@ __all__ = [
     "FOLD_LIMIT_BYTES",
     "ConstantTable",
     "Decompositions",
+    "decompositions_of",
     "drop_dead_code",
     "fold_constants",
     "inline_calls",

@@ -14,7 +14,9 @@ from jax.extend.core import InconclusiveDimensionOperation
 
 from .._compat import Literal, Primitive, as_closed, compiled_code, high_level_code, literal_value
 from .._errors import J2oError, LoweringError, UnknownParameter, UnsupportedError
+from ..plugin._registry import Registry
 from ..trace._source import user_line
+from ..trace._trace import trace_code
 from ._complex import COMPLEX_RULES
 from ._keys import KEY_RULES
 
@@ -97,6 +99,16 @@ class Decompositions:
             unknown = not hasattr(primitive, "composite") and not made_real and not self._has_rule(primitive)
             self._implementations[primitive] = _code(primitive) if unknown else None
         return self._implementations[primitive]
+
+
+@functools.lru_cache(maxsize=8)
+def decompositions_of(registry: Registry) -> Decompositions:
+    """The code that the plugins of a registry have."""
+    return Decompositions(
+        registry.decompositions,
+        lambda primitive: registry.lowest_opset(primitive) is not None,
+        functools.partial(trace_code, registry),
+    )
 
 
 def explained(eqn: Any, error: Exception) -> J2oError:

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import _compat
 from .._compat import Literal, is_jaxpr, literal_value, make_closed
-from ..graph._memory import memory_place
+from ..trace._memory import memory_place
 from ._identities import passes_on
 from ._nested import map_nested, nested
 

@@ -30,8 +30,9 @@ _CALLS = {
 }
 _MANY_DEVICES = """shard_map at {line} spreads its work over {count} devices, and a graph runs on one.
 Give it a mesh of one device (pmap: a leading axis of size 1), or export the function that it maps."""
-_IDENTITIES = frozenset(
-    {"stop_gradient", "copy", "copy_p", "device_put", "name", "pvary", "optimization_barrier", "sharding_constraint"}
+# Hints on placement, order, naming and differentiation, which ONNX has no need of.
+IDENTITIES = frozenset(
+    {"stop_gradient", "copy", "device_put", "name", "pvary", "optimization_barrier", "sharding_constraint"}
 )
 
 
@@ -91,7 +92,7 @@ class _Inliner:
         for eqn in closed.jaxpr.eqns:
             invars = [read(atom) for atom in eqn.invars]
             name = eqn.primitive.name
-            if name in _IDENTITIES and len(invars) == len(eqn.outvars):
+            if name in IDENTITIES and len(invars) == len(eqn.outvars):
                 env.update(zip(eqn.outvars, invars, strict=True))
                 continue
             if caller is not None and not has_user_frame(eqn):

@@ -1,8 +1,10 @@
-"""Where an equation comes from: the user's file and line."""
+"""Where equations and functions come from: the user's file and line."""
 
 import functools
+import inspect
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from .._compat import user_frames
@@ -53,3 +55,13 @@ def _user_line(traceback: Any, frames: _Frames, libraries: tuple[str, ...]) -> s
         if not file.startswith(_OWN_FOLDER):
             fallback = fallback or text
     return fallback or "unknown source"
+
+
+def describe(fn: Callable[..., Any]) -> str:
+    """A callable's name and where it is defined, for errors."""
+    inner = inspect.unwrap(fn) if callable(fn) else fn
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    code = getattr(inner, "__code__", None) or getattr(getattr(inner, "__func__", None), "__code__", None)
+    name = getattr(inner, "__qualname__", type(inner).__name__)
+    return f"{name} ({code.co_filename}:{code.co_firstlineno})" if code else name

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import functools
-import inspect
-import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import jax
-import numpy as np
-from jax.tree_util import GetAttrKey
 
-from .. import _compat
-from .._errors import J2oError, SpecError, TraceError
-from ..graph._memory import memory_place
+from .._errors import J2oError, TraceError
 from ..plugin._composite import Composite
+from ..plugin._registry import Registry
 from ._capture import Capture, captured
-from ._settings import NUMBERS, is_below, settings_below
-from ._specs import Inputs, check_names, path_part, unique_names
-from ._state import PREFIX, OutputLeaf, pair_state
-
-_NOT_ARRAY = """{fn} returned {value!r} (of type {type}) at output {where}, which is not an array.
-Expected arrays, numbers or a pytree of them. Return only arrays, for example with
-lambda *args: [leaf for leaf in jax.tree.leaves(fn(*args)) if hasattr(leaf, "dtype")]."""
+from ._constant_names import constant_names
+from ._outputs import array_outputs
+from ._outputs import output_names as _names
+from ._outputs import rebuild as rebuild_outputs
+from ._settings import NUMBERS
+from ._source import describe
+from ._specs import Inputs, path_part
+from ._state import OutputLeaf, pair_state
 
 
 @dataclass(frozen=True)
@@ -98,81 +94,10 @@ def trace(
     ]
     settings = [(tuple(map(path_part, path)), leaf) for path, leaf in paths if isinstance(leaf, NUMBERS)]
     pairs = pair_state(state, inputs.leaves, results, [place for place, _ in settings])
-    names = _output_names(places, inputs, pairs, output_names)
-    rebuild = functools.partial(_rebuild, paths, treedef, kept)
+    names = _names(places, inputs, pairs, output_names)
+    rebuild = functools.partial(rebuild_outputs, paths, treedef, kept)
     named = tuple((".".join(place), value) for place, value in settings)
     return Traced(jaxpr, inputs, tuple(names), rebuild, constant_names(fn), pairs, named)
-
-
-def _rebuild(paths: list[tuple[Any, Any]], treedef: Any, kept: list[int], results: Sequence[Any]) -> Any:
-    leaves = [leaf for _, leaf in paths]
-    for index, value in zip(kept, results, strict=True):
-        leaves[index] = value
-    return jax.tree.unflatten(treedef, leaves)
-
-
-def array_outputs(fn: Callable[..., Any], result: Any, paths: list[tuple[Any, Any]]) -> tuple[list[Any], list[int]]:
-    """What of a result is an output of the graph: whatever `jax.jit` returns as an array.
-
-    Args:
-        fn: the function, for the message.
-        result: what it returned.
-        paths: the leaves of the result with their paths; those that are outputs are replaced with None.
-
-    Returns:
-        The outputs, and their places among the leaves.
-
-    Raises:
-        TraceError: if there are none, or a leaf outside of any module is neither array nor number.
-    """
-    leaves, kept = [], []
-    modules = settings_below(result)
-    for index, (path, leaf) in enumerate(paths):
-        if isinstance(leaf, NUMBERS) and not isinstance(leaf, np.generic) and is_below(path, modules):
-            continue
-        if _compat.is_array_like(leaf):
-            leaves.append(leaf)
-            kept.append(index)
-            paths[index] = (path, None)  # do not keep tracers alive
-        elif not any(isinstance(key, GetAttrKey) for key in path):
-            where = jax.tree_util.keystr(path) or "0"
-            raise TraceError(_NOT_ARRAY.format(fn=describe(fn), value=leaf, type=type(leaf).__name__, where=where))
-    if not kept:
-        raise TraceError(f"{describe(fn)} returns no array. A graph needs at least one output.")
-    return leaves, kept
-
-
-def _output_names(
-    paths: list[Any], inputs: Inputs, state: Mapping[int, int], chosen: Sequence[str] | None
-) -> list[str]:
-    """State is called after its input, other results as was asked or after their place."""
-    rest = [path for index, path in enumerate(paths) if index not in state]
-    if chosen:
-        check_names("output_names", chosen, len(rest))
-        taken = sorted({leaf.name for leaf in inputs.leaves}.intersection(chosen))
-        if taken:
-            raise SpecError(f"output_names has {taken}, which are names of inputs. Names of a graph must differ.")
-    others = iter(chosen or map(_place_name, rest))
-    return unique_names(
-        f"{PREFIX}{inputs.leaves[state[index]].name}" if index in state else next(others) for index in range(len(paths))
-    )
-
-
-def _place_name(path: Sequence[Any]) -> str:
-    name = ".".join(path_part(key) for key in path)
-    if not name:
-        return "output"
-    return f"output_{name}" if name[:1].isdigit() else name
-
-
-def describe(fn: Callable[..., Any]) -> str:
-    """A callable's name and where it is defined, for errors."""
-    inner = inspect.unwrap(fn) if callable(fn) else fn
-    while isinstance(inner, functools.partial):
-        inner = inner.func
-    code = getattr(inner, "__code__", None) or getattr(getattr(inner, "__func__", None), "__code__", None)
-    name = getattr(inner, "__qualname__", type(inner).__name__)
-    return f"{name} ({code.co_filename}:{code.co_firstlineno})" if code else name
 
 
 def _explain(fn: Callable[..., Any], structs: list[Any], error: Exception) -> str:
@@ -185,73 +110,9 @@ def _explain(fn: Callable[..., Any], structs: list[Any], error: Exception) -> st
     )
 
 
-def constant_names(fn: Callable[..., Any]) -> dict[Any, str]:
-    """Names of the arrays that a callable holds, by `id`, for NumPy also by place in memory: variable and pytree path.
-
-    The variable is left out if it is the only one that holds a tree of arrays: a single model's weights have the names
-    that they have in the model.
-    """
-    found: list[tuple[str, str, Any]] = []
-    for prefix, value in _holdings(fn, set()):
-        try:
-            leaves = jax.tree_util.tree_leaves_with_path(value)
-        except (ValueError, TypeError):  # a dictionary whose keys cannot be sorted is no pytree, and no model either
-            continue
-        for path, leaf in leaves:
-            if isinstance(leaf, (jax.Array, np.ndarray)):
-                found.append((prefix, ".".join(path_part(key) for key in path), leaf))
-    trees = {prefix for prefix, path, _ in found if path}
-    names: dict[Any, str] = {}
-    for prefix, inside, leaf in found:
-        parts = [inside] if inside and len(trees) == 1 else [part for part in (prefix, inside) if part]
-        name = ".".join(parts) or "constant"
-        names.setdefault(id(leaf), name)
-        if isinstance(leaf, np.ndarray):
-            names.setdefault(memory_place(leaf), name)
-    return names
-
-
-def _holdings(fn: Any, seen: set[int], depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """(name, pytree) of what a callable carries: a module itself, closure cells, bound arguments, used globals."""
-    if id(fn) in seen or depth > 8:
-        return
-    seen.add(id(fn))
-    if isinstance(fn, functools.partial):
-        for index, value in enumerate(fn.args):
-            yield from _held(f"arg_{index}", value, seen, depth)
-        for name, value in fn.keywords.items():
-            yield from _held(name, value, seen, depth)
-        yield from _holdings(fn.func, seen, depth + 1)
-        return
-    if isinstance(fn, types.MethodType):
-        yield from _held("", fn.__self__, seen, depth)
-        yield from _holdings(fn.__func__, seen, depth + 1)
-        return
-    if isinstance(fn, types.FunctionType):
-        for name, cell in zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True):
-            try:
-                value = cell.cell_contents
-            except ValueError:
-                continue  # not assigned yet
-            yield from _held("" if name in ("fun", "fn", "f", "func", "self") else name, value, seen, depth)
-        for name in fn.__code__.co_names:
-            if name in fn.__globals__:
-                yield from _held(name, fn.__globals__[name], seen, depth)
-        for index, value in enumerate(fn.__defaults__ or ()):
-            yield from _held(f"default_{index}", value, seen, depth)
-        return
-    wrapped = getattr(fn, "__wrapped__", None)
-    if wrapped is not None and wrapped is not fn:
-        yield from _holdings(wrapped, seen, depth + 1)
-        return
-    if callable(fn) and not isinstance(fn, type):
-        yield "", fn
-
-
-def _held(name: str, value: Any, seen: set[int], depth: int) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, types.ModuleType):
-        return
-    if isinstance(value, (types.FunctionType, types.MethodType, functools.partial)) or hasattr(value, "__wrapped__"):
-        yield from _holdings(value, seen, depth + 1)
-    elif not isinstance(value, type):
-        yield name, value
+def trace_code(registry: Registry, fn: Callable[..., Any], *structs: Any) -> tuple[Any, Any]:
+    """The jaxpr of ordinary JAX code, with composites kept whole, and the structure of what it returns."""
+    with (capture := Capture()), capture:
+        capture.bind(registry.composites, registry.context)
+        jaxpr, structure = jax.make_jaxpr(fn, return_shape=True)(*structs)
+        return jaxpr, structure

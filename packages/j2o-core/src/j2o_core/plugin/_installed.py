@@ -1,0 +1,74 @@
+"""Installed plugins, found by their entry points."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from importlib import metadata
+
+from .._errors import PluginError
+from ._composite import Composite
+from ._plugin import Plugin
+
+GROUP = "j2o.plugins"
+# Whose rules composites get where the plugins that were asked for have none.
+_RULES = "j2o-autodiff"
+
+
+def entry_points() -> tuple[tuple[str, str, str, str], ...]:
+    """(name, value, distribution, version) of each installed plugin."""
+    return _entry_points_on(tuple((folder, _changed(folder)) for folder in sys.path))
+
+
+def _changed(folder: str) -> int | None:
+    """When something was last installed to or removed from a folder."""
+    try:
+        return os.stat(folder or ".").st_mtime_ns
+    except OSError:
+        return None
+
+
+@functools.lru_cache(maxsize=4)
+def _entry_points_on(path: tuple[tuple[str, int | None], ...]) -> tuple[tuple[str, str, str, str], ...]:
+    """Those of all distributions on the search path: to read them takes longer than a small export."""
+    found: dict[tuple[str, str], tuple[str, str, str, str]] = {}
+    for point in metadata.entry_points(group=GROUP):
+        dist = point.dist
+        name, version = (dist.name, dist.version) if dist is not None else ("unknown", "0")
+        found.setdefault((name, point.name), (point.name, point.value, name, version))
+    return tuple(sorted(found.values()))
+
+
+def transforms() -> list[Callable[[Composite], None]]:
+    """What gives composites their rules for `vmap` and `grad`, where the plugins that were asked for have none."""
+    plugins = [load(*point) for point in entry_points() if point[2] == _RULES]
+    return [plugin.transforms for plugin in plugins if plugin.transforms is not None]
+
+
+def load(name: str, value: str, distribution: str, version: str) -> Plugin:
+    """The plugin that an entry point names.
+
+    Raises:
+        PluginError: if it cannot be imported or is none.
+    """
+    where = f"Plugin {name!r} ({value}) of distribution {distribution} {version}"
+    try:
+        plugin = metadata.EntryPoint(name, value, GROUP).load()
+    except ImportError as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        advice = f"Its dependency {missing!r} is not installed. " if missing else ""
+        raise PluginError(
+            f"{where} cannot be imported: {error}. {advice}Install what it needs, or uninstall {distribution}."
+        ) from error
+    except AttributeError as error:
+        raise PluginError(f"{where} names something that its module does not have: {error}.") from error
+    except Exception as error:
+        raise PluginError(
+            f"{where} raised {type(error).__name__} while it was imported: {error}. Update or uninstall {distribution}."
+        ) from error
+    if not isinstance(plugin, Plugin):
+        raise PluginError(f"{where} is {plugin!r}. Expected a j2o_core.Plugin.")
+    plugin.distribution, plugin.version = distribution, version
+    return plugin

@@ -1,0 +1,86 @@
+"""Where the arrays of a function come from: module, closure, bound arguments or globals, and the pytree path there."""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from ._memory import memory_place
+from ._specs import path_part
+
+
+def constant_names(fn: Callable[..., Any]) -> dict[Any, str]:
+    """Names of the arrays that a callable holds, by `id`, for NumPy also by place in memory: variable and pytree path.
+
+    The variable is left out if it is the only one that holds a tree of arrays: a single model's weights have the names
+    that they have in the model.
+    """
+    found: list[tuple[str, str, Any]] = []
+    for prefix, value in _holdings(fn, set()):
+        try:
+            leaves = jax.tree_util.tree_leaves_with_path(value)
+        except (ValueError, TypeError):  # a dictionary whose keys cannot be sorted is no pytree, and no model either
+            continue
+        for path, leaf in leaves:
+            if isinstance(leaf, (jax.Array, np.ndarray)):
+                found.append((prefix, ".".join(path_part(key) for key in path), leaf))
+    trees = {prefix for prefix, path, _ in found if path}
+    names: dict[Any, str] = {}
+    for prefix, inside, leaf in found:
+        parts = [inside] if inside and len(trees) == 1 else [part for part in (prefix, inside) if part]
+        name = ".".join(parts) or "constant"
+        names.setdefault(id(leaf), name)
+        if isinstance(leaf, np.ndarray):
+            names.setdefault(memory_place(leaf), name)
+    return names
+
+
+def _holdings(fn: Any, seen: set[int], depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """(name, pytree) of what a callable carries: a module itself, closure cells, bound arguments, used globals."""
+    if id(fn) in seen or depth > 8:
+        return
+    seen.add(id(fn))
+    if isinstance(fn, functools.partial):
+        for index, value in enumerate(fn.args):
+            yield from _held(f"arg_{index}", value, seen, depth)
+        for name, value in fn.keywords.items():
+            yield from _held(name, value, seen, depth)
+        yield from _holdings(fn.func, seen, depth + 1)
+        return
+    if isinstance(fn, types.MethodType):
+        yield from _held("", fn.__self__, seen, depth)
+        yield from _holdings(fn.__func__, seen, depth + 1)
+        return
+    if isinstance(fn, types.FunctionType):
+        for name, cell in zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True):
+            try:
+                value = cell.cell_contents
+            except ValueError:
+                continue  # not assigned yet
+            yield from _held("" if name in ("fun", "fn", "f", "func", "self") else name, value, seen, depth)
+        for name in fn.__code__.co_names:
+            if name in fn.__globals__:
+                yield from _held(name, fn.__globals__[name], seen, depth)
+        for index, value in enumerate(fn.__defaults__ or ()):
+            yield from _held(f"default_{index}", value, seen, depth)
+        return
+    wrapped = getattr(fn, "__wrapped__", None)
+    if wrapped is not None and wrapped is not fn:
+        yield from _holdings(wrapped, seen, depth + 1)
+        return
+    if callable(fn) and not isinstance(fn, type):
+        yield "", fn
+
+
+def _held(name: str, value: Any, seen: set[int], depth: int) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, types.ModuleType):
+        return
+    if isinstance(value, (types.FunctionType, types.MethodType, functools.partial)) or hasattr(value, "__wrapped__"):
+        yield from _holdings(value, seen, depth + 1)
+    elif not isinstance(value, type):
+        yield name, value
