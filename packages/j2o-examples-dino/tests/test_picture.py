@@ -43,11 +43,15 @@ def test_equal_features_look_equal_and_others_do_not(tokens, shape):
     photo = np.resize(draw_photo(64), (*shape, 3))
     sheet = side_by_side(photo, {"a": tokens, "b": tokens, "c": tokens[::-1]}, (3, 4), "title")
     pixels = np.asarray(sheet)
-    panel = (pixels.shape[1] - 16) // 4
-    _, first, second, third = (pixels[68:-16, 16 + i * panel : (i + 1) * panel] for i in range(4))
+    panel = (pixels.shape[1] - 16) // 5
+    _, first, second, third, similar = (pixels[68:-16, 16 + i * panel : (i + 1) * panel] for i in range(5))
     assert first.shape[0] == 384
     np.testing.assert_array_equal(first, second)
     assert np.mean(first != third) > 0.5
+    # The patch in the middle is most like itself, and marked.
+    height, width, _ = similar.shape
+    np.testing.assert_array_equal(similar[height // 2 + 20, width * 5 // 8], [253, 231, 37])
+    np.testing.assert_array_equal(similar[height // 3 + 1, width * 5 // 8], [178, 34, 51])
     # Patches lie row by row: the corner patch of the map is the first token's colour.
     np.testing.assert_array_equal(first[5, 5], colours(tokens, colour_map(tokens), (3, 4))[0, 0])
 

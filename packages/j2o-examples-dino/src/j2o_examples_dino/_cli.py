@@ -31,6 +31,16 @@ def _not_negative(text: str) -> int:
     return number
 
 
+def _place(text: str) -> tuple[float, float]:
+    try:
+        across, down = map(float, text.split(","))
+    except ValueError:
+        across = down = -1.0
+    if not (0 <= across <= 1 and 0 <= down <= 1):
+        raise argparse.ArgumentTypeError(f"{text!r} is not two numbers from 0 to 1, such as 0.5,0.5")
+    return across, down
+
+
 def _tolerance(text: str) -> float:
     try:
         number = float(text)
@@ -80,6 +90,15 @@ def _export_parser(export: argparse.ArgumentParser) -> None:
     export.add_argument("--layers", action="store_true", help="give the tokens after every block, too")
     export.add_argument(
         "--picture", type=Path, metavar="FILE", help="the picture to write (default: beside the graph, *_features.png)"
+    )
+    export.add_argument(
+        "--page", type=Path, metavar="FILE", help="a page to write: every layer, and the similarity to a patch"
+    )
+    export.add_argument(
+        "--at",
+        type=_place,
+        metavar="X,Y",
+        help="the patch that others are compared with, from left to right and from top to bottom, each from 0 to 1",
     )
     export.add_argument("--seed", type=_not_negative, default=0, help="seed of random weights (default: 0)")
     export.add_argument(
@@ -179,6 +198,8 @@ def _export(options: argparse.Namespace) -> int:
         batch=options.batch,
         rounds=options.rounds,
         any_size=options.any_size,
+        page=options.page,
+        place=options.at,
     )
     print(table(request, demonstrate(request)))
     return 0

@@ -17,10 +17,11 @@ from PIL import Image
 import j2o_core
 
 from ._errors import ImageError, PathError
-from ._features import ModelChoice
+from ._features import FeatureExtractor, ModelChoice
 from ._latency import Job, Latency, can_pin, measure
+from ._page import page
 from ._paths import check_writable
-from ._photo import draw_photo, read_photo
+from ._photo import ON_THE_HOUSE, draw_photo, read_photo
 from ._picture import side_by_side
 from ._preprocess import preprocess, statistics_for
 from ._variants import AnyConfig, variant
@@ -41,6 +42,9 @@ class Request:
         batch: Number of images, or the name of a symbolic dimension.
         rounds: How often each side is timed; 0 for not at all.
         any_size: Whether the graph takes images of any height and width.
+        page: The page to write, or None.
+        place: The patch that others are compared with, from left to right and from top to bottom, in [0, 1]; None for
+            one in the middle, or on the house in the picture that is drawn.
     """
 
     model: ModelChoice
@@ -52,6 +56,8 @@ class Request:
     batch: int | str
     rounds: int
     any_size: bool = False
+    page: Path | None = None
+    place: tuple[float, float] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +105,7 @@ class Outcome:
 def _check_paths(request: Request) -> None:
     """Refuse what could only fail after minutes of work, or would overwrite what is to be read."""
     read = [Path(path) for path in (request.image, request.model.weights) if path is not None]
-    for path in (request.output, request.picture):
+    for path in (request.output, request.picture, *([request.page] if request.page else [])):
         check_writable(path, read=read)
     if request.output.resolve() == request.picture.resolve():
         raise PathError(f"The graph and the picture cannot both be {request.output}.")
@@ -155,6 +161,21 @@ def _latency(request: Request, shape: tuple[int, int, int, int], *, single_threa
         return str(error)
 
 
+def _layers(
+    model: FeatureExtractor, images: np.ndarray, last: np.ndarray
+) -> dict[str, tuple[np.ndarray, tuple[int, int]]]:
+    """Patch tokens after the final norm and their grid, by layer; those of the last layer are given."""
+    backbone = model.backbone
+    depth = backbone.config.depth
+    taken = eqx.filter_jit(lambda m, image: m.get_intermediate_layers(image, depth, reshape=True))(backbone, images[0])
+    layers = {}
+    for index, tokens in enumerate(map(np.asarray, taken)):
+        dim, rows, columns = tokens.shape
+        flat = tokens.reshape(dim, rows * columns).T if index < depth - 1 else last
+        layers[f"{index + 1} of {depth}"] = (flat, (rows, columns))
+    return layers
+
+
 def demonstrate(request: Request) -> Outcome:
     """Export, verify, save, draw and measure. Nothing is written unless ONNX Runtime agrees with JAX.
 
@@ -185,6 +206,7 @@ def demonstrate(request: Request) -> Outcome:
         seen = _parity(program.verify(images))
 
     grid = (request.size // config.patch_size,) * 2
+    place = request.place or ((0.5, 0.5) if request.image is not None else ON_THE_HOUSE)
     features = {
         "JAX": np.asarray(eqx.filter_jit(model)(jnp.asarray(images))[1][0]),
         "ONNX Runtime": program(images)[1][0],
@@ -193,9 +215,14 @@ def demonstrate(request: Request) -> Outcome:
     title = f"{request.model}, opset {request.opset}: patch features, largest relative difference {difference:.1e}"
     with whole_file(request.picture) as temporary:
         try:
-            side_by_side(photo, features, grid, title).save(temporary)
+            side_by_side(photo, features, grid, title, place).save(temporary)
         except OSError as error:
             raise PathError(f"Cannot write {request.picture}: {error.strerror or error}.") from error
+        if request.page is not None:
+            layers = _layers(model, images[:1], features["ONNX Runtime"])
+            note = f"Every layer as JAX computes it, the last as ONNX Runtime does; {title.partition(': ')[2]}"
+            with whole_file(request.page) as draft:
+                draft.write_text(page(photo, layers, place=place, title=str(request.model), note=note), "utf-8")
         written = program.save(request.output)
 
     with _stage("measure", seconds):

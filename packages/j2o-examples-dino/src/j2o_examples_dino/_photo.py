@@ -27,6 +27,10 @@ def read_photo(path: Path) -> np.ndarray:
         raise ImageError(f"The picture {path} cannot be read: {reason}.") from error
 
 
+# A place on the house in the picture that is drawn, from left to right and from top to bottom.
+ON_THE_HOUSE = (0.3, 0.78)
+
+
 def draw_photo(size: int = 448) -> np.ndarray:
     """Draw a landscape: a sky that brightens downwards, a sun, hills, and a house.
 

@@ -7,10 +7,13 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ._similarity import heat, patch_at, similarities
+
 _PANEL_HEIGHT = 384
 _MARGIN = 16
 _CAPTION_HEIGHT = 34
 _INK = (32, 32, 32)
+_MARK = (178, 34, 51)
 _PAPER = (255, 255, 255)
 
 
@@ -61,17 +64,23 @@ def colours(tokens: np.ndarray, mapping: ColourMap, grid: tuple[int, int]) -> np
 
 
 def side_by_side(
-    photo: np.ndarray, features: Mapping[str, np.ndarray], grid: tuple[int, int], title: str
+    photo: np.ndarray,
+    features: Mapping[str, np.ndarray],
+    grid: tuple[int, int],
+    title: str,
+    place: tuple[float, float] = (0.5, 0.5),
 ) -> Image.Image:
-    """The photo beside a map of each set of features.
+    """The photo beside a map of each set of features, and a map of how alike the patches are to one of them.
 
-    All maps are coloured by the components of the first, so that equal colours mean equal features.
+    All maps are coloured by the components of the first, so that equal colours mean equal features. The patch is
+    marked in the photo and in the last map, which shows the last set of features.
 
     Args:
         photo: `[height, width, 3]` uint8.
         features: Patch tokens `[rows * columns, dim]` by the caption of their panel.
         grid: Rows and columns of patches.
         title: A line above the panels.
+        place: Where the patch is, from left to right and from top to bottom, in [0, 1].
 
     Returns:
         A picture of captioned panels, each with the photo's aspect.
@@ -84,14 +93,23 @@ def side_by_side(
     for caption, tokens in features.items():
         patches = Image.fromarray(colours(tokens, mapping, grid))
         panels[caption] = patches.resize((width, height), Image.Resampling.NEAREST)
+    row, column = patch_at(place, grid)
+    cosines = similarities(tokens)[row * grid[1] + column]
+    similarity = Image.fromarray(heat(cosines, grid)).resize((width, height), Image.Resampling.NEAREST)
+    panels["similarity to the marked patch"] = similarity
+    for marked in (panels["photo"], similarity):
+        box = [column * width / grid[1], row * height / grid[0], (column + 1) * width / grid[1]]
+        box.append((row + 1) * height / grid[0])
+        ImageDraw.Draw(marked).rectangle(box, outline=_PAPER, width=4)
+        ImageDraw.Draw(marked).rectangle(box, outline=_MARK, width=2)
 
     font = ImageFont.load_default(size=16)
     sheet_width = max(len(panels) * (width + _MARGIN) + _MARGIN, math.ceil(font.getlength(title)) + 2 * _MARGIN)
     sheet = Image.new("RGB", (sheet_width, height + 2 * _CAPTION_HEIGHT + _MARGIN), _PAPER)
     draw = ImageDraw.Draw(sheet)
     draw.text((_MARGIN, _CAPTION_HEIGHT // 2), title, fill=_INK, font=font, anchor="lm")
-    for place, (caption, panel) in enumerate(panels.items()):
-        left = _MARGIN + place * (width + _MARGIN)
+    for index, (caption, panel) in enumerate(panels.items()):
+        left = _MARGIN + index * (width + _MARGIN)
         draw.text((left, _CAPTION_HEIGHT * 3 // 2), caption, fill=_INK, font=font, anchor="lm")
         sheet.paste(panel, (left, 2 * _CAPTION_HEIGHT))
     return sheet

@@ -72,6 +72,7 @@ def table(request: Request, outcome: Outcome) -> str:
         "",
         f"graph    {request.output}",
         f"picture  {request.picture}",
+        *([f"page     {request.page}"] if request.page else []),
     ]
     return "\n".join(lines)
 
