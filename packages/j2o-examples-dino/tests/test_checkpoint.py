@@ -88,9 +88,9 @@ def test_index_cannot_lead_outside_its_folder(tiny, tmp_path, file):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "not an index"),
-        ("[]", "not an index"),
-        ('{"weight_map": 3}', "not an index"),
+        ("{", "cannot be read as an index"),
+        ("[]", "cannot be read as an index"),
+        ('{"weight_map": 3}', "cannot be read as an index"),
         ('{"weight_map": {"x": "gone.safetensors"}}', "which is not there"),
         ('{"weight_map": {"y": "a.safetensors"}}', "1 tensors that its files do not hold, the first is y"),
     ],

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +14,7 @@ from jax.typing import DTypeLike
 
 from ._build import Model
 from ._config import DinoConfig
+from ._damage import check_sha256, read_as, read_record, unpacked_limit
 from ._equimo_archive import read_equimo_archive, write_equimo_archive
 from ._eqx_file import read_eqx, write_eqx
 from ._errors import CheckpointError
@@ -33,16 +33,15 @@ _CHOICES = ("rope_periods", "resize_mode", "resize_antialias", "resize_offset")
 
 
 def _read_sharded(index: Path) -> dict[str, np.ndarray]:
-    try:
-        weight_map = json.loads(index.read_text("utf-8"))["weight_map"]
+    with read_as(index, "an index of safetensors files"):
+        weight_map = dict(json.loads(index.read_text("utf-8"))["weight_map"])
         shards = sorted(set(weight_map.values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{index} is not an index of safetensors files: {error!r}") from error
+        present = {shard: isinstance(shard, str) and (index.parent / shard).is_file() for shard in shards}
     tensors: dict[str, np.ndarray] = {}
     for shard in shards:
         if not isinstance(shard, str) or Path(shard).name != shard or shard == "..":
             raise CheckpointError(f"{index} refers to {shard!r}, but only files beside it may be read.")
-        if not (index.parent / shard).is_file():
+        if not present[shard]:
             raise CheckpointError(f"{index} refers to {shard}, which is not there.")
         content = map_safetensors(index.parent / shard)
         tensors.update({name: content[name] for name, file in weight_map.items() if file == shard and name in content})
@@ -53,16 +52,26 @@ def _read_sharded(index: Path) -> dict[str, np.ndarray]:
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return dict(archive)
-    except (ValueError, OSError, EOFError, RuntimeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise CheckpointError(f"{path} cannot be read as an .npz file: {error}") from error
+    tensors = {}
+    with read_as(path, "an .npz file"), zipfile.ZipFile(path) as archive:
+        limit = unpacked_limit(path)
+        for info in archive.infolist():
+            limit -= info.file_size
+            if limit < 0:
+                raise ValueError(f"{info.filename} has {info.file_size} bytes, which no file of this size holds")
+            with archive.open(info) as file:
+                record = read_record(file, info.filename)
+                if record is None or file.read(1):
+                    raise ValueError(f"{info.filename} is not one .npy record")
+            tensors[info.filename.removesuffix(".npy")] = record
+    return tensors
 
 
 def _read(path: Path) -> tuple[Mapping[str, np.ndarray], AnyConfig | None]:
     """The tensors of a file or folder, and the configuration where it says so itself."""
-    if not path.exists():
+    with read_as(path, "a file"):
+        exists = path.exists()
+    if not exists:
         raise CheckpointError(f"{path} does not exist.")
     if path.is_dir():
         if (path / "weights.eqx").is_file():
@@ -117,6 +126,7 @@ def load(
     dtype: DTypeLike | None = jnp.float32,
     drop_zero_bias: bool = False,
     scratch: str | os.PathLike[str] | None = None,
+    sha256: str | None = None,
 ) -> Model:
     """Load a model from a checkpoint.
 
@@ -131,11 +141,16 @@ def load(
             throughout, as it is in the published files.
         scratch: A folder. If given, large weights stay on the disk: leaves are read-only views of the mapped
             checkpoint, or where a dtype is cast or projections are joined, of a nameless temporary file in this folder.
+        sha256: The digest that the file must have, or its first digits, at least eight, as the names of Meta's files
+            have them. Without it, what is checked are the checksums of the format: `.pth`, `.npz` and the
+            `.safetensors` files and archives that `save` writes have some.
 
     Raises:
         CheckpointError: If the checkpoint cannot be read, or does not fit the configuration to the last key.
     """
     path = Path(path)
+    if sha256 is not None:
+        check_sha256(path, sha256)
     tensors, found = _read(path)
     if found is not None:
         if config is not None and (differences := _differences(config, found)):

@@ -1,9 +1,34 @@
 """The hyperparameters of the two vision transformers: what they share, and what is DINOv3's or DINOv2's own."""
 
 import dataclasses
+import math
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 from ._errors import ConfigError
+
+
+def check_types(config: Any) -> None:
+    """Refuse fields of other types than they are declared with: configurations are read from files, too.
+
+    Raises:
+        ConfigError: If there is one.
+    """
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        declared = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))
+        wanted = _KINDS.get(declared)
+        if wanted is None and "tuple" in str(field.type):
+            wanted = "integers", lambda given: type(given) is tuple and all(type(number) is int for number in given)
+        if wanted is not None and not wanted[1](value):
+            raise ConfigError(f"{type(config).__name__}.{field.name} must be {wanted[0]}, but it is {value!r}.")
+
+
+_KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "int": ("an integer", lambda given: type(given) is int),
+    "bool": ("True or False", lambda given: type(given) is bool),
+    "float": ("a finite number", lambda given: type(given) in (int, float) and math.isfinite(given)),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +67,7 @@ class TransformerConfig:
     """Whether the bias of the projection has a part for the keys; where it has none, checkpoints hold a mask."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name in ("dim", "depth", "heads", "ffn_align", "patch_size", "channels"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{type(self).__name__}.{name} must be at least 1, but it is {getattr(self, name)}.")
@@ -191,6 +217,7 @@ class ConvNextConfig:
     prefix: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
+        check_types(self)
         if len(self.depths) != len(self.dims) or not self.dims:
             raise ConfigError(
                 f"ConvNextConfig: depths {self.depths} and dims {self.dims} must have one entry for each stage."

@@ -4,6 +4,7 @@ There are two files. `metadata.json` has the arguments that the model was built 
 the model's tree, one `.npy` record after another, without names; what they are follows from the arguments.
 """
 
+import itertools
 import json
 import tarfile
 import tempfile
@@ -12,13 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-import ml_dtypes
 import numpy as np
 
 from ._build import Model
 from ._config import ConvNextConfig
+from ._damage import SETTINGS_BYTES, read_as, read_json, read_record, unpacked_limit
 from ._equimo_layout import from_equimo, read_arguments, record_names, to_equimo, write_arguments
-from ._errors import CheckpointError, ConfigError
+from ._errors import CheckpointError
 from ._state_dict import state_dict
 from ._variants import AnyConfig
 from ._whole_file import whole_file
@@ -30,22 +31,18 @@ _WEIGHTS = "weights.eqx"
 def read_records(file: IO[bytes]) -> list[np.ndarray]:
     """Read `.npy` records up to the end of the file. Never unpickles."""
     records: list[np.ndarray] = []
-    while start := file.read(len(np.lib.format.MAGIC_PREFIX) + 2):
-        major, minor = start[-2:] if start.startswith(np.lib.format.MAGIC_PREFIX) else (0, 0)
-        if (major, minor) != (1, 0):
-            raise ValueError(f"record {len(records)} of {_WEIGHTS} is not an .npy record of version 1.0")
-        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
-        # bfloat16 has no name in the .npy format; it is stored as two bytes of nothing in particular.
-        dtype = np.dtype(ml_dtypes.bfloat16) if dtype == np.dtype("V2") else dtype
-        if dtype.hasobject:
-            raise ValueError(f"record {len(records)} of {_WEIGHTS} holds pickled objects, which are never loaded")
-        size = int(np.prod(shape, dtype=object)) * dtype.itemsize
-        data = file.read(size)
-        if len(data) != size:
-            raise ValueError(f"{_WEIGHTS} ends in the middle of record {len(records)}")
-        array = np.frombuffer(data, dtype)
-        records.append(array.reshape(shape, order="F" if fortran_order else "C"))
+    while (record := read_record(file, f"record {len(records)} of {_WEIGHTS}")) is not None:
+        records.append(record)
     return records
+
+
+class _Member(tarfile.TarInfo):
+    """Headers that come before a member, such as a long name, are read as a whole: none may be large."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> Any:
+        if not self.isreg() and self.size > SETTINGS_BYTES:
+            raise tarfile.ReadError(f"a header of {self.size} bytes")
+        return super()._proc_member(archive)  # type: ignore[misc]
 
 
 def _lz4_frame(path: Path, instead: str) -> Any:
@@ -62,15 +59,18 @@ def _lz4_frame(path: Path, instead: str) -> Any:
 def _lz4_tar(path: Path) -> Iterator[tarfile.TarFile]:
     frame = _lz4_frame(path, "Or unpack the archive and give the folder.")
     # Read as a stream: nothing is ever extracted, so no name in the archive can lead anywhere.
-    with frame.open(path, "rb") as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+    with frame.open(path, "rb") as stream, tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member) as archive:
         yield archive
+        # The checksum of the frame comes last.
+        if len(stream.read(SETTINGS_BYTES)) == SETTINGS_BYTES:
+            raise ValueError("much follows behind its last file")
 
 
 def _read_parts(path: Path) -> tuple[Any, list[np.ndarray]]:
     """The metadata and the records of a folder or an archive."""
     if path.is_dir():
-        with (path / _WEIGHTS).open("rb") as weights:
-            return json.loads((path / _METADATA).read_text("utf-8")), read_records(weights)
+        with (path / _WEIGHTS).open("rb") as weights, (path / _METADATA).open("rb") as settings:
+            return read_json(settings), read_records(weights)
     metadata: Any = None
     records: list[np.ndarray] | None = None
     with _lz4_tar(path) as archive:
@@ -79,8 +79,10 @@ def _read_parts(path: Path) -> tuple[Any, list[np.ndarray]]:
             if file is None:
                 continue
             if member.name == _METADATA and metadata is None:
-                metadata = json.load(file)
+                metadata = read_json(file)
             elif member.name == _WEIGHTS and records is None:
+                if member.size > unpacked_limit(path):
+                    raise ValueError(f"{_WEIGHTS} has {member.size} bytes, which no file of this size holds")
                 records = read_records(file)
     if metadata is None or records is None:
         raise ValueError(f"it does not hold both {_METADATA} and {_WEIGHTS}")
@@ -100,30 +102,16 @@ def read_equimo_archive(path: Path) -> tuple[dict[str, np.ndarray], AnyConfig]:
         CheckpointError: If the archive is damaged or holds another model than a vision transformer of
             DINOv2 or DINOv3.
     """
-    try:
+    with read_as(path, "an Equimo archive of DINO"):
         metadata, records = _read_parts(path)
         arguments = metadata["model_config"]
         config = read_arguments(arguments)
         mask_token = arguments.get("use_mask_token", False)
-        names = list(record_names(config, mask_token=mask_token))
+        # No further than there are records: the metadata may announce any number of blocks.
+        names = list(itertools.islice(record_names(config, mask_token=mask_token), len(records) + 1))
         if len(records) != len(names):
-            raise ValueError(f"{_WEIGHTS} has {len(records)} records, but the model it describes has {len(names)}")
-    except (
-        ConfigError,
-        tarfile.TarError,
-        AttributeError,
-        EOFError,
-        KeyError,
-        OSError,
-        RuntimeError,  # lz4's own
-        TypeError,
-        ValueError,
-    ) as error:
-        reason = f"its metadata lacks {error}" if isinstance(error, KeyError) else error
-        raise CheckpointError(f"{path} cannot be read as an Equimo archive of DINO: {reason}") from error
-
-    tensors = from_equimo(dict(zip(names, records, strict=True)), config)
-    return tensors, config
+            raise ValueError(f"{_WEIGHTS} has {len(records)} records, but the model it describes has another number")
+        return from_equimo(dict(zip(names, records, strict=True)), config), config
 
 
 def _write_records(file: IO[bytes], records: Iterable[np.ndarray]) -> None:
@@ -160,6 +148,10 @@ def write_equimo_archive(path: Path, model: Model) -> None:
                 path.rename(Path(temporary) / "old")
             folder.rename(path)
             return
-        with whole_file(path) as part, frame.open(part, "wb") as stream, tarfile.open(fileobj=stream, mode="w") as tar:
+        with (
+            whole_file(path) as part,
+            frame.open(part, "wb", content_checksum=True) as stream,
+            tarfile.open(fileobj=stream, mode="w") as tar,
+        ):
             for name in (_METADATA, _WEIGHTS):
                 tar.add(folder / name, name)

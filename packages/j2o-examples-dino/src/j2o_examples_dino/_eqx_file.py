@@ -16,8 +16,9 @@ import numpy as np
 
 from ._build import Model
 from ._config import ConvNextConfig, DinoConfig, DinoV2Config
+from ._damage import SETTINGS_BYTES, read_as
 from ._equimo_archive import read_records
-from ._errors import CheckpointError, ConfigError
+from ._errors import ConfigError
 from ._state_dict import file_shape, leaf_names
 from ._variants import AnyConfig
 from ._whole_file import whole_file
@@ -56,20 +57,25 @@ def write_eqx(path: Path, model: Model) -> None:
         eqx.tree_serialise_leaves(file, model)
 
 
+def _count(config: AnyConfig) -> int:
+    """How many blocks a model has."""
+    return sum(config.depths) if isinstance(config, ConvNextConfig) else config.depth
+
+
 def read_eqx(path: Path) -> tuple[dict[str, np.ndarray], AnyConfig]:
     """Arrays by published name and in published shapes, and the configuration they belong to.
 
     Raises:
         CheckpointError: If the file is damaged or was written by something else.
     """
-    try:
+    with read_as(path, "an .eqx file of DINO"):
         with path.open("rb") as file:
-            config = config_from_json(json.loads(file.readline(1 << 20)))
+            config = config_from_json(json.loads(file.readline(SETTINGS_BYTES)))
             records = read_records(file)
+        if max(_count(config), 1) > len(records):  # before as many blocks are made
+            raise ValueError(f"it has {len(records)} records, but {_count(config)} blocks are announced")
         names = leaf_names(config)
         if len(records) != len(names):
             raise ValueError(f"it has {len(records)} records, but the model it describes has {len(names)}")
-    except (ConfigError, OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} cannot be read as an .eqx file of DINO: {error}") from error
-    stored = zip(names, records, strict=True)
-    return {name: array.reshape(file_shape(name, array.shape)) for name, array in stored if array.size}, config
+        stored = zip(names, records, strict=True)
+        return {name: array.reshape(file_shape(name, array.shape)) for name, array in stored if array.size}, config

@@ -1,5 +1,6 @@
 """Safetensors files without a copy: tensors are views of the mapped file, and are written one after the other."""
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -8,9 +9,9 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
-from ._errors import CheckpointError
+from ._damage import read_as
 from ._whole_file import whole_file
 
 _DTYPES: dict[str, np.dtype[Any]] = {
@@ -25,6 +26,8 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "U8": np.dtype(np.uint8),
     "BOOL": np.dtype(np.bool_),
 }
+_DIGEST = "j2o.sha256"
+_CHUNK_BYTES = 1 << 24
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
@@ -34,25 +37,38 @@ def map_safetensors(path: Path) -> dict[str, np.ndarray]:
     Raises:
         CheckpointError: If the file is damaged.
     """
-    try:
+    with read_as(path, "a safetensors file"):
         # The library checks the header: sizes, offsets, overlaps, the end of the file.
         with safe_open(path, framework="numpy"):
             pass
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(length))
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read as a safetensors file: {error}") from error
-    header.pop("__metadata__", None)
-    content = np.memmap(path, np.uint8, "r", offset=0)
-    tensors = {}
-    for name, entry in header.items():
-        dtype = _DTYPES.get(entry["dtype"])
-        if dtype is None:
-            raise CheckpointError(f"{path} cannot be read as a safetensors file: {name} has dtype {entry['dtype']}")
-        start, end = (8 + length + place for place in entry["data_offsets"])
-        tensors[name] = content[start:end].view(dtype).reshape(entry["shape"])
-    return tensors
+        digest = (header.pop("__metadata__", None) or {}).get(_DIGEST)
+        if digest is not None and digest != (found := _digest_behind(path, 8 + length)):
+            raise ValueError(f"its weights have the digest {found} instead of {digest}")
+        content = np.memmap(path, np.uint8, "r", offset=0)
+        tensors = {}
+        for name, entry in header.items():
+            dtype = _DTYPES.get(entry["dtype"])
+            if dtype is None:
+                raise ValueError(f"{name} has dtype {entry['dtype']}")
+            start, end = (8 + length + place for place in entry["data_offsets"])
+            tensors[name] = content[start:end].view(dtype).reshape(entry["shape"])
+        return tensors
+
+
+def _digest_behind(path: Path, start: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        file.seek(start)
+        while piece := file.read(_CHUNK_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _bytes_of(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
@@ -71,11 +87,16 @@ def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
         dtype = _NAMES[tensors[name].dtype]
         header[name] = {"dtype": dtype, "shape": list(tensors[name].shape), "data_offsets": [position, end]}
         position = end
+    # The format has no checksum of its own.
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(_bytes_of(tensors[name]).data)
+    header["__metadata__"] = {_DIGEST: digest.hexdigest()}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     with whole_file(path) as temporary, temporary.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for name in names:
-            file.write(np.ascontiguousarray(tensors[name]).reshape(-1).view(np.uint8).data)
+            file.write(_bytes_of(tensors[name]).data)
         file.flush()
         os.fsync(file.fileno())

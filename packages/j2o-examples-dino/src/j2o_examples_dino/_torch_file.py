@@ -4,8 +4,10 @@ Such a file is a zip archive: a pickle that describes the tensors, and the raw b
 knows a handful of names, all of them stand-ins that can do nothing but note down sizes; any other name is an error.
 """
 
+import io
 import math
 import pickle
+import pickletools
 import struct
 import zipfile
 import zlib
@@ -16,6 +18,7 @@ from typing import IO, Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
+from ._damage import read_as
 from ._errors import CheckpointError
 
 _STORAGE_DTYPES = {
@@ -30,6 +33,19 @@ _STORAGE_DTYPES = {
     "ByteStorage": np.dtype(np.uint8),
     "BoolStorage": np.dtype(np.bool_),
 }
+
+
+# The largest published one takes 0.1 MB.
+_DESCRIPTION_BYTES = 1 << 25
+
+_CHUNK_BYTES = 1 << 24
+
+_OPCODES = frozenset(
+    """PROTO FRAME STOP MARK POP POP_MARK DUP GLOBAL STACK_GLOBAL REDUCE BUILD BINPERSID
+    MEMOIZE BINPUT LONG_BINPUT BINGET LONG_BINGET NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT
+    BINUNICODE SHORT_BINUNICODE BINSTRING SHORT_BINSTRING SHORT_BINBYTES EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3
+    EMPTY_LIST LIST APPEND APPENDS EMPTY_DICT DICT SETITEM SETITEMS""".split()  # noqa: SIM905 - forty lines otherwise
+)
 
 
 class _Storage(NamedTuple):
@@ -87,9 +103,22 @@ class _Unpickler(pickle.Unpickler):
         return _Storage(_STORAGE_DTYPES[type_name], key, length)
 
 
+def _check_opcodes(description: bytes) -> None:
+    """Refuse what no state dict needs, before anything of it is run: some codes allocate what they announce."""
+    if len(description) > _DESCRIPTION_BYTES:
+        raise pickle.UnpicklingError(f"its description takes more than {_DESCRIPTION_BYTES} bytes")
+    for codes, (code, argument, _) in enumerate(pickletools.genops(description), 1):
+        if code.name not in _OPCODES:
+            raise pickle.UnpicklingError(f"its description has {code.name}, which no state dict needs; it was not run")
+        if code.name in ("BINPUT", "LONG_BINPUT") and int(argument or 0) > codes:
+            raise pickle.UnpicklingError(f"its description numbers {codes} parts up to {argument}")
+
+
 def _describe(archive: zipfile.ZipFile, prefix: str) -> dict[str, _Tensor]:
     with archive.open(f"{prefix}data.pkl") as file:
-        content = _Unpickler(file).load()
+        description = file.read(_DESCRIPTION_BYTES + 1)
+    _check_opcodes(description)
+    content = _Unpickler(io.BytesIO(description)).load()
     if not isinstance(content, Mapping) or not all(
         isinstance(name, str) and isinstance(value, _Tensor) for name, value in content.items()
     ):
@@ -117,6 +146,7 @@ def _storage_reader(path: Path, archive: zipfile.ZipFile, prefix: str) -> Callab
                 if info.file_size
                 else np.empty(0, np.uint8)
             )
+            _check_sum(path, start, info)
         raw = cache[storage.key]
         if raw.size != storage.length * storage.dtype.itemsize:
             raise pickle.UnpicklingError(
@@ -125,6 +155,17 @@ def _storage_reader(path: Path, archive: zipfile.ZipFile, prefix: str) -> Callab
         return raw.view(storage.dtype)
 
     return read
+
+
+def _check_sum(path: Path, start: int, info: zipfile.ZipInfo) -> None:
+    """Compare with the checksum in the archive. Read in pieces: a mapping would fill the memory with the whole file."""
+    found, left = 0, info.file_size
+    with path.open("rb") as file:
+        file.seek(start)
+        while left and (piece := file.read(min(_CHUNK_BYTES, left))):
+            found, left = zlib.crc32(piece, found), left - len(piece)
+    if found != info.CRC:
+        raise zipfile.BadZipFile(f"storage {info.filename} has the checksum {found:08x} instead of {info.CRC:08x}")
 
 
 def _tensor(tensor: _Tensor, flat: np.ndarray) -> np.ndarray:
@@ -145,6 +186,15 @@ def _tensor(tensor: _Tensor, flat: np.ndarray) -> np.ndarray:
     return np.lib.stride_tricks.as_strided(flat[tensor.offset :], tensor.shape, strides, writeable=False)
 
 
+def _named(name: str, tensor: _Tensor, read_storage: Callable[[_Storage], np.ndarray]) -> np.ndarray:
+    try:
+        return _tensor(tensor, read_storage(tensor.storage))
+    except KeyError as error:
+        raise pickle.UnpicklingError(f"{name}: it lacks {error}") from error
+    except (pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise pickle.UnpicklingError(f"{name}: {error}") from error
+
+
 def read_torch_file(path: Path) -> dict[str, np.ndarray]:
     """Read the tensors of a state dict that `torch.save` wrote.
 
@@ -157,37 +207,22 @@ def read_torch_file(path: Path) -> dict[str, np.ndarray]:
     Raises:
         CheckpointError: If the file is damaged, in the older format, or anything but a plain state dict.
     """
-    if not zipfile.is_zipfile(path):
+    with read_as(path, "a PyTorch state dict"):
+        archived = zipfile.is_zipfile(path)
+    if not archived:
         raise CheckpointError(
             f"{path} is not a zip archive, so it is either damaged or from before PyTorch 1.6. In the latter case, "
             "load it with torch.load(path, weights_only=True) and save it again."
         )
-    try:
-        with zipfile.ZipFile(path) as archive:
-            pickles = [name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"]
-            if len(pickles) != 1:
-                raise pickle.UnpicklingError(f"it holds {len(pickles)} files data.pkl instead of one")
-            prefix = pickles[0].removesuffix("data.pkl")
-            byteorder = f"{prefix}byteorder"
-            if byteorder in archive.namelist() and archive.read(byteorder) != b"little":
-                raise pickle.UnpicklingError("it was written on a big-endian machine")
-            read_storage = _storage_reader(path, archive, prefix)
-            tensors = _describe(archive, prefix)
-            return {name: _tensor(tensor, read_storage(tensor.storage)) for name, tensor in tensors.items()}
-    # A pickle of unknown origin can make the unpickler fail in any of these ways; each means the same here.
-    except (
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-        zlib.error,
-        struct.error,
-        ArithmeticError,
-        AttributeError,
-        EOFError,
-        LookupError,
-        MemoryError,
-        OSError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ) as error:
-        raise CheckpointError(f"{path} cannot be read as a PyTorch state dict: {error}") from error
+    with read_as(path, "a PyTorch state dict"), zipfile.ZipFile(path) as archive:
+        pickles = [name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"]
+        if len(pickles) != 1:
+            raise pickle.UnpicklingError(f"it holds {len(pickles)} files data.pkl instead of one")
+        prefix = pickles[0].removesuffix("data.pkl")
+        if f"{prefix}byteorder" in archive.namelist():
+            with archive.open(f"{prefix}byteorder") as file:
+                if file.read(16) != b"little":
+                    raise pickle.UnpicklingError("it was written on a big-endian machine")
+        read_storage = _storage_reader(path, archive, prefix)
+        tensors = _describe(archive, prefix)
+        return {name: _named(name, tensor, read_storage) for name, tensor in tensors.items()}

@@ -1,0 +1,219 @@
+"""Checkpoints are not trusted: any damage is one kind of error, and what is announced but not there takes no memory."""
+
+import hashlib
+import io
+import json
+import random
+import struct
+import tarfile
+import tracemalloc
+import zipfile
+
+import numpy as np
+import pytest
+
+from j2o_examples_dino import CheckpointError, ConfigError, DinoConfig, from_state_dict, load, save, state_dict
+
+from .torch_files import write_torch_file
+
+CONFIG = DinoConfig(dim=16, depth=1, heads=2, patch_size=4)
+CONTAINERS = ["safetensors", "eqx", "tar.lz4", "npz", "pth"]
+CHECKED = ["safetensors", "tar.lz4", "npz", "pth"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """One checkpoint in every container, by suffix."""
+    pytest.importorskip("lz4")
+    from .conftest import formula_weights
+
+    folder = tmp_path_factory.mktemp("whole")
+    weights = {name: array.astype(np.float32) for name, array in formula_weights(CONFIG).items()}
+    weights["patch_embed.proj.weight"] = weights["patch_embed.proj.weight"].reshape(-1)[: 16 * 3 * 16]
+    weights["patch_embed.proj.weight"] = weights["patch_embed.proj.weight"].reshape(16, 3, 4, 4)
+    model = from_state_dict(weights, CONFIG)
+    for suffix in CONTAINERS[:3]:
+        save(folder / f"a.{suffix}", model)
+    np.savez(folder / "a.npz", **weights)
+    write_torch_file(folder / "a.pth", weights)
+    return {suffix: (folder / f"a.{suffix}").read_bytes() for suffix in CONTAINERS}
+
+
+def damaged(content, chance):
+    """Truncated, with bytes changed, or with a piece left out or doubled."""
+    kind = chance.randrange(4)
+    place = chance.randrange(len(content))
+    # Half of the damage lies where the descriptions are, at one end.
+    if chance.random() < 0.5:
+        place = min(place, chance.randrange(600)) if chance.random() < 0.5 else max(0, len(content) - 1 - place % 4000)
+    if kind == 0:
+        return content[:place]
+    if kind == 1:
+        changed = bytearray(content)
+        for _ in range(chance.randrange(1, 5)):
+            changed[min(place + chance.randrange(16), len(content) - 1)] = chance.randrange(256)
+        return bytes(changed)
+    end = min(len(content), place + chance.randrange(1, 200))
+    return content[:place] + content[end:] if kind == 2 else content[:end] + content[place:]
+
+
+@pytest.mark.parametrize("suffix", CONTAINERS)
+def test_every_damage_is_a_checkpoint_error(whole, suffix, tmp_path):
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(whole[suffix])
+    load(path, CONFIG)
+    chance = random.Random(suffix)
+    refused = 0
+    for _ in range(40):
+        path.write_bytes(damaged(whole[suffix], chance))
+        try:
+            load(path, CONFIG)
+        except CheckpointError as error:
+            refused += str(path) in str(error)
+    assert refused >= 20
+
+
+@pytest.mark.parametrize("suffix", CHECKED)
+def test_a_flipped_bit_of_a_weight_is_noticed(whole, suffix, tmp_path):
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(whole[suffix])
+    wanted = state_dict(load(path, CONFIG))
+    chance = random.Random(suffix)
+    refused = 0
+    for _ in range(30):
+        changed = bytearray(whole[suffix])
+        changed[chance.randrange(len(changed) // 4, len(changed) // 2)] ^= 1 << chance.randrange(8)
+        path.write_bytes(changed)
+        try:
+            read = state_dict(load(path, CONFIG))
+        except CheckpointError:
+            refused += 1
+        else:  # a date, for instance
+            assert all(np.array_equal(read[name], wanted[name]) for name in wanted)
+    assert refused >= 10
+
+
+@pytest.mark.parametrize("suffix", CONTAINERS)
+def test_a_digest_is_compared(whole, suffix, tmp_path):
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(whole[suffix])
+    digest = hashlib.sha256(whole[suffix]).hexdigest()
+    load(path, CONFIG, sha256=digest)
+    load(path, CONFIG, sha256=digest[:8].upper())
+    with pytest.raises(CheckpointError, match=f"has the SHA-256 digest {digest} instead of 01234567"):
+        load(path, CONFIG, sha256="01234567")
+    with pytest.raises(CheckpointError, match="Expected the hexadecimal digest"):
+        load(path, CONFIG, sha256="file")
+
+
+def _npz(path, header):
+    with zipfile.ZipFile(path / "a.npz", "w") as archive:
+        archive.writestr("a.npy", b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header.encode())
+    return path / "a.npz"
+
+
+def _safetensors(path, dtype, size):
+    header = json.dumps({"a": {"dtype": dtype, "shape": [4], "data_offsets": [0, size]}}).encode()
+    (path / "a.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + b"\0" * size)
+    return path / "a.safetensors"
+
+
+def _index(path, text):
+    (path / "model.safetensors.index.json").write_text(text)
+    return path / "model.safetensors.index.json"
+
+
+def _equimo(path, **arguments):
+    base = {"patch_size": 4, "in_channels": 3, "num_classes": 0, "use_global_pos_embed": False}
+    base |= {"use_local_pos_embed": True, "init_values": 0.8, "act_layer": "exactgelu", "dim": 16, "num_heads": 2}
+    (path / "weights.eqx").write_bytes(b"")
+    (path / "metadata.json").write_text(json.dumps({"model_config": base | {"depths": [1]} | arguments}))
+    return path
+
+
+def _bomb(path):
+    """A member of 6 GB of zeros, and a long name as large."""
+    frame = pytest.importorskip("lz4.frame")
+    member = tarfile.TarInfo("metadata.json")
+    member.size = 6 << 30
+    (path / "a.tar.lz4").write_bytes(frame.compress(member.tobuf() + bytes(1 << 22)))
+    return path / "a.tar.lz4"
+
+
+def _long_name(path):
+    frame = pytest.importorskip("lz4.frame")
+    member = tarfile.TarInfo("././@LongLink")
+    member.type, member.size = tarfile.GNUTYPE_LONGNAME, 6 << 30
+    (path / "a.tar.lz4").write_bytes(frame.compress(member.tobuf(tarfile.GNU_FORMAT) + bytes(1 << 22)))
+    return path / "a.tar.lz4"
+
+
+def _zeros(path):
+    """Two kilobytes that unpack to one gigabyte."""
+    header = "{'descr': '<f4', 'fortran_order': False, 'shape': (268435456,), }\n"
+    with zipfile.ZipFile(path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive, archive.open("a.npy", "w") as file:
+        file.write(b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header.encode())
+        for _ in range(18):
+            file.write(bytes(1 << 24))
+    return path / "a.npz"
+
+
+def _pickle(path, content):
+    with zipfile.ZipFile(path / "a.pth", "w") as archive:
+        archive.writestr("archive/data.pkl", content)
+    return path / "a.pth"
+
+
+HOSTILE = {
+    "npz header without end": lambda path: _npz(path, "{'descr':'<f4'\n"),
+    "npz of 4 TB": lambda path: _npz(path, "{'descr': '<f4', 'fortran_order': False, 'shape': (1099511627776,), }\n"),
+    "npz header of signs": lambda path: _npz(path, "-" * 9000 + "1\n"),
+    "npz of zeros": _zeros,
+    "safetensors F8_E8M0": lambda path: _safetensors(path, "F8_E8M0", 4),
+    "safetensors F4": lambda path: _safetensors(path, "F4", 2),
+    "index of 200,000 lists": lambda path: _index(path, "[" * 200_000),
+    "index with a long name": lambda path: _index(path, json.dumps({"weight_map": {"a": "x" * 300}})),
+    "depth of 10**12": lambda path: _equimo(path, depths=[10**12]),
+    "no heads": lambda path: _equimo(path, num_heads=[]),
+    "epsilon a letter": lambda path: _equimo(path, eps="a"),
+    "settings of 6 GB": _bomb,
+    "name of 6 GB": _long_name,
+    "pickle that allocates": lambda path: _pickle(path, b"\x80\x05\x96" + struct.pack("<Q", 1 << 40) + b"."),
+    "pickle of many parts": lambda path: _pickle(path, b"\x80\x02Nr" + struct.pack("<I", 0x7FFFFFFF) + b"."),
+    "pickle nested": lambda path: _pickle(path, b"\x80\x02" + b"(" * 50_000 + b"t" * 50_000 + b"."),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_hostile_files_are_refused_and_take_no_memory(what, tmp_path):
+    path = HOSTILE[what](tmp_path)
+    config = None if path.is_dir() or path.suffix == ".lz4" else CONFIG
+    tracemalloc.start()
+    try:
+        with pytest.raises(CheckpointError) as failure:
+            load(path, config)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert str(path) in str(failure.value)
+    assert peak < 256 << 20
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("norm_eps", "a"), ("norm_eps", float("nan")), ("depth", 2.0), ("dim", True), ("heads", [2])]
+)
+def test_settings_of_another_type_are_refused(field, value):
+    with pytest.raises(ConfigError, match=rf"DinoConfig\.{field} must be"):
+        DinoConfig(**({"dim": 16, "depth": 1, "heads": 2} | {field: value}))
+
+
+def test_records_are_read_as_numpy_writes_them():
+    from j2o_examples_dino._damage import read_record
+
+    for array in (np.arange(6.0).reshape(2, 3), np.float32(3), np.zeros((0, 4), np.int8), np.eye(3, order="F")[:2].T):
+        for version in ((1, 0), (2, 0), (3, 0)):
+            file = io.BytesIO()
+            np.lib.format.write_array(file, np.asanyarray(array), version=version)
+            file.seek(0)
+            np.testing.assert_array_equal(read_record(file, "a"), array)
+            assert read_record(file, "b") is None
