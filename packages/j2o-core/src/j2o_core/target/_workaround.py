@@ -43,6 +43,7 @@ class Workaround:
         witness: a graph that shows it.
         unusable: whether the kernel counts as missing for these element types, so that a cast to a wider one or a
             composition takes its place; else `legalize/workarounds` has nodes to write under the row's name.
+        fails: whether the runtime stops with an error there, rather than give a wrong result.
         fixed: the first release without the fault; None as long as no release is.
         upstream: the issue at the runtime's repository, if there is one.
         cost: time of what is written over that of the operator, measured as `docs/runtime-faults.md` says.
@@ -56,6 +57,7 @@ class Workaround:
     instead: str
     witness: Witness
     unusable: bool = False
+    fails: bool = False
     fixed: Version | None = None
     upstream: str | None = None
     cost: float | None = None

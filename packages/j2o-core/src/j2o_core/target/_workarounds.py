@@ -22,6 +22,8 @@ _REDUCTIONS = (
     *("ReduceSum", "ReduceSumSquare"),
 )
 
+_UPSTREAM = "https://github.com/microsoft/onnxruntime"
+
 _NAN = float("nan")
 _INF = float("inf")
 _BIG = 3_000_000_000  # negative as an int32
@@ -40,6 +42,8 @@ WORKAROUNDS: tuple[Workaround, ...] = (
             ([2147483647, 2147483647],),
             -2,
         ),
+        upstream=f"{_UPSTREAM}/pull/28743",
+        cost=0.3,
     ),
     Workaround(
         "einsum-integers",
@@ -53,6 +57,7 @@ WORKAROUNDS: tuple[Workaround, ...] = (
             ([2147483647, 2147483647],),
             -2,
         ),
+        cost=0.3,
     ),
     Workaround(
         "reduce-prod-integers",
@@ -66,6 +71,8 @@ WORKAROUNDS: tuple[Workaround, ...] = (
             ([1048577] * 4,),
             4194305,
         ),
+        upstream=f"{_UPSTREAM}/pull/28743",
+        cost=0.6,
     ),
     Workaround(
         "mod-64-bits",
@@ -80,6 +87,7 @@ WORKAROUNDS: tuple[Workaround, ...] = (
             [(2**60 + 1) % 10],
         ),
         fixed=(1, 32),
+        cost=1.2,
     ),
     # Order
     Workaround(
@@ -91,6 +99,8 @@ WORKAROUNDS: tuple[Workaround, ...] = (
         "Where(a > b, a, b).",
         Witness("g (int64[2] a, int64[2] b) => (int64[2] y) { y = Max (a, b) }", ([3, _BIG], [_BIG, 3]), [_BIG, _BIG]),
         fixed=(1, 32),
+        upstream=f"{_UPSTREAM}/pull/25280",
+        cost=11.6,
     ),
     Workaround(
         "clip-int64",
@@ -101,6 +111,8 @@ WORKAROUNDS: tuple[Workaround, ...] = (
         "Comparisons and Where.",
         Witness("g (int64[2] x) => (int64[2] y) <int64 low = {5}> { y = Clip (x, low) }", ([3, _BIG],), [5, _BIG]),
         fixed=(1, 32),
+        upstream=f"{_UPSTREAM}/pull/25280",
+        cost=1.4,
     ),
     Workaround(
         "sign-int64",
@@ -111,6 +123,8 @@ WORKAROUNDS: tuple[Workaround, ...] = (
         "(x > 0) - (x < 0).",
         Witness("g (int64[16] x) => (int64[16] y) { y = Sign (x) }", ([3, _BIG] * 8,), [1] * 16),
         fixed=(1, 32),
+        upstream=f"{_UPSTREAM}/pull/25280",
+        cost=2.5,
     ),
     Workaround(
         "reduce-max-int64",
@@ -125,6 +139,8 @@ WORKAROUNDS: tuple[Workaround, ...] = (
             _BIG,
         ),
         fixed=(1, 32),
+        upstream=f"{_UPSTREAM}/pull/25280",
+        cost=1.0,
     ),
     Workaround(
         "relu-int64",
@@ -133,7 +149,9 @@ WORKAROUNDS: tuple[Workaround, ...] = (
         "kernel",
         "Numbers are ordered as by Max.",
         "Where(x > 0, x, 0).",
-        Witness("g (int64[16] x) => (int64[16] y) { y = Relu (x) }", ([3] * 8 + [_BIG] * 8,), [3] * 8 + [_BIG] * 8),
+        Witness("g (int64[16] x) => (int64[16] y) { y = Relu (x) }", ([3] * 8 + [_BIG] * 8,), [3] * 8 + [_BIG] * 8, 18),
+        fixed=(1, 32),
+        upstream=f"{_UPSTREAM}/pull/25280",
     ),
     # NaN, infinities and zeros with a sign
     Workaround(
@@ -148,6 +166,8 @@ WORKAROUNDS: tuple[Workaround, ...] = (
             ([1.0, _NAN, 2.0],),
             _NAN,
         ),
+        upstream=f"{_UPSTREAM}/issues/10514",
+        cost=2.3,
     ),
     Workaround(
         "log-softmax-nan",
@@ -157,6 +177,7 @@ WORKAROUNDS: tuple[Workaround, ...] = (
         "A row with NaN or infinity holds numbers.",
         "NaN where Softmax is NaN.",
         Witness("g (double[3] x) => (double[3] y) { y = LogSoftmax (x) }", ([1.0, _NAN, 2.0],), [_NAN] * 3),
+        cost=2.3,
     ),
     Workaround(
         "max-pool-nan",
@@ -170,6 +191,7 @@ WORKAROUNDS: tuple[Workaround, ...] = (
             ([[[1.0, _NAN, 2.0]]],),
             [[[_NAN]]],
         ),
+        cost=3.2,
     ),
     Workaround(
         "max-pool-minus-infinity",
@@ -183,6 +205,7 @@ WORKAROUNDS: tuple[Workaround, ...] = (
             ([[[-_INF, -_INF, -_INF]]],),
             [[[-_INF]]],
         ),
+        cost=3.1,
     ),
     Workaround(
         "scatter-max-nan",
@@ -196,6 +219,7 @@ WORKAROUNDS: tuple[Workaround, ...] = (
             ([1.0, _NAN, 2.0], [[0], [1]], [_NAN, 2.0]),
             [_NAN, _NAN, 2.0],
         ),
+        cost=4.0,
     ),
     Workaround(
         "sign-half-nan",
@@ -206,6 +230,7 @@ WORKAROUNDS: tuple[Workaround, ...] = (
         "Sign of float32.",
         Witness("g (float16[1] x) => (float16[1] y) { y = Sign (x) }", ([_NAN],), [_NAN]),
         unusable=True,
+        cost=7.1,
     ),
     Workaround(
         "where-negative-zero",
@@ -220,6 +245,7 @@ WORKAROUNDS: tuple[Workaround, ...] = (
             ([True], [-0.0]),
             [-_INF],
         ),
+        cost=1.0,
     ),
     # Nothing to reduce
     Workaround(
@@ -248,6 +274,7 @@ WORKAROUNDS: tuple[Workaround, ...] = (
             ([[], [], []],),
             [True] * 3,
         ),
+        fails=True,
     ),
     Workaround(
         "matmul-empty-floats",
@@ -258,6 +285,8 @@ WORKAROUNDS: tuple[Workaround, ...] = (
         "A sum over the columns of one operand plus a sum over the rows of the other.",
         Witness("g (float[0,3] a, float[3] b) => (float[0] y) { y = MatMul (a, b) }", ([], [1.0, 1.0, 1.0]), []),
         fixed=(1, 32),
+        fails=True,
+        upstream=f"{_UPSTREAM}/issues/11895",
     ),
     Workaround(
         "matmul-empty-integers",
@@ -271,6 +300,7 @@ WORKAROUNDS: tuple[Workaround, ...] = (
             ([[], [], []], []),
             [[0] * 4] * 3,
         ),
+        fails=True,
     ),
     # Casts
     Workaround(
@@ -313,6 +343,7 @@ WORKAROUNDS: tuple[Workaround, ...] = (
             ([480.0],),
             [_NAN],
         ),
+        cost=1.2,
     ),
     Workaround(
         "cast-float8-bool",
@@ -326,6 +357,7 @@ WORKAROUNDS: tuple[Workaround, ...] = (
             ([-0.0],),
             [False],
         ),
+        cost=1.6,
     ),
     Workaround(
         "cast-4-bits",
@@ -335,6 +367,8 @@ WORKAROUNDS: tuple[Workaround, ...] = (
         "Floats are rounded to 4-bit integers; to all other integers they are truncated.",
         "A cast to int32 in between.",
         Witness("g (float[1] x) => (int8[1] y) { n = Cast <to = 22> (x) y = Cast <to = 3> (n) }", ([0.5],), [0]),
+        upstream=f"{_UPSTREAM}/issues/26451",
+        cost=0.8,
     ),
     Workaround(
         "cast-chains",
@@ -343,10 +377,11 @@ WORKAROUNDS: tuple[Workaround, ...] = (
         "optimizer",
         "float -> wide integer -> narrow integer becomes one undefined conversion; float -> bfloat16 -> int8 is not "
         "rounded to bfloat16.",
-        "An operator that changes nothing between the casts.",
+        "A Reshape to the same shape between the casts.",
         Witness(
             "g (double[1] x) => (int32[1] y) { n = Cast <to = 7> (x) y = Cast <to = 6> (n) }", ([2.0**40 + 123],), [123]
         ),
+        cost=3.2,
     ),
     Workaround(
         "cast-widens-float16",
@@ -357,6 +392,7 @@ WORKAROUNDS: tuple[Workaround, ...] = (
         "was rounded.",
         "A Reshape to the same shape before the cast.",
         Witness("g (float16[1] x) => (float[1] y) { s = Mul (x, x) y = Cast <to = 1> (s) }", ([300.0],), [_INF]),
+        cost=1.0,
     ),
     Workaround(
         "cast-narrows-float16",
@@ -366,6 +402,7 @@ WORKAROUNDS: tuple[Workaround, ...] = (
         "A cast to float16 is left out where what follows is computed in float32.",
         "A Reshape to the same shape behind the cast.",
         Witness("g (float[1] x) => (float16[1] y) { n = Cast <to = 10> (x) y = Mul (n, n) }", ([1.0004],), [1.0]),
+        cost=1.4,
     ),
     Workaround(
         "compares-float16",
@@ -379,6 +416,7 @@ WORKAROUNDS: tuple[Workaround, ...] = (
             ([0.0999755859375], [0.0999755859375**2]),
             [True],
         ),
+        cost=1.2,
     ),
     # Operators that are merged
     Workaround(
@@ -393,6 +431,7 @@ WORKAROUNDS: tuple[Workaround, ...] = (
             ([1, 2, 3], [5, 6, 7]),
             [5, 0, 0],
         ),
+        cost=0.7,
     ),
     Workaround(
         "scaled-product-float64",
@@ -409,6 +448,7 @@ WORKAROUNDS: tuple[Workaround, ...] = (
             rtol=1e-12,
         ),
         fixed=(1, 32),
+        cost=1.0,
     ),
     Workaround(
         "scaled-convolution",
@@ -437,6 +477,7 @@ WORKAROUNDS: tuple[Workaround, ...] = (
             ([[1.0, 2.0], [3.0, 4.0]], [1.0, 10.0]),
             [31.0, 42.0],
         ),
+        cost=0.0,
     ),
     # Functions that are inlined and inexact
     *(
@@ -497,7 +538,7 @@ WORKAROUNDS: tuple[Workaround, ...] = (
         "kernel",
         "An inlined function has a constant of float32.",
         "Operators of float64.",
-        Witness("g (double[1] x) => (double[1] y) { y = HardSwish (x) }", ([1.0],), [2 / 3], rtol=1e-12),
+        Witness("g (double[1] x) => (double[1] y) { y = HardSwish (x) }", ([1.0],), [2 / 3], 18, rtol=1e-12),
         unusable=True,
     ),
 )

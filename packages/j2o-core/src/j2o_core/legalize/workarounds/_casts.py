@@ -83,7 +83,7 @@ def to_few_bits(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
 
 
 def break_chain(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
-    """Puts an operator that changes nothing between two casts that the runtime would make one."""
+    """Puts a Reshape to the same shape between two casts that the runtime would make one."""
     x, target = node.inputs[0], T(c.attribute("to", 0))
     first = x.producer() if x is not None else None
     if first is None or first.op_type != "Cast" or first.inputs[0] is None or target not in INTEGERS:
@@ -92,7 +92,4 @@ def break_chain(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
     assert x.dtype is not None
     if first.inputs[0].dtype not in FLOATS or bits(target) >= bits(x.dtype):
         return None
-    if x.dtype is T.BFLOAT16:
-        wide = c.cast(x, T.FLOAT)
-        return [c.cast(c.op("Max", wide, wide), target)]
-    return [c.cast(c.op("BitwiseAnd", x, x), target)]
+    return [c.op("Cast", c.apart(x), dtype=target, shape=node.outputs[0].shape, trusted=True, to=int(target))]
