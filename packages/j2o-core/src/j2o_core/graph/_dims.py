@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import onnx_ir as ir
 from .. import _compat
 from .._errors import SpecError
 from ._builder import Builder, in_graph
-from ._sizes import linear_symbol, may_be_zero
+from ._sizes import fold_dimension, linear_symbol, may_be_zero
 
 
 class Dimensions:
@@ -49,7 +50,7 @@ class Dimensions:
 
     def scalar(self, dimension: Any) -> ir.Value:
         """An int64 scalar, shape ()."""
-        return self._value(dimension)
+        return fold_dimension(dimension, self)
 
     def vector(self, shape: Sequence[Any]) -> ir.Value:
         """An int64 vector with the sizes of a shape; a constant if none is symbolic."""
@@ -60,52 +61,44 @@ class Dimensions:
         parts: list[ir.Value] = []
         for dimension in shape:
             if _compat.is_symbolic(dimension):
-                parts.append(builder("Reshape", self._value(dimension), one))
+                parts.append(builder("Reshape", self.scalar(dimension), one))
             else:
                 parts.append(builder.const([int(dimension)], np.int64))
         result: ir.Value = parts[0] if len(parts) == 1 else builder("Concat", *parts, axis=0)
         result.meta["j2o_dims"] = tuple(shape)
         return result
 
-    def _value(self, dimension: Any) -> ir.Value:
-        builder = self.builder
-        if not _compat.is_symbolic(dimension):
-            return builder.const(int(dimension), np.int64)
-        total: ir.Value | None = None
-        for coefficient, factors in _compat.dim_terms(dimension):
-            term: ir.Value | None = None
-            for factor, exponent in factors:
-                value = self._factor(factor)
-                for _ in range(exponent):
-                    term = value if term is None else builder("Mul", term, value)
-            if term is None:
-                term = builder.const(coefficient, np.int64)
-            elif coefficient != 1:
-                term = builder("Mul", term, builder.const(coefficient, np.int64))
-            total = term if total is None else builder("Add", total, term)
-        assert total is not None
-        return total
+    # What `fold_dimension` asks for.
 
-    def _factor(self, factor: Any) -> ir.Value:
+    def number(self, value: int) -> ir.Value:
+        """A constant."""
+        return self.builder.const(value, np.int64)
+
+    def operation(self, name: str, operands: tuple[Any, Any], left: ir.Value, right: ir.Value) -> ir.Value:
+        """One or two nodes."""
         builder = self.builder
-        if isinstance(factor, str):
-            return self._symbol(factor)
-        operation, operands = factor
-        left, right = map(self._value, operands)
-        if operation in ("floordiv", "mod") and may_be_zero(operands[1]):
+        if name in ("floordiv", "mod") and may_be_zero(operands[1]):
             right = builder("Max", right, builder.const(1, np.int64))  # of what is empty, and is not looked at
         result: ir.Value
-        if operation == "floordiv":
+        if name == "floordiv":
             # ONNX divides integers towards zero, JAX's sizes towards minus infinity.
             remainder = builder("Mod", left, right)
             result = builder("Div", builder("Sub", left, remainder), right)
-        elif operation == "mod":
-            result = builder("Mod", left, right)
         else:
-            result = builder("Max" if operation == "max" else "Min", left, right)
+            result = builder({"mod": "Mod", "max": "Max", "min": "Min"}[name], left, right)
         return result
 
-    def _symbol(self, name: str) -> ir.Value:
+    def product(self, coefficient: int, factors: list[ir.Value]) -> ir.Value:
+        """Mul of all."""
+        others = [] if coefficient == 1 else [self.number(coefficient)]
+        return functools.reduce(self.builder.Mul, [*factors, *others])
+
+    def total(self, terms: list[ir.Value]) -> ir.Value:
+        """Add of all."""
+        return functools.reduce(self.builder.Add, terms)
+
+    def symbol(self, name: str) -> ir.Value:
+        """The size where it can be read."""
         known = self._symbols.get(name)
         if known is not None and in_graph(known):
             return known

@@ -1,33 +1,119 @@
-"""Sizes: dimensions as numbers, and what the shapes of arrays say about symbolic ones."""
+"""Sizes: dimensions as numbers and text, and what the shapes of arrays say about symbolic ones."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+import math
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 from .. import _compat
 
+T = TypeVar("T")
 
-def evaluate_dimension(dimension: Any, sizes: dict[str, int]) -> int:
-    """A dimension as a number, given the sizes of its symbols."""
+
+class Algebra(Protocol[T]):
+    """What sizes may be: numbers, nodes of a graph, text."""
+
+    def number(self, value: int) -> T:
+        """A number."""
+
+    def symbol(self, name: str) -> T:
+        """A symbolic dimension."""
+
+    def operation(self, name: str, operands: tuple[Any, Any], left: T, right: T) -> T:
+        """`floordiv`, `mod`, `max` or `min` of two dimensions, which are also given as they are."""
+
+    def product(self, coefficient: int, factors: list[T]) -> T:
+        """A coefficient, not 0, times at least one factor."""
+
+    def total(self, terms: list[T]) -> T:
+        """The sum of at least one term."""
+
+
+def fold_dimension(dimension: Any, algebra: Algebra[T]) -> T:
+    """A dimension, symbolic or not, in an algebra."""
     if not _compat.is_symbolic(dimension):
-        return int(dimension)
-    operations: dict[str, Callable[[int, int], int]] = {
-        "floordiv": lambda a, b: a // b,
-        "mod": lambda a, b: a % b,
+        return algebra.number(int(dimension))
+    terms = []
+    for coefficient, powers in _compat.dim_terms(dimension):
+        factors: list[T] = []
+        for factor, exponent in powers:
+            if isinstance(factor, str):
+                value = algebra.symbol(factor)
+            else:
+                name, operands = factor
+                value = algebra.operation(name, operands, *(fold_dimension(operand, algebra) for operand in operands))
+            factors += [value] * exponent
+        terms.append(algebra.product(coefficient, factors) if factors else algebra.number(coefficient))
+    return algebra.total(terms)
+
+
+class _Numbers:
+    """Sizes as numbers, given those of the symbols."""
+
+    _OPERATIONS: Mapping[str, Callable[[int, int], int]] = {
+        "floordiv": operator.floordiv,
+        "mod": operator.mod,
         "max": max,
         "min": min,
     }
-    total = 0
-    for coefficient, factors in _compat.dim_terms(dimension):
-        for factor, exponent in factors:
-            if isinstance(factor, str):
-                value = sizes[factor]
-            else:
-                value = operations[factor[0]](*(evaluate_dimension(d, sizes) for d in factor[1]))
-            coefficient *= value**exponent
-        total += coefficient
-    return total
+
+    def __init__(self, sizes: Mapping[str, int]):
+        self._sizes = sizes
+
+    def number(self, value: int) -> int:
+        return value
+
+    def symbol(self, name: str) -> int:
+        return self._sizes[name]
+
+    def operation(self, name: str, operands: tuple[Any, Any], left: int, right: int) -> int:
+        del operands
+        return self._OPERATIONS[name](left, right)
+
+    def product(self, coefficient: int, factors: list[int]) -> int:
+        return coefficient * math.prod(factors)
+
+    def total(self, terms: list[int]) -> int:
+        return sum(terms)
+
+
+class _Text:
+    """Sizes as ONNX text: `floordiv(a, b)` becomes `a // b`."""
+
+    def number(self, value: int) -> str:
+        return str(value)
+
+    def symbol(self, name: str) -> str:
+        return name
+
+    def operation(self, name: str, operands: tuple[Any, Any], left: str, right: str) -> str:
+        del operands
+        infix = {"floordiv": "//", "mod": "%"}.get(name)
+        return f"{name}({left}, {right})" if infix is None else f"(({left}) {infix} ({right}))"
+
+    def product(self, coefficient: int, factors: list[str]) -> str:
+        product = "*".join(factors)
+        if abs(coefficient) != 1:
+            return f"{coefficient}*{product}"
+        return product if coefficient == 1 else f"-{product}"
+
+    def total(self, terms: list[str]) -> str:
+        return " + ".join(terms).replace("+ -", "- ")
+
+
+_TEXT = _Text()
+
+
+def evaluate_dimension(dimension: Any, sizes: Mapping[str, int]) -> int:
+    """A dimension as a number, given the sizes of its symbols."""
+    return fold_dimension(dimension, _Numbers(sizes))
+
+
+def dimension_text(dimension: Any) -> str:
+    """A symbolic dimension as ONNX text; text stays as it is."""
+    return dimension if isinstance(dimension, str) else fold_dimension(dimension, _TEXT)
 
 
 def linear_symbol(dimension: Any) -> tuple[str, int, int] | None:

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from .. import _compat
+from ._sizes import dimension_text
 
 _SHAPE = "j2o_shape"
 
@@ -71,34 +72,3 @@ def shape_text(value: ir.Value) -> str:
         return "[?]"
     sizes = (size.value if isinstance(size, ir.SymbolicDim) else size for size in value.shape)
     return f"[{','.join('?' if size is None else str(size) for size in sizes)}]"
-
-
-def dimension_text(dimension: Any) -> str:
-    """A symbolic dimension as ONNX text: `floordiv(a, b)` becomes `a // b`."""
-    if isinstance(dimension, str):
-        return dimension
-    return " + ".join(_term(c, factors) for c, factors in _compat.dim_terms(dimension)).replace("+ -", "- ")
-
-
-def _term(coefficient: int, factors: list[tuple[Any, int]]) -> str:
-    texts = []
-    for factor, exponent in factors:
-        texts += [_factor(factor)] * exponent
-    if not texts:
-        return str(coefficient)
-    product = "*".join(texts)
-    if coefficient == 1:
-        return product
-    return f"-{product}" if coefficient == -1 else f"{coefficient}*{product}"
-
-
-def _factor(factor: Any) -> str:
-    if isinstance(factor, str):
-        return factor
-    operation, operands = factor
-    left, right = (dimension_text(d) if _compat.is_symbolic(d) else str(d) for d in operands)
-    if operation == "floordiv":
-        return f"(({left}) // ({right}))"
-    if operation == "mod":
-        return f"(({left}) % ({right}))"
-    return f"{operation}({left}, {right})"
