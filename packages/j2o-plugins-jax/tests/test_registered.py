@@ -62,16 +62,12 @@ REFUSED = {
         NO_STATE,
     ),
     **dict.fromkeys(("check", "debug_callback", "debug_print", "shape_assertion", "unreachable"), NO_EFFECTS),
-    **dict.fromkeys(("cudnn_fusion", "custom_partitioning", "scaled_matmul_wrapper"), OF_ONE_DEVICE),
+    **dict.fromkeys(("cudnn_fusion", "custom_partitioning"), OF_ONE_DEVICE),
     **dict.fromkeys(
         (
-            "broadcast_to",
             "call_exported",
             "call_hi_primitive_linearized",
             "custom_jvp_call_jaxpr",
-            "linear_call",
-            "remat_opt",
-            "todense",
             "zeros_like",
         ),
         NOT_YET,
