@@ -1,7 +1,8 @@
 """Fourier transforms as matrix products with tables of cosines and sines, in steps where a length is long.
 
 A complex vector with its parts side by side, (n, 2) read as 2n numbers, times a real (2n, 2m) matrix is one product:
-exact to rounding for every length, and faster than ONNX Runtime's DFT, which is inexact but for powers of 2.
+exact to rounding for every length, and faster than ONNX Runtime's DFT, which is inexact but for powers of 2. A long
+prime length is a convolution, done by transforms of a power of two.
 The tables of a symbolic length are computed in the graph: as many numbers as the square of the length.
 """
 
@@ -69,6 +70,8 @@ def _angles(n: Any, m: Any, sign: int) -> Any:
 def _transform(z: Any, n: Any, sign: int) -> Any:
     """The transform along the last axis but one, without a factor."""
     step = _factor(n)
+    if step == 1 and _is_long(n):
+        return _chirp(z, n, sign)
     if step == 1:
         angles = _angles(n, n, sign)
         xp = _library(n)
@@ -81,12 +84,34 @@ def _transform(z: Any, n: Any, sign: int) -> Any:
     # j = j1 rest + j2 and k = k1 + step k2: transforms over j1, a turn by j2 k1 / n, transforms over j2.
     z = jnp.swapaxes(jnp.reshape(z, (*lead, step, rest, 2)), -3, -2)
     z = _transform(z, step, sign)
-    angles = _angles(n, step, sign)[:rest]
-    cos, sin = (np.asarray(table, z.dtype) for table in (np.cos(angles), np.sin(angles)))
-    real, imag = z[..., 0], z[..., 1]
-    z = jnp.stack([real * cos - imag * sin, real * sin + imag * cos], -1)
+    z = _turned(z, np.exp(1j * _angles(n, step, sign)[:rest]))
     z = _transform(jnp.swapaxes(z, -3, -2), rest, sign)
     return jnp.reshape(jnp.swapaxes(z, -3, -2), (*lead, n, 2))
+
+
+def _chirp(z: Any, n: int, sign: int) -> Any:
+    """A transform of prime length as a convolution, by two of a power of two (Bluestein 1970).
+
+    With `c_j = exp(sign pi i j^2 / n)`, `exp(sign 2 pi i j k / n) = c_j c_k / c_(k - j)`. A table of a long length
+    would take 64 MB at 2003; these constants take a few numbers for each element.
+    """
+    size = 1 << (2 * n - 2).bit_length()
+    places = np.arange(n)
+    chirp = np.exp(sign * np.pi * 1j / n * (places * places % (2 * n)))
+    kernel = np.zeros(size, np.complex128)
+    kernel[:n] = chirp.conj()
+    kernel[size - n + 1 :] = chirp[:0:-1].conj()
+    padding = [(0, 0)] * (z.ndim - 2) + [(0, size - n), (0, 0)]
+    spectrum = _transform(jnp.pad(_turned(z, chirp), padding), size, -1)
+    result = _transform(_turned(spectrum, np.fft.fft(kernel) / size), size, 1)[..., :n, :]
+    return _turned(result, chirp)
+
+
+def _turned(z: Any, factors: Any) -> Any:
+    """(..., 2) times constant complex numbers of the shape in front of the last axis."""
+    real, imag = z[..., 0], z[..., 1]
+    cos, sin = np.asarray(factors.real, z.dtype), np.asarray(factors.imag, z.dtype)
+    return jnp.stack([real * cos - imag * sin, real * sin + imag * cos], -1)
 
 
 def _library(n: Any) -> Any:
@@ -94,9 +119,14 @@ def _library(n: Any) -> Any:
     return jnp if is_symbolic(n) else np
 
 
+def _is_long(n: Any) -> bool:
+    """Whether a transform is not done in one step."""
+    return not is_symbolic(n) and n > _ONE_STEP
+
+
 def _factor(n: Any) -> int:
     """The factor of a long length nearest to its root; 1 for what is done at once."""
-    if is_symbolic(n) or n <= _ONE_STEP:
+    if not _is_long(n):
         return 1
     return next(f for f in range(math.isqrt(n), 0, -1) if n % f == 0)
 
@@ -111,7 +141,7 @@ def _times(z: Any, table: Any, m: Any) -> Any:
 def _from_real(x: Any, n: Any) -> Any:
     """The first n // 2 + 1 coefficients of real input."""
     half = n // 2 + 1
-    if _factor(n) > 1:
+    if _is_long(n):
         return _transform(jnp.stack([x, jnp.zeros_like(x)], -1), n, -1)[..., :half, :]
     angles = _angles(n, half, -1)
     xp = _library(n)
@@ -122,7 +152,7 @@ def _from_real(x: Any, n: Any) -> Any:
 def _to_real(z: Any, n: Any) -> Any:
     """Real output from the first n // 2 + 1 coefficients; those behind are their conjugates."""
     half = n // 2 + 1
-    if _factor(n) > 1:
+    if _is_long(n):
         last = half - 1 if n % 2 == 0 else half
         mirrored = lax.rev(z[..., 1:last, :], (z.ndim - 2,)) * np.array([1, -1], z.dtype)
         # The parts that a real signal does not have are not looked at.

@@ -1,0 +1,53 @@
+"""Transforms written with products, against NumPy's in float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from jax.extend.core import Literal
+
+from j2o_core.simplify import _fourier
+
+# Short lengths in one step, a product in two, a long prime and twice one.
+LENGTHS = [1, 2, 60, 97, 600, 521, 1042]
+
+
+def equation(kind, x, n):
+    (eqn,) = jax.make_jaxpr(lambda x: lax.fft_p.bind(x, fft_type=kind, fft_lengths=(n,)))(x).jaxpr.eqns
+    return eqn
+
+
+def pairs(z):
+    return np.stack([z.real, z.imag], -1)
+
+
+def numbers(n):
+    rng = np.random.default_rng(n)
+    return rng.standard_normal((2, n)) + 1j * rng.standard_normal((2, n))
+
+
+@pytest.mark.parametrize("n", LENGTHS)
+def test_transforms_are_numpys(n):
+    with jax.enable_x64(True):
+        z = numbers(n)
+        half = z[:, : n // 2 + 1]
+        for kind, x, want in (
+            ("FFT", z, pairs(np.fft.fft(z))),
+            ("IFFT", z, pairs(np.fft.ifft(z))),
+            ("RFFT", z.real, pairs(np.fft.rfft(z.real))),
+            ("IRFFT", half, np.fft.irfft(half, n)),
+        ):
+            operand = jnp.asarray(pairs(x) if np.iscomplexobj(x) else x)
+            got = _fourier.fft(equation(lax.FftType[kind], x, n), operand)
+            np.testing.assert_allclose(got, want, rtol=1e-11, atol=1e-12 * np.abs(want).max())
+
+
+@pytest.mark.parametrize("n", [521, 1042, 2003])
+def test_a_long_prime_length_stores_no_dense_table(n):
+    z = numbers(n).astype(np.complex64)
+    eqn = equation(lax.FftType.FFT, z, n)
+    jaxpr = jax.make_jaxpr(lambda x: _fourier.fft(eqn, x))(jnp.asarray(pairs(z)))
+    literals = [atom.val for eqn in jaxpr.jaxpr.eqns for atom in eqn.invars if isinstance(atom, Literal)]
+    size = sum(np.asarray(const).nbytes for const in (*jaxpr.consts, *literals))
+    assert 8 * n < size < 1 << 20
