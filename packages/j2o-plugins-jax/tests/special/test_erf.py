@@ -32,7 +32,9 @@ def test_inverse_against_scipy(x64, dtype):
 def test_edges(x64, extremes, dtype):
     x = extremes(dtype)
     check(lambda x: (lax.erf(x), lax.erfc(x)), x, opsets=(18, 26))
-    check(lax.erf_inv, np.array([0, -0.0, 1, -1, 0.5, 2, -1.5, np.nan, np.inf], dtype), opsets=(21,))
+    # The polynomials of 64 bits have a relative error of 4e-15: 11 units at 0.5.
+    x = np.array([0, -0.0, 1, -1, 0.5, 2, -1.5, np.nan, np.inf], dtype)
+    check(lax.erf_inv, x, opsets=(21,), ulps=16 if dtype == np.float64 else 4)
 
 
 @pytest.mark.parametrize("shape", [(0, 2), (), ("B", 3)])

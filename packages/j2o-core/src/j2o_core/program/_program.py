@@ -137,6 +137,7 @@ class OnnxProgram:
         seed: int = 0,
         rtol: float | None = None,
         atol: float | None = None,
+        ulps: float | None = None,
     ) -> Verification:
         """Run ONNX Runtime and JAX on the same inputs and compare.
 
@@ -146,11 +147,14 @@ class OnnxProgram:
             seed: seed of the random inputs.
             rtol: relative tolerance instead of the dtype's.
             atol: tolerance relative to the largest magnitude of each output, instead of the dtype's.
+            ulps: for floats, also the largest difference in units in the last place of JAX's result, or in what a
+                change of the inputs by one such unit changes there, where that is more.
 
         Raises:
             VerifyError: if they disagree; it names the first equation that diverges and its source line.
             RunError: if ONNX Runtime is missing, refuses the model, or fails.
         """
+        from ._ulps import in_float64
         from ._verify import Sides, verify
 
         def diagnose(leaves: Sequence[Any]) -> str:
@@ -158,8 +162,9 @@ class OnnxProgram:
 
             return first_divergence(self.exported, leaves)
 
-        sides = Sides(self.reference, self.session, self.traced.inputs, self.output_names, diagnose)
-        return verify(sides, args, sizes=sizes, seed=seed, rtol=rtol, atol=atol)
+        wide = functools.partial(in_float64, self.fn, self.traced.inputs)
+        sides = Sides(self.reference, self.session, self.traced.inputs, self.output_names, diagnose, wide)
+        return verify(sides, args, sizes=sizes, seed=seed, rtol=rtol, atol=atol, ulps=ulps)
 
     def report(self) -> str:
         """What one attaches to a bug: versions, signature, operators, source, as text."""

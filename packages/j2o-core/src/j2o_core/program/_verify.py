@@ -18,6 +18,7 @@ from ._call import call_arrays
 from ._comparison import OutputDifference, compare
 from ._random_inputs import random_leaves, size_runs
 from ._session import Session, as_fed
+from ._ulps import beyond, conditions
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Sides:
         inputs: the specs.
         output_names: names of the outputs, in order.
         diagnose: says where the two first part, for inputs at which they differ.
+        in_float64: JAX's outputs where every float is one of 64 bits, None if they cannot be had.
     """
 
     reference: Callable[..., list[Any]]
@@ -64,6 +66,7 @@ class Sides:
     inputs: Inputs
     output_names: Sequence[str]
     diagnose: Callable[[Sequence[Any]], str]
+    in_float64: Callable[[Sequence[Any]], list[Any] | None] = lambda leaves: None
 
 
 def verify(
@@ -74,6 +77,7 @@ def verify(
     seed: int,
     rtol: float | None,
     atol: float | None,
+    ulps: float | None = None,
 ) -> Verification:
     """Compare; see `OnnxProgram.verify`."""
     inputs = sides.inputs
@@ -92,8 +96,13 @@ def verify(
     for leaves, run in cases:
         expected = sides.reference(*leaves)
         actual = sides.session.run(leaves)
-        for name, want, got in zip(sides.output_names, expected, actual, strict=True):
+        units = conditions(sides.reference, leaves, expected) if ulps is not None else [None] * len(expected)
+        compared = zip(sides.output_names, expected, actual, units, strict=True)
+        for position, (name, want, got, unit) in enumerate(compared):
             problem, difference = compare(name, want, got, rtol, atol)
+            if not problem and ulps is not None and (problem := beyond(name, want, got, unit, ulps)):
+                exact = sides.in_float64(leaves)
+                problem = beyond(name, want, got, unit, ulps, None if exact is None else exact[position])
             if problem:
                 sizes_text = f" with sizes {run}" if run else ""
                 raise VerifyError(f"{problem}{sizes_text}.\n{sides.diagnose(leaves)}".rstrip())

@@ -121,4 +121,5 @@ def test_below_opset_20_the_form_that_the_runtime_fuses():
     ],
 )
 def test_declines_other_functions(other):
-    check(other, Spec((4, 5)), absent=["Gelu"])
+    # 1 + tanh cancels far below zero, in JAX's graph and in ours: 5 units have been seen.
+    check(other, Spec((4, 5)), absent=["Gelu"], ulps=16)
