@@ -226,6 +226,19 @@ def fuzz(session: nox.Session) -> None:
     session.run("python", "tools/fuzz.py", *(session.posargs or ["--count", "2000"]))
 
 
+@nox.session(default=False)
+def nightly(session: nox.Session) -> None:
+    """What takes hours: all near misses, all nodes in other domains, many random programs, JAX's whole sweep."""
+    _install(session, *_editable("j2o-plugins-jax", extras="test"), *_group("tests"), *_group("primitives"))
+    BUILD.mkdir(exist_ok=True)
+    tests = Path("packages/j2o-plugins-jax/tests")
+    everything = {"J2O_EXAMPLES": "1000"}
+    names = ("test_near_misses.py", "test_other_domains.py", "properties")
+    session.run("pytest", *(str(tests / name) for name in names), env=everything)
+    session.run("python", "tools/fuzz.py", "--count", "20000")
+    session.run("python", "tools/primitives.py", "j2o", str(BUILD / "primitives.jsonl"), "--every", "1")
+
+
 # -- The code itself -------------------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
@@ -24,6 +26,28 @@ if TYPE_CHECKING:
 
 # More replacements per node than this mean that two rules undo each other.
 _REPLACEMENTS_PER_NODE = 20
+
+
+@dataclass
+class Steps:
+    """How many rewrites are applied: a program without the last ones is right too, so that a wrong one can be found.
+
+    Attributes:
+        limit: the number; rules that expand an internal operator run in any case.
+        applied: those that were applied, as (rule, source line).
+    """
+
+    limit: int | None = None
+    applied: list[tuple[Rewrite, str]] = field(default_factory=list)
+
+    @property
+    def done(self) -> bool:
+        """Whether no more are applied."""
+        return self.limit is not None and len(self.applied) >= self.limit
+
+
+# Whose steps are counted, in this thread or task.
+counted: ContextVar[Steps | None] = ContextVar("counted", default=None)
 
 
 def rewrite(lowered: Lowered, registry: Registry, target: Target) -> None:
@@ -74,6 +98,7 @@ class _Driver:
         self._queued = set(self._queue)
         self._gone: set[ir.Node] = set()
         self._unsorted = False
+        self._steps = counted.get()
 
     def run(self) -> None:
         budget = _REPLACEMENTS_PER_NODE * (len(self._queue) + 1)
@@ -82,8 +107,11 @@ class _Driver:
             self._queued.discard(node)
             if node in self._gone:
                 continue
+            steps = self._steps if node.domain != INTERNAL_DOMAIN else None
             for rule in self._rules.get(node.op_type, ()):
-                if self._try(rule, node):
+                if (steps is None or not steps.done) and self._try(rule, node):
+                    if steps is not None:
+                        steps.applied.append((rule, node.metadata_props.get("j2o.source", "unknown source")))
                     budget -= 1
                     break
             if budget < 0:
