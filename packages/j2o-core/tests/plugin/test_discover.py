@@ -86,6 +86,7 @@ def test_no_plugin_at_all_is_said():
 
 BROKEN = [
     ("import not_installed_anywhere\n", r"No module named 'not_installed_anywhere'.*Its dependency 'not_installed_any"),
+    ("import sys\nsys.exit(3)\n", "raised SystemExit while it was imported"),
     ("from j2o_core import Nothing\n", "cannot be imported: cannot import name 'Nothing'"),
     ("1 / 0\n", "raised ZeroDivisionError while it was imported: division by zero"),
     ("x = 1\n", "names something that its module does not have"),

@@ -64,7 +64,7 @@ def load(name: str, value: str, distribution: str, version: str) -> Plugin:
         ) from error
     except AttributeError as error:
         raise PluginError(f"{where} names something that its module does not have: {error}.") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(
             f"{where} raised {type(error).__name__} while it was imported: {error}. Update or uninstall {distribution}."
         ) from error

@@ -10,8 +10,15 @@ import ml_dtypes
 import numpy as np
 
 from .. import _compat
+from .._errors import SpecError
 from ..graph._sizes import broken_constraint, evaluate_dimension
 from ..trace._specs import Inputs
+
+
+def check_sizes(sizes: Any) -> None:
+    """Raise a SpecError unless these are sizes for symbolic dimensions."""
+    if not isinstance(sizes, Sequence) or not all(isinstance(size, (int, np.integer)) for size in sizes):
+        raise SpecError(f"sizes is {sizes!r}. Expected integers in a sequence, such as sizes=(1, 2, 5).")
 
 
 def size_runs(symbols: Sequence[str], sizes: Sequence[int]) -> list[dict[str, int]]:

@@ -52,20 +52,20 @@ def save(
     Raises:
         SaveError: if the folder is missing, not writable or full; what was at `path` is still there and whole.
     """
-    target = os.path.abspath(os.fspath(path))
-    folder, _ = os.path.split(target)
     if weights is not None and weights not in WEIGHTS:
         raise SaveError(f"weights is {weights!r}. Expected one of {', '.join(map(repr, WEIGHTS))}.")
     if weights is not None and external_data is False:
         raise SaveError(
             f"weights={weights!r} asks for a file of weights, external_data=False for none. Give one of them."
         )
+    if external_data is None:
+        external_data = weights is not None or weight_bytes(model) >= EMBED_LIMIT_BYTES
+    target = _target(path, named_in_model=external_data)
+    folder = os.path.dirname(target)
     if os.path.isdir(target):
         raise SaveError(f"Cannot save to {target}: it is a folder. Give the path of the file to write.")
     if not os.path.isdir(folder):
         raise SaveError(f"Cannot save to {target}: the folder {folder} does not exist. Create it first.")
-    if external_data is None:
-        external_data = weights is not None or weight_bytes(model) >= EMBED_LIMIT_BYTES
     files = TemporaryFiles(target)
     try:
         data_name = _write_and_move(model, target, files, (weights or "data") if external_data else None)
@@ -114,6 +114,20 @@ def _write_and_move(model: ir.Model, target: str, files: TemporaryFiles, weights
         files.move(model_path, target)
         _sync_folder(folder)
     return data_name
+
+
+def _target(path: str | os.PathLike[str], *, named_in_model: bool) -> str:
+    """The absolute path. Data files are named after it in the model, whose text is UTF-8."""
+    try:
+        target = os.path.abspath(os.fsdecode(path))
+        os.fsencode(target)
+        if named_in_model:
+            os.path.basename(target).encode()
+    except (TypeError, UnicodeError) as error:
+        raise SaveError(f"Cannot save to {path!r}: {error}. Give the path of a file as text.") from error
+    if "\0" in target:
+        raise SaveError(f"Cannot save to {path!r}: no file's name has a null character. Leave it out.")
+    return target
 
 
 def _stays_inside(value: ir.Value) -> bool:

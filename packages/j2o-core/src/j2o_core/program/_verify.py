@@ -10,13 +10,13 @@ import jax
 import onnx_ir as ir
 
 from .. import _compat
-from .._errors import SpecError, VerifyError
+from .._errors import J2oError, SpecError, VerifyError
 from ..trace._outputs import array_outputs
 from ..trace._specs import Inputs, parse_inputs
 from ..trace._trace import trace
 from ._call import call_arrays
 from ._comparison import OutputDifference, compare
-from ._random_inputs import random_leaves, size_runs
+from ._random_inputs import check_sizes, random_leaves, size_runs
 from ._session import Session, as_fed
 from ._ulps import beyond, conditions
 
@@ -81,6 +81,7 @@ def verify(
 ) -> Verification:
     """Compare; see `OnnxProgram.verify`."""
     inputs = sides.inputs
+    check_sizes(sizes)
     worst: dict[str, OutputDifference] = {}
     done = []
     cases: list[tuple[list[Any], dict[str, int]]]
@@ -94,7 +95,7 @@ def verify(
             f"No size out of {list(sizes)} satisfies the constraints on {inputs.symbols}; pass sizes=... or arguments."
         )
     for leaves, run in cases:
-        expected = sides.reference(*leaves)
+        expected = _expected(sides.reference, leaves)
         actual = sides.session.run(leaves)
         units = conditions(sides.reference, leaves, expected) if ulps is not None else [None] * len(expected)
         compared = zip(sides.output_names, expected, actual, units, strict=True)
@@ -110,6 +111,18 @@ def verify(
                 worst[name] = difference
         done.append(run)
     return Verification(tuple(worst.values()), tuple(done))
+
+
+def _expected(reference: Callable[..., list[Any]], leaves: Sequence[Any]) -> list[Any]:
+    try:
+        return reference(*leaves)
+    except J2oError:
+        raise
+    except Exception as error:
+        raise VerifyError(
+            f"JAX cannot run the function itself any more: {type(error).__name__}: {error}\n"
+            f"An array that it closes over may have been deleted or donated, or have changed, since the export."
+        ) from error
 
 
 def verify_model(

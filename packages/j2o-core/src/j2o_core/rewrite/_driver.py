@@ -143,7 +143,17 @@ class _Driver:
             self._unsorted = True  # some of the replaced values may be made further up
         elif not isinstance(result, (list, tuple)):
             result = [result]
+        if not isinstance(result, dict) and len(result) != len(node.outputs):
+            raise RewriteError(
+                f"The rewrite {rule.name} of plugin {rule.plugin.name!r} returned {len(result)} values for "
+                f"{node.op_type}, which has {len(node.outputs)} outputs."
+            )
         pairs = result if isinstance(result, dict) else dict(zip(node.outputs, result, strict=True))
+        if not all(isinstance(value, ir.Value) for pair in pairs.items() for value in pair):
+            raise RewriteError(
+                f"The rewrite {rule.name} of plugin {rule.plugin.name!r} returned {result!r} for {node.op_type}. "
+                f"Expected values of the graph, a dict from old to new ones, or None."
+            )
         self._check(rule, node, pairs)
         added = [new for new in self._new if new.graph is None]
         self._graph.insert_before(node, added)

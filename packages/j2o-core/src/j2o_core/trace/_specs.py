@@ -232,8 +232,13 @@ def path_part(key: Any) -> str:
     """One step of a pytree path as text without brackets."""
     for attribute in ("name", "key", "idx"):
         if hasattr(key, attribute):
-            return str(getattr(key, attribute))
-    return str(key)
+            return _as_text(str(getattr(key, attribute)))
+    return _as_text(str(key))
+
+
+def _as_text(name: str) -> str:
+    """A name as a model can hold it: in UTF-8, without null characters."""
+    return name.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
 def _rename(leaves: list[InputLeaf], names: Sequence[str] | None) -> list[InputLeaf]:
@@ -248,6 +253,8 @@ def check_names(what: str, names: Sequence[str], count: int) -> None:
     """Raise a SpecError unless `names` are `count` different non-empty strings."""
     if isinstance(names, str) or not all(isinstance(name, str) and name for name in names):
         raise SpecError(f"{what} is {names!r}. Expected a sequence of {count} non-empty strings.")
+    if any(name != _as_text(name) for name in names):
+        raise SpecError(f"{what} is {names!r}. Expected names in Unicode without null characters.")
     if len(names) != count:
         raise SpecError(f"{what} has {len(names)} names {list(names)!r}, the program has {count} arrays there.")
     if len(set(names)) != count:
@@ -319,6 +326,11 @@ class _SpecReader:
             text = dimension.strip()
             try:
                 parsed = self._expression(ast.parse(text, mode="eval").body)
+            except (RecursionError, MemoryError) as error:
+                raise SpecError(
+                    f"A dimension of input {name!r} has {len(text)} characters, too many to be read: "
+                    f"{text[:60]}... Give it a name of its own, such as 'N'."
+                ) from error
             except (ValueError, TypeError, SyntaxError) as error:
                 raise SpecError(
                     f"Dimension {dimension!r} of input {name!r} {shape!r} cannot be read: {error}"

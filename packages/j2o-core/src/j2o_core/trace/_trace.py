@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from .. import _compat
 from .._errors import J2oError, TraceError
 from ..plugin._composite import Composite
 from ..plugin._registry import Registry
@@ -87,6 +88,8 @@ def trace(
             raise
         except Exception as error:
             raise TraceError(_explain(fn, structs, error)) from error
+    names_of_constants = constant_names(fn)
+    _check_constants(fn, jaxpr, names_of_constants)
     paths, treedef, kept = outputs
     places = [paths[i][0] for i in kept]
     results = [
@@ -97,7 +100,32 @@ def trace(
     names = _names(places, inputs, pairs, output_names)
     rebuild = functools.partial(rebuild_outputs, paths, treedef, kept)
     named = tuple((".".join(place), value) for place, value in settings)
-    return Traced(jaxpr, inputs, tuple(names), rebuild, constant_names(fn), pairs, named)
+    return Traced(jaxpr, inputs, tuple(names), rebuild, names_of_constants, pairs, named)
+
+
+def _check_constants(fn: Callable[..., Any], jaxpr: Any, names: dict[Any, str]) -> None:
+    """Raise a TraceError if a value that the function closes over cannot be stored in a model."""
+    waiting, seen = [jaxpr], set()
+    while waiting:
+        closed = waiting.pop()
+        for value in getattr(closed, "consts", ()):
+            where = f"{describe(fn)} closes over {names.get(id(value), 'an array')} ({jax.typeof(value).str_short()})"
+            if isinstance(value, _compat.Tracer):
+                raise TraceError(
+                    f"{where}, a value of a surrounding jit, grad or vmap, or one that escaped from it: it has no "
+                    f"numbers. Pass it as an argument, or call to_onnx outside."
+                )
+            if isinstance(value, jax.Array) and value.is_deleted():
+                raise TraceError(
+                    f"{where}, an array that was deleted or donated: its numbers are gone. Export before that, or copy "
+                    f"the array first."
+                )
+        for eqn in closed.jaxpr.eqns if hasattr(closed, "jaxpr") else closed.eqns:
+            for param in eqn.params.values():
+                for body in param if isinstance(param, (tuple, list)) else (param,):
+                    if hasattr(body, "eqns") and id(body) not in seen:
+                        seen.add(id(body))
+                        waiting.append(body)
 
 
 def _explain(fn: Callable[..., Any], structs: list[Any], error: Exception) -> str:
