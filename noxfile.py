@@ -92,7 +92,7 @@ def constraints(session: nox.Session) -> None:
     session.install("uv")
     extras = {name: _project(name).get("optional-dependencies", ()) for name in PACKAGES}
     declared = [r for name in PACKAGES for r in _requirements(name, *extras[name]) if _name(r) not in PACKAGES]
-    declared += [r for group in PROJECT["dependency-groups"] for r in _group(group)]
+    declared += [r for group in PROJECT["dependency-groups"] if group != "foreign" for r in _group(group)]
     wanted = Path(session.create_tmp()) / "declared.txt"
     wanted.write_text("\n".join(dict.fromkeys(declared)) + "\n")
     before = TESTED.read_text().splitlines() if TESTED.exists() else []
@@ -104,6 +104,35 @@ def constraints(session: nox.Session) -> None:
 
 
 # -- Tests -----------------------------------------------------------------------------------------------------------
+
+
+@nox.session(python="3.12", default=False)
+def foreign(session: nox.Session) -> None:
+    """Whole programs of other libraries against JAX: `nox -s foreign -- --library brax`, `-- --write` for the page.
+
+    Their releases are those of tools/foreign/constraints.txt, which lets none of them decide the others' jax.
+    """
+    constrained = ("--constraint", "tools/foreign/constraints.txt")
+    _install(session, *_editable("j2o-plugins-equinox", extras="test"), *_group("foreign"), *constrained)
+    BUILD.mkdir(exist_ok=True)
+    results = str(BUILD / "foreign.jsonl")
+    arguments = [argument for argument in session.posargs if argument != "--write"]
+    codes = None if "--write" not in session.posargs else [0, 1]
+    options = {} if codes is None else {"success_codes": codes}
+    session.run("python", "-m", "foreign", results, *arguments, env={"PYTHONPATH": "tools"}, **options)
+    if codes is not None:
+        session.run("python", "tools/foreign_page.py", "--take", results)
+
+
+@nox.session(default=False)
+def functions(session: nox.Session) -> None:
+    """Public functions of JAX in four forms: `nox -s functions -- --module jax.nn`, in parts, and the page of them."""
+    _install(session, *_editable("j2o-plugins-jax", extras="test"))
+    BUILD.mkdir(exist_ok=True)
+    results = BUILD / "functions.jsonl"
+    results.unlink(missing_ok=True)
+    session.run("python", "tools/functions.py", str(results), *session.posargs)
+    session.run("python", "tools/functions_page.py", "--take", str(results))
 
 
 # One process per core; `-- -n 0` runs in one, as a debugger needs it.
@@ -300,10 +329,14 @@ def docs(session: nox.Session) -> None:
     if "--write" not in session.posargs:
         session.run("python", "tools/support_table.py", "--check")
         session.run("python", "tools/coverage_pages.py", "--check")
+        session.run("python", "tools/foreign_page.py", "--check")
+        session.run("python", "tools/functions_page.py", "--check")
         session.run("python", "tools/runtime_faults.py", "--check")
     else:
         session.run("python", "tools/support_table.py", *(["--sweep", *sweeps] if sweeps else []))
         session.run("python", "tools/coverage_pages.py")
+        session.run("python", "tools/foreign_page.py")
+        session.run("python", "tools/functions_page.py")
         session.run("python", "tools/runtime_faults.py")
     session.run("pytest", "-p", "doc_examples", "--tb=short", *_pages(), env={"PYTHONPATH": "tools"})
     site = str(BUILD / "site")

@@ -1,0 +1,1 @@
+"""Programs of other people's libraries, exported as they are."""
