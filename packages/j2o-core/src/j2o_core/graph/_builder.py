@@ -10,10 +10,11 @@ import onnx_ir as ir
 
 from ..target import Target
 from . import traits
+from ._constant_folding import fold_node
 from ._constants import Constants
 from ._domains import domain_of, standard
 from ._infer import infer_dtypes, infer_shapes
-from ._peephole import Simpler, fold_node, simplify_node
+from ._peephole import Simpler, simplify_node
 from ._values import stamp
 
 _DOMAIN = 'An operator of the domain {domain!r} is written op("{domain}::{op_type}", ...).'
