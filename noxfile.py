@@ -268,6 +268,20 @@ def nightly(session: nox.Session) -> None:
     session.run("python", "tools/primitives.py", "j2o", str(BUILD / "primitives.jsonl"), "--every", "1")
 
 
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Racing savers, killed processes, interrupts, damaged checkpoints, large programs; `-- --share 0.01` of it."""
+    _install(session, *_editable("j2o-plugins-jax", "j2o-examples-dino", extras="test"))
+    session.run("python", "-W", "ignore", "tools/faults.py", *session.posargs)
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Known vulnerabilities of what is installed with the packages; asks a public list, so it needs the network."""
+    _install(session, *_editable(*PACKAGES), *_group("audit"))
+    session.run("pip-audit", "--skip-editable", *session.posargs)
+
+
 # -- The code itself -------------------------------------------------------------------------------------------------
 
 
