@@ -32,7 +32,7 @@ from ._step import State
 from ._train import TrainConfig, evaluate, train
 from ._transform import fit, transform
 
-ENCODER = TransformerConfig(patch_h=16, patch_w=32, embed_dim=64, depth=2, n_heads=4, use_rope=True, n_cls_tokens=2)
+ENCODER = TransformerConfig(patch_h=16, patch_w=32, embed_dim=64, depth=2, n_heads=4, n_cls_tokens=2)
 
 
 @dataclasses.dataclass(frozen=True)
