@@ -332,6 +332,14 @@ def demo_birds(session: nox.Session) -> None:
 
 
 @nox.session
+def endurance(session: nox.Session) -> None:
+    """Training killed 20 times, on eight devices, by two processes; embedding by two workers of Ray. Minutes."""
+    _install(session, *_editable("j2o-examples-birdjepa", extras="test,ray"))
+    tests = [f"packages/j2o-examples-birdjepa/tests/endurance_{what}.py" for what in ("kills", "devices", "ray")]
+    session.run("pytest", *tests, *session.posargs)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Run every example of the documentation and of the READMEs, then build the site, strictly.
 

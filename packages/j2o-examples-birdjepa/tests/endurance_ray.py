@@ -4,15 +4,14 @@ import jax
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import ray
 import soundfile
 
 from j2o_examples_birdjepa import BirdMae, BirdMaeConfig, embed, export
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # what Ray does at its start is not ours to judge
 def test_ray_and_this_process_write_the_same(tmp_path):
-    ray = pytest.importorskip("ray", reason="Ray has no release for this Python")
     (tmp_path / "archive").mkdir()
     for number in range(6):
         sound = np.random.default_rng(number).standard_normal(32_000 * (number + 1)) / 10

@@ -1,4 +1,4 @@
-"""A run that is killed at random moments finds the losses of one that was not; J2O_KILLS=20 kills it twenty times."""
+"""A run that is killed at random moments finds the losses of one that was not; J2O_KILLS says how often."""
 
 import csv
 import os
@@ -7,11 +7,9 @@ import subprocess
 import sys
 import time
 
-import pytest
-
 from j2o_examples_birdjepa import make_data
 
-KILLS = int(os.environ.get("J2O_KILLS", "1"))
+KILLS = int(os.environ.get("J2O_KILLS", "20"))
 STEPS = 3 * (KILLS + 1)
 SCRIPT = """
 import sys
@@ -38,7 +36,6 @@ def lines(run):
         return []
 
 
-@pytest.mark.slow
 def test_killed_and_continued(tmp_path):
     make_data(tmp_path / "songs", per_class=1)
     assert start(tmp_path / "songs", tmp_path / "whole").wait(600) == 0
