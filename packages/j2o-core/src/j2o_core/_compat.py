@@ -101,6 +101,31 @@ def as_closed(jaxpr: Any) -> Any:
     return jex.ClosedJaxpr(jaxpr, [])
 
 
+def as_function(closed: Any) -> Any:
+    """A closed jaxpr as a function of arrays, which returns a list."""
+    return jex.jaxpr_as_fun(closed)
+
+
+def without_dot_algorithms(value: Any) -> Any:
+    """A jaxpr whose products ask for no algorithm, nested ones included; the same object if none does."""
+    if isinstance(value, jax.lax.DotAlgorithmPreset | jax.lax.DotAlgorithm):
+        return None
+    if isinstance(value, tuple | list):
+        items = [without_dot_algorithms(item) for item in value]
+        return value if all(new is old for new, old in zip(items, value, strict=True)) else type(value)(items)
+    if isinstance(value, jex.ClosedJaxpr) and value.jaxpr is not value:  # before JAX 0.12 they were two classes
+        inner = without_dot_algorithms(value.jaxpr)
+        return value if inner is value.jaxpr else value.replace(jaxpr=inner)
+    if not isinstance(value, jex.Jaxpr):
+        return value
+    eqns = []
+    for eqn in value.eqns:
+        params = {name: without_dot_algorithms(param) for name, param in eqn.params.items()}
+        same = all(params[name] is param for name, param in eqn.params.items())
+        eqns.append(eqn if same else eqn.replace(params=params))
+    return value if all(new is old for new, old in zip(eqns, value.eqns, strict=True)) else value.replace(eqns=eqns)
+
+
 def make_closed(
     constvars: Sequence[Any], consts: Sequence[Any], invars: Sequence[Any], outvars: Sequence[Any], eqns: Sequence[Any]
 ) -> Any:

@@ -95,6 +95,17 @@ def test_sizes_that_break_a_constraint(export):
         program(np.ones(2, np.float32))
 
 
+def test_the_session_refuses_sizes_that_differ_under_one_name(export):
+    """The runtime would broadcast one of them."""
+    program = export(lambda x, y: x + y, [("B", 4), ("B", 4)])
+    arrays = [np.ones((rows, 4), np.float32) for rows in (6, 1)]
+    with pytest.raises(RunError, match=r"The input 'y' has size 1 where the model has B, which is 6 in 'x'\."):
+        program.session.run(arrays)
+    with pytest.raises(SpecError, match="B is 6 by the other sizes"):
+        program(*arrays)
+    assert program.session.run([arrays[0]] * 2)[0].shape == (6, 4)
+
+
 def test_the_session_is_made_once(export):
     program = export(jnp.sin, [(3,)])
     assert program.session is program.session

@@ -92,8 +92,34 @@ def test_equations_that_the_graph_joined_are_told(plugin, export):
 
 def test_outputs_that_were_folded_have_no_equation_to_blame(export, monkeypatch):
     program = export(lambda x: jnp.sin(jnp.float32(2)) + jnp.arange(3.0), [()])
-    monkeypatch.setattr(program, "reference", lambda *_: [np.zeros(3, np.float32)])
+    for name in ("__call__", "one_by_one"):
+        monkeypatch.setattr(type(program.reference), name, lambda *_: [np.zeros(3, np.float32)])
     with pytest.raises(VerifyError, match="No equation is left in the graph: the numbers were computed when"):
+        program.verify()
+
+
+def test_what_xla_compiles_wrongly_is_compared_with_its_operations_one_by_one(export, monkeypatch):
+    program = export(lambda x: jnp.sin(x) + 1, [(2, 3)])
+    monkeypatch.setattr(program.reference, "_compiled", lambda x: [x * 0])
+    result = program.verify()
+    assert result.max_abs < 1e-6
+    (note,) = result.notes
+    assert note.startswith("Output 'output' differs from JAX by up to")
+    assert note.endswith("compared with JAX's operations run one by one, with which it agrees")
+    assert note in str(result)
+    monkeypatch.setattr(program.reference, "one_by_one", lambda x: [x * 0])
+    with pytest.raises(VerifyError, match="differs from JAX by up to"):
+        program.verify()
+
+
+def test_errors_of_jax_that_are_not_of_algorithms_are_told(export, monkeypatch):
+    program = export(jnp.sin, [(2, 3)])
+
+    def fails(x):
+        raise ValueError("no device")
+
+    monkeypatch.setattr(program.reference, "_compiled", fails)
+    with pytest.raises(VerifyError, match="ValueError: no device"):
         program.verify()
 
 

@@ -251,4 +251,5 @@ def _verified(verification: Verification) -> list[tuple[str, str]]:
         (output.name, f"max difference {output.max_abs:.3g}, {output.relative:.3g} of the largest value")
         for output in verification.outputs
     ]
-    return [*rows, (f"{len(runs)} run{'s' if len(runs) != 1 else ''}", "; ".join(filter(None, runs)))]
+    rows.append((f"{len(runs)} run{'s' if len(runs) != 1 else ''}", "; ".join(filter(None, runs))))
+    return [*rows, *(("note", note) for note in verification.notes)]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..plugin._registry import Registry
     from ..trace._trace import Traced
     from ._record import Exported
+    from ._reference import Reference
     from ._verify import Verification
 
 
@@ -37,11 +38,11 @@ class OnnxProgram:
         self.registry: Registry = exported.registry
 
     @functools.cached_property
-    def reference(self) -> Callable[..., list[Any]]:
+    def reference(self) -> Reference:
         """The original function, compiled by JAX, on the graph's inputs: what `verify` compares with."""
-        from ._verify import reference
+        from ._reference import Reference
 
-        return reference(self.fn, self.traced.inputs)
+        return Reference(self.fn, self.traced.inputs)
 
     @property
     def opset(self) -> int:
@@ -141,6 +142,10 @@ class OnnxProgram:
     ) -> Verification:
         """Run ONNX Runtime and JAX on the same inputs and compare.
 
+        Without arguments, attention is also tried with masks that hide rows, padding and everything, and with NaN and
+        infinity in keys. What XLA cannot compile for the CPU, or compiles into something else than its operations give
+        one by one, is compared with these; the result's notes say so.
+
         Args:
             args: arguments of the function to use; by default random ones.
             sizes: sizes to try for every symbolic dimension.
@@ -163,7 +168,7 @@ class OnnxProgram:
             return first_divergence(self.exported, leaves)
 
         wide = functools.partial(in_float64, self.fn, self.traced.inputs)
-        sides = Sides(self.reference, self.session, self.traced.inputs, self.output_names, diagnose, wide)
+        sides = Sides(self.reference, self.model, self.session, self.traced.inputs, self.output_names, diagnose, wide)
         return verify(sides, args, sizes=sizes, seed=seed, rtol=rtol, atol=atol, ulps=ulps)
 
     def report(self) -> str:

@@ -64,10 +64,12 @@ class Session:
                 raise
             raise RunError(f"ONNX Runtime {onnxruntime.__version__} refuses the model: {error}") from error
         self._names = [value.name for value in self.session.get_inputs()]
+        self._shapes = [list(value.shape or ()) for value in model.graph.inputs]
 
     def run(self, arrays: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
         """Results for arrays in the order of the inputs."""
         feed = {name: self._feed(array) for name, array in zip(self._names, arrays, strict=True)}
+        self._check_sizes(feed)
         names = [value.name for value in self.session.get_outputs()]
         try:
             results = self.session.run_with_ort_values(names, feed)
@@ -76,6 +78,20 @@ class Session:
             advice = _EMPTY.format(names=", ".join(empty)) if empty else ""
             raise RunError(f"ONNX Runtime failed{self._line(str(error))}: {error}{advice}") from error
         return [_to_numpy(result, dtype) for result, dtype in zip(results, self._outputs, strict=True)]
+
+    def _check_sizes(self, feed: dict[str, Any]) -> None:
+        """Refuse sizes that differ where the model has one name for them: the runtime would broadcast some of them."""
+        known: dict[str, tuple[int, str]] = {}
+        for (name, value), shape in zip(feed.items(), self._shapes, strict=True):
+            for dimension, size in zip(shape, value.shape(), strict=False):
+                if not isinstance(dimension, ir.SymbolicDim) or dimension.value is None:
+                    continue
+                first, where = known.setdefault(dimension.value, (size, name))
+                if size != first:
+                    raise RunError(
+                        f"The input {name!r} has size {size} where the model has {dimension.value}, which is {first} "
+                        f"in {where!r}."
+                    )
 
     def _line(self, message: str) -> str:
         """The line of the user's code that the node comes from at which the runtime failed, if it names one of ours."""
