@@ -25,7 +25,7 @@ _TEMPLATE = """<!doctype html>
   body {{ font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem; color: #222; }}
   h1 {{ font-size: 1.3rem; margin: 0; }}
   .note {{ color: #666; margin: 0.2rem 0 1rem; }}
-  .panels {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(16rem, 1fr)); gap: 1rem; }}
+  .panels {{ display: grid; align-items: end; grid-template-columns: repeat(auto-fit, minmax(16rem, 1fr)); gap: 1rem; }}
   figure {{ margin: 0; }}
   figcaption {{ font-weight: 600; margin-bottom: 0.3rem; }}
   canvas {{ width: 100%; aspect-ratio: {width} / {height}; display: block; border-radius: 4px; cursor: crosshair; }}

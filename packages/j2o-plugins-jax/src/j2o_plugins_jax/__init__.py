@@ -20,6 +20,7 @@ from . import _pooling as _pooling
 from . import _powers as _powers
 from . import _ragged_dot as _ragged_dot
 from . import _reductions as _reductions
+from . import _resize as _resize
 from . import _rounding as _rounding
 from . import _shapes as _shapes
 from . import _sorting as _sorting
