@@ -171,7 +171,7 @@ def _squeeze(first: Shape, _: Any, inputs: Any, attrs: Any, constant: Any) -> Sh
 
 
 def _reduce(first: Shape, _: Any, inputs: Any, attrs: Any, constant: Any) -> Shape | None:
-    axes = _axes(inputs, constant, len(first)) if len(inputs) > 1 and inputs[1] is not None else list(range(len(first)))
+    axes = _axes(inputs, constant, len(first)) if len(inputs) > 1 and inputs[1] is not None else []
     if axes is None:
         return None
     if not axes and not attrs.get("noop_with_empty_axes"):
@@ -268,8 +268,17 @@ def _slice(first: Shape, _: Any, inputs: Any, attrs: Any, constant: Any) -> Shap
         size = first[int(axis)]
         if not isinstance(size, (int, np.integer)):
             return None
-        result[int(axis)] = len(range(int(size))[int(start) : int(end) : int(step)])
+        result[int(axis)] = _slice_length(int(size), int(start), int(end), int(step))
     return tuple(result)
+
+
+def _slice_length(size: int, start: int, end: int, step: int) -> int:
+    """How many elements ONNX's Slice takes: unlike Python, it starts backwards at 0 where that is below the axis."""
+    start, end = (place + size if place < 0 else place for place in (start, end))
+    first, last = (0, size) if step > 0 else (0, size - 1)
+    start = min(max(start, first), last)
+    end = min(max(end, 0 if step > 0 else -1), size)
+    return max(0, -(-(end - start) // step))
 
 
 def _gather_elements(first: Shape, shapes: Any, *_: Any) -> Shape | None:
