@@ -7,7 +7,7 @@ import pytest
 
 from j2o_core.graph._builder import Builder
 from j2o_core.graph._constants import Constants
-from j2o_core.graph._infer import broadcast_shapes
+from j2o_core.graph._infer import broadcast_shapes, may_equal, same_shape
 from j2o_core.graph._values import numpy_dtype, shape_of, stamp
 from j2o_core.target import Target
 
@@ -185,3 +185,25 @@ def test_broadcasting_is_numpys():
         assert broadcast_shapes(others) == np.broadcast_shapes(*others)
     assert broadcast_shapes([(2,), None]) is None
     assert broadcast_shapes([(2,), (3,)]) is None
+
+
+def test_shapes_of_other_ranks_differ():
+    assert not may_equal((2,), (2, 1))
+    assert not may_equal((2, 3), (2, 4))
+    assert may_equal((2, 3), (2, 3))
+    assert not same_shape((2,), (2, 1))
+
+
+@pytest.mark.parametrize("hidden", [1, 2, 3, 4])
+def test_nothing_is_told_of_a_slice_whose_parts_are_not_all_known(hidden):
+    builder = Builder(Constants(), Target(None, 21), append=ir.Graph([], [], nodes=[]).append)
+    parts = [builder.const([1]), builder.const([2]), builder.const([0]), builder.const([1])]
+    parts[hidden - 1] = _value(builder, hidden, ((1,), INT))
+    assert shape_of(builder.Slice(_value(builder, 0, ((4, 5), F)), *parts)) is None
+    assert shape_of(builder.Slice(_value(builder, 0, ((4, 5), F)), *parts[:2])) is None
+
+
+def test_nothing_is_told_of_padding_along_some_axes():
+    builder = Builder(Constants(), Target(None, 21), append=ir.Graph([], [], nodes=[]).append)
+    x, amounts, axes = _value(builder, 0, ((4, 5), F)), builder.const([1, 1]), builder.const([1])
+    assert shape_of(builder.Pad(x, amounts, None, axes)) is None
