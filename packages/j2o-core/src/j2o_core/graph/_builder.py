@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from ..target import Target
 from . import traits
+from ._budget import check_time
 from ._constant_folding import fold_node
 from ._constants import Constants
 from ._domains import domain_of, standard
@@ -58,6 +59,7 @@ class Builder:
 
     def __call__(self, op_type: str, *inputs: ir.Value | None, outputs: int = 1, **attrs: Any) -> Any:
         """Add a node, or return the value that it would have."""
+        check_time()
         op_type = standard(op_type)
         if "domain" in attrs:
             raise TypeError(_DOMAIN.format(domain=attrs["domain"], op_type=op_type))

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from .. import _compat
 from .._compat import Literal, literal_value
 from .._errors import J2oError, LoweringError, UnknownParameter
+from ..graph._budget import limited
 from ..graph._builder import Builder
 from ..graph._dims import Dimensions
 from ..graph._infer import may_equal, same_shape
@@ -126,7 +127,8 @@ class Lowerer:
         builder.metadata = {**outer_metadata, SOURCE: line}
         avals_out = tuple(var.aval for var in eqn.outvars)
         try:
-            result = self._apply(eqn, operands, avals_out)
+            with limited(f"The rule for {eqn.primitive.name} at {line} ({self._plugin_of(eqn)})", LoweringError):
+                result = self._apply(eqn, operands, avals_out)
         except UnknownParameter as error:
             raise LoweringError(f"{error}\n  at {line}") from None
         except J2oError:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import onnx_ir as ir
 
 from .._errors import J2oError, RewriteError
+from ..graph._budget import limited
 from ..graph._builder import Builder
 from ..graph._domains import INTERNAL_DOMAIN
 from ..graph._infer import may_equal, same_shape
@@ -128,7 +129,8 @@ class _Driver:
         self._new.clear()
         self._builder.metadata = dict(node.metadata_props)
         try:
-            result = rule.rule(self._rewriter, node)
+            with limited(f"The rewrite {rule.name} of plugin {rule.plugin.name!r} at {node.op_type}", RewriteError):
+                result = rule.rule(self._rewriter, node)
         except J2oError:
             raise
         except Exception as error:
