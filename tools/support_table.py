@@ -16,7 +16,7 @@ from pathlib import Path
 from generated import settle
 from j2o_core.plugin._discover import discover
 from j2o_core.plugin._plugin import HIGHEST_OPSET, LOWEST_OPSET
-from j2o_core.simplify._inline import IDENTITIES
+from j2o_core.simplify._calls import IDENTITIES
 from primitives import PARTS
 from primitives_grades import GRADES
 

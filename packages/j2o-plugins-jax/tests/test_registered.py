@@ -15,7 +15,7 @@ from jax.extend.core import Primitive
 import j2o_plugins_jax
 from j2o_core import Registry
 from j2o_core.simplify import decompositions_of
-from j2o_core.simplify._inline import _CALLS, IDENTITIES
+from j2o_core.simplify._calls import CALLS, IDENTITIES
 from j2o_core.simplify._keys import KEY_RULES
 from j2o_plugins_jax import plugin
 
@@ -83,7 +83,7 @@ FAMILIES = {
 }
 PARTS = ("_start", "_done")  # of collectives, as XLA schedules them
 # Primitives that no plugin lowers: the simplification takes them apart.
-SIMPLIFIED = {*_CALLS, *IDENTITIES, *KEY_RULES, "fft", "custom_linear_solve", "shard_map"}
+SIMPLIFIED = {*CALLS, *IDENTITIES, *KEY_RULES, "fft", "custom_linear_solve", "shard_map"}
 
 
 @functools.cache

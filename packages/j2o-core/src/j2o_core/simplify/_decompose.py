@@ -17,8 +17,10 @@ from .._errors import J2oError, LoweringError, UnknownParameter, UnsupportedErro
 from ..plugin._registry import Registry
 from ..trace._source import user_line
 from ..trace._trace import trace_code
+from ._calls import CALLS, IDENTITIES
 from ._complex import COMPLEX_RULES
 from ._keys import KEY_RULES
+from ._nested import nested
 
 Trace = Callable[..., tuple[Any, Any]]
 
@@ -79,7 +81,22 @@ class Decompositions:
         except Exception:  # noqa: BLE001 - code that cannot be traced, such as NumPy's: the primitive is then reported
             return None
         promised = [(var.aval.shape, var.aval.dtype) for var in eqn.outvars]
-        return (body, invars) if [(aval.shape, aval.dtype) for aval in body.out_avals] == promised else None
+        if [(aval.shape, aval.dtype) for aval in body.out_avals] != promised or not self._is_covered(body):
+            return None
+        return body, invars
+
+    def _is_covered(self, closed: Any) -> bool:
+        """Whether there is a rule for everything in a body; else the primitive itself is reported, not its inside."""
+        return all(
+            (self._is_known(eqn.primitive) or self.expand(eqn, list(eqn.invars)) is not None)
+            and all(map(self._is_covered, nested(eqn)))
+            for eqn in closed.jaxpr.eqns
+        )
+
+    def _is_known(self, primitive: Primitive) -> bool:
+        name = primitive.name
+        tables = (self._by_name, CALLS, IDENTITIES, COMPLEX_RULES, KEY_RULES)
+        return hasattr(primitive, "composite") or self._has_rule(primitive) or any(name in table for table in tables)
 
     def _body(self, fn: Callable[..., Any], eqn: Any, known: list[Any]) -> Any:
         def flat(*arrays: Any) -> Any:

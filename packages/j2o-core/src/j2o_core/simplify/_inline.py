@@ -5,35 +5,12 @@ from typing import Any
 from .._compat import Literal, as_closed, has_user_frame, is_jaxpr, make_closed, new_var
 from .._errors import UnsupportedError
 from ..trace._source import user_line
+from ._calls import CALLS, IDENTITIES
 from ._decompose import Decompositions
 from ._nested import map_nested, nested
 
-# Primitive -> the parameter that holds its body.
-_CALLS = {
-    "jit": "jaxpr",
-    "pjit": "jaxpr",
-    "closed_call": "call_jaxpr",
-    "core_call": "call_jaxpr",
-    "core_closed_call": "call_jaxpr",
-    "eval_jaxpr": "call_jaxpr",
-    "xla_call": "call_jaxpr",
-    "remat": "jaxpr",
-    "remat2": "jaxpr",
-    "checkpoint": "jaxpr",
-    "custom_jvp_call": "call_jaxpr",
-    "custom_vjp_call": "call_jaxpr",
-    "custom_vjp_call_jaxpr": "fun_jaxpr",
-    "custom_vmap_call": "call",
-    "custom_lin": "call_jaxpr",
-    "composite": "jaxpr",
-    "run_state": "jaxpr",
-}
 _MANY_DEVICES = """shard_map at {line} spreads its work over {count} devices, and a graph runs on one.
 Give it a mesh of one device (pmap: a leading axis of size 1), or export the function that it maps."""
-# Hints on placement, order, naming and differentiation, which ONNX has no need of.
-IDENTITIES = frozenset(
-    {"stop_gradient", "copy", "device_put", "name", "pvary", "optimization_barrier", "sharding_constraint"}
-)
 
 
 def inline_calls(jaxpr: Any) -> Any:
@@ -118,7 +95,7 @@ class _Inliner:
 def _called(eqn: Any, invars: list[Any], decompositions: Decompositions) -> tuple[Any, list[Any]] | None:
     """The body that an equation stands for, with its arguments; None if the equation is no call."""
     params = eqn.params
-    body_param = _CALLS.get(eqn.primitive.name)
+    body_param = CALLS.get(eqn.primitive.name)
     if body_param is not None and is_jaxpr(params.get(body_param)):
         return as_closed(params[body_param]), invars
     if eqn.primitive.name == "cond" and params.get("branches_platforms") is not None:
