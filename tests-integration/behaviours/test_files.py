@@ -317,3 +317,35 @@ def test_no_pickle_is_loaded(tmp_path: Path) -> None:
         with pytest.raises(DinoError):
             load(path)
     assert not done.exists()
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="resident memory is read from /proc")
+def test_mapped_weights_do_not_stay_in_memory(tmp_path):
+    code = """if True:
+        import sys
+        import numpy as np, jax
+        import j2o_core
+
+        def resident(key):
+            return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(key)) << 10
+
+        count, shape = 24, (1024, 4096)
+        with open(sys.argv[1] + ".weights", "wb") as file:
+            file.truncate(count * 4 * shape[0] * shape[1])
+        weights = np.memmap(sys.argv[1] + ".weights", np.float32, "r", shape=(count, *shape))
+
+        def program(x):
+            for index in range(count):
+                x = jax.numpy.tanh(x @ weights[index] @ weights[index].T)
+            return x
+
+        exported = j2o_core.to_onnx(program, [(1, shape[0])])
+        before = resident("VmRSS")
+        exported.save(sys.argv[1], external_data=True)
+        print((resident("VmHWM") - before) >> 20)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "m.onnx")], capture_output=True, text=True, check=True
+    )
+    # 402 MB of weights; one takes 17 MB.
+    assert int(done.stdout) < 100
