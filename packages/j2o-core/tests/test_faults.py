@@ -81,7 +81,7 @@ def test_tracers_of_a_surrounding_transform(export, transform):
         transform(outer)(jnp.ones(3) if transform is not jax.grad else 1.0)
 
 
-@pytest.mark.parametrize("result", [3, "x", [1], (), [None, None], object()], ids=str)
+@pytest.mark.parametrize("result", [3, "x", [1], (), [None, None], object()], ids=lambda value: type(value).__name__)
 def test_rewrites_that_return_nonsense(export, plugin, result):
     plugin.rewrite("Add")(lambda rw, node: result)
     with pytest.raises(RewriteError, match=r"The rewrite .*lambda.* of plugin 'fake' returned"):
