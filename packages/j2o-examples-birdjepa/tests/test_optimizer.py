@@ -75,7 +75,8 @@ def test_stacked_and_looped_blocks_change_alike(looped, optimizer):
 
         results.append(jax.tree.leaves(unstack(jax.tree.unflatten(treedef, change(leaves)))))
     for one, other in zip(*results, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-5)
+        # Adam divides a gradient by its own size: one near 0, where sin has few digits, keeps few.
+        np.testing.assert_allclose(one, other, atol=1e-4)
 
 
 def test_muon_makes_orthogonal_steps_of_its_own_rate(looped):
