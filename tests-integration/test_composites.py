@@ -28,10 +28,15 @@ def checked(x: jax.Array, y: jax.Array) -> jax.Array:
     return eqx.error_if(jnp.sin(x) * y, jnp.any(y > 1e6), "too large")
 
 
+def resized(x: jax.Array, y: jax.Array) -> jax.Array:
+    return jax.image.resize(jnp.sin(x) * y, (7, 6), "linear")
+
+
 # A call of every composite: the function and the shapes of its operands.
 CALLS: dict[str, tuple[Function, list[tuple[int, ...]]]] = {
     "jax.nn.dot_product_attention": (attention, [(5, 2, 4)] * 3),
     "equinox._errors.branched_error_if": (checked, [(3,), (3,)]),
+    "jax.image.resize": (resized, [(5, 4)] * 2),
 }
 
 
