@@ -59,6 +59,7 @@ def test_polynomials_with_arrays_of_coefficients(shape):
         return (
             lax.polynomial(x, [a, 1.5, b]),
             lax.polynomial(x, [0.5] * 12),
+            lax.polynomial(x, [0.5] * 12, unroll=2),
             jax.grad(lambda x: lax.polynomial(x, [1.0, 2.0, 3.0]).sum())(x),
         )
 
