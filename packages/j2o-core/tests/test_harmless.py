@@ -196,3 +196,38 @@ j2o_core.to_onnx(jnp.sin, [(3,)], plugins=[plugin])
 assert not {"equinox", "flax", "torch", "onnxruntime"} & set(sys.modules), sorted(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_sympy_is_loaded_for_arithmetic_of_symbolic_sizes_only():
+    """onnx_ir imports it, and it takes half of the time of a first export."""
+    code = """
+import sys, jax.numpy as jnp
+import j2o_core
+plugin = j2o_core.Plugin("p")
+plugin.lowering("sin")(lambda ctx, x, **_: ctx.op.Sin(x))
+j2o_core.to_onnx(jnp.sin, [("N", 3)], plugins=[plugin]).report()
+assert not [name for name in sys.modules if name.partition(".")[0] == "sympy"]
+
+import onnx_ir as ir
+assert str(ir.SymbolicDim("N") + 1) == "N + 1"
+import sympy
+assert ir.SymbolicDim(sympy.Symbol("N") + 1).value == "N + 1"
+assert type(sympy).__name__ == "module" and sympy.Symbol.__module__ == "sympy.core.symbol"
+assert type(ir.__loader__) is type(sympy.__loader__) is type(ir.__spec__.loader)
+assert not [finder for finder in sys.meta_path if type(finder).__module__.startswith("j2o")]
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("first", ["sympy", "onnx_ir", "sympy, onnx_ir"])
+def test_modules_that_are_imported_already_stay(first):
+    code = f"""
+import sys, {first}
+before = {{name: sys.modules[name] for name in "{first}".split(", ")}}
+import j2o_core, onnx_ir, sympy
+j2o_core.OnnxProgram
+assert all(sys.modules[name] is module for name, module in before.items())
+assert str(onnx_ir.SymbolicDim("N") * 2) == "2*N"
+assert sympy.Symbol.__module__ == "sympy.core.symbol"
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

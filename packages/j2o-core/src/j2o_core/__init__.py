@@ -6,6 +6,8 @@ They are loaded on first use: `import j2o_core` itself imports neither JAX nor O
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from . import _lazy_sympy
+
 if TYPE_CHECKING:
     from ._errors import CheckError as CheckError
     from ._errors import J2oError as J2oError
@@ -58,6 +60,8 @@ _HOME = {
     ),
 }
 __all__ = sorted(_HOME)
+
+_lazy_sympy.install()
 
 
 def __getattr__(name: str) -> Any:
