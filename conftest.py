@@ -31,8 +31,11 @@ if importlib.util.find_spec("hypothesis"):  # not every package draws examples
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    what = "run about every Nth case of a parametrized test, one at least"
-    parser.getgroup("sample").addoption("--every", type=int, default=1, metavar="N", help=what)
+    group = parser.getgroup("sample")
+    cases = "run about every Nth case of a parametrized test, one at least"
+    group.addoption("--every", type=int, default=1, metavar="N", help=cases)
+    tests = "run about every Nth test only, one case of each"
+    group.addoption("--sample", type=int, metavar="N", help=tests)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -40,12 +43,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    every = config.getoption("--every")
+    every, sample = config.getoption("--every"), config.getoption("--sample")
     kept, left_out, seen = [], [], set()
     for item in items:
         test = item.nodeid.partition("[")[0]
         # By name, not in turn: cases that differ in one parameter follow each other at regular distances.
-        chosen = test not in seen or zlib.crc32(item.nodeid.encode()) % every == 0
+        if sample:
+            chosen = test not in seen and zlib.crc32(test.encode()) % sample == 0
+        else:
+            chosen = test not in seen or zlib.crc32(item.nodeid.encode()) % every == 0
         (kept if chosen else left_out).append(item)
         seen.add(test)
     if left_out:

@@ -152,6 +152,19 @@ def tests(session: nox.Session, package: str) -> None:
     session.run("pytest", *_PARALLEL, *sample, f"packages/{package}/tests", *session.posargs)
 
 
+@nox.session(default=False)
+def quick(session: nox.Session) -> None:
+    """Under two minutes, in one environment: format, lint, types, and one test in twelve of each package."""
+    groups = (argument for name in ("tests", "lint", "types") for argument in _group(name))
+    _install(session, *_editable(*PACKAGES, extras="test"), *groups)
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
+    session.run("mypy")
+    sample = ("--sample", "12", "-m", "not slow")
+    folders = (f"packages/{package}/tests" for package in PACKAGES)
+    session.run("pytest", "-q", *_PARALLEL, *sample, *folders, *session.posargs)
+
+
 @nox.session(python=PYTHONS)
 def integration(session: nox.Session) -> None:
     """What crosses packages, over opsets and over static and symbolic shapes: `nox -s integration -- --opset 23`."""
@@ -354,12 +367,14 @@ def docs(session: nox.Session) -> None:
         session.run("python", "tools/foreign_page.py", "--check")
         session.run("python", "tools/functions_page.py", "--check")
         session.run("python", "tools/runtime_faults.py", "--check")
+        session.run("python", "tools/architecture_picture.py", "--check")
     else:
         session.run("python", "tools/support_table.py", *(["--sweep", *sweeps] if sweeps else []))
         session.run("python", "tools/coverage_pages.py")
         session.run("python", "tools/foreign_page.py")
         session.run("python", "tools/functions_page.py")
         session.run("python", "tools/runtime_faults.py")
+        session.run("python", "tools/architecture_picture.py")
     session.run("pytest", "-p", "doc_examples", "--tb=short", *_pages(), env={"PYTHONPATH": "tools"})
     site = str(BUILD / "site")
     session.run("mkdocs", "build", "--strict", "--quiet", "--site-dir", site, env={"NO_MKDOCS_2_WARNING": "1"})

@@ -1,0 +1,44 @@
+"""Pages about the repository say what the repository holds."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "tools"))
+
+from architecture_picture import PICTURE, ROOT, picture, reduced, rows
+
+
+def test_the_picture_of_the_architecture_is_current():
+    assert PICTURE.read_text(encoding="utf-8") == picture(), "run: python tools/architecture_picture.py"
+
+
+def test_the_picture_leaves_out_what_longer_ways_say():
+    graph = {"a": {"b", "c", "d"}, "b": {"c"}, "c": {"d"}, "d": set()}
+    assert reduced(graph) == {"a": {"b"}, "b": {"c"}, "c": {"d"}, "d": set()}
+    assert rows(reduced(graph)) == [["a"], ["b"], ["c"], ["d"]]
+
+
+def test_variables_of_the_tests_are_listed_for_contributors():
+    sources = [path for folder in ("packages", "tests-integration") for path in (ROOT / folder).rglob("*.py")]
+    sources += [ROOT / "conftest.py", ROOT / "noxfile.py"]
+    used = {name for path in sources for name in re.findall(r"\bJ2O_[A-Z_]+[A-Z]", path.read_text(encoding="utf-8"))}
+    listed = set(re.findall(r"`(J2O_[A-Z_]+)`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))
+    assert used
+    assert listed == used
+
+
+@pytest.mark.parametrize("page", sorted(path.name for path in (ROOT / "docs").glob("*.md")))
+def test_every_page_is_in_the_navigation(page):
+    assert f"  - {page}\n" in (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md", "docs/style.md"])
+def test_files_that_pages_name_exist(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:docs|tools|packages|tests|tests-integration|j2o_core|graph|target)/[\w./-]+)`", text))
+    places = [ROOT, *ROOT.glob("packages/*"), *ROOT.glob("packages/*/src"), *ROOT.glob("packages/*/src/*")]
+    known = {name for name in named if any((place / name).exists() for place in places)}
+    assert {name for name in named - known if not re.search("NAME|STAGE", name)} == set()
