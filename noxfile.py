@@ -154,13 +154,13 @@ def tests(session: nox.Session, package: str) -> None:
 
 @nox.session(default=False)
 def quick(session: nox.Session) -> None:
-    """Under two minutes, in one environment: format, lint, types, and one test in twelve of each package."""
+    """Under two minutes, in one environment: format, lint, types, and one test in twenty of each package."""
     groups = (argument for name in ("tests", "lint", "types") for argument in _group(name))
     _install(session, *_editable(*PACKAGES, extras="test"), *groups)
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
     session.run("mypy")
-    sample = ("--sample", "12", "-m", "not slow")
+    sample = ("--sample", "20", "-m", "not slow")
     folders = (f"packages/{package}/tests" for package in PACKAGES)
     session.run("pytest", "-q", *_PARALLEL, *sample, *folders, *session.posargs)
 
