@@ -1,6 +1,7 @@
 import concurrent.futures
 import errno
 import functools
+import hashlib
 import itertools
 import json
 import os
@@ -19,7 +20,7 @@ import pytest
 import safetensors.numpy
 
 from j2o_core import J2oError, SaveError
-from j2o_core.program import _file_lock, _model_file, _save, _save_turn, _weights_file
+from j2o_core.program import _file_lock, _model_file, _pieces, _save, _save_turn, _weights_file
 
 X = np.linspace(-1, 1, 8, dtype=np.float32).reshape(2, 4)
 
@@ -485,13 +486,16 @@ def test_weights_are_written_without_a_second_copy(tmp_path, weights):
 
 
 def test_a_file_written_in_pieces_is_the_one_that_protobuf_writes(export, tmp_path):
-    """But for the order of its initializers."""
+    """But for the order of its initializers and for their digests."""
     weights = [jnp.arange(count, dtype=dtype) for count in (3, 2000, 40000) for dtype in (jnp.float32, jnp.bfloat16)]
     model = export(lambda x: [x + weight[:1].astype(x.dtype) for weight in weights] + weights, [(1,)]).model
     large = next(v.const_value for v in model.graph.initializers.values() if v.const_value.nbytes > 100_000)
     large.metadata_props["origin"] = "a test"
     _save.save(model, tmp_path / "m.onnx")
     expected = ir.to_proto(model)
+    for tensor in expected.graph.initializer:
+        digest = hashlib.sha256(tensor.raw_data).hexdigest()[:32]
+        tensor.metadata_props.append(onnx.StringStringEntryProto(key="j2o.sha256", value=digest))
     written = onnx.load(tmp_path / "m.onnx")
     for proto in (expected, written):
         proto.graph.initializer.sort(key=lambda tensor: tensor.name)
@@ -520,7 +524,7 @@ def test_external_data_is_chosen_by_size(program, tmp_path, monkeypatch):
 @pytest.mark.parametrize("mode", ["r", "r+", "c"])
 @pytest.mark.parametrize("transposed", [False, True])
 def test_weights_in_a_mapped_file(export, tmp_path, monkeypatch, mode, transposed):
-    monkeypatch.setattr(_model_file, "_BLOCK_BYTES", 3 << 12)
+    monkeypatch.setattr(_pieces, "_BLOCK_BYTES", 3 << 12)
     values = np.random.default_rng(0).standard_normal((96, 160)).astype(np.float32)
     values.tofile(tmp_path / "weights")
     weight = np.memmap(tmp_path / "weights", np.float32, mode, shape=values.shape)

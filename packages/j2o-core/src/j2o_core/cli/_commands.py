@@ -153,10 +153,11 @@ def _check_folder(path: str) -> None:
 
 
 def _load_model(path: str, *, in_memory: bool = False) -> ir.Model:
-    """A model file that ONNX's checker accepts, which also means that its weights lie in its own folder."""
+    """A model file that ONNX's checker accepts, with the weights that were saved, in it or in its own folder."""
     import onnx
     import onnx_ir as ir
 
+    from ..program._digests import check_digests
     from ..program._external_data import check_external_data
 
     if not os.path.isfile(path):
@@ -165,6 +166,7 @@ def _load_model(path: str, *, in_memory: bool = False) -> ir.Model:
         onnx.checker.check_model(os.path.abspath(path), full_check=True)
         model = ir.load(path)
         check_external_data(model)
+        check_digests(model)
         if in_memory:
             ir.external_data.load_to_model(model)
     except CheckError as error:

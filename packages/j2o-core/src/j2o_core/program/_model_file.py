@@ -1,57 +1,61 @@
 """The bytes of a model file, written piece by piece: through protobuf every weight would be copied three times.
 
 Only the last field of the file is put together here: a `ModelProto` whose `graph` is what onnx_ir serializes without
-the weights, followed by one `TensorProto` a weight whose `raw_data` comes straight from the array. The order of fields
-is free (https://protobuf.dev/programming-guides/encoding/#order).
+the weights, followed by one `TensorProto` a weight whose `raw_data` comes straight from the array, and its digest from
+what was written. The order of fields is free (https://protobuf.dev/programming-guides/encoding/#order).
 """
 
 from __future__ import annotations
 
-import mmap
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, BinaryIO
 
-import numpy as np
 import onnx_ir as ir
 
 from .._errors import SaveError
-from ..trace._memory import file_map
+from ._digests import DIGEST, DIGITS, Digester, digest_of
 from ._model_view import model_view
+from ._pieces import pieces
 
-# Weights are written in pieces, so that none is copied as a whole.
-_CHUNK_BYTES = 1 << 24
-# What has a layout of its own is copied, block by block.
-_BLOCK_BYTES = 1 << 22
 # What is smaller is left to protobuf.
 _SMALL_BYTES = 1 << 12
 # Readers count the bytes of a message in 32 bits with a sign.
 _LARGEST_BYTES = (1 << 31) - 1
 
 # Field numbers of onnx.proto.
-_MODEL_GRAPH, _GRAPH_INITIALIZER, _TENSOR_RAW_DATA = 7, 5, 9
+_MODEL_GRAPH, _GRAPH_INITIALIZER, _TENSOR_RAW_DATA, _TENSOR_METADATA = 7, 5, 9, 16
 
 
-def write_model(file: BinaryIO, model: ir.Model) -> None:
+def write_model(file: BinaryIO, model: ir.Model, *, digests: bool = True) -> None:
     """Write a model with all weights that are not external.
+
+    Args:
+        file: where to.
+        model: the model.
+        digests: whether each weight gets its digest, which `j2o check` compares.
 
     Raises:
         SaveError: if it takes 2 GB or more, which no reader of ONNX accepts.
     """
     streamed = _large(model)
     proto = ir.serde.serialize_model(model_view(model, tensors=_emptied(streamed)))
-    tensors, heads = [], []
+    tensors, heads, kept = [], [], []
     for described in proto.graph.initializer:
         tensor = streamed.get(described.name)
         if tensor is not None:
             described.ClearField("raw_data")
             tensors.append(tensor)
             heads.append(described.SerializeToString(deterministic=True) + _field(_TENSOR_RAW_DATA, tensor.nbytes))
-    kept = [described for described in proto.graph.initializer if described.name not in streamed]
+            continue
+        kept.append(described)
+        if digests and described.HasField("raw_data"):
+            described.metadata_props.add(key=DIGEST, value=digest_of([described.raw_data]))
     del proto.graph.initializer[:]
     proto.graph.initializer.extend(kept)
     graph = proto.graph.SerializeToString(deterministic=True)
     proto.ClearField("graph")
-    bodies = [len(head) + tensor.nbytes for head, tensor in zip(heads, tensors, strict=True)]
+    behind = len(_digest_entry("0" * DIGITS)) if digests else 0
+    bodies = [len(head) + tensor.nbytes + behind for head, tensor in zip(heads, tensors, strict=True)]
     initializers = [_field(_GRAPH_INITIALIZER, size) for size in bodies]
     size = len(graph) + sum(map(len, initializers)) + sum(bodies)
     rest = proto.SerializeToString(deterministic=True) + _field(_MODEL_GRAPH, size)
@@ -62,44 +66,19 @@ def write_model(file: BinaryIO, model: ir.Model) -> None:
         )
     file.write(rest)
     file.write(graph)
-    for initializer, head, tensor in zip(initializers, heads, tensors, strict=True):
-        file.write(initializer + head)
-        for piece in pieces(tensor):
-            file.write(piece)
+    with Digester() as digester:
+        for initializer, head, tensor in zip(initializers, heads, tensors, strict=True):
+            file.write(initializer + head)
+            if digests:
+                file.write(_digest_entry(digester.write(file, tensor)))
+            else:
+                file.writelines(pieces(tensor))
 
 
-def pieces(tensor: Any) -> Iterator[bytes | memoryview]:
-    """The bytes of a tensor, little endian, without a copy of all of it.
-
-    A tensor in a mapped file (`np.memmap`) is read from there, and its pages are let go: however many weights there
-    are, no more than one is in memory.
-    """
-    array = tensor.numpy()
-    if tensor.dtype.bitwidth < 8 or array.dtype.byteorder == ">" or not array.flags.c_contiguous:
-        yield from _rearranged(tensor, array)
-    else:
-        flat = memoryview(array.reshape(-1).view(np.uint8))
-        for start in range(0, len(flat), _CHUNK_BYTES):
-            yield flat[start : start + _CHUNK_BYTES]
-    _let_go(array)
-
-
-def _rearranged(tensor: Any, array: np.ndarray[Any, Any]) -> Iterator[bytes | memoryview]:
-    """The bytes of a view with a layout of its own, such as a transposed or a broadcast one, some rows at a time."""
-    if array.nbytes <= _BLOCK_BYTES or array.ndim == 0 or tensor.dtype.bitwidth < 8:
-        yield tensor.tobytes()
-        return
-    rows = max(1, _BLOCK_BYTES * len(array) // array.nbytes)
-    for start in range(0, len(array), rows):
-        block = array[start : start + rows] if rows > 1 else array[start]
-        yield from _rearranged(ir.Tensor(block, dtype=tensor.dtype), block)
-
-
-def _let_go(array: np.ndarray[Any, Any]) -> None:
-    """Give back the memory that pages of a mapped file take: what is read again is read from the file again."""
-    mapped = file_map(array)
-    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
-        mapped.madvise(mmap.MADV_DONTNEED)
+def _digest_entry(digest: str) -> bytes:
+    """The field of a tensor's metadata that holds its digest."""
+    entry = b"".join(_field(number, len(text)) + text.encode() for number, text in ((1, DIGEST), (2, digest)))
+    return _field(_TENSOR_METADATA, len(entry)) + entry
 
 
 def _large(model: ir.Model) -> dict[str, ir.Tensor[Any]]:

@@ -13,6 +13,7 @@ import os
 import onnx_ir as ir
 
 from .._errors import SaveError
+from ._digests import DIGEST
 from ._model_file import write_model
 from ._model_view import model_view
 from ._save_turn import TemporaryFiles, turn
@@ -37,8 +38,8 @@ def save(
 ) -> list[str]:
     """Write `model` to `path`, with external data also `<path>.<digest>.data` (or `.safetensors`) beside it.
 
-    Saving the same model twice gives the same bytes. A data file that the old model used and the new one does not is
-    removed at the end.
+    Saving the same model twice gives the same bytes. Each weight has a digest, which `j2o check` compares. A data file
+    that the old model used and the new one does not is removed at the end.
 
     Args:
         model: the model; it is not changed.
@@ -92,9 +93,9 @@ def _write_and_move(model: ir.Model, target: str, files: TemporaryFiles, weights
     values = [value for value in model.graph.initializers.values() if not _stays_inside(value)]
     tensors = [value.const_value for value in values]
     with files.new() as (file, data_path):
-        offsets, digest = WRITERS[weights](file, tensors)
+        placed = WRITERS[weights](file, tensors)
     with turn(target) as mine:
-        data_name = mine.data_name(digest, weights)
+        data_name = mine.data_name(placed.digest, weights)
         places = {
             str(value.name): ir.ExternalTensor(
                 data_name,
@@ -104,8 +105,9 @@ def _write_and_move(model: ir.Model, target: str, files: TemporaryFiles, weights
                 shape=ir.Shape(tensor.shape.numpy()),
                 name=value.name or "",
                 base_dir=folder,
+                metadata_props={**tensor.metadata_props, DIGEST: digest},
             )
-            for value, tensor, offset in zip(values, tensors, offsets, strict=True)
+            for value, tensor, offset, digest in zip(values, tensors, placed.offsets, placed.digests, strict=True)
             if tensor is not None
         }
         with files.new() as (file, model_path):

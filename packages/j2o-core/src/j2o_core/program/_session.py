@@ -50,7 +50,7 @@ class Session:
         try:
             if weight_bytes(model) < EMBED_LIMIT_BYTES:
                 content = io.BytesIO()
-                write_model(content, model)
+                write_model(content, model, digests=False)
                 self.session = onnxruntime.InferenceSession(
                     content.getvalue(), options, providers=["CPUExecutionProvider"]
                 )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from .._errors import SaveError
-from ._model_file import pieces
+from ._digests import Digester
 
 # Runtimes map large weights into memory, which works by pages, and small ones like cache lines.
 _PAGE, _LINE, _LARGE = 4096, 64, 1 << 20
@@ -32,43 +33,62 @@ _SAFETENSORS = {
 }
 
 
-class _Digesting:
-    """Writes to a file, and knows the position and a digest of everything written."""
+@dataclass(frozen=True)
+class Placed:
+    """Where weights are in a file.
 
-    def __init__(self, file: BinaryIO):
+    Attributes:
+        offsets: the first byte of each.
+        digests: the digest of each.
+        digest: that of the whole file.
+    """
+
+    offsets: list[int]
+    digests: list[str]
+    digest: str
+
+
+class _Digesting:
+    """Writes to a file, and knows the position and a digest of everything written: tensors count by their own."""
+
+    def __init__(self, file: BinaryIO, digester: Digester):
         self._file = file
-        self._digest = hashlib.blake2b(digest_size=8)
+        self._digester = digester
+        self._digest = hashlib.sha256()
         self.position = 0
 
-    def write(self, content: bytes | memoryview) -> None:
+    def write(self, content: bytes) -> None:
         self._file.write(content)
         self._digest.update(content)
         self.position += len(content)
 
-    def tensor(self, tensor: Any) -> None:
-        for piece in pieces(tensor):
-            self.write(piece)
+    def tensor(self, tensor: Any) -> str:
+        digest = self._digester.write(self._file, tensor)
+        self._digest.update(digest.encode())
+        self.position += tensor.nbytes
+        return digest
 
     def align(self, nbytes: int) -> None:
         step = _PAGE if nbytes >= _LARGE else _LINE
         self.write(b"\0" * (-self.position % step))
 
     def hexdigest(self) -> str:
-        return self._digest.hexdigest()
+        return self._digest.hexdigest()[:16]
 
 
-def _write_data(file: BinaryIO, tensors: Sequence[Any]) -> tuple[list[int], str]:
-    """Weights one after the other; the offset of each, and the digest."""
-    out = _Digesting(file)
-    offsets = []
-    for tensor in tensors:
-        out.align(tensor.nbytes)
-        offsets.append(out.position)
-        out.tensor(tensor)
-    return offsets, out.hexdigest()
+def _write_data(file: BinaryIO, tensors: Sequence[Any]) -> Placed:
+    """Weights one after the other."""
+    offsets, digests = [], []
+    with Digester() as digester:
+        out = _Digesting(file, digester)
+        for tensor in tensors:
+            out.align(tensor.nbytes)
+            offsets.append(out.position)
+            digests.append(out.tensor(tensor))
+    return Placed(offsets, digests, out.hexdigest())
 
 
-def _write_safetensors(file: BinaryIO, tensors: Sequence[Any]) -> tuple[list[int], str]:
+def _write_safetensors(file: BinaryIO, tensors: Sequence[Any]) -> Placed:
     """The same as a safetensors file: a header that says where each weight is, then the weights without gaps."""
     # The widest first keeps every weight aligned to its elements.
     order = sorted(range(len(tensors)), key=lambda i: (-tensors[i].dtype.bitwidth, tensors[i].name))
@@ -87,13 +107,14 @@ def _write_safetensors(file: BinaryIO, tensors: Sequence[Any]) -> tuple[list[int
         starts[index], position = position, end
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-(8 + len(text)) % _LINE)
-    out = _Digesting(file)
-    out.write(len(text).to_bytes(8, "little"))
-    out.write(text)
-    begin = out.position
-    for index in order:
-        out.tensor(tensors[index])
-    return [begin + starts[index] for index in range(len(tensors))], out.hexdigest()
+    with Digester() as digester:
+        out = _Digesting(file, digester)
+        out.write(len(text).to_bytes(8, "little"))
+        out.write(text)
+        begin = out.position
+        digests = {index: out.tensor(tensors[index]) for index in order}
+    every = range(len(tensors))
+    return Placed([begin + starts[index] for index in every], [digests[index] for index in every], out.hexdigest())
 
 
 WRITERS = {"data": _write_data, "safetensors": _write_safetensors}
