@@ -140,3 +140,11 @@ def test_small_with_symbolic_size(small):
         expected, actual = reference(images), program(images)
         for name in ("x_norm_clstoken", "x_storage_tokens", "x_norm_patchtokens", "x_prenorm"):
             assert_close(actual[name], np.asarray(expected[name]))
+
+
+def test_every_node_names_its_module(tiny, weights):
+    model = from_state_dict(weights, tiny)
+    program = j2o_core.to_onnx(jax.vmap(model), [("B", 3, 32, 48)], opset=23)
+    found = {(node.op_type, node.metadata_props.get("j2o.module")) for node in program.model.graph.all_nodes()}
+    assert not [op for op, path in found if path is None]
+    assert {("Attention", "blocks.1.attn"), ("Add", "blocks.1"), ("LayerNormalization", "norm")} <= found

@@ -77,3 +77,9 @@ def test_the_embedding_is_stored_once(program, config):
     names = [name for name in program.model.graph.initializers if name.startswith("tokens")]
     assert len(names) == 1
     assert list(program.model.graph.initializers[names[0]].shape) == [config.vocabulary, config.dim]
+
+
+def test_every_node_names_its_module(program):
+    paths = [node.metadata_props.get("j2o.module") for node in program.model.graph.all_nodes()]
+    assert None not in paths
+    assert {"blocks.0.attention.qkv", "blocks.1.attention", "blocks.1", "norm", "Gpt"} <= set(paths)

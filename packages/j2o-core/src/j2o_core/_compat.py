@@ -171,6 +171,18 @@ def user_frames(eqn: Any) -> Iterator[tuple[str, int, str]]:
         yield frame.file_name, frame.start_line, frame.function_name
 
 
+def scopes(eqn: Any) -> list[str]:
+    """Names of the `jax.named_scope`s that an equation is in, the outermost first, within its own jaxpr."""
+    return [scope.name for scope in eqn.source_info.name_stack.stack if isinstance(scope, _source_info.Scope)]
+
+
+def called_from(eqn: Any, caller: Any) -> Any:
+    """An equation of the body of another one, in that one's scopes; what JAX itself made gets its line, too."""
+    here, there = eqn.source_info, caller.source_info
+    stack = there.name_stack + here.name_stack
+    return eqn.replace(source_info=(here if has_user_frame(eqn) else there).replace(name_stack=stack))
+
+
 def is_symbolic(dimension: object) -> bool:
     """Whether a dimension is an expression over symbolic dimensions."""
     return isinstance(dimension, SymbolicDim)

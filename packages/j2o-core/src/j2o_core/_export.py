@@ -13,6 +13,7 @@ from .program._program import OnnxProgram
 from .program._record import Exported
 from .simplify import ConstantTable, decompositions_of, simplify
 from .trace._capture import Capture
+from .trace._source import check_level
 from .trace._specs import parse_inputs
 from .trace._trace import trace
 
@@ -28,6 +29,7 @@ def to_onnx(
     constraints: Sequence[str] = (),
     target: str | None = "onnxruntime",
     nonfinite: str | None = None,
+    metadata: str = "relative",
     plugins: Sequence[Plugin] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> OnnxProgram:
@@ -52,6 +54,8 @@ def to_onnx(
         nonfinite: None, or `"exact"` for JAX's NaN and infinities at any cost. Finite numbers are exact always. By
             default an operator stays plain where being exact for NaN or infinities would take more than a tenth
             longer; `report()` lists these operators.
+        metadata: what nodes say of where they come from: `"relative"` for their module and the line of source, by its
+            package; `"full"` for lines with whole paths; `"none"` for neither.
         plugins: plugins to use instead of all installed ones.
         progress: called with the name of each stage when it begins.
 
@@ -69,6 +73,7 @@ def to_onnx(
     """
     _check_arguments(fn, opset, target)
     exact_nonfinite = asks_for_exact(nonfinite)
+    check_level(metadata)
     begin = progress or (lambda stage: None)
     begin("discover")
     registry = discover(plugins)
@@ -80,6 +85,7 @@ def to_onnx(
             fn,
             parsed,
             composites=registry.composites,
+            modules=registry.modules,
             context=registry.context,
             output_names=output_names,
             state=state,
@@ -95,6 +101,7 @@ def to_onnx(
         aim = Target(target, opset, exact_nonfinite)
         lowered = lower(traced, jaxpr, registry, aim, table)
     from .finish._finish import finish
+    from .finish._metadata import write_metadata
     from .graph._domains import finish_domains
     from .legalize import legalize
     from .rewrite import rewrite
@@ -106,6 +113,7 @@ def to_onnx(
     begin("legalize")
     legalize(model, aim)
     finish_domains(model, registry.opset_imports)
+    write_metadata(model, metadata, traced.modules)
     return OnnxProgram(Exported(model, fn, traced, lowered, registry))
 
 

@@ -88,7 +88,7 @@ def test_replacements_keep_line_and_module(plugin, export):
         return rw.op.Cos(node.inputs[0])
 
     (node,) = export(lambda x: jnp.sin(x), [(3,)]).model.graph
-    assert __file__ in node.metadata_props["j2o.source"]
+    assert node.metadata_props["j2o.source"].startswith("test_rewrite.py:")
 
 
 def test_a_rewrite_that_raises_is_named(plugin, export):

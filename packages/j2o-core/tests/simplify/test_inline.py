@@ -87,7 +87,7 @@ def test_branches_and_bodies_are_inlined_too():
 def test_equations_that_jax_made_get_the_line_of_their_caller(export, check):
     program = check(lambda x: jax.nn.relu(x), X, opsets=[21])
     (node,) = program.model.graph
-    assert __file__ in node.metadata_props["j2o.source"]
+    assert node.metadata_props["j2o.source"].startswith("test_inline.py:")
 
 
 def test_a_decomposition_may_leave_an_equation_as_it_is():

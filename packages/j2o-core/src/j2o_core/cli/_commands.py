@@ -230,8 +230,8 @@ def _with_types(model: ir.Model) -> ir.Model:
 
 def _model_sections(model: ir.Model) -> list[Section]:
     from ..graph._values import dtype_text, shape_text
-    from ..program._report import operator_counts
     from ..program._save import weight_bytes
+    from ..program._summary import operator_counts
 
     def signature(values: Sequence[ir.Value]) -> list[tuple[str, str]]:
         return [(str(value.name), f"{dtype_text(value)}{shape_text(value)}") for value in values]

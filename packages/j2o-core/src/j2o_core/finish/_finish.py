@@ -11,6 +11,8 @@ from ..graph._nonfinite import DEFAULT, EXACT, NONFINITE
 from ..graph._walk import all_graphs, remove_unused_nodes
 from ..lower._lowered import Lowered
 from ..target import Target
+from ..trace._modules import MODULE
+from ..trace._source import SOURCE
 from ..trace._specs import unique_names
 from ..trace._trace import Traced
 from ._tied import tie
@@ -25,6 +27,7 @@ def finish(lowered: Lowered, traced: Traced, target: Target) -> ir.Model:
     graph = lowered.graph
     remove_unused_nodes(graph)
     initializers = tie(graph, _used_constants(lowered), lowered.constants)
+    _place_nodes(graph)
     _name_values(lowered, traced, initializers)
     for value in initializers:
         graph.initializers.add(value)
@@ -68,16 +71,32 @@ def _name_values(lowered: Lowered, traced: Traced, initializers: list[ir.Value])
         for value in inner.inputs if inner is not graph else ():
             value.name = _fresh(f"{inner.name or 'body'}_in", counts, used)
         for node in inner:
-            module = _module_path(node)
+            module = node.metadata_props.get(MODULE)
             node.name = _fresh(f"{module}/{bare(node.op_type)}" if module else bare(node.op_type), counts, used)
-            if module:
-                node.metadata_props["j2o.module"] = module
             for index, value in enumerate(node.outputs):
                 if value not in named:  # whatever onnx_ir called it when it was added: that is unique in one graph only
                     value.name = _fresh(node.name if index == 0 else f"{node.name}:{index}", counts, used, exact=True)
 
 
-def _module_path(node: ir.Node) -> str | None:
+def _place_nodes(graph: ir.Graph) -> None:
+    """Every node gets the module that was being called, or the one that holds its weight where that is deeper inside.
+
+    Nodes that a stage added without one, such as the copy of a result, belong where their operands do.
+    """
+    for inner in all_graphs(graph):
+        for node in inner:
+            place, held = node.metadata_props.get(MODULE), _module_of_weight(node)
+            if held is not None and (not place or held.startswith(f"{place}.")):
+                place = held
+            if place is None and SOURCE not in node.metadata_props:
+                producers = [value.producer() for value in node.inputs if value is not None]
+                places = [other.metadata_props.get(MODULE) for other in producers if other is not None]
+                place = next((one for one in places if one is not None), None)
+            if place is not None:
+                node.metadata_props[MODULE] = place
+
+
+def _module_of_weight(node: ir.Node) -> str | None:
     """The place of the first named weight that a node reads, without the weight's own name."""
     for value in node.inputs:
         if value is not None and value.producer() is None:

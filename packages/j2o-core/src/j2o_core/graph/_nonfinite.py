@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from .._errors import SpecError
-from ..trace._source import SOURCE
+from ..trace._source import source_of
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -54,7 +54,7 @@ def differences(model: ir.Model) -> Iterator[tuple[str, str]]:
     for graph in all_graphs(model.graph):
         for node in graph:
             note = node.metadata_props.get(NONFINITE)
-            entry = note, node.metadata_props.get(SOURCE, "unknown source")
+            entry = note, source_of(node) or "unknown source"
             if note is not None and entry not in seen:  # legalizing one operator may take several nodes
                 seen.add(entry)
                 yield note, entry[1]

@@ -17,6 +17,7 @@ from ..graph._infer import may_equal, same_shape
 from ..graph._values import shape_of, stamp
 from ..plugin._registry import Registry
 from ..simplify import ConstantTable, decompositions_of, simplify
+from ..trace._modules import MODULE, Place, place_of
 from ..trace._source import SOURCE, user_line
 from ..trace._trace import trace_code
 from ._context import LoweringContext
@@ -35,6 +36,7 @@ class Lowerer:
         self.dims = dims
         self.table = table
         self.values: list[tuple[ir.Value, ...]] = []
+        self.place: Place | None = None
 
     def run(self, jaxpr: Any, operands: Sequence[ir.Value], *, record: bool = False) -> list[ir.Value]:
         """Lower a simplified closed jaxpr on values."""
@@ -103,6 +105,7 @@ class Lowerer:
         builder = Builder(self.builder.constants, self.builder.target, append=graph.append, outer=self.builder)
         builder.metadata = self.builder.metadata
         inner = Lowerer(self.registry, builder, self.dims, self.table)
+        inner.place = self.place
         inner_ctx = LoweringContext(inner, (), (), params)
         outputs = build(inner_ctx, *values) if build is not None else inner.inline(jaxpr, values)
         for value, aval in zip(outputs, avals_out or (), strict=avals_out is not None):
@@ -122,9 +125,12 @@ class Lowerer:
 
     def _equation(self, eqn: Any, operands: list[ir.Value]) -> tuple[ir.Value, ...]:
         builder = self.builder
-        outer_metadata = builder.metadata
+        outer_metadata, outer_place = builder.metadata, self.place
         line = user_line(eqn, self.registry.libraries)
+        self.place = place_of(eqn, outer_place, self.registry.own_scopes)
         builder.metadata = {**outer_metadata, SOURCE: line}
+        if self.place is not None:
+            builder.metadata[MODULE] = str(self.place)
         avals_out = tuple(var.aval for var in eqn.outvars)
         try:
             with limited(f"The rule for {eqn.primitive.name} at {line} ({self._plugin_of(eqn)})", LoweringError):
@@ -140,7 +146,7 @@ class Lowerer:
                 f"This is a defect of {self._plugin_of(eqn)}: please report it."
             ) from error
         finally:
-            builder.metadata = outer_metadata
+            builder.metadata, self.place = outer_metadata, outer_place
         results = tuple(result) if isinstance(result, (list, tuple)) else (result,)
         return self._checked(eqn, results, avals_out, line)
 

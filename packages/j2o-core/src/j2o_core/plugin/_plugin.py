@@ -64,6 +64,7 @@ class Plugin:
         self.lowerings: dict[Any, list[Lowering]] = {}
         self.decompositions: dict[str, Rule] = {}
         self.composites: list[Composite] = []
+        self.modules: dict[str, tuple[str, ...]] = {}
         self.rewrites: list[Rewrite] = []
         self.opset_imports: dict[str, int] = {}
         self.transforms: Callable[[Composite], None] | None = None
@@ -148,6 +149,15 @@ class Plugin:
         composite = Composite(target, batching=batching, differentiable=differentiable)
         self.composites.append(composite)
         return composite
+
+    def module_class(self, target: str, *, own_scopes: Sequence[str] = ()) -> None:
+        """Nodes are named after the instances of a class that are called: `blocks.3.attn`.
+
+        Args:
+            target: dotted path of the class, such as `"equinox.Module"`; its subclasses count, too.
+            own_scopes: how the names begin of the `jax.named_scope`s that the library opens itself; they are left out.
+        """
+        self.modules[target] = tuple(own_scopes)
 
     def opset_import(self, domain: str, version: int) -> None:
         """State the opset of a domain whose operators this plugin's rules add; without this it is 1.

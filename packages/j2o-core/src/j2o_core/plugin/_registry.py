@@ -90,6 +90,18 @@ class Registry:
         """Import names of libraries whose source lines are not the user's."""
         return tuple(name for plugin in self.plugins for name in plugin.libraries)
 
+    @functools.cached_property
+    def own_scopes(self) -> tuple[str, ...]:
+        """How scopes begin that libraries of modules open themselves."""
+        return tuple(
+            dict.fromkeys(scope for plugin in self.plugins for own in plugin.modules.values() for scope in own)
+        )
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Classes of modules, as dotted paths."""
+        return tuple(dict.fromkeys(target for plugin in self.plugins for target in plugin.modules))
+
     def lowering(self, primitive: Any, opset: int) -> Lowering | None:
         """The newest rule for a primitive or composite that is not above `opset`."""
         key = getattr(primitive, "composite", None) or lowering_key(primitive)

@@ -37,6 +37,22 @@ class OnnxProgram:
         self.lowered: Lowered = exported.lowered
         self.registry: Registry = exported.registry
 
+    def __repr__(self) -> str:
+        from ..trace._source import name_of
+
+        return f"<OnnxProgram {name_of(self.fn)}({', '.join(self.input_names)}) -> {', '.join(self.output_names)}>"
+
+    def __str__(self) -> str:
+        """Signature, operators, weights and modules, on one screen."""
+        from ._summary import text
+
+        return text(self.fn, self.model)
+
+    def _repr_html_(self) -> str:
+        from ._summary import card
+
+        return card(self.fn, self.model)
+
     @functools.cached_property
     def reference(self) -> Reference:
         """The original function, compiled by JAX, on the graph's inputs: what `verify` compares with."""
@@ -171,8 +187,12 @@ class OnnxProgram:
         sides = Sides(self.reference, self.model, self.session, self.traced.inputs, self.output_names, diagnose, wide)
         return verify(sides, args, sizes=sizes, seed=seed, rtol=rtol, atol=atol, ulps=ulps)
 
-    def report(self) -> str:
-        """What one attaches to a bug: versions, signature, operators, source, as text."""
+    def report(self, *, jaxpr: bool = False) -> str:
+        """What one attaches to a bug: signature, operators, differences and versions, as text.
+
+        Args:
+            jaxpr: whether the jaxpr that was lowered follows.
+        """
         from ._report import report
 
-        return report(self.exported)
+        return report(self.exported, jaxpr=jaxpr)

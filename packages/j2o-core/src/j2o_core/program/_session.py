@@ -15,7 +15,7 @@ import onnx_ir as ir
 from .._compat import is_key_dtype
 from .._errors import RunError
 from ..graph._walk import all_graphs
-from ..trace._source import SOURCE
+from ..trace._source import source_of
 from ._model_file import write_model
 from ._save import EMBED_LIMIT_BYTES, save, weight_bytes
 
@@ -98,8 +98,8 @@ class Session:
         name = re.search(r"Name:'([^']+)'", message)
         for graph in all_graphs(self._graph) if name is not None else ():
             for node in graph:
-                if name is not None and node.name == name[1] and SOURCE in node.metadata_props:
-                    return f" in {node.op_type} of {node.metadata_props[SOURCE]}"
+                if name is not None and node.name == name[1] and (line := source_of(node)):
+                    return f" in {node.op_type} of {line}"
         return ""
 
     def _feed(self, array: Any) -> Any:

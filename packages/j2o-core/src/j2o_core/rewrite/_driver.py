@@ -17,6 +17,7 @@ from ..graph._infer import may_equal, same_shape
 from ..graph._values import shape_of, stamp
 from ..graph._walk import all_graphs, remove_unused_nodes
 from ..plugin._plugin import Rewrite
+from ..trace._modules import MODULE, common_place
 from ._plugin import plugin as clean_ups
 from ._rewriter import Rewriter
 
@@ -159,7 +160,11 @@ class _Driver:
         self._check(rule, node, pairs)
         added = [new for new in self._new if new.graph is None]
         self._graph.insert_before(node, added)
-        self._replace(node, pairs)
+        removed = [node.metadata_props, *(dead.metadata_props for dead in self._replace(node, pairs))]
+        places = [place for props in removed if (place := props.get(MODULE)) is not None]
+        if (place := common_place(places)) is not None:
+            for new in added:
+                new.metadata_props[MODULE] = place
         for new in reversed(added):
             self._remove_dead(new)
         for new in added:
@@ -185,7 +190,8 @@ class _Driver:
             if new.producer() is not None and not same_shape(*shapes) and shapes[0] is not None:
                 stamp(new, old.dtype, shapes[0])
 
-    def _replace(self, node: ir.Node, pairs: dict[ir.Value, ir.Value]) -> None:
+    def _replace(self, node: ir.Node, pairs: dict[ir.Value, ir.Value]) -> list[ir.Node]:
+        """Have readers read the new values; returns the nodes that nobody reads any more and that were removed."""
         outputs = {value: index for index, value in enumerate(self._graph.outputs)}
         for old, new in pairs.items():
             for user, index in list(old.uses()):
@@ -194,10 +200,12 @@ class _Driver:
                 self._push_users(user)
             if old in outputs:
                 self._graph.outputs[outputs[old]] = self._as_output(node, new, outputs)
+        removed = []
         for old in pairs:
             dead = old.producer()
             if dead is not None:
-                self._remove_dead(dead)
+                removed += self._remove_dead(dead)
+        return removed
 
     def _as_output(self, node: ir.Node, value: ir.Value, outputs: dict[ir.Value, int]) -> ir.Value:
         if value.producer() is not None and value.producer().graph is self._graph and value not in outputs:  # type: ignore[union-attr]
@@ -217,9 +225,10 @@ class _Driver:
             for user, _ in value.uses():
                 self._push(user)
 
-    def _remove_dead(self, node: ir.Node) -> None:
-        """Remove a node that nobody reads any more, and what only it read."""
+    def _remove_dead(self, node: ir.Node) -> list[ir.Node]:
+        """Remove a node that nobody reads any more, and what only it read; returns them."""
         stack = [node]
+        removed = []
         while stack:
             dead = stack.pop()
             if dead in self._gone or dead.graph is not self._graph:
@@ -229,8 +238,10 @@ class _Driver:
             producers = [value.producer() for value in dead.inputs if value is not None]
             self._graph.remove(dead, safe=True)
             self._gone.add(dead)
+            removed.append(dead)
             for producer in producers:
                 if producer is not None:
                     # One reader fewer may be what a rule at a remaining reader waits for.
                     self._push_users(producer)
                     stack.append(producer)
+        return removed

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .._compat import Literal, as_closed, has_user_frame, is_jaxpr, make_closed, new_var
+from .._compat import Literal, as_closed, called_from, is_jaxpr, make_closed, new_var
 from .._errors import UnsupportedError
 from ..trace._source import user_line
 from ._calls import CALLS, IDENTITIES
@@ -59,7 +59,7 @@ class _Inliner:
         return known
 
     def run(self, closed: Any, env: dict[Any, Any], caller: Any = None) -> list[Any]:
-        """Append the equations of a jaxpr. Those that JAX itself made get the source line of their caller."""
+        """Append the equations of a jaxpr, in the scopes of their caller."""
         for var, value in zip(closed.jaxpr.constvars, closed.consts, strict=True):
             env[var] = self.constant(var, value)
 
@@ -72,8 +72,8 @@ class _Inliner:
             if name in IDENTITIES and len(invars) == len(eqn.outvars):
                 env.update(zip(eqn.outvars, invars, strict=True))
                 continue
-            if caller is not None and not has_user_frame(eqn):
-                eqn = eqn.replace(source_info=caller.source_info)
+            if caller is not None:
+                eqn = called_from(eqn, caller)
             call = _called(eqn, invars, self._decompositions)
             if call is not None:
                 body, arguments = call

@@ -15,8 +15,8 @@ from .._export import to_onnx
 from ..graph import traits
 from ..plugin._plugin import HIGHEST_OPSET, LOWEST_OPSET, Plugin
 from ..program._program import OnnxProgram
-from ..program._report import operator_counts
 from ..program._session import Session
+from ..program._summary import operator_counts
 
 
 @dataclass(frozen=True)

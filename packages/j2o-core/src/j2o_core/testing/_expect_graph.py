@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from ..program._report import operator_counts
+from ..program._summary import operator_counts
 from ._graph_text import graph_text
 
 if TYPE_CHECKING:

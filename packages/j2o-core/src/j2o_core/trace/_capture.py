@@ -17,10 +17,12 @@ from typing import Any
 
 from .._compat import ContextOfExport
 from ..plugin._composite import Composite
+from ._modules import ModuleCall
 
 _lock = threading.RLock()
 _thread = threading.local()
-_installed: dict[Composite, "_Installed"] = {}
+_Replaced = Composite | ModuleCall
+_installed: dict[_Replaced, "_Installed"] = {}
 
 
 class _Held:
@@ -106,6 +108,11 @@ class Capture:
         found: list[Composite] = _alone(_install, composites, self._user)
         return found
 
+    def note(self, calls: Sequence[ModuleCall]) -> None:
+        """Put pass-throughs in the place of the `__call__`s of modules."""
+        self._ended = False
+        _alone(_install, calls, self._user)
+
     def bind(self, composites: Sequence[Composite], context: Any) -> None:
         """Bind these composites when their functions are called in this thread.
 
@@ -136,9 +143,9 @@ def _replacement(function: Any) -> Any:
     return function
 
 
-def _install(composites: Sequence[Composite], user: _User) -> list[Composite]:
+def _install(composites: Sequence[Any], user: _User) -> list[Any]:
     found = []
-    fresh: dict[int, _Installed] = {}
+    fresh: dict[_Replaced, _Installed] = {}
     for composite in composites:
         entry = _installed.get(composite)
         if entry is None:
@@ -147,14 +154,16 @@ def _install(composites: Sequence[Composite], user: _User) -> list[Composite]:
                 continue
             owner, attribute = place
             original = vars(owner)[attribute]
-            entry = _Installed(original, _pass_through(composite, original))
+            of_module = isinstance(composite, ModuleCall)
+            entry = _Installed(original, composite.pass_through(original) if of_module else _bound(composite, original))
             entry.places.append((owner, attribute))
         entry.users.add(user)
         _installed[composite] = entry
         if not entry.complete:
-            fresh[id(entry.original)] = entry
+            fresh[composite] = entry
         found.append(composite)
-    _find_places(fresh)
+    # A method is called through its class: nobody holds it elsewhere.
+    _find_places({id(entry.original): entry for one, entry in fresh.items() if isinstance(one, Composite)})
     for entry in fresh.values():
         for owner, attribute in entry.places:
             setattr(owner, attribute, entry.replacement)
@@ -192,6 +201,9 @@ def _restore(entry: _Installed) -> None:
         # Someone else may have replaced it meanwhile: theirs stays.
         if vars(owner).get(attribute) is entry.replacement:
             setattr(owner, attribute, entry.original)
+    for other in _installed.values():  # one that was put on top of this one
+        if other.original is entry.replacement:
+            other.original = entry.original
     for name in sys.modules.keys() - entry.modules:
         module = sys.modules[name]
         for attribute, value in list(getattr(module, "__dict__", {}).items()):
@@ -213,7 +225,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_after_fork_in_child)
 
 
-def _pass_through(composite: Composite, original: Callable[..., Any]) -> Callable[..., Any]:
+def _bound(composite: Composite, original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def call(*args: Any, **kwargs: Any) -> Any:
         active: frozenset[Composite] = getattr(_thread, "active", frozenset())

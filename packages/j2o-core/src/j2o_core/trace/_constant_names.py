@@ -40,6 +40,22 @@ def constant_names(fn: Callable[..., Any]) -> dict[Any, str]:
     return names
 
 
+def roots(fn: Callable[..., Any]) -> list[tuple[str, Any]]:
+    """The trees that a callable holds, by the names that their arrays begin with."""
+    held = list(_holdings(fn, set()))
+    trees = [prefix for prefix, value in held if _is_tree(value)]
+    return [("" if len(set(trees)) == 1 and prefix in trees else prefix, value) for prefix, value in held]
+
+
+def _is_tree(value: Any) -> bool:
+    """Whether a value holds arrays below it."""
+    try:
+        leaves = jax.tree_util.tree_leaves_with_path(value)
+    except (ValueError, TypeError):
+        return False
+    return any(path and isinstance(leaf, (jax.Array, np.ndarray)) for path, leaf in leaves)
+
+
 def _holdings(fn: Any, seen: set[int], depth: int = 0) -> Iterator[tuple[str, Any]]:
     """(name, pytree) of what a callable carries: a module itself, closure cells, bound arguments, used globals."""
     if id(fn) in seen or depth > 8:

@@ -14,7 +14,8 @@ from .._errors import J2oError, TraceError
 from ..plugin._composite import Composite
 from ..plugin._registry import Registry
 from ._capture import Capture, captured
-from ._constant_names import constant_names
+from ._constant_names import constant_names, roots
+from ._modules import ModulePaths, calls_of, noted
 from ._outputs import array_outputs
 from ._outputs import output_names as _names
 from ._outputs import rebuild as rebuild_outputs
@@ -36,6 +37,7 @@ class Traced:
         constant_names: where constants came from in module or closure, by `id` or place in memory of the array.
         state: indices of inputs whose next values are results, by the indices of those.
         settings: (place, value) of Python numbers in returned modules, which are no results.
+        modules: names of the classes of the modules that the function is or closes over.
     """
 
     jaxpr: Any
@@ -45,6 +47,7 @@ class Traced:
     constant_names: dict[Any, str]
     state: dict[int, int] = field(default_factory=dict)
     settings: tuple[tuple[str, Any], ...] = ()
+    modules: tuple[str, ...] = ()
 
 
 def trace(
@@ -52,6 +55,7 @@ def trace(
     inputs: Inputs,
     *,
     composites: Sequence[Composite] = (),
+    modules: Sequence[str] = (),
     context: Any = "j2o",
     output_names: Sequence[str] | None = None,
     state: Sequence[str] | Mapping[str, int | str] = (),
@@ -62,6 +66,7 @@ def trace(
         fn: any callable on the arguments that `inputs` describes.
         inputs: parsed specs.
         composites: functions to keep whole.
+        modules: dotted paths of classes of modules, whose paths equations get.
         context: hashable value that stands for this set of composites in JAX's tracing caches.
         output_names: names for the results that are no state, instead of derived ones.
         state: arguments whose next values are results, as `pair_state` reads it.
@@ -71,16 +76,24 @@ def trace(
         TraceError: if JAX cannot trace the function, or it returns something that is not an array.
     """
     outputs: list[Any] = []
+    paths_of_modules = ModulePaths(modules)
+    capture = Capture()
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        named = [*zip(inputs.parameters, args, strict=True), *kwargs.items()]
+        capture.note(calls_of(paths_of_modules.add([*roots(fn), *named])))
+        with noted(paths_of_modules):
+            return captured(fn)(*args, **kwargs)
 
     def flat(*arrays: Any) -> list[Any]:
-        result = inputs.call(captured(fn), arrays)
+        result = inputs.call(call, arrays)
         paths, treedef = jax.tree_util.tree_flatten_with_path(result)
         leaves, kept = array_outputs(fn, result, paths)
         outputs[:] = [paths, treedef, kept]
         return leaves
 
     structs = [leaf.struct for leaf in inputs.leaves]
-    with (capture := Capture()), capture:
+    with capture, capture:
         capture.bind(composites, context)
         try:
             jaxpr = jax.make_jaxpr(flat)(*structs)
@@ -99,8 +112,9 @@ def trace(
     pairs = pair_state(state, inputs.leaves, results, [place for place, _ in settings])
     names = _names(places, inputs, pairs, output_names)
     rebuild = functools.partial(rebuild_outputs, paths, treedef, kept)
+    classes = tuple(dict.fromkeys(type(root).__name__ for root in paths_of_modules.roots))
     named = tuple((".".join(place), value) for place, value in settings)
-    return Traced(jaxpr, inputs, tuple(names), rebuild, names_of_constants, pairs, named)
+    return Traced(jaxpr, inputs, tuple(names), rebuild, names_of_constants, pairs, named, classes)
 
 
 def _check_constants(fn: Callable[..., Any], jaxpr: Any, names: dict[Any, str]) -> None:

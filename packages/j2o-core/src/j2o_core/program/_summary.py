@@ -1,0 +1,132 @@
+"""Summary: what a program is, on one screen, as text and as a card in notebooks."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..graph._domains import qualified
+from ..graph._values import shape_text
+from ..graph._walk import all_graphs
+from ..trace._modules import MODULE
+from ..trace._source import name_of
+from ._save import weight_bytes
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+_MOST_MODULES = 16
+_MOST_OPERATORS = 6
+_MOST_VALUES = 12
+
+
+@dataclass
+class Module:
+    """Parameters and nodes of one module and those below it."""
+
+    path: str
+    parameters: int = 0
+    nodes: int = 0
+
+
+def operator_counts(model: ir.Model) -> Counter[str]:
+    """How often each operator occurs, nested graphs included."""
+    return Counter(qualified(node) for graph in all_graphs(model.graph) for node in graph)
+
+
+def signature(value: ir.Value) -> str:
+    """Name, dtype and shape of a value: `x: float32[B, 3]`."""
+    dtype = "?" if value.dtype is None else value.dtype.numpy().name
+    return f"{value.name}: {dtype}{shape_text(value).replace(',', ', ')}"
+
+
+def modules(model: ir.Model) -> list[Module]:
+    """The modules at the top of a model, those in lists one by one unless they are many."""
+    parameters: Counter[str] = Counter()
+    nodes: Counter[str] = Counter()
+    for name, value in model.graph.initializers.items():
+        if "." in name and value.const_value is not None:
+            parameters[name.rpartition(".")[0]] += value.const_value.size
+    for graph in all_graphs(model.graph):
+        for node in graph:
+            if path := node.metadata_props.get(MODULE):
+                nodes[path] += 1
+    paths = dict.fromkeys((*nodes, *parameters))
+    top = _one_in_list if len({_one_in_list(path) for path in paths}) <= _MOST_MODULES else _first
+    found: dict[str, Module] = {}
+    for path in paths:
+        module = found.setdefault(top(path), Module(top(path)))
+        module.parameters += parameters[path]
+        module.nodes += nodes[path]
+    return list(found.values())[:_MOST_MODULES]
+
+
+def _first(path: str) -> str:
+    return re.split(r"[./]", path)[0]
+
+
+def _one_in_list(path: str) -> str:
+    first, *rest = re.split(r"[./]", path)
+    return f"{first}.{rest[0]}" if rest and rest[0].isdecimal() else first
+
+
+def _rows(model: ir.Model) -> Iterator[tuple[str, list[str]]]:
+    for heading, values in (("in", model.graph.inputs), ("out", model.graph.outputs)):
+        more = [f"and {len(values) - _MOST_VALUES} more"] if len(values) > _MOST_VALUES else []
+        yield heading, [*map(signature, values[:_MOST_VALUES]), *more]
+    counts = operator_counts(model)
+    common = ", ".join(f"{count} {name}" for name, count in counts.most_common(_MOST_OPERATORS))
+    rest = ", ..." if len(counts) > _MOST_OPERATORS else ""
+    yield "nodes", [f"{sum(counts.values())}: {common}{rest}"]
+    tensors = [value.const_value for value in model.graph.initializers.values() if value.const_value is not None]
+    numbers = sum(tensor.size for tensor in tensors)
+    yield "weights", [f"{len(tensors)} tensors, {_short(numbers)} numbers, {size_text(weight_bytes(model))}"]
+    found = modules(model)
+    width = max((len(module.path) for module in found), default=0)
+    lines = [f"{m.path:{width}}  {_short(m.parameters):>7} parameters  {m.nodes:>5} nodes" for m in found]
+    if lines:
+        yield "modules", lines
+
+
+def _title(fn: Callable[..., Any], model: ir.Model) -> str:
+    target = model.metadata_props.get("j2o.target", "")
+    return f"{name_of(fn)}, ONNX opset {model.opset_imports['']}{f' for {target}' if target else ''}"
+
+
+def text(fn: Callable[..., Any], model: ir.Model) -> str:
+    """The summary as lines."""
+    lines = [_title(fn, model)]
+    for heading, rows in _rows(model):
+        lines += [f"  {heading if index == 0 else '':8} {row}" for index, row in enumerate(rows)]
+    return "\n".join(lines)
+
+
+def card(fn: Callable[..., Any], model: ir.Model) -> str:
+    """The summary as HTML, which takes the colours of the page that it is in."""
+    body = "".join(
+        f"<tr><th style='text-align:left;vertical-align:top;padding-right:1em'>{heading}</th>"
+        f"<td style='text-align:left'><pre style='margin:0'>{html.escape(chr(10).join(rows))}</pre></td></tr>"
+        for heading, rows in _rows(model)
+    )
+    return f"<table><caption style='text-align:left'>{html.escape(_title(fn, model))}</caption>{body}</table>"
+
+
+def size_text(count: int) -> str:
+    """A number of bytes in the unit that fits."""
+    size = float(count)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.2f} GB"
+
+
+def _short(count: int) -> str:
+    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if count >= size:
+            return f"{count / size:.1f}{unit}"
+    return str(count)

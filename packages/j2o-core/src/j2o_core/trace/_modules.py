@@ -1,0 +1,224 @@
+"""Paths of module instances: while an export traces, a module that is called puts its place into JAX's name stack.
+
+    class Block(eqx.Module): ...             # model.blocks[3].attn is called
+    name stack of its equations              @.blocks.3/@.attn/eqx.nn.Linear
+    module of their nodes                    blocks.3.attn
+
+A scope with a mark is a step: below the module that is being called (`@.attn`), or from the start (`@rope`, a module
+that lies elsewhere). A body that JAX traces once and uses again is right for all callers: its steps are below them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+
+from .. import _compat
+
+# In the metadata of a node.
+MODULE = "j2o.module"
+
+_MARK = "@"
+# An einsum's scope is its equation.
+_OF_JAX = frozenset({"checkpoint", "rematted_computation"})
+_DEEPEST = 32
+
+_thread = threading.local()
+
+
+class Place(NamedTuple):
+    """Where an equation belongs: the path of the module that was being called, and the user's scopes inside of it."""
+
+    path: str
+    scopes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.path, *self.scopes) if part)
+
+
+def place_of(eqn: Any, outer: Place | None, own_scopes: Sequence[str]) -> Place | None:
+    """The place of an equation inside of one at `outer`, None if nothing is known.
+
+    Args:
+        eqn: the equation.
+        outer: the place of the equation whose body it is in.
+        own_scopes: how the scopes begin that libraries of modules open themselves, such as `"eqx."`.
+    """
+    place = outer
+    for name in _compat.scopes(eqn):
+        path = place.path if place is not None else ""
+        if name.startswith(_MARK):
+            step = name[len(_MARK) :]
+            place = Place(_joined(path, step[1:]) if step.startswith(".") else step)
+        elif name not in _OF_JAX and "->" not in name and not name.startswith(tuple(own_scopes)):
+            place = Place(path, (*(place.scopes if place is not None else ()), name))
+    return place
+
+
+def _joined(path: str, step: str) -> str:
+    return f"{path}.{step}" if path and step else path or step
+
+
+def common_place(places: Sequence[str]) -> str | None:
+    """The module that several nodes have in common; that of the first where it is only the whole model."""
+    if not places:
+        return None
+    split = [place.replace("/", "./").split(".") for place in dict.fromkeys(places)]
+    common = []
+    for parts in zip(*split, strict=False):
+        if len(set(parts)) > 1:
+            break
+        common.append(parts[0])
+    return ".".join(common).replace("./", "/") or places[0]
+
+
+def _loaded(target: str) -> type | None:
+    """The class at a dotted path, None if its module has not been imported."""
+    module, _, name = target.rpartition(".")
+    found = getattr(sys.modules.get(module), name, None)
+    return found if isinstance(found, type) else None
+
+
+class ModulePaths:
+    """The module instances of a function and of its arguments, and which of them is being called.
+
+    Args:
+        targets: dotted paths of the classes of modules.
+    """
+
+    def __init__(self, targets: Sequence[str]):
+        self._bases = tuple(found for target in targets if (found := _loaded(target)) is not None)
+        self._instances: dict[int, tuple[str, Any]] = {}  # the instance too, so that its id stays its own
+        self._called: list[str] = []
+        self.roots: list[Any] = []
+
+    def add(self, roots: Sequence[tuple[str, Any]]) -> list[type]:
+        """Note the modules in trees by the names of these; returns their classes."""
+        if not self._bases:
+            return []
+        for name, tree in roots:
+            if isinstance(tree, self._bases):
+                self.roots.append(tree)
+            self._walk(name, tree, 0)
+        return list(dict.fromkeys(type(instance) for _, instance in self._instances.values()))
+
+    def _walk(self, path: str, value: Any, depth: int) -> None:
+        known = id(value) in self._instances
+        if depth > _DEEPEST or known or isinstance(value, (str, bytes, type)) or hasattr(value, "dtype"):
+            return
+        if isinstance(value, self._bases):
+            self._instances[id(value)] = path, value
+            inside = getattr(value, "__dict__", {}).items()
+        elif isinstance(value, functools.partial):
+            inside = {"func": value.func, **value.keywords}.items()
+        elif isinstance(value, tuple) and hasattr(value, "_fields"):
+            inside = zip(value._fields, value, strict=False)
+        elif isinstance(value, Mapping):
+            inside = value.items()
+        elif isinstance(value, Sequence):
+            inside = enumerate(value)
+        else:
+            return
+        for name, child in inside:
+            self._walk(_joined(path, str(name)), child, depth + 1)
+
+    @contextlib.contextmanager
+    def entered(self, instance: Any) -> Iterator[None]:
+        """While a module is called, equations get its path."""
+        path = self._path(instance)
+        current = self._called[-1] if self._called else None
+        if path is None or path == current:
+            yield
+            return
+        below = current is not None and (not current or path.startswith(f"{current}."))
+        scope = f".{path[len(current) :].lstrip('.')}" if below and current is not None else path
+        self._called.append(path)
+        try:
+            with jax.named_scope(_MARK + scope):
+                yield
+        finally:
+            self._called.pop()
+
+    def _path(self, instance: Any) -> str | None:
+        entry = self._instances.get(id(instance))
+        if entry is not None:
+            return entry[0]
+        # What jit, vmap or scan made of a module: the one of its class below the module that is being called.
+        current = self._called[-1] if self._called else ""
+        alike = [
+            path
+            for path, other in list(self._instances.values())
+            if type(other) is type(instance) and (path == current or path.startswith(f"{current}." if current else ""))
+        ]
+        path = _pattern(alike)
+        if path is not None:
+            self._walk(path, instance, 0)
+        return path
+
+
+def _pattern(paths: Sequence[str]) -> str | None:
+    """One path for several: `blocks.*` for `blocks.0` and `blocks.1`, None if they have less in common."""
+    found = list(dict.fromkeys(paths))
+    if len(found) <= 1:
+        return found[0] if found else None
+    split = [path.split(".") for path in found]
+    if len({len(parts) for parts in split}) != 1:
+        return None
+    columns = [set(column) for column in zip(*split, strict=True)]
+    if any(len(column) > 1 and not all(part.isdecimal() or part == "*" for part in column) for column in columns):
+        return None
+    return ".".join("*" if len(column) > 1 else next(iter(column)) for column in columns)
+
+
+class ModuleCall:
+    """The `__call__` of a class of modules, to be replaced while an export traces."""
+
+    def __init__(self, owner: type):
+        self.owner = owner
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ModuleCall) and other.owner is self.owner
+
+    def __hash__(self) -> int:
+        return hash(self.owner)
+
+    def locate(self) -> tuple[Any, str] | None:
+        """The class and the attribute; None if it is inherited."""
+        return (self.owner, "__call__") if "__call__" in vars(self.owner) else None
+
+    def pass_through(self, original: Any) -> Callable[..., Any]:
+        """What calls the original and notes the instance, where this thread traces."""
+
+        @functools.wraps(original)
+        def call(instance: Any, *args: Any, **kwargs: Any) -> Any:
+            method = original.__get__(instance, type(instance)) if hasattr(original, "__get__") else original
+            paths: ModulePaths | None = getattr(_thread, "paths", None)
+            if paths is None:
+                return method(*args, **kwargs)
+            with paths.entered(instance):
+                return method(*args, **kwargs)
+
+        return call
+
+
+def calls_of(classes: Sequence[type]) -> list[ModuleCall]:
+    """The `__call__`s of classes and of those that they inherit from."""
+    owners = dict.fromkeys(owner for one in classes for owner in one.__mro__)
+    return [ModuleCall(owner) for owner in owners if "__call__" in vars(owner) and owner.__module__ != "builtins"]
+
+
+@contextlib.contextmanager
+def noted(paths: ModulePaths) -> Iterator[None]:
+    """Modules that this thread calls note their paths."""
+    outer = getattr(_thread, "paths", None)
+    _thread.paths = paths
+    try:
+        yield
+    finally:
+        _thread.paths = outer

@@ -1,0 +1,53 @@
+"""What `print(program)` and a notebook show."""
+
+import html
+
+import jax.numpy as jnp
+
+
+def model(x):
+    """A model of two blocks as plain JAX code."""
+    for block in WEIGHTS["blocks"]:
+        x = x * block["scale"] + block["shift"]
+    return jnp.sin(x)
+
+
+WEIGHTS = {"blocks": [{"scale": jnp.arange(3.0) + i, "shift": jnp.arange(3.0) - i} for i in (1, 2)]}
+
+
+def test_print_shows_what_the_program_is(export):
+    program = export(model, [("B", 3)])
+    assert str(program).splitlines() == [
+        "model, ONNX opset 21 for onnxruntime 1.31 to 1.32",
+        "  in       x: float32[B, 3]",
+        "  out      output: float32[B, 3]",
+        "  nodes    5: 2 Mul, 2 Add, 1 Sin",
+        "  weights  4 tensors, 12 numbers, 48 B",
+        "  modules  blocks.0        6 parameters      2 nodes",
+        "           blocks.1        6 parameters      2 nodes",
+    ]
+    assert repr(program) == "<OnnxProgram model(x) -> output>"
+
+
+def test_many_blocks_are_one_row(export):
+    weights = {"blocks": [{"scale": jnp.arange(3.0) + i} for i in range(40)]}
+
+    def named(x):
+        for block in weights["blocks"]:
+            x = x * block["scale"]
+        return x
+
+    assert str(export(named, [(3,)])).splitlines()[-1] == "  modules  blocks      120 parameters     40 nodes"
+
+
+def test_inputs_beyond_a_dozen_are_counted(export):
+    program = export(lambda xs: sum(xs), [[(3,)] * 20])
+    assert "           and 8 more" in str(program).splitlines()
+
+
+def test_the_card_of_notebooks_is_html(export):
+    program = export(lambda x: jnp.sin(x), [("B", 3)])
+    card = program._repr_html_()
+    assert card.startswith("<table>")
+    assert html.escape("<lambda>, ONNX opset 21") in card
+    assert "x: float32[B, 3]" in card
