@@ -25,3 +25,4 @@ from .activations import _softmax as _softmax
 from .activations import _softplus as _softplus
 from .activations import _softsign as _softsign
 from .activations import _thresholded_relu as _thresholded_relu
+from . import _tiny_products as _tiny_products
