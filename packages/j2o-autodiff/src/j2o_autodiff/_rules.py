@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import jaxpr_as_fun
 from jax.interpreters import ad, batching
 
-from j2o_core import Composite, UnsupportedError
+from j2o_core import Composite
 
-_NOT_DIFFERENTIABLE = """{name} has no gradient by design: its result does not change smoothly with its inputs.
-Take it out of the differentiated part, or put jax.lax.stop_gradient around its inputs."""
+from ._tangents import whole_jvp
 
 
 def derive_rules(composite: Composite) -> None:
@@ -31,44 +29,11 @@ def derive_rules(composite: Composite) -> None:
 def _jvp(
     composite: Composite, primals: Sequence[Any], tangents: Sequence[Any], *, body: Any, call: Any
 ) -> tuple[list[Any], list[Any]]:
-    """The primal stays the composite; the tangent is the body's, whose own primal is dead code."""
-    outputs = composite.primitive.bind(*primals, body=body, call=call)
-    zeros: list[Any] = [ad.Zero(jax.typeof(output).to_tangent_aval()) for output in outputs]
-    changing = [i for i, tangent in enumerate(tangents) if not isinstance(tangent, ad.Zero)]
-    if not changing:
-        return list(outputs), zeros
-
-    def along(*moved: Any) -> list[Any]:
-        operands = list(primals)
-        for i, value in zip(changing, moved, strict=True):
-            operands[i] = value
-        return list(jaxpr_as_fun(body)(*operands))
-
-    directions = [primals[i] for i in changing], [tangents[i] for i in changing]
-    moves = _moves(along, *directions)
-    if not any(moves):
-        return list(outputs), zeros
-    if not composite.differentiable:
-        raise UnsupportedError(_NOT_DIFFERENTIABLE.format(name=composite.name))
-    _, changes = jax.jvp(along, *directions)
-    return list(outputs), [new if moved else zero for new, zero, moved in zip(changes, zeros, moves, strict=True)]
-
-
-def _moves(function: Callable[..., list[Any]], primals: Sequence[Any], tangents: Sequence[Any]) -> list[bool]:
-    """Which results JAX gives a tangent that is more than a zero by construction, as that of `argmax` is."""
-    moves: list[bool] = []
-
-    @jax.custom_jvp
-    def watch(outputs: list[Any]) -> list[Any]:
-        return outputs
-
-    @functools.partial(watch.defjvp, symbolic_zeros=True)
-    def _watch(primals: Any, tangents: Any) -> Any:
-        moves[:] = [not isinstance(tangent, SymbolicZero) for tangent in tangents[0]]
-        return primals[0], tangents[0]
-
-    jax.make_jaxpr(lambda p, t: jax.jvp(lambda *xs: watch(function(*xs)), p, t))(primals, tangents)
-    return moves
+    """The primal stays the composite; the tangent is the body's."""
+    bind = functools.partial(composite.primitive.bind, body=body, call=call)
+    return whole_jvp(
+        composite.name, bind, jaxpr_as_fun(body), primals, tangents, differentiable=composite.differentiable
+    )
 
 
 def _batch(
