@@ -167,7 +167,7 @@ def quick(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def integration(session: nox.Session) -> None:
-    """What crosses packages, over opsets and over static and symbolic shapes: `nox -s integration -- --opset 23`."""
+    """Tests across packages, over opsets and over static and symbolic shapes: `nox -s integration -- --opset 23`."""
     _install(session, *_editable(*PACKAGES, extras="test"), *_group("tests"), *_group("programs"))
     session.run(
         "pytest", *_PARALLEL, "tests-integration", "--ignore=tests-integration/plugin-template", *session.posargs
@@ -245,7 +245,7 @@ WEB_RELEASE = "1.30.0"
 @nox.session
 @nox.parametrize("release", [*RELEASES, "web"], ids=[*RELEASES, "web"])
 def kernels(session: nox.Session, release: str) -> None:
-    """What each supported release of ONNX Runtime runs, by running it: checks the tables, `-- --write` writes them.
+    """Kernels of each supported release of ONNX Runtime, by running it: checks the tables, `-- --write` writes them.
 
     Then the tests of legalize, in which each known fault is expected to be there or not. The npm package needs node.
     """
@@ -270,7 +270,7 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def nightly(session: nox.Session) -> None:
-    """What takes hours: all near misses, all nodes in other domains, many random programs, JAX's whole sweep."""
+    """Sessions of hours: all near misses, all nodes in other domains, many random programs, JAX's whole sweep."""
     _install(session, *_editable("j2o-plugins-jax", extras="test"), *_group("tests"), *_group("primitives"))
     BUILD.mkdir(exist_ok=True)
     tests = Path("packages/j2o-plugins-jax/tests")

@@ -106,7 +106,7 @@ def slope(fn: Function, *xs: jax.Array) -> Any:
     return jax.jvp(fn, xs, tuple(jnp.cos(x) for x in xs))
 
 
-# What is made of the function. Each needs its value too, which the composite gives; derivatives are its body's.
+# Transforms of the function. Each needs its value too, which the composite gives; derivatives are its body's.
 DERIVATIVES: dict[str, Callable[[Function], Function]] = {
     "jvp": lambda fn: functools.partial(slope, fn),
     "vjp": lambda fn: functools.partial(pulled_back, fn),

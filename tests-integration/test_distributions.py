@@ -1,4 +1,4 @@
-"""What an installation brings along, and what our packages must agree on."""
+"""The distributions that an installation brings along, and metadata that our packages share."""
 
 import itertools
 import tomllib
@@ -15,7 +15,7 @@ UNWANTED = {"flax", "huggingface-hub", "netron", "onnxscript", "orbax-checkpoint
 
 
 def required_by(*names: str) -> set[str]:
-    """What `pip install` of these names would leave: requirements of requirements, extras only if asked for."""
+    """The result of `pip install` of these names: requirements of requirements, extras only if asked for."""
     found: set[tuple[str, str]] = set()
     todo = [(canonicalize_name(name), "") for name in names]
     while todo:

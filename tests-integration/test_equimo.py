@@ -14,7 +14,7 @@ import pytest
 import j2o_core
 
 with warnings.catch_warnings():
-    # What it imports is not ours to mend.
+    # Its imports are not ours to mend.
     warnings.simplefilter("ignore")
     import equimo.models
     from equimo.models.vit import VisionTransformer

@@ -196,7 +196,7 @@ def drawn(sample: Callable[[Any, Any], Any]) -> Callable[[Any], Any]:
     return lambda x: sample(jax.random.key(0), x).astype(jnp.float32)
 
 
-# What does not change smoothly with its operand. JAX's gradients are zero, and so are those of the graph.
+# Functions that do not change smoothly with their operand. JAX's gradients are zero, and so are those of the graph.
 STEPS: dict[str, Callable[[Any], Any]] = {
     "hardmax": choice,
     "one_hot of a rounded number": lambda x: jax.nn.one_hot(jnp.round(x).astype(int), 3),

@@ -30,7 +30,7 @@ def install(site: Path, distribution: str, entry_point: str, source: str) -> Non
 
 
 def export(site: Path) -> str:
-    """What an export says in a process that has the distributions of `site` as well."""
+    """The output of an export in a process that has the distributions of `site` as well."""
     environment = {**os.environ, "PYTHONPATH": str(site), "PYTHONWARNINGS": "ignore"}
     done = subprocess.run([sys.executable, "-c", EXPORT], env=environment, capture_output=True, text=True, check=True)
     return done.stdout.strip()

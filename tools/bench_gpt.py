@@ -30,7 +30,7 @@ def export(folder: Path) -> dict[str, Path]:
 
 
 def feeds(session: Any) -> dict[str, tuple[dict[str, Any], int]]:
-    """What each step is fed, and how often a round."""
+    """The feeds of each step, and the number of steps in a round."""
     return {step: (_feed(session, tokens, filled), times) for step, (tokens, filled, times) in STEPS.items()}
 
 

@@ -75,10 +75,10 @@ def _times_here(files: Mapping[str, str], feeds: str, rounds: int) -> dict[str, 
             taken[name][feed] = []
     shuffled = random.Random(0)
     for round_ in range(rounds + WARM_UP):
-        shuffled.shuffle(runs)  # what ran just before is in the processor's caches
+        shuffled.shuffle(runs)  # the run just before has filled the processor's caches
         for name, feed, session, values, times in runs:
             for _ in range(times):
-                begin = time.thread_time()  # what else the machine does counts as little as it can
+                begin = time.thread_time()  # other work of the machine counts as little as it can
                 session.run_with_ort_values(None, values)
                 if round_ >= WARM_UP:
                     taken[name][feed].append(1e3 * (time.thread_time() - begin))

@@ -1,4 +1,4 @@
-"""What `bench.py` measures, one function a figure."""
+"""The measurements of `bench.py`, one function for each figure."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ GPT_OPSETS = (21, 24)
 
 
 def measure(folder: Path) -> tuple[dict[str, Any], dict[str, Path], dict[str, Path]]:
-    """What `peers.json` keeps, and the files that the peers wrote, by name and opset: of DINOv3 and of GPT-2."""
+    """The figures for `peers.json`, and the files that the peers wrote, by name and opset: of DINOv3 and of GPT-2."""
     result: dict[str, Any] = {
         "measured": datetime.date.today().isoformat(),
         "where": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",

@@ -8,7 +8,7 @@ import importlib
 from importlib import metadata
 from pathlib import PurePosixPath
 
-# What comes with an environment, not with a package.
+# Distributions that come with an environment, not with a package.
 SEEDS = {"pip", "setuptools", "uv", "wheel"}
 # Frameworks, viewers and hub clients: whoever needs them installs them.
 UNWANTED = {"flax", "huggingface-hub", "netron", "onnxscript", "orbax-checkpoint", "tensorflow", "torch"}

@@ -36,7 +36,7 @@ def constant_product(number: float) -> j2o_core.OnnxProgram:
 
 
 def run(path: Path) -> float:
-    """What the model at a path computes of ones."""
+    """The results of the model at a path for inputs of ones."""
     session = onnxruntime.InferenceSession(str(path))
     (result,) = session.run(None, {session.get_inputs()[0].name: np.ones((1, 600), np.float32)})
     return float(result[0, 0])
@@ -229,7 +229,7 @@ def large_programs(chance: random.Random, rounds: int) -> list[str]:
     return wrong
 
 
-# What is tried, and how often in all.
+# The trials, and how often each is run in all.
 TRIALS: dict[Callable[[random.Random, int], list[str]], int] = {
     two_savers: 1000,
     killed_savers: 180,

@@ -53,7 +53,7 @@ FLAGS = X > 0
 VECTOR = X[:, 0]
 KEY = jax.random.key(0)
 
-# What a function is tried with, one after the other, until `jax.jit` takes it.
+# Arguments to try, one after the other, until `jax.jit` takes them.
 CANDIDATES: tuple[tuple[Any, ...], ...] = (
     (X,),
     (POSITIVE, WIDE),

@@ -65,7 +65,7 @@ TIMEOUT_S = 120  # for one program
 GOOD = ("pass", "refused", "jax")  # outcomes that are no fault of ours
 WRITTEN = "written"  # a process says so between JAX's part and ours
 
-# What the lines are made of:
+# Parts of the lines:
 #   F I B N A   a float, integer, boolean, numeric, any array; with a digit another one, if possible broadcastable
 #   S           a scalar integer array
 #   AX K P C    an axis of the first array, a small integer, a size from 1 to 4, a simple float
@@ -437,7 +437,7 @@ class Program:
 
     @property
     def specs(self) -> list[Any]:
-        """What is exported: the inputs, symbolic where they are."""
+        """The specs of the inputs, symbolic where the program is."""
         return [_spec(value) if name in self.symbolic else value for name, value in self.inputs.items()]
 
     @property
@@ -604,7 +604,7 @@ class Writer:
             function = eval(f"lambda {', '.join(self.values)}: {source}", dict(NAMES))
             result = jax.eval_shape(function, *self.values.values())
             if not all(leaf.shape == _concrete(leaf.shape) for leaf in self.values.values()):
-                # What JAX traces with a symbol it may refuse with a number.
+                # JAX may refuse a number where it traces a symbol.
                 numbers = [jax.ShapeDtypeStruct(_concrete(v.shape), v.dtype) for v in self.values.values()]
                 jax.eval_shape(function, *numbers)
         except Exception:  # noqa: BLE001 (the line does not fit the values: try another)
@@ -619,7 +619,7 @@ class Writer:
         return Line(targets, source, inexact)
 
     def number(self, token: str, first: Any) -> str:
-        """What a token that is no variable stands for."""
+        """The number that a token denotes, if it is no variable."""
         rng = self.rng
         choices: dict[str, Any] = {
             "AX": range(-first.ndim, first.ndim) if first is not None and first.ndim else (0,),
@@ -653,7 +653,7 @@ class Writer:
 
 
 def _special_floats(info: Any) -> list[float]:
-    """What floats have beside small numbers; none that only one of XLA and ONNX Runtime loses (docs/support.md)."""
+    """Special floats beside small numbers; none that only one of XLA and ONNX Runtime loses (docs/support.md)."""
     # Half precision overflows inside a line in XLA alone, numbers below the tiny ones are zero for XLA alone.
     large = 200.0 if info.dtype == np.float16 else float(info.max)
     return [np.nan, np.inf, -np.inf, large, float(info.tiny) / float(info.eps), -0.0]
@@ -707,7 +707,7 @@ def disturbed_runs(program: Program, *, compiled: bool = True) -> list[list[Any]
 
 
 def _in_float32(line: Line, names: dict[str, Any]) -> dict[str, Any]:
-    """What a line makes of float16 in float32, rounded at its end."""
+    """The result of a line for float16, computed in float32 and rounded at its end."""
     halves = {name: names[name] for name in {*line.reads, *line.targets} if names[name].dtype == jnp.float16}
     wide = {**names, **{name: value.astype(jnp.float32) for name, value in halves.items()}}
     try:
@@ -727,7 +727,7 @@ def _disturbed(value: Any, noise: Any, size: Any) -> Any:
     disturbed = jnp.where(jnp.isfinite(value) & (noise != 0), disturbed, value)
     if value.dtype != jnp.float16:
         return disturbed
-    # What overflows need not, in float32: the largest number stands in for the infinity.
+    # An overflow need not be one in float32: the largest number stands in for the infinity.
     return jnp.where(jnp.isinf(value) & (noise != 0), jnp.nan_to_num(value), disturbed)
 
 
@@ -793,7 +793,7 @@ def _problem(names: Sequence[str], results: Sequence[Any], answers: Sequence[Seq
 
 
 def _within_slack(got: Any, versions: Sequence[Any]) -> Any:
-    """What ONNX Runtime gave, with what JAX gave where JAX's own answers differ as much."""
+    """ONNX Runtime's results, with JAX's in places where JAX's own answers differ as much."""
     want = versions[0]
     if got.shape != want.shape or got.dtype != want.dtype or not want.size:
         return got
@@ -827,7 +827,7 @@ def reduced(program: Program, outcome: str) -> Program:
             program = alone
             break
     if program.symbolic:
-        return program  # what leads to a value may have a length that no input can have
+        return program  # lines that lead to a value may have a length that no input can have
     with jax.enable_x64(program.x64):
         names = {**NAMES, **program.inputs}
         for line in program.lines:

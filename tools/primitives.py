@@ -85,7 +85,7 @@ def draw(harness: Any, seed: int) -> list[Any]:
 
 
 def prepare(harness: Any, transform: str) -> tuple[Callable[..., Any], list[Any]]:
-    """What is exported, and its arguments as flat arrays."""
+    """The function to export, and its arguments as flat arrays."""
     import jax
     import jax.numpy as jnp
     import numpy as np

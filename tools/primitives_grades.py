@@ -30,7 +30,7 @@ NARROW = (5e-2, 5e-2)  # float8 and smaller; integers and booleans have to be eq
 
 @dataclass(frozen=True)
 class Grade:
-    """What a primitive promises.
+    """The promise of a primitive about its results.
 
     Attributes:
         reason: why its results need not be JAX's.
@@ -44,7 +44,7 @@ class Grade:
 
 
 def complaint(group: str, params: Mapping[str, Any], arguments: Arrays, results: Arrays, expected: Arrays) -> str:
-    """What is wrong with the results of a harness of a group, or "" if they are right."""
+    """The complaint about the results of a harness of a group, or "" if they are right."""
     if group in GRADES:
         return GRADES[group].check(params, arguments, results, expected)
     return unequal(results, expected)

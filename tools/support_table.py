@@ -46,7 +46,7 @@ or differentiate do not count.
 Of the harnesses as they are, at opset 21. *Refused* is a clear error at export, before a file is written; *runtime* is
 an error of ONNX Runtime, *differs* a wrong value, dtype or shape.
 """
-# What is known to differ from JAX in ways that no tolerance of a test shows.
+# Known differences from JAX that no tolerance of a test shows.
 _DIFFERENCES = """### What differs
 
 - The sign of a zero: `max` of nothing but zeros gives +0; `sum`, `cumsum` and `relu` keep a -0 that XLA makes +0; a -0
@@ -85,7 +85,7 @@ Run = dict[str, dict[str, dict[str, int]]]
 
 
 def summary(lines: Iterable[str]) -> dict[str, Run]:
-    """What `docs/sweep.json` holds of each run: a transform at an opset. The last line of a case counts."""
+    """The outcomes of each run for `docs/sweep.json`: a transform at an opset. The last line of a case counts."""
     cases = {(case["opset"], case["transform"], case["case"]): case for case in map(json.loads, lines)}
     runs: dict[str, Run] = {}
     for (opset, transform, _), case in sorted(cases.items()):

@@ -1,4 +1,4 @@
-"""What cannot be used is refused by an error that says what, where and what to do; no file is left."""
+"""Bad input is refused by an error that says what, where and what to do; no file is left."""
 
 import os
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def export(fn: Callable[..., object], inputs: object, **options: object) -> j2o_
 
 
 HERE = os.path.basename(__file__)
-# What is given, the kind of error, and what its message has to say.
+# The argument, the kind of error, and the words of its message.
 CASES: dict[str, tuple[Callable[[Path], object], type[Exception], list[str]]] = {
     "unknown opset": (
         lambda path: export(jnp.sin, [(3,)], opset=99).save(path),

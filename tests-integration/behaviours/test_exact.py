@@ -143,7 +143,7 @@ def test_nan_propagates() -> None:
 
 @pytest.mark.parametrize("target", [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.bool_])
 def test_floats_saturate_when_they_become_integers(target: type) -> None:
-    """What is too large becomes the largest, NaN becomes zero, and the rest is truncated."""
+    """Numbers that are too large become the largest, NaN becomes zero, and others are truncated."""
     x = np.array([0.5, -0.5, 1.9, -1.9, 127.5, -129, 255.9, 300, 7e4, -7e4, 3e9, -3e9, 5e9, np.nan, np.inf, -np.inf])
     check(lambda x: x.astype(target), x.astype(np.float32))
 

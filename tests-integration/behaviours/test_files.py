@@ -1,4 +1,4 @@
-"""What is written, and what may be read."""
+"""Files that are written, and files that may be read."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What goes in, what comes out, what it is called, and what is said when it cannot be."""
+"""Inputs, outputs, their names, and the errors for those that cannot be."""
 
 import dataclasses
 import functools

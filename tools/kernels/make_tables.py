@@ -119,7 +119,7 @@ def _initializer(name: str, array: np.ndarray[Any, Any], dtype: ir.DataType) -> 
 
 
 def run_native(model: bytes) -> str | None:
-    """What the installed runtime says against a model without inputs, or None."""
+    """The complaint of the installed runtime about a model without inputs, or None."""
     try:
         session = onnxruntime.InferenceSession(model, _session_options(), providers=[PROVIDER])
         session.run_with_ort_values(None, {})
@@ -128,7 +128,7 @@ def run_native(model: bytes) -> str | None:
     return None
 
 
-# What runs a model: the installed runtime, or that of a browser.
+# The function that runs a model: in the installed runtime, or in that of a browser.
 _run_model: Callable[[bytes], str | None] = run_native
 
 
@@ -139,7 +139,7 @@ def use_web(folder: str) -> None:
 
 
 def _run(graph: ir.Graph, opset: int) -> str | None:
-    """What the runtime says against the graph, or None."""
+    """The complaint of the runtime about the graph, or None."""
     for index, value in enumerate(graph.outputs):
         value.name = value.name or f"output_{index}"
     model = ir.Model(graph, ir_version=13 if opset > 24 else 11 if opset > 22 else 10)

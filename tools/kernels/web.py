@@ -17,7 +17,7 @@ class WebRuntime:
         self._node = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def run(self, model: bytes) -> str | None:
-        """What the runtime says against a model without inputs, or None."""
+        """The complaint of the runtime about a model without inputs, or None."""
         assert self._node.stdin is not None
         assert self._node.stdout is not None
         self._node.stdin.write(struct.pack("<I", len(model)) + model)

@@ -72,7 +72,7 @@ def test_exporting_does_not_make_the_next_call_trace_again(kept, export):
 
 
 def test_other_plugins_give_other_graphs_of_the_same_function(kept, export, new_plugin):
-    """What one set of composites traced is not found by another."""
+    """A trace under one set of composites is not found under another."""
     import j2o_core
 
     fn, _ = counted()

@@ -10,7 +10,7 @@ import soundfile
 from j2o_examples_birdjepa import BirdMae, BirdMaeConfig, embed, export
 
 
-@pytest.mark.filterwarnings("default")  # what Ray does at its start is not ours to judge
+@pytest.mark.filterwarnings("default")  # warnings of Ray at its start are not ours to judge
 def test_ray_and_this_process_write_the_same(tmp_path):
     (tmp_path / "archive").mkdir()
     for number in range(6):

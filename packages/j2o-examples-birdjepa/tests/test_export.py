@@ -1,4 +1,4 @@
-"""What is exported gives JAX's numbers: front end, encoders, forms of the blocks, subsets of patches."""
+"""Exported programs give JAX's numbers: front end, encoders, forms of the blocks, subsets of patches."""
 
 import collections
 

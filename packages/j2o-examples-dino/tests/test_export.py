@@ -1,4 +1,4 @@
-"""What is exported gives JAX's numbers: the models and the preprocessing, at the lowest and the current opset."""
+"""Exported programs give JAX's numbers: the models and the preprocessing, at the lowest and the current opset."""
 
 import dataclasses
 

@@ -14,7 +14,7 @@ from j2o_examples_dino._similarity import similarities
 
 
 class _Parser(html.parser.HTMLParser):
-    """What a page refers to, and the elements that are open at the end."""
+    """The references of a page, and the elements that are open at its end."""
 
     def __init__(self):
         super().__init__()

@@ -8,7 +8,7 @@ import pytest
 from j2o_examples_dino import DinoConfig, DinoV3, from_state_dict
 from j2o_examples_dino._rope import RotaryEmbedding, rope_periods, rotate
 
-# What the published files hold, for heads of 64 and of 128 channels.
+# The values in the published files, for heads of 64 and of 128 channels.
 PUBLISHED = {
     64: "1 1.3359375 1.78125 2.375 3.15625 4.21875 5.625 7.5 10 13.3125 17.75 23.75 31.625 42.25 56.25 75",
     128: "1 1.15625 1.3359375 1.5390625 1.78125 2.046875 2.375 2.734375 3.15625 3.65625 4.21875 4.875 5.625 6.5 7.5 "

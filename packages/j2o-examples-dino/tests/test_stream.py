@@ -108,7 +108,7 @@ def test_more_than_two_gigabytes_in_less_than_one(tmp_path):
     size = sum(path.stat().st_size for path in tmp_path.glob("large.onnx*"))
     assert size > 2.1e9
     assert peak - base < 1 << 30
-    # What grows with the model is its largest weight, which is in memory twice at most, and what describes a block.
+    # Two things grow with the model: its largest weight, in memory twice at most, and the description of a block.
     seven = variant("vit7b16")
     largest, larger = 4 * 3 * LARGE.dim**2, 4 * 3 * seven.dim**2
     projection = peak - base + 2 * (larger - largest) + (seven.depth - LARGE.depth) * (1 << 20)

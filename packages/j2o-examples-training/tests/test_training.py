@@ -52,7 +52,7 @@ def test_names_pair_results_with_arguments():
     assert {"model.layers.1.layers.0.weight", "opt_state.0.count", "opt_state.0.mu.layers.1.layers.2.bias"} <= set(
         program.input_names
     )
-    # What the accuracy takes is called as it is in the step.
+    # The inputs of the accuracy have the names that they have in the step.
     assert set(trainer.export_accuracy().input_names) <= set(program.input_names)
 
 
@@ -67,7 +67,7 @@ def test_training_needs_the_files_alone(tmp_path):
     assert losses[-1] < losses[0]
     assert state["opt_state.0.count"] == 30
     assert all(not np.array_equal(state[name], before[name]) for name in before)
-    # What was trained goes back into the model.
+    # The trained arrays go back into the model.
     weights = {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
     trained = eqx.tree_at(
         lambda model: (

@@ -59,7 +59,7 @@ class Layer:
 
     @property
     def axes(self) -> tuple[Any, Any]:
-        """What `vmap` maps over: the inputs, and the result next to the state."""
+        """The axes of `vmap`: of the inputs, and of the result next to the state."""
         return ((0,) * len(self.shapes) + (None,), (0, None)) if self.stateful else (0, 0)
 
 

@@ -42,7 +42,7 @@ def near_misses(fn, *args):
 
 
 def _changes(aval, is_constant):
-    """What one operand may become instead."""
+    """The replacements of one operand."""
     dtype, shape = np.dtype(aval.dtype), aval.shape
     if dtype.kind == "b":
         found = {"inverted": jnp.logical_not}

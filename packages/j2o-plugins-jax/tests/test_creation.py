@@ -50,7 +50,7 @@ def test_empty_is_zero_as_in_jax():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int32, np.uint8, jnp.bfloat16])
 def test_long_ranges_are_left_to_the_graph(dtype):
-    """What is larger than a folded constant may be, the runtime counts."""
+    """A range larger than a folded constant may be is counted by the runtime."""
     program = once(lambda x: jnp.arange(400_000).astype(dtype)[-7:] + x, Spec((7,), dtype), contains=["Range"])
     assert sum(value.const_value.nbytes for value in program.model.graph.initializers.values()) < 1000
 

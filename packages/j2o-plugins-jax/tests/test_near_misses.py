@@ -236,7 +236,7 @@ def test_near_misses_give_the_numbers_of_jax(program):
     for index in chosen:
         what, one = changed[index]
         try:
-            # What is 300 away from zero is known to 3e-5: its mean and its deviation are no nearer, in JAX either.
+            # Numbers 300 away from zero are known to 3e-5: their mean and deviation are no nearer, in JAX either.
             check(one, *args, opsets=_OPSETS[index % 4 :][:1], atol=1e-4)
         except Exception as error:
             error.add_note(f"The change is: {what}.")

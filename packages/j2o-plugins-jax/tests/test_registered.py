@@ -1,4 +1,4 @@
-"""What is registered exists: names of primitives, and parameters that rules ignore."""
+"""Registered names exist: names of primitives, and parameters that rules ignore."""
 
 import ast
 import functools

@@ -1,4 +1,4 @@
-"""What rules and fusions write depends on what the target runs: standard ONNX gets the natural operator."""
+"""Operators of rules and fusions depend on what the target runs: standard ONNX gets the natural operator."""
 
 import jax
 import jax.numpy as jnp

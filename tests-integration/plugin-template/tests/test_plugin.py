@@ -1,4 +1,4 @@
-"""What a plugin's tests look like: one line per thing that is to export."""
+"""Tests of a plugin: one line for each function that is to export."""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ def test_signed_sqrt(shape: tuple[int, ...], dtype: jnp.dtype) -> None:
 
 
 def test_signed_sqrt_of_nothing() -> None:
-    check(signed_sqrt, Spec((0, 4), jnp.float32), absent=["Sqrt"])  # what is empty needs no computing
+    check(signed_sqrt, Spec((0, 4), jnp.float32), absent=["Sqrt"])  # an empty array needs no computing
 
 
 def test_signed_sqrt_with_symbolic_length() -> None:

@@ -1,4 +1,4 @@
-"""What differs between JAX releases or is private to JAX. Nothing else imports `jax._src`."""
+"""Differences between JAX releases, and names that are private to JAX. No other file imports `jax._src`."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -64,7 +64,7 @@ def is_jaxpr(value: object) -> bool:
 
 
 def high_level_code(primitive: Primitive) -> Callable[..., Any] | None:
-    """What JAX writes its high-level primitives with (since 0.12: `jnp.nonzero`); None for all others."""
+    """The JAX code of a high-level primitive (since 0.12: `jnp.nonzero`); None for all others."""
     return primitive.to_lojax if primitive.name == "call_hi_primitive" else None
 
 
@@ -209,7 +209,7 @@ def dim_terms(dimension: Any) -> list[tuple[int, list[tuple[Any, int]]]]:
 
 
 def dim_constraints(dimension: Any) -> list[tuple[Any, bool]]:
-    """What was said of the symbols in a dimension's scope: expressions that are zero (True) or not negative (False)."""
+    """The constraints of a dimension's scope: (expression, True) if it is zero, (expression, False) if not negative."""
     return [
         (constraint.diff, constraint.cmp == _shape_poly.Comparator.EQ)
         for constraint in dimension.scope._explicit_constraints
@@ -262,7 +262,7 @@ def wrap_keys(words: Any, dtype: Any) -> Any:
 
 
 def random_gamma(keys: Any, shape_parameter: Any, params: dict[str, Any]) -> Any:
-    """What the primitive `random_gamma` computes."""
+    """The values of the primitive `random_gamma`."""
     return _random_gamma_p.impl(keys, shape_parameter, log_space=params["log_space"], use_vmap=True)
 
 

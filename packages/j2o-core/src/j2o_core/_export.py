@@ -125,7 +125,7 @@ def _check_arguments(fn: Any, opset: Any, target: Any) -> None:
             f"opset is {opset!r}. j2o writes opsets {LOWEST_OPSET} to {HIGHEST_OPSET}; 21 is the default, "
             f"23 the first with Attention and RotaryEmbedding."
         )
-    if target not in ("onnxruntime", None):  # what needs onnx_ir is imported after tracing where it can be
+    if target not in ("onnxruntime", None):  # modules that need onnx_ir are imported after tracing where possible
         from .target import Target
 
         Target(target, opset)

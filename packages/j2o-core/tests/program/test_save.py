@@ -460,7 +460,7 @@ def test_large_weights_begin_at_a_page(export, tmp_path):
 
 @pytest.mark.parametrize("weights", [None, "data", "safetensors"])
 def test_weights_are_written_without_a_second_copy(tmp_path, weights):
-    """What is allocated while saving stays below 5% of the weights, inside the model file or beside it."""
+    """The memory allocated while saving stays below 5% of the weights, inside the model file or beside it."""
     count, size = 16, 1 << 20
     graph = ir.Graph([], [], nodes=[], opset_imports={"": 21})
     for index in range(count):

@@ -1,4 +1,4 @@
-"""What `print(program)` and a notebook show."""
+"""The text of `print(program)`, and the page of a notebook."""
 
 import html
 

@@ -17,7 +17,7 @@ _EPS = 1e-6
 
 
 class BirdMaeOutput(NamedTuple):
-    """What Bird-MAE finds in a batch of spectrograms.
+    """The results of Bird-MAE for a batch of spectrograms.
 
     Attributes:
         pooled: `[batch, embed_dim]`, one embedding a spectrogram.

@@ -1,4 +1,4 @@
-"""What each subcommand of `j2o-birdjepa` does with its arguments; each returns the exit status."""
+"""The subcommands of `j2o-birdjepa`: functions of the arguments that return the exit status."""
 
 import argparse
 from collections import Counter

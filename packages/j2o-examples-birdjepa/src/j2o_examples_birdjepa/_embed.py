@@ -25,7 +25,7 @@ _SECONDS = CLIP_SAMPLES / SAMPLE_RATE
 
 
 class Embedded(NamedTuple):
-    """What became of an archive.
+    """The outcome for an archive.
 
     Attributes:
         output: The Parquet file: `file`, `start` in seconds, `embedding` `[embed_dim]` float32; one row a clip of 5 s.

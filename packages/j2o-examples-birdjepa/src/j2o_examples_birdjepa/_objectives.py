@@ -1,4 +1,4 @@
-"""What an encoder is trained for: labels (Supervised), or views of one recording that agree (LeJEPA).
+"""Objectives of an encoder: labels (Supervised), or views of one recording that agree (LeJEPA).
 
 Masked autoencoding is in `_pixio`. An objective is a module with weights of its own. Called with a batch, the encoder
 and a PRNG key, it gives its losses by name, and embeddings with their targets for the online probe.
@@ -23,7 +23,7 @@ Batch = Mapping[str, Array]
 
 
 class Outcome(NamedTuple):
-    """What an objective found in a batch.
+    """The result of an objective for a batch.
 
     Attributes:
         losses: float32 scalars by name; training minimises their sum.

@@ -116,7 +116,7 @@ class Pixio(eqx.Module):
         return make_block_mask(batch, config.n_patches_h, config.n_patches_w, size, ratio, key=key)
 
     def normalise(self, patches: Array) -> Array:
-        """What is predicted: patches `[..., patch_size]` less their mean, over their standard deviation, in float32."""
+        """The targets: patches `[..., patch_size]` less their mean, over their standard deviation, in float32."""
         patches = patches.astype(jnp.float32)
         ddof = 1 if self.config.variance == "unbiased" else 0
         centred = patches - jnp.mean(patches, axis=-1, keepdims=True)

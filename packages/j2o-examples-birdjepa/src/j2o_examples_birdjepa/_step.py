@@ -21,7 +21,7 @@ Objective = Supervised | LeJepa | Pixio
 
 @dataclasses.dataclass(frozen=True)
 class StepConfig:
-    """What a step does beside the update.
+    """Settings of a step beside the update.
 
     Attributes:
         seed: Seed of everything random in a step; the key of a step depends on the seed and its number alone.

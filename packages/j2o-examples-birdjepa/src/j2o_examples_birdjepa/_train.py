@@ -71,7 +71,7 @@ class TrainConfig:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """What must be equal for a run to continue: all but how often it is evaluated, saved and read ahead."""
+        """Settings that must not change for a run to continue: all but how often it is evaluated, saved, read ahead."""
         found = dataclasses.asdict(self)
         for name in ("eval_every", "save_every", "keep", "orbax"):
             del found[name]

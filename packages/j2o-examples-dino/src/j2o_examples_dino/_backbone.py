@@ -1,4 +1,4 @@
-"""What can be asked of every model here, and what the vision transformers of both releases do alike."""
+"""The interface of every model here, and the common parts of the vision transformers of both releases."""
 
 import abc
 from collections.abc import Sequence

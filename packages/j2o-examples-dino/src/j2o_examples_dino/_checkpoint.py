@@ -114,7 +114,7 @@ def _differences(given: AnyConfig, found: AnyConfig) -> list[str]:
 
 
 def _chosen(given: AnyConfig | None, found: AnyConfig) -> AnyConfig:
-    """What a checkpoint says of itself, with what the user chose for it."""
+    """The settings in a checkpoint, with those that the user chose for it."""
     choices: dict[str, Any] = {name: getattr(given, name) for name in _CHOICES if hasattr(given, name)}
     return dataclasses.replace(found, **choices)
 

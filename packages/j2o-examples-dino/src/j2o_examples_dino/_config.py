@@ -33,7 +33,7 @@ _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
 
 @dataclasses.dataclass(frozen=True)
 class TransformerConfig:
-    """What the vision transformers of both releases have.
+    """Settings of the vision transformers of both releases.
 
     Attributes:
         dim: Width D of a token.

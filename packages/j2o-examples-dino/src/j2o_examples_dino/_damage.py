@@ -14,10 +14,10 @@ import numpy as np
 
 from ._errors import CheckpointError
 
-# What settings in JSON take at most; published ones have a few hundred bytes.
+# The most bytes of settings in JSON; published ones have a few hundred.
 SETTINGS_BYTES = 1 << 20
 
-# What may be unpacked from a compressed file: weights do not shrink to less than a few tenths.
+# The most that may be unpacked from a compressed file: weights do not shrink to less than a few tenths.
 _SPARE_BYTES, _RATIO = 1 << 28, 64
 
 _CHUNK_BYTES = 1 << 24

@@ -30,7 +30,7 @@ from ._whole_file import whole_file
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What is asked for.
+    """The settings of a request.
 
     Attributes:
         model: The model.
@@ -77,7 +77,7 @@ class Parity:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What was found.
+    """The results.
 
     Attributes:
         photo: Parity on the photo.

@@ -1,4 +1,4 @@
-"""What can go wrong before an export begins: a configuration or a checkpoint that cannot be right."""
+"""Errors before an export begins: a configuration or a checkpoint that cannot be right."""
 
 from j2o_core import J2oError
 

@@ -38,7 +38,7 @@ class Latency:
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What to measure.
+    """The settings of a measurement.
 
     Attributes:
         model: The model in JAX.

@@ -23,7 +23,7 @@ _VERSIONED = ("j2o-examples-dino", "j2o-core", "jax", "jaxlib", "equinox", "nump
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """What a reference file holds.
+    """The contents of a reference file.
 
     Attributes:
         images: `[batch, 3, height, width]` float32, normalised.

@@ -16,13 +16,13 @@ from ._paths import check_writable
 from ._state_dict import skeleton
 from ._variants import AnyConfig, variant
 
-# What ONNX keeps in one file; larger models are not held in memory a second time either.
+# The largest model that ONNX keeps in one file; larger ones are not held in memory a second time either.
 STREAM_BYTES = 1 << 31
 
 
 @dataclasses.dataclass(frozen=True)
 class StreamRequest:
-    """What is asked for.
+    """The settings of a request.
 
     Attributes:
         model: The model; it must have weights.
@@ -41,7 +41,7 @@ class StreamRequest:
 
 @dataclasses.dataclass(frozen=True)
 class Streamed:
-    """What was found.
+    """The results.
 
     Attributes:
         written: The files.

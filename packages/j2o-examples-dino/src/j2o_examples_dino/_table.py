@@ -1,4 +1,4 @@
-"""What a demonstration found, as a table of plain text."""
+"""The results of a demonstration, as a table of plain text."""
 
 from collections.abc import Sequence
 

@@ -62,7 +62,7 @@ class _Tensor(NamedTuple):
 
 
 def _stand_ins() -> dict[tuple[str, str], object]:
-    """What the few permitted names mean. Made anew for each file, so that no file can change them for the next."""
+    """The objects of the few permitted names. Made anew for each file, so that no file can change them for the next."""
 
     class StateDict(dict[Any, Any]):
         """Stands in for the ordered dictionary of a state dict; its attributes are dropped with it."""

@@ -1,4 +1,4 @@
-"""What a decoder remembers of the tokens it has seen."""
+"""The keys and values that a decoder keeps of earlier tokens."""
 
 from typing import Any, NamedTuple
 

@@ -17,7 +17,7 @@ from ._model import Gpt
 
 @dataclasses.dataclass(frozen=True)
 class Generation:
-    """What was generated, and how long it took.
+    """The generated tokens and the time they took.
 
     Attributes:
         tokens: `[batch, count]` int32.

@@ -26,7 +26,7 @@ STEP, ACCURACY, START = "step.onnx", "accuracy.onnx", "start.npz"
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What is asked for.
+    """The settings of a request.
 
     Attributes:
         model: A name in `MODELS`.
@@ -62,7 +62,7 @@ class Curve:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What was found.
+    """The results.
 
     Attributes:
         program: The exported step.

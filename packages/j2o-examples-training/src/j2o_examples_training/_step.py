@@ -1,4 +1,4 @@
-"""What is exported: one training step, and the accuracy of a model. Plain Equinox and optax, without a word of ONNX."""
+"""The exported functions: a training step, and the accuracy of a model, in Equinox and optax without a word of ONNX."""
 
 from collections.abc import Callable
 from typing import Any

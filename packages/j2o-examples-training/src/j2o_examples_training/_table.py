@@ -1,4 +1,4 @@
-"""What was found, as a table of plain text."""
+"""The results, as a table of plain text."""
 
 from ._experiment import Curve, Outcome, Request
 

@@ -1,4 +1,4 @@
-"""What Equinox wraps around code: checks at run time, which a graph cannot make, and boundaries that mean nothing."""
+"""Equinox's wrappers around code: checks at run time, which a graph cannot make, and boundaries without effect."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ branched_error_if = plugin.composite("equinox._errors.branched_error_if")
 def _error_if(
     ctx: LoweringContext, x: Any, pred: Any, index: Any, msgs: Sequence[str], *, on_error: str = "default"
 ) -> Any:
-    """What other choices of `on_error` do is left out; "nan" changes results, so the body says what can be exported."""
+    """The values, without the check; `on_error="nan"` changes results, so there the body is lowered."""
     del pred, index
     from equinox._config import EQX_ON_ERROR
 

@@ -51,7 +51,7 @@ def _div(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> Any:
     quotient = ctx.op.Div(x, divisor)
     if divisor is y:
         return quotient
-    # What XLA gives for a division by zero: all bits set.
+    # XLA's result of a division by zero: all bits set.
     all_ones = np.array(-1).astype(ctx.dtype(x))
     return ctx.op.Where(ctx.op.Equal(y, ctx.const(0, y)), ctx.const(all_ones), quotient)
 

@@ -73,7 +73,7 @@ def _conv_general_dilated(
 
 
 def _accumulator(operand: np.dtype[Any], result: np.dtype[Any]) -> np.dtype[Any]:
-    """What to compute in: the wider of the two, and float32 at least where integers become floats."""
+    """The dtype to compute in: the wider of the two, and float32 at least where integers become floats."""
     if result == np.bool_:
         return np.dtype(np.float32)  # counts of true pairs: positive stays positive
     wide = jnp.promote_types(operand, result)

@@ -24,7 +24,7 @@ Combine = Callable[[LoweringContext, Values, Values], Values]
 
 
 def lowest(dtype: np.dtype[Any]) -> Any:
-    """What every number is at least: the neutral element of the maximum."""
+    """The lowest number of a dtype: the identity element of the maximum."""
     if dtype == np.bool_:
         return False
     if "float" in dtype.name:
@@ -33,7 +33,7 @@ def lowest(dtype: np.dtype[Any]) -> Any:
 
 
 def highest(dtype: np.dtype[Any]) -> Any:
-    """What every number is at most: the neutral element of the minimum."""
+    """The highest number of a dtype: the identity element of the minimum."""
     if dtype == np.bool_:
         return True
     if "float" in dtype.name:

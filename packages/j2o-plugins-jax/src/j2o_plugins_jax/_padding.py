@@ -28,7 +28,7 @@ def _pad(
     for axis, interior in enumerate(interiors):
         if not same_size(interior, 0):
             x, shape = _spread(ctx, x, shape, axis, interior, value)
-    # What is spread has padding behind its last element too.
+    # Interior padding comes behind the last element too.
     highs = tuple(high - interior for high, interior in zip(highs, interiors, strict=True))
     return pad_or_crop(ctx, x, shape, lows, highs, value)
 

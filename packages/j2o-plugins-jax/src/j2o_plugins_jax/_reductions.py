@@ -66,7 +66,7 @@ def _fold_axes(ctx: LoweringContext, xs: Values, axes: tuple[int, ...], combine:
 @plugin.lowering("reduce_prod")
 def _reduce_prod(ctx: LoweringContext, x: ir.Value, *, axes: tuple[int, ...]) -> Any:
     unknown = any(is_symbolic(ctx.avals_in[0].shape[axis]) for axis in axes)
-    # What is written for the operator needs to know how many there are.
+    # The nodes that replace the operator need the number of elements.
     if unknown and x.dtype in INTEGERS and ctx.target.computes_wrongly("ReduceProd", ir.DataType.INT64):
         return _folded(ctx, x, "Mul", 1, axes)
     return _reduce(ctx, x, "ReduceProd", axes)

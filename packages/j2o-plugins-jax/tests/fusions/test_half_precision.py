@@ -395,7 +395,7 @@ ROUNDED_ELSEWHERE = {
 
 @pytest.mark.parametrize("name", ROUNDED_ELSEWHERE)
 def test_declines_results_that_are_finer_than_what_they_are_made_of(name):
-    # What is rounded one unit apart shows in a finer result.
+    # A difference of one unit in rounding shows in a finer result.
     specs = [Spec(shape, BRAIN) for shape in QKV]
     check(ROUNDED_ELSEWHERE[name], *specs, absent=["Attention"], opsets=(23,), rtol=2**-4, atol=2**-4)
 

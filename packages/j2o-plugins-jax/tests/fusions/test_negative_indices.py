@@ -11,7 +11,7 @@ from j2o_core.testing import Spec, check
 INDICES = np.array([0, -1, -7, -8, 6, 7, 3, -(2**31), 2**31 - 1], np.int32)
 X = np.random.default_rng(0).standard_normal((7, 3)).astype(np.float32)
 
-# What is written, and the operators beside Cast, Clip and Gather.
+# The expression, and the operators beside Cast, Clip and Gather.
 SPELLINGS = {
     "indexing": (lambda x, i: x[i], []),
     "along the last axis": (lambda x, i: x.T[:, i], ["Transpose"]),

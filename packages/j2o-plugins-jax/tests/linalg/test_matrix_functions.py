@@ -1,4 +1,4 @@
-"""What `jax.numpy.linalg` and `jax.scipy.linalg` build on factorizations, in graphs of a bounded size."""
+"""Functions of `jax.numpy.linalg` and `jax.scipy.linalg` on top of factorizations, in graphs of a bounded size."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""What the property tests draw: dtypes, shapes, arrays. And how a drawn program is compared with JAX.
+"""Strategies of the property tests, for dtypes, shapes and arrays, and the comparison of a drawn program with JAX.
 
 A few examples, the same on every machine, by default; `J2O_EXAMPLES=1000` draws as many for each test, new every time.
 """

@@ -62,7 +62,7 @@ SAMPLERS = {
 }
 LIKE_GAMMA = {"ball", "beta", "chisquare", "dirichlet", "f", "generalized_normal", "loggamma", "t"}
 SAMPLED = [name for name in SAMPLERS if os.environ.get("J2O_EVERY_SAMPLER") or name not in LIKE_GAMMA - {"dirichlet"}]
-# What is no sampler.
+# Names that are no samplers.
 OTHERS = {
     "Key",
     "PRNGKey",

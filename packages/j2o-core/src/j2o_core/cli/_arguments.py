@@ -1,4 +1,4 @@
-"""What the command line names: a function in a module, and the specs of its arguments."""
+"""Arguments of the command line: a function in a module, and the specs of its arguments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the command line shows: progress on standard error while it works, tables on standard output at the end."""
+"""Output of the command line: progress on standard error while it works, tables on standard output at the end."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class Dimensions:
         result.meta["j2o_dims"] = tuple(shape)
         return result
 
-    # What `fold_dimension` asks for.
+    # The interface that `fold_dimension` needs.
 
     def number(self, value: int) -> ir.Value:
         """A constant."""

@@ -56,7 +56,7 @@ def infer_dtypes(op_type: str, inputs: Sequence[ir.Value | None], attrs: Mapping
 
 
 def _body_results(op_type: str, attrs: Mapping[str, Any]) -> list[ir.Value]:
-    """What the nested graph gives for each output: results, final states, or one element of what is stacked."""
+    """The values of the nested graph for each output: results, final states, or one element of a stacked output."""
     if op_type == "If":
         return list(attrs["then_branch"].outputs)
     return list(attrs["body"].outputs[1 if op_type == "Loop" else 0 :])

@@ -120,7 +120,7 @@ def _reshape(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.
 
 
 def _of_shape(x: ir.Value | None, wanted: tuple[Any, ...]) -> ir.Value | None:
-    """What a chain of Reshape, Squeeze and Unsqueeze began with, if it had the wanted shape already."""
+    """The first operand of a chain of Reshape, Squeeze and Unsqueeze, if it has the wanted shape already."""
     while x is not None and not same_shape(shape_of(x), wanted):
         producer = x.producer()
         if producer is None or producer.op_type not in traits.RESHAPES:

@@ -1,4 +1,4 @@
-"""What a graph shows of the numbers in a value: how low and high they may be, and whether NaN or -0 may be among them.
+"""Ranges of values, as a graph shows them: bounds of the numbers, and whether NaN or -0 may be among them.
 
 Sizes, indices and masks are small, and what is computed from them by additions, products and choices stays so. Integers
 that may wrap around, and whatever is not known, may be any number of their type.

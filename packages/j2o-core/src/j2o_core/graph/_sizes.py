@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Algebra(Protocol[T]):
-    """What sizes may be: numbers, nodes of a graph, text."""
+    """Arithmetic of sizes: of numbers, nodes of a graph, or text."""
 
     def number(self, value: int) -> T:
         """A number."""

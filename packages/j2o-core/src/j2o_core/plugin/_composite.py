@@ -109,7 +109,7 @@ class Composite:
         # A closure inside an argument may hold traced values: they become operands behind the arguments.
         body, captured = _consts_as_operands(body)
         outputs = iter(self.primitive.bind(*arrays, *captured, body=body, call=call))
-        # What is no array, such as an activation in a module, is returned as it is.
+        # A leaf that is no array, such as an activation in a module, is returned as it is.
         return jax.tree.unflatten(out_treedef, [next(outputs) if _is_array(leaf) else leaf for leaf in results])
 
 

@@ -42,7 +42,7 @@ def _entry_points_on(path: tuple[tuple[str, int | None], ...]) -> tuple[tuple[st
 
 
 def transforms() -> list[Callable[[Composite], None]]:
-    """What gives composites their rules for `vmap` and `grad`, where the plugins that were asked for have none."""
+    """The source of composites' rules for `vmap` and `grad`, if the plugins that were asked for have none."""
     plugins = [load(*point) for point in entry_points() if point[2] == _RULES]
     return [plugin.transforms for plugin in plugins if plugin.transforms is not None]
 

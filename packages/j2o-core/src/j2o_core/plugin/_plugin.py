@@ -46,7 +46,7 @@ class Rewrite:
 
 
 class Plugin:
-    """What one package adds to the exporter.
+    """The additions of one package to the exporter.
 
     Args:
         name: short name, shown in errors and reports; unique among the installed plugins.
@@ -190,7 +190,7 @@ class Plugin:
 
 
 def lowering_key(primitive: Any) -> Any:
-    """What a rule is stored under: the composite itself, else the name of the primitive."""
+    """The key of a rule: the composite itself, else the name of the primitive."""
     if isinstance(primitive, (Composite, str)):
         return primitive
     return primitive.name

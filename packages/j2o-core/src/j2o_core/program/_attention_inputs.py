@@ -61,7 +61,7 @@ def _roles(model: ir.Model) -> tuple[set[ir.Value], set[ir.Value]]:
 
 
 def _sources(value: ir.Value | None) -> set[ir.Value]:
-    """What a value is made of, without producers."""
+    """The values without producers that a value depends on."""
     found: set[ir.Value] = set()
     stack, seen = [value], {value}
     while stack:

@@ -37,7 +37,7 @@ class OutputDifference:
 def compare(
     name: str, want: Any, got: Any, rtol: float | None = None, atol: float | None = None, *, scale: float = 0.0
 ) -> tuple[str, OutputDifference]:
-    """What is wrong with `got` ("" if nothing), and how far it is from `want`.
+    """The complaint about `got` ("" if it is right), and its distance from `want`.
 
     Args:
         name: the output's name, for the message.

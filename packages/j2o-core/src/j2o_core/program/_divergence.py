@@ -59,7 +59,7 @@ def _watched(program: Exported) -> dict[_Place, ir.Value]:
 
 
 def _results(model: ir.Model, watched: dict[_Place, ir.Value], leaves: Sequence[Any]) -> dict[_Place, Any]:
-    """What ONNX Runtime gives there."""
+    """The values that ONNX Runtime computes at these places."""
     outputs = list(dict.fromkeys(watched.values()))
     results = dict(zip(outputs, Session(model_view(model, outputs=outputs)).run(leaves), strict=True))
     return {place: results[value] for place, value in watched.items()}

@@ -17,7 +17,7 @@ from ._digests import DIGEST, DIGITS, Digester, digest_of
 from ._model_view import model_view
 from ._pieces import pieces
 
-# What is smaller is left to protobuf.
+# Smaller fields are left to protobuf.
 _SMALL_BYTES = 1 << 12
 # Readers count the bytes of a message in 32 bits with a sign.
 _LARGEST_BYTES = (1 << 31) - 1
@@ -105,7 +105,7 @@ def _emptied(tensors: Mapping[str, ir.Tensor[Any]]) -> dict[str, ir.Tensor[Any]]
 
 
 def _field(number: int, size: int) -> bytes:
-    """What stands before a field of that many bytes: its tag (wire type 2) and its size, both as varints."""
+    """The bytes that precede a field of that many bytes: its tag (wire type 2) and its size, both as varints."""
     return _varint(number << 3 | 2) + _varint(size)
 
 

@@ -12,7 +12,7 @@ import onnx_ir as ir
 from ..trace._memory import file_map
 
 _CHUNK_BYTES = 1 << 24
-# What has a layout of its own is copied, block by block.
+# An array with a layout of its own is copied, block by block.
 _BLOCK_BYTES = 1 << 22
 
 

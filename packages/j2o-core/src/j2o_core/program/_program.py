@@ -188,7 +188,7 @@ class OnnxProgram:
         return verify(sides, args, sizes=sizes, seed=seed, rtol=rtol, atol=atol, ulps=ulps)
 
     def report(self, *, jaxpr: bool = False) -> str:
-        """What one attaches to a bug: signature, operators, differences and versions, as text.
+        """A text to attach to a bug report: signature, operators, differences and versions.
 
         Args:
             jaxpr: whether the jaxpr that was lowered follows.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Exported:
-    """What each stage made of a function.
+    """The results of all stages for one function.
 
     Attributes:
         model: the finished model.

@@ -1,4 +1,4 @@
-"""What an exported program is compared with: the function compiled by JAX, or its operations run one by one."""
+"""References of an exported program: the function compiled by JAX, or its operations run one by one."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class TemporaryFiles:
         """Let a file take the place of another."""
         file = self._files[path]
         if os.name == "nt":
-            file.close()  # what is open cannot be moved there
+            file.close()  # an open file cannot be moved there
         os.replace(path, target)
         del self._files[path]
         file.close()
@@ -81,7 +81,7 @@ class Turn:
         self._temporary = re.compile(re.escape(name) + r"(\.data)?\.[0-9a-f]{8}\.tmp")
         self._beside: list[str] = []
         self._superfluous: set[str] = set()
-        with contextlib.suppress(OSError):  # what cannot be read now is not removed later
+        with contextlib.suppress(OSError):  # a file that cannot be read now is not removed later
             self._beside = os.listdir(folder)
             self._superfluous = _named_in(target, filter(self._data.fullmatch, self._beside))
         if lock is not None:

@@ -56,7 +56,7 @@ def in_float64(fn: Callable[..., Any], inputs: Inputs, leaves: Sequence[Any]) ->
 
 
 def beyond(name: str, want: Any, got: Any, unit: Array | None, ulps: float, exact: Any = None) -> str:
-    """What is wrong with an output that is finite where JAX's is, "" if nothing.
+    """The complaint about an output that is finite where JAX's is, "" if it is right.
 
     With `exact`, JAX's result in float64, it may be as far from JAX's as that is: a fusion may be more precise.
     """

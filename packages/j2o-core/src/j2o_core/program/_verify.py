@@ -56,7 +56,7 @@ class Verification:
 
 @dataclass(frozen=True)
 class Sides:
-    """What is compared: a function of JAX and a session of ONNX Runtime, on the same inputs.
+    """The two sides of a comparison: a function of JAX and a session of ONNX Runtime, on the same inputs.
 
     Attributes:
         reference: JAX's outputs for the graph's inputs.

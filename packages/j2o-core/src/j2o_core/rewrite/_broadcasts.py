@@ -24,7 +24,7 @@ from ..graph._values import shape_of
 from ._plugin import plugin
 from ._rewriter import Rewriter
 
-# What passes the other operand on.
+# Operands that pass the other one on.
 _NEUTRAL = {"And": True, "Or": False}
 _LONGEST_CHAIN = 8
 
@@ -48,7 +48,7 @@ def _thin_operands(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 @plugin.rewrite(*traits.MAPS, *traits.BROADCASTS)
 def _computed_before(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    """What is computed of a value that is written out, and of numbers, is computed before that."""
+    """An elementwise operator of a broadcast value and constants is applied before the Expand."""
     expands = [(place, rw.producer(value, "Expand")) for place, value in enumerate(node.inputs)]
     found = [(place, expand) for place, expand in expands if expand is not None]
     if len(found) != 1:

@@ -1,4 +1,4 @@
-"""What a rewrite rule is given: looking at the graph around a node, and building the replacement."""
+"""The first argument of rewrite rules: queries about the graph around a node, and a builder of the replacement."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Rewriter:
         return expand(self._dims.builder, self._dims, x, shape)
 
     def view(self, value: ir.Value, through: Callable[[ir.Node], bool] | None = None) -> View | None:
-        """What a value is a rearrangement of; see `View`. `through` lets one reduction pass."""
+        """The value as a view of another; see `View`. `through` lets one reduction pass."""
         return view(value, through)
 
     def axes(self, value: ir.Value, first: int = 0) -> Axes:
@@ -78,7 +78,7 @@ class Rewriter:
         return whole(shape_of(value) or (), first)
 
     def moved(self, node: ir.Node, axes: Axes) -> Axes | None:
-        """What a change of layout makes of the axes of its operand, None if it mixes them; others leave them alone."""
+        """The axes of the result of a change of layout, None if it mixes them; other nodes leave axes alone."""
         return step(node, axes)
 
     def arranged(self, x: ir.Value, axes: Axes, target: Axes, *, expand: Sequence[int] = ()) -> ir.Value | None:
@@ -124,7 +124,7 @@ class Rewriter:
         return expand(self.op, self._dims, x, shape)
 
     def shared(self, key: Hashable, build: Callable[[], ir.Value]) -> ir.Value:
-        """What `build` gives, built once for all rules that ask with an equal key."""
+        """The value that `build` returns, built once for all rules that ask with an equal key."""
         known = self._shared.get(key)
         if known is not None and in_graph(known):
             self.reused = True

@@ -61,7 +61,7 @@ def whole(shape: Sequence[Any], first: int = 0) -> Axes:
 
 
 def view(value: ir.Value, through: Callable[[ir.Node], bool] | None = None) -> View | None:
-    """What a value is a view of, as far up as can be told; None if its shape is not known.
+    """The value as a view of the earliest value that it is known to rearrange; None if its shape is not known.
 
     With `through(node)`, nodes for which it is true may be on the way once; they keep the axes but those of size 1
     in their result (a reduction).

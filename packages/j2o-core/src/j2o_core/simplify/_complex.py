@@ -1,4 +1,4 @@
-"""What operations on complex numbers are on the arrays that stand for them: all rules."""
+"""Operations on complex numbers, as operations on the real arrays that encode them: all rules."""
 
 from __future__ import annotations
 

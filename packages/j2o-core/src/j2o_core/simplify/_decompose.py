@@ -60,7 +60,7 @@ class Decompositions:
         """The body that an equation stands for, with its arguments; None if there is no such code."""
         fn = self._by_name.get(eqn.primitive.name)
         if fn is not None:
-            # What is known is given as it is: some primitives hold a choice in an operand.
+            # Known operands are given as they are: some primitives hold a choice in an operand.
             known = [literal_value(atom) if isinstance(atom, Literal) else None for atom in eqn.invars]
             try:
                 body = self._body(fn, eqn, known)
@@ -129,7 +129,7 @@ def decompositions_of(registry: Registry) -> Decompositions:
 
 
 def explained(eqn: Any, error: Exception) -> J2oError:
-    """What to raise where the code that stands for an equation cannot be traced."""
+    """The error to raise if the code of a decomposition cannot be traced."""
     said = str(error).partition("\n")[0]
     if isinstance(error, InconclusiveDimensionOperation):
         return UnsupportedError(
@@ -143,7 +143,7 @@ def explained(eqn: Any, error: Exception) -> J2oError:
 
 
 def _code(primitive: Primitive) -> Callable[..., Any] | None:
-    """What a primitive is computed with, if that is JAX code and not JAX's way to the compiler."""
+    """The JAX code that computes a primitive, None if JAX hands it to the compiler."""
     code = high_level_code(primitive) or compiled_code(primitive)
     if code is not None:
         return code

@@ -184,7 +184,7 @@ def _convert(eqn: Any, x: np.ndarray[Any, Any], *_: Any) -> np.ndarray[Any, Any]
     exact = (
         x.dtype == new or (x.dtype.kind in "biu" and new.kind in "biuf") or (x.dtype.kind == "f" and new.kind == "f")
     )
-    with np.errstate(over="ignore"):  # what a narrower type does not hold is infinite, as in JAX
+    with np.errstate(over="ignore"):  # a number beyond a narrower type is infinite, as in JAX
         return x.astype(new) if exact else None
 
 

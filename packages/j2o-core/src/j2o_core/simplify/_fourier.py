@@ -27,7 +27,7 @@ _ONE_STEP = 512
 
 
 def fft(eqn: Any, x: Any) -> Any:
-    """What the primitive `fft` computes, on arrays that stand for complex ones."""
+    """The primitive `fft`, on real arrays that encode complex ones."""
     kind, lengths = eqn.params["fft_type"].name, eqn.params["fft_lengths"]
     count = len(lengths)
     if kind == "RFFT":

@@ -182,7 +182,7 @@ class _Writer:
         return outvars
 
     def _part(self, eqn: Any, operands: list[Any]) -> Any:
-        """What `squeeze(slice(stack(parts)))` takes out again: rules split what other rules have just joined."""
+        """The part that `squeeze(slice(stack(parts)))` takes out: rules split arrays that others have just stacked."""
         name, params = eqn.primitive.name, eqn.params
         last = len(eqn.outvars[0].aval.shape) if eqn.outvars else 0
         if name != "squeeze" or tuple(params["dimensions"]) != (last,):

@@ -40,7 +40,7 @@ class _Writer:
         self._labels = 0
         self._order = list(_from_outputs(graph))
         nodes, outputs = set(self._order), set(graph.outputs)
-        # What each node's chain goes on from, and whether that is on the same line.
+        # The value that each node's chain goes on from, and whether that is on the same line.
         self._trunk = {node: _trunk(node, nodes, outputs) for node in self._order}
 
     def lines(self) -> Iterator[str]:

@@ -84,7 +84,7 @@ class Capture:
         self._outer: frozenset[Composite] | None = None
 
     def __enter__(self) -> "Capture":
-        return self  # what is changed here could not be undone if an interrupt kept this method from returning
+        return self  # a change here could not be undone if an interrupt kept this method from returning
 
     def __exit__(self, *_: object) -> None:
         if self._context is not None:
@@ -129,7 +129,7 @@ class Capture:
 
 
 def captured(function: Any) -> Any:
-    """What stands for a function while it is captured; a function that is not stays as it is.
+    """The replacement of a function while it is captured; the function itself if it is not.
 
     A function given by value (`to_onnx(jax.nn.gelu, ...)`) is not looked up anywhere where it could be replaced.
     """

@@ -149,7 +149,7 @@ class ModulePaths:
         entry = self._instances.get(id(instance))
         if entry is not None:
             return entry[0]
-        # What jit, vmap or scan made of a module: the one of its class below the module that is being called.
+        # The copy of a module under jit, vmap or scan: the one of its class below the module that is being called.
         current = self._called[-1] if self._called else ""
         alike = [
             path
@@ -193,7 +193,7 @@ class ModuleCall:
         return (self.owner, "__call__") if "__call__" in vars(self.owner) else None
 
     def pass_through(self, original: Any) -> Callable[..., Any]:
-        """What calls the original and notes the instance, where this thread traces."""
+        """A function that calls the original and, if this thread traces, notes the instance."""
 
         @functools.wraps(original)
         def call(instance: Any, *args: Any, **kwargs: Any) -> Any:

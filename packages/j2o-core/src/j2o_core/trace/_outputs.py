@@ -1,4 +1,4 @@
-"""What a function returned, as outputs of a graph: which leaves they are, and their names."""
+"""Outputs of a graph: the leaves that a function returned as arrays, and their names."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def rebuild(paths: list[tuple[Any, Any]], treedef: Any, kept: list[int], results
 
 
 def array_outputs(fn: Callable[..., Any], result: Any, paths: list[tuple[Any, Any]]) -> tuple[list[Any], list[int]]:
-    """What of a result is an output of the graph: whatever `jax.jit` returns as an array.
+    """The leaves of a result that are outputs of the graph: those that `jax.jit` returns as arrays.
 
     Args:
         fn: the function, for the message.

@@ -283,7 +283,7 @@ def _given(constraints: Sequence[str]) -> Sequence[str]:
 
 
 def _own_constraints(inputs: Any) -> list[str]:
-    """What is known of the sizes that the user made, in a scope of `jax.export` of their own."""
+    """The constraints of sizes that the user made in a scope of `jax.export` of their own."""
     found: dict[str, None] = {}
     for leaf in jax.tree.leaves(inputs):
         shape = getattr(leaf, "shape", None)

@@ -125,7 +125,7 @@ def _check_constants(fn: Callable[..., Any], jaxpr: Any, names: dict[Any, str]) 
         for value in getattr(closed, "consts", ()):
             where = f"{describe(fn)} closes over {names.get(id(value), 'an array')} ({jax.typeof(value).str_short()})"
             if isinstance(value, _compat.Tracer):
-                if closed is not jaxpr:  # what libraries keep beside an equation, for its derivative, say
+                if closed is not jaxpr:  # kept by libraries beside an equation, for its derivative, say
                     continue
                 raise TraceError(
                     f"{where}, a value of a surrounding jit, grad or vmap, or one that escaped from it: it has no "

@@ -26,6 +26,6 @@ def _average_pool(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     if pool is None or not rw.attr(pool, "count_include_pad", 0) or not rw.same_shape(factors[0], node.outputs[0]):
         return None
     size = math.prod(rw.attr(pool, "kernel_shape"))
-    # What is written as a product with 1 / n has rounded it to the dtype.
+    # A mean that is a product with 1 / n has rounded it to the dtype.
     rounded = size * float(np.asarray(1 / size, rw.dtype(factors[0])))
     return factors[0] if any(math.isclose(number, one, rel_tol=1e-12) for one in (1, rounded)) else None

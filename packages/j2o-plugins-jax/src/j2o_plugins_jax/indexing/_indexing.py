@@ -1,4 +1,4 @@
-"""What gather and scatter have in common: windows of an array at index vectors, and where their axes go."""
+"""Windows of an array at index vectors, for gather and scatter, and the places of their axes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .._shapes import drop_axes, insert_axes
 
 @dataclass(frozen=True)
 class Axis:
-    """What an axis stands for: an axis of the indices, or the window along an axis of the array."""
+    """The origin of an axis of the result: an axis of the indices, or the window along an axis of the array."""
 
     of_indices: bool
     number: int

@@ -94,7 +94,7 @@ def number_of(ctx: LoweringContext, index: ir.Value, column: int, width: int, ra
 
 
 def window_offsets(ctx: LoweringContext, sizes: Sequence[Any]) -> ir.Value:
-    """What to add to an index vector for each element of a window: an axis per size that is not 1, then the vector."""
+    """Offsets from an index vector to each element of a window: an axis per size that is not 1, then the vector."""
     spans = [column for column, size in enumerate(sizes) if not same_size(size, 1)]
     if not any(map(is_symbolic_dim, sizes)):
         grid = np.moveaxis(np.indices(tuple(sizes)), 0, -1)

@@ -24,7 +24,7 @@ from ._slicing import dynamic_slice, dynamic_update_slice, static_slice
 
 @dataclass(frozen=True)
 class _Update:
-    """What becomes of an element and its update."""
+    """The new value of an element, from its old value and its update."""
 
     reduction: str = "none"
 

@@ -165,7 +165,7 @@ def _update_by_concat(
     sizes: Sequence[Any],
     begins: dict[int, ir.Value],
 ) -> ir.Value:
-    """What is before, the update, what is behind, along one axis after the other."""
+    """A Concat of the slice before, the update, and the slice behind, along one axis after the other."""
     axis = min(begins)
     rest = {other: begin for other, begin in begins.items() if other != axis}
     begin = ctx.reshape(begins[axis], (1,))

@@ -209,7 +209,7 @@ def test_gradient(opset):
 @pytest.mark.parametrize("low", [-1e9, -1e20, LOWEST])
 @pytest.mark.parametrize("opset", [21, 23])
 def test_a_bias_lower_than_what_hides(low, opset):
-    """What is kept may then be lower than what is hidden."""
+    """A score that is kept may then be lower than one that is hidden."""
 
     def fn(q, k, v, bias):
         return by_hand(q, k, v, lambda s: jnp.where(CAUSAL, s + bias, low))

@@ -31,7 +31,7 @@ class Choice:
 
 
 def choice(rw: Rewriter, node: ir.Node | None) -> Choice | None:
-    """What a Where chooses by comparing a value of its own shape with a finite number."""
+    """The choice of a Where that compares a value of its own shape with a finite number, None for others."""
     if node is None or node.op_type != "Where":
         return None
     condition, chosen, other = node.inputs

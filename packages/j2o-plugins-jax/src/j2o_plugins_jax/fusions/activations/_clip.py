@@ -61,7 +61,7 @@ def _selected_bound(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     if number == 0 and not (is_lower and size.equal_above):
         return None  # of zeros of both signs the operator may take the other one
     if size.x is not y:
-        # What is bounded from the other side is as much beyond this bound as it was before.
+        # A bound from the other side does not change whether a number is beyond this one.
         inner = _bound_of(rw, rw.producer(y))
         if inner is None or inner[0] is not size.x or inner[2] == is_lower:
             return None

@@ -123,7 +123,7 @@ def _normalised(
 
 
 def _followed(rw: Rewriter, axes: Any, layouts: Sequence[ir.Node]) -> Any:
-    """What changes of layout make of axes, None if they mix."""
+    """The axes after changes of layout, None if they mix them."""
     for node in layouts:
         axes = rw.moved(node, axes)
         if axes is None:
@@ -260,7 +260,7 @@ def _masked(rw: Rewriter, e: ir.Value, x: ir.Value) -> ir.Value:
 
 
 def _summed(rw: Rewriter, total: ir.Value, e: ir.Value) -> tuple[ir.Value, ir.Value]:
-    """What is summed up: JAX sums half precision in float32, with a Cast before and one behind."""
+    """The sum and its operand: JAX sums half precision in float32, with a Cast before and one behind."""
     narrow = rw.producer(total, "Cast")
     wide = next((user for user, _ in e.uses() if user.op_type == "Cast"), None)
     if narrow is None or narrow.inputs[0] is None or wide is None or wide.outputs[0].dtype is not ir.DataType.FLOAT:

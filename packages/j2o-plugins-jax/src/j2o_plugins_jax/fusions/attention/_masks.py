@@ -67,7 +67,7 @@ _NO_KEY = "a query whose keys all have -inf as mask gives 0 instead of NaN"
 
 @dataclass(frozen=True)
 class OperatorMask:
-    """What says the masks and biases to the operator.
+    """The masks and biases as inputs and attributes of the operator.
 
     Attributes:
         mask: [batch or 1, heads or 1, queries, keys], or None.
@@ -150,7 +150,7 @@ def _evens_scores(rw: Rewriter, bias: Bias, target: Axes) -> bool:
 
 
 def _constant_kept(rw: Rewriter, masks: Sequence[Mask], target: Axes) -> Any:
-    """What all masks leave, if they are constants."""
+    """The keys that no mask hides, if all masks are constants."""
     kept: Any = None
     for mask in masks:
         array = rw.constant(_arranged(rw, mask.kept, mask.axes, target))
@@ -198,7 +198,7 @@ def _varies(entry: Bias | Mask, axis: Any) -> bool:
 
 
 def _number_of_hidden(low: float, least: float) -> float | None:
-    """What hides a key in JAX's order with biases down to `least`, None if no number does."""
+    """The number that hides a key in JAX's order with biases down to `least`, None if there is none."""
     if low == -math.inf:
         return low
     if least > low / 2:

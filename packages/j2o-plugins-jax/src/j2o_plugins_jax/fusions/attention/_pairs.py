@@ -73,7 +73,7 @@ def behind(rw: Rewriter, value: ir.Value | None, *op_types: str) -> tuple[list[i
 
 
 def through(rw: Rewriter, nodes: Sequence[ir.Node], axes: Axes | None) -> Axes | None:
-    """What changes of layout make of axes, None if they mix them."""
+    """The axes after changes of layout, None if they mix them."""
     for node in nodes:
         if axes is not None and node.op_type in traits.LAYOUT:
             axes = rw.moved(node, axes)

@@ -156,7 +156,7 @@ def _of_layout(rw: Rewriter, node: ir.Node, axis: int, apart: int, made: Made) -
 
 
 def _kept(part: Any, axis: int, apart: int) -> Any:
-    """What is left of a part of an axis when the second numbers of its pairs go; None for nothing."""
+    """The part of an axis without the second numbers of its pairs; None if nothing is left."""
     if part.axis != axis or part.stride * part.size <= apart:
         return part
     if part.stride > apart:

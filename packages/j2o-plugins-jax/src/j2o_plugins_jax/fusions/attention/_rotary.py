@@ -164,7 +164,7 @@ def _of_products(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     difference, total = rw.producer(less, "Sub"), rw.producer(more, "Add")
     if difference is None or total is None or less is None or not rw.same_shape(less, more):  # type: ignore[arg-type]
         return None
-    for a, cos, b, sin in _products(rw, difference)[::2]:  # what is taken off comes second
+    for a, cos, b, sin in _products(rw, difference)[::2]:  # the subtracted product comes second
         for other_b, other_cos, other_a, other_sin in _products(rw, total):
             if (other_a, other_b, other_cos, other_sin) != (a, b, cos, sin):
                 continue

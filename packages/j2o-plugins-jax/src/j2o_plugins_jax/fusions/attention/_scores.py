@@ -75,7 +75,7 @@ class Scores:
 
 
 def read_scores(rw: Rewriter, axes: Axes, steps: Sequence[tuple[ir.Node, int]]) -> Scores | None:
-    """What the steps (node, which operand the scores are) make of a product, None if the operator cannot say it."""
+    """The scores after steps (node, position of the scores in its operands), None if the operator has no such step."""
     scores: Scores | None = Scores(axes)
     for node, place in steps:
         assert scores is not None

@@ -128,7 +128,7 @@ class _Groups:
         return self._repeated(value) if _same(self._rw.shape(value), wanted) else None
 
     def _repeated(self, value: ir.Value | None) -> ir.Value | None:
-        """What is written out for each channel, or what has axes of size 1 elsewhere: the order is the same."""
+        """The operand of a broadcast to each channel, or of a Reshape that only moves axes of size 1."""
         rw, each = self._rw, _without_ones([*self._places[: self._outer], self._count])
         while (node := rw.producer(value, *traits.RESHAPES, "Expand")) is not None:
             assert value is not None
@@ -172,7 +172,7 @@ class _Groups:
         return self._mean_of(inner._number(centred.inputs[1])) is self.grouped
 
     def _mean_of(self, value: ir.Value | None) -> ir.Value | None:
-        """What a value is the mean of, over the axes of `mean`."""
+        """The operand of a mean over the axes of `mean`, None for others."""
         mean = self._rw.producer(value, "ReduceMean")
         return mean.inputs[0] if mean is not None and self._axes(mean) == self._axes(self.mean) else None
 

@@ -133,7 +133,7 @@ def square_of(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
 
 
 def square_root(rw: Rewriter, value: ir.Value | None, *, inverted: bool) -> ir.Value | None:
-    """What stands under the root of sqrt(v), or of 1 / sqrt(v) if inverted."""
+    """The operand v of sqrt(v), or of 1 / sqrt(v) if inverted."""
     power = rw.producer(value, "Pow")
     if power is not None and rw.scalar(power.inputs[1]) == (-0.5 if inverted else 0.5):
         return power.inputs[0]

@@ -153,7 +153,7 @@ def _quotient(outer: Any, inner: Any, divides_outer: bool, divides_inner: bool) 
 
 @plugin.rewrite("Add", "Sub", "Mul", "Div")
 def _before_reshape(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    """What has a number for each channel moves in front of the Reshape that takes the batch of one away."""
+    """An operator with one number for each channel moves in front of the Reshape that removes a batch of one."""
     for value, constant in _with_constant(rw, node):
         layout = rw.producer(value, "Reshape", "Squeeze")
         conv = rw.producer(layout.inputs[0], *traits.CONVOLUTIONS) if layout is not None else None
@@ -171,7 +171,7 @@ def _before_reshape(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 @plugin.rewrite("Add", "Sub", "Mul", "Div")
 def _before_transpose(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    """What has a number for each channel moves in front of the Transpose that puts the channels elsewhere."""
+    """An operator with one number for each channel moves in front of the Transpose that moves the channels."""
     for value, constant in _with_constant(rw, node):
         layout = rw.producer(value, "Transpose")
         conv = rw.producer(layout.inputs[0], *traits.CONVOLUTIONS) if layout is not None else None
