@@ -149,3 +149,15 @@ def test_long_chains_end(depth):
     for _ in range(depth):
         value = op.Max(value, op.Neg(value))
     assert value_range(value, op.constant_value) == ANYTHING._replace(negative_zero=True)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_where_replaces_zeros_of_both_signs(turned):
+    op, x = builder(), leaf(np.float32)
+    zero, one = op.const(0, np.float32), op.const(1, np.float32)
+    is_zero = op.Equal(zero, x) if turned else op.Equal(x, zero)
+    assert not value_range(op.Where(is_zero, zero, x), op.constant_value).negative_zero
+    assert value_range(op.Where(is_zero, x, zero), op.constant_value).negative_zero
+    assert value_range(op.Where(is_zero, zero, leaf(np.float32)), op.constant_value).negative_zero
+    assert value_range(op.Where(op.Equal(x, one), zero, x), op.constant_value).negative_zero
+    assert value_range(op.Where(is_zero, op.const(-0.0, np.float32), x), op.constant_value).negative_zero

@@ -59,10 +59,51 @@ def is_negative(ctx: LoweringContext, x: ir.Value) -> Any:
     return ctx.op.Less(ctx.op.Add(x, ctx.op.Reciprocal(x)), ctx.const(0, x))
 
 
-def _total_order(ctx: LoweringContext, x: ir.Value, y: ir.Value, *, op_type: str) -> Any:
+@plugin.lowering("lt_to")
+def _lt_to(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> Any:
+    """Less, -0 below 0, and NaN above all others."""
     if "float" not in ctx.dtype(x).name:
-        return _order(ctx, x, y, op_type=op_type) if op_type != "Equal" else ctx.op.Equal(x, y)
-    return ctx.op(op_type, *(ctx.lower_fun(total_rank, operand) for operand in (x, y)))
+        return _order(ctx, x, y, op_type="Less")
+    if _by_bits(ctx, x):
+        return ctx.op.Less(*(ctx.lower_fun(total_rank, operand) for operand in (x, y)))
+    less = ctx.op.Less(x, y)
+    if ctx.range(x).negative_zero:
+        signs = ctx.op.And(_below_zero(ctx, x), ctx.op.Not(_below_zero(ctx, y)))
+        less = ctx.op.Or(less, ctx.op.And(ctx.op.Equal(x, y), signs))
+    if ctx.range(y).nan:
+        less = ctx.op.Or(less, ctx.op.And(_is_nan(ctx, y), ctx.op.Not(_is_nan(ctx, x))))
+    return less
+
+
+@plugin.lowering("le_to")
+def _le_to(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> Any:
+    return ctx.op.Not(_lt_to(ctx, y, x))
+
+
+@plugin.lowering("eq_to")
+def _eq_to(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> Any:
+    if "float" not in ctx.dtype(x).name:
+        return ctx.op.Equal(x, y)
+    if _by_bits(ctx, x):
+        return ctx.op.Equal(*(ctx.lower_fun(total_rank, operand) for operand in (x, y)))
+    equal = ctx.op.Equal(x, y)
+    if ctx.range(x).negative_zero or ctx.range(y).negative_zero:
+        equal = ctx.op.And(equal, ctx.op.Equal(_below_zero(ctx, x), _below_zero(ctx, y)))
+    return ctx.op.Or(equal, ctx.op.And(_is_nan(ctx, x), _is_nan(ctx, y)))
+
+
+def _by_bits(ctx: LoweringContext, x: ir.Value) -> bool:
+    """Whether bits are compared: BitCast, new in opset 26, shows the sign of NaN, and ONNX does not order float8."""
+    return ctx.opset >= 26 or ctx.dtype(x).itemsize == 1
+
+
+def _is_nan(ctx: LoweringContext, x: ir.Value) -> Any:
+    return ctx.op.Not(ctx.op.Equal(x, x))
+
+
+def _below_zero(ctx: LoweringContext, x: ir.Value) -> Any:
+    """Whether a number is negative, -0 too: of two equal numbers, whether the sign bits differ is what counts."""
+    return ctx.op.Less(ctx.op.Reciprocal(x), ctx.const(0, x))
 
 
 def total_rank(x: jax.Array) -> jax.Array:
@@ -71,7 +112,3 @@ def total_rank(x: jax.Array) -> jax.Array:
     bits = lax.bitcast_convert_type(x, word)
     # Negative floats are ordered against their bits, but for the sign.
     return jnp.where(bits < 0, bits ^ jnp.array(jnp.iinfo(word).max, word), bits)
-
-
-for _primitive, _op_type in {"eq_to": "Equal", "lt_to": "Less", "le_to": "LessOrEqual"}.items():
-    plugin.lowering(_primitive)(functools.partial(_total_order, op_type=_op_type))

@@ -90,8 +90,19 @@ class _Query:
             return _cast(operands[0], node.inputs[0], value)
         if node.op_type in traits.MOVES or (node.op_type in ("ReduceMax", "ReduceMin") and _has_elements(node)):
             return operands[0]
+        if node.op_type == "Where" and self._replaces_zero(node):
+            return _union([operands[1], operands[2]._replace(negative_zero=False)])
         rule = _RULES.get(node.op_type)
         return limits if rule is None else _in_dtype(rule(operands), value.dtype, limits)
+
+    def _replaces_zero(self, node: ir.Node) -> bool:
+        """Where(Equal(x, 0), other, x): zeros of either sign are replaced."""
+        condition, _, x = node.inputs
+        equal = condition.producer() if condition is not None else None
+        if equal is None or equal.op_type != "Equal" or equal.domain or x not in equal.inputs:
+            return False
+        zeros = [array for array in map(self._constant, equal.inputs) if array is not None]
+        return len(zeros) == 1 and not zeros[0].astype(np.float64).any() and zeros[0].size > 0
 
 
 def _has_elements(node: ir.Node) -> bool:

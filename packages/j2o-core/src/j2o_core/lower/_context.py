@@ -15,6 +15,7 @@ from ..graph._builder import Builder
 from ..graph._dims import Dimensions
 from ..graph._layout import expand, reshape
 from ..graph._nonfinite import only_finite
+from ..graph._ranges import Range, value_range
 from ..graph._values import numpy_dtype, shape_of, stamp
 from ..target import Target, cast_attributes
 
@@ -93,6 +94,10 @@ class LoweringContext:
     def constant_value(self, value: ir.Value) -> np.ndarray[Any, Any] | None:
         """The array of an operand that is a constant, else None."""
         return self.op.constant_value(value)
+
+    def range(self, value: ir.Value) -> Range:
+        """How low and high the numbers in a value may be, and whether NaN or -0 may be among them."""
+        return value_range(value, self.op.constant_value)
 
     def dim(self, dimension: Any) -> ir.Value:
         """A dimension, symbolic or not, as an int64 scalar."""

@@ -18,6 +18,7 @@ from ..graph._values import shape_of, stamp
 from ..graph._walk import all_graphs, remove_unused_nodes
 from ..plugin._plugin import Rewrite
 from ..trace._modules import MODULE, common_place
+from ._invariants import move_invariants
 from ._plugin import plugin as clean_ups
 from ._rewriter import Rewriter
 
@@ -71,6 +72,7 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target) -> None:
         left = sorted({node.op_type for node in graph if node.domain == INTERNAL_DOMAIN})
         if left:
             raise RewriteError(f"The internal operators {left} are left: a late rewrite that expands them is missing.")
+    move_invariants(lowered.graph)
     if asked_for_sizes:  # they are computed at the end of the main graph, whichever graph asked
         lowered.graph.sort()
 
