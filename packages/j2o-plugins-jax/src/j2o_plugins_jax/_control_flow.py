@@ -119,7 +119,7 @@ def _scan(ctx: LoweringContext, *operands: ir.Value, jaxpr: Any, length: Any, re
     if static and length == 0:
         ys = [ctx.expand(ctx.const(0, aval.dtype), aval.shape) for aval in ctx.avals_out[len(init) :]]
         return [*init, *ys]
-    if static and _is_unrolled(length, _size(jaxpr)):
+    if static and _is_unrolled(jaxpr, length):
         return _unrolled(ctx, jaxpr, consts, init, xs, length, reverse)
     if not xs:
         return _counted(ctx, jaxpr, consts, init, body_outs, length, reverse)
@@ -215,25 +215,28 @@ def _unrolled(
     return [*carry, *stacks]
 
 
-def _is_unrolled(length: int, size: int) -> bool:
-    return length == 1 or length * size <= _UNROLLED_EQUATIONS
+def _is_unrolled(jaxpr: Any, length: int) -> bool:
+    most = _UNROLLED_EQUATIONS // length
+    return length == 1 or _size(jaxpr, most) <= most
 
 
-def _size(jaxpr: Any) -> int:
-    """Equations that a jaxpr comes to, those of the jaxprs inside it too: of a scan that is unrolled, for each turn."""
+def _size(jaxpr: Any, most: int) -> int:
+    """Equations that a jaxpr comes to, those of the jaxprs inside it too: of a scan that is unrolled, for each turn.
+
+    Counting ends when there are more than `most`.
+    """
     total = 0
     for eqn in jaxpr.jaxpr.eqns:
-        inside = sum(
-            _size(inner)
-            for value in eqn.params.values()
-            for inner in (value if isinstance(value, (tuple, list)) else (value,))
-            if hasattr(inner, "jaxpr")
-        )
-        length = eqn.params.get("length") if eqn.primitive is lax.scan_p else None
-        if isinstance(length, int) and length > 0 and _is_unrolled(length, inside):
-            total += length * inside
-        else:
-            total += 1 + inside
+        total += 1
+        length = eqn.params["length"] if eqn.primitive is lax.scan_p else 1
+        turns = length if isinstance(length, int) else 1
+        for value in eqn.params.values():
+            for inner in value if isinstance(value, (tuple, list)) else (value,):
+                if total > most:
+                    return total
+                if hasattr(inner, "jaxpr"):
+                    inside = _size(inner, most - total)
+                    total += turns * inside if turns * inside <= _UNROLLED_EQUATIONS else inside
     return total
 
 

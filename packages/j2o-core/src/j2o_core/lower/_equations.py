@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from .. import _compat
 from .._compat import Literal, literal_value
-from .._errors import J2oError, LoweringError, UnknownParameter
+from .._errors import J2oError, LoweringError, UnknownParameter, UnsupportedError
 from ..graph._budget import limited
 from ..graph._builder import Builder
 from ..graph._dims import Dimensions
@@ -26,15 +26,25 @@ from ._supported import check_supported, element_type
 # Counters, indices, sizes and keys.
 _KNOWN_SIZE = 64
 
+# Protobuf reads a hundred messages inside each other: three for each graph, and a few for the type of a value in it.
+_DEEPEST = 31
+
+_TOO_DEEP = """Control flow is nested {depth} levels deep at {line}: no program can read such a file of ONNX.
+Expected {deepest} levels at most: one loop that keeps its place in an array can do what many nested ones do."""
+
+_RECURSION = """{name} at {line} holds functions that hold functions, deeper than Python calls each other.
+Expected some dozens of levels: write what is repeated as a loop."""
+
 
 class Lowerer:
     """The equation loop over one graph (the main one or a nested one)."""
 
-    def __init__(self, registry: Registry, builder: Builder, dims: Dimensions, table: ConstantTable):
+    def __init__(self, registry: Registry, builder: Builder, dims: Dimensions, table: ConstantTable, depth: int = 0):
         self.registry = registry
         self.builder = builder
         self.dims = dims
         self.table = table
+        self.depth = depth
         self.values: list[tuple[ir.Value, ...]] = []
         self.place: Place | None = None
 
@@ -95,6 +105,9 @@ class Lowerer:
         avals_out: Sequence[Any] | None = None,
     ) -> ir.Graph:
         """A nested graph; see `LoweringContext.subgraph`."""
+        if self.depth == _DEEPEST:
+            line = self.builder.metadata.get(SOURCE, "unknown source")
+            raise UnsupportedError(_TOO_DEEP.format(depth=self.depth + 1, line=line, deepest=_DEEPEST))
         values = []
         for aval in inputs:
             value = ir.Value()
@@ -104,7 +117,7 @@ class Lowerer:
         graph = ir.Graph(values, [], nodes=[], name=name)
         builder = Builder(self.builder.constants, self.builder.target, append=graph.append, outer=self.builder)
         builder.metadata = self.builder.metadata
-        inner = Lowerer(self.registry, builder, self.dims, self.table)
+        inner = Lowerer(self.registry, builder, self.dims, self.table, self.depth + 1)
         inner.place = self.place
         inner_ctx = LoweringContext(inner, (), (), params)
         outputs = build(inner_ctx, *values) if build is not None else inner.inline(jaxpr, values)
@@ -139,6 +152,8 @@ class Lowerer:
             raise LoweringError(f"{error}\n  at {line}") from None
         except J2oError:
             raise
+        except RecursionError:
+            raise UnsupportedError(_RECURSION.format(name=eqn.primitive.name, line=line)) from None
         except Exception as error:
             raise LoweringError(
                 f"The rule for {eqn.primitive.name} raised {type(error).__name__}: {error}\n"

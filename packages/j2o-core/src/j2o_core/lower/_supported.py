@@ -12,7 +12,7 @@ from .. import _compat
 from .._errors import UnsupportedError
 from ..graph._values import onnx_dtype
 from ..plugin._registry import Registry
-from ..simplify._nested import nested
+from ..simplify._nested import Steps, complete, nested
 from ..trace._source import user_line
 
 
@@ -23,7 +23,7 @@ def check_supported(jaxpr: Any, registry: Registry, opset: int) -> None:
     for var in jaxpr.jaxpr.outvars:
         _check_type(var.aval, "A result")
     missing: OrderedDict[str, list[Any]] = OrderedDict()
-    _collect_missing(jaxpr, registry, opset, missing)
+    complete(_collect_missing(jaxpr, registry, opset, missing))
     if not missing:
         return
     width = max(map(len, missing))
@@ -42,7 +42,7 @@ def check_supported(jaxpr: Any, registry: Registry, opset: int) -> None:
     )
 
 
-def _collect_missing(jaxpr: Any, registry: Registry, opset: int, missing: OrderedDict[str, list[Any]]) -> None:
+def _collect_missing(jaxpr: Any, registry: Registry, opset: int, missing: OrderedDict[str, list[Any]]) -> Steps:
     for eqn in jaxpr.jaxpr.eqns:
         if hasattr(eqn.primitive, "composite"):
             continue  # its body is looked at if it comes to that
@@ -52,7 +52,7 @@ def _collect_missing(jaxpr: Any, registry: Registry, opset: int, missing: Ordere
         for var in eqn.outvars:
             _check_type(var.aval, eqn, registry.libraries)
         for body in nested(eqn):
-            _collect_missing(body, registry, opset, missing)
+            yield _collect_missing(body, registry, opset, missing)
 
 
 def _check_type(aval: Any, made: Any, libraries: Any = ()) -> None:

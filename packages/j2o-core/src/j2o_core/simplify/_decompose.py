@@ -20,7 +20,7 @@ from ..trace._trace import trace_code
 from ._calls import CALLS, IDENTITIES
 from ._complex import COMPLEX_RULES
 from ._keys import KEY_RULES
-from ._nested import nested
+from ._nested import all_jaxprs
 
 Trace = Callable[..., tuple[Any, Any]]
 
@@ -88,9 +88,9 @@ class Decompositions:
     def _is_covered(self, closed: Any) -> bool:
         """Whether there is a rule for everything in a body; else the primitive itself is reported, not its inside."""
         return all(
-            (self._is_known(eqn.primitive) or self.expand(eqn, list(eqn.invars)) is not None)
-            and all(map(self._is_covered, nested(eqn)))
-            for eqn in closed.jaxpr.eqns
+            self._is_known(eqn.primitive) or self.expand(eqn, list(eqn.invars)) is not None
+            for body in all_jaxprs(closed)
+            for eqn in body.jaxpr.eqns
         )
 
     def _is_known(self, primitive: Primitive) -> bool:

@@ -12,7 +12,7 @@ from .. import _compat
 from .._compat import Literal, is_jaxpr, literal_value, make_closed
 from ..trace._memory import memory_place
 from ._identities import passes_on
-from ._nested import map_nested, nested
+from ._nested import Steps, all_jaxprs, complete, map_nested
 
 # A folded tensor larger than this is left to the graph, which computes it from something smaller.
 FOLD_LIMIT_BYTES = 1 << 20
@@ -50,15 +50,15 @@ class ConstantTable:
 
     def set_simplified(self, jaxpr: Any) -> None:
         """Remember all bodies inside of a simplified closed jaxpr."""
-        waiting = [jaxpr]
-        while waiting:
-            bodies = [body for eqn in waiting.pop().jaxpr.eqns for body in nested(eqn)]
-            self._simplified.update((id(body), body) for body in bodies)
-            waiting.extend(bodies)
+        self._simplified.update((id(body), body) for body in all_jaxprs(jaxpr) if body is not jaxpr)
 
 
 def fold_constants(jaxpr: Any, table: ConstantTable) -> Any:
     """The closed jaxpr with constant subexpressions evaluated."""
+    return complete(_folded(jaxpr, table))
+
+
+def _folded(jaxpr: Any, table: ConstantTable) -> Steps:
     known: dict[Any, Any] = dict(zip(jaxpr.jaxpr.constvars, jaxpr.consts, strict=True))
     expanded: set[Any] = set()
     same_as: dict[Any, Any] = {}
@@ -72,7 +72,7 @@ def fold_constants(jaxpr: Any, table: ConstantTable) -> Any:
             continue
         values = _fold(eqn, known, table)
         if values is None:
-            eqns.append(eqn.replace(params=map_nested(eqn, lambda body: fold_constants(body, table))))
+            eqns.append(eqn.replace(params=(yield from map_nested(eqn, lambda body: _folded(body, table)))))
             continue
         known.update(zip(eqn.outvars, values, strict=True))
         if eqn.primitive.name in _EXPANDING and values[0].size > 16 and values[0].size > 4 * _largest_input(eqn):

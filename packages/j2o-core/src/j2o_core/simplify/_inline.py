@@ -7,7 +7,7 @@ from .._errors import UnsupportedError
 from ..trace._source import user_line
 from ._calls import CALLS, IDENTITIES
 from ._decompose import Decompositions
-from ._nested import map_nested, nested
+from ._nested import Steps, all_jaxprs, complete, map_nested
 
 _MANY_DEVICES = """shard_map at {line} spreads its work over {count} devices, and a graph runs on one.
 Give it a mesh of one device (pmap: a leading axis of size 1), or export the function that it maps."""
@@ -15,32 +15,27 @@ Give it a mesh of one device (pmap: a leading axis of size 1), or export the fun
 
 def inline_calls(jaxpr: Any) -> Any:
     """The same closed jaxpr without calls and without equations that only pass a value on."""
-    return _inlined(jaxpr, _NOTHING)
+    return complete(_inlined(jaxpr, _NOTHING))
 
 
 def decompose(jaxpr: Any, decompositions: Decompositions) -> Any:
     """The same closed jaxpr with the JAX code that stands for some primitives; itself if it has none of them."""
-    return _inlined(jaxpr, decompositions) if _has_any(jaxpr, decompositions) else jaxpr
+    return complete(_inlined(jaxpr, decompositions)) if _has_any(jaxpr, decompositions) else jaxpr
 
 
 _NOTHING = Decompositions()
 
 
-def _inlined(jaxpr: Any, decompositions: Decompositions) -> Any:
+def _inlined(jaxpr: Any, decompositions: Decompositions) -> Steps:
     inliner = _Inliner(decompositions)
     env = dict(zip(jaxpr.jaxpr.invars, jaxpr.jaxpr.invars, strict=True))
-    outs = inliner.run(jaxpr, env)
+    outs = yield inliner.run(jaxpr, env)
     constvars = list(inliner.consts)
     return make_closed(constvars, list(inliner.consts.values()), jaxpr.jaxpr.invars, outs, inliner.eqns)
 
 
 def _has_any(jaxpr: Any, decompositions: Decompositions) -> bool:
-    for eqn in jaxpr.jaxpr.eqns:
-        if eqn.primitive in decompositions:
-            return True
-        if any(_has_any(body, decompositions) for body in nested(eqn)):
-            return True
-    return False
+    return any(eqn.primitive in decompositions for body in all_jaxprs(jaxpr) for eqn in body.jaxpr.eqns)
 
 
 class _Inliner:
@@ -58,7 +53,7 @@ class _Inliner:
             self.consts[known] = value
         return known
 
-    def run(self, closed: Any, env: dict[Any, Any], caller: Any = None) -> list[Any]:
+    def run(self, closed: Any, env: dict[Any, Any], caller: Any = None) -> Steps:
         """Append the equations of a jaxpr, in the scopes of their caller."""
         for var, value in zip(closed.jaxpr.constvars, closed.consts, strict=True):
             env[var] = self.constant(var, value)
@@ -78,17 +73,12 @@ class _Inliner:
             if call is not None:
                 body, arguments = call
                 inner = dict(zip(body.jaxpr.invars, arguments, strict=True))
-                env.update(zip(eqn.outvars, self.run(body, inner, eqn), strict=True))
+                env.update(zip(eqn.outvars, (yield self.run(body, inner, eqn)), strict=True))
                 continue
             outvars = [new_var(var.aval) for var in eqn.outvars]
             env.update(zip(eqn.outvars, outvars, strict=True))
-            self.eqns.append(
-                eqn.replace(
-                    invars=invars,
-                    outvars=outvars,
-                    params=map_nested(eqn, lambda body: _inlined(body, self._decompositions)),
-                )
-            )
+            params = yield from map_nested(eqn, lambda body: _inlined(body, self._decompositions))
+            self.eqns.append(eqn.replace(invars=invars, outvars=outvars, params=params))
         return [read(atom) for atom in closed.jaxpr.outvars]
 
 

@@ -22,7 +22,7 @@ from ._decompose import explained
 from ._fold import ConstantTable
 from ._inline import inline_calls
 from ._keys import KEY_RULES
-from ._nested import map_nested, nested
+from ._nested import Steps, all_jaxprs, complete, map_nested
 
 # The trailing axis may simply be there: parameters name axes from the front and no sizes.
 _CARRIED = frozenset(
@@ -59,7 +59,7 @@ def make_real(jaxpr: Any, table: ConstantTable) -> Any:
     if not _has_standing(jaxpr):
         return jaxpr
     missing: dict[str, list[Any]] = {}
-    result = _real_jaxpr(jaxpr, table, missing)
+    result = complete(_real_jaxpr(jaxpr, table, missing))
     if missing:
         lines = [f"  {name:24} {len(eqns)} equations   {user_line(eqns[0])}" for name, eqns in missing.items()]
         raise UnsupportedError(
@@ -94,19 +94,18 @@ def standing_array(value: Any) -> Any:
 
 
 def _has_standing(jaxpr: Any) -> bool:
-    variables = [*jaxpr.jaxpr.invars, *jaxpr.jaxpr.constvars, *jaxpr.jaxpr.outvars]
-    for eqn in jaxpr.jaxpr.eqns:
-        if any(stands(atom.aval) for atom in (*eqn.invars, *eqn.outvars)):
-            return True
-        if any(map(_has_standing, nested(eqn))):
-            return True
-    return any(stands(atom.aval) for atom in variables)
+    return any(
+        stands(atom.aval)
+        for body in all_jaxprs(jaxpr)
+        for place in (body.jaxpr, *body.jaxpr.eqns)
+        for atom in (*place.invars, *place.outvars, *getattr(place, "constvars", ()))
+    )
 
 
-def _real_jaxpr(jaxpr: Any, table: ConstantTable, missing: dict[str, list[Any]]) -> Any:
+def _real_jaxpr(jaxpr: Any, table: ConstantTable, missing: dict[str, list[Any]]) -> Steps:
     writer = _Writer(table, missing)
     invars = [new_var(standing_aval(var.aval)) for var in jaxpr.jaxpr.invars]
-    outs = writer.run(jaxpr, invars, None)
+    outs = yield writer.run(jaxpr, invars, None)
     return make_closed(list(writer.consts), list(writer.consts.values()), invars, outs, writer.eqns)
 
 
@@ -133,7 +132,7 @@ class _Writer:
         self._by_identity[id(value)] = (var, value)  # the value too: an id is only good as long as what it names
         return var
 
-    def run(self, jaxpr: Any, operands: Sequence[Any], caller: Any) -> list[Any]:
+    def run(self, jaxpr: Any, operands: Sequence[Any], caller: Any) -> Steps:
         """Append the equations of a jaxpr on these operands; `caller` is the equation that they stand for."""
         env: dict[Any, Any] = dict(zip(jaxpr.jaxpr.invars, operands, strict=True))
         for var, value in zip(jaxpr.jaxpr.constvars, jaxpr.consts, strict=True):
@@ -147,19 +146,20 @@ class _Writer:
         for eqn in jaxpr.jaxpr.eqns:
             if caller is not None:
                 eqn = eqn.replace(source_info=caller.source_info)
-            results = self.equation(eqn, [read(atom) for atom in eqn.invars])
+            results = yield self.equation(eqn, [read(atom) for atom in eqn.invars])
             env.update(zip(eqn.outvars, results, strict=True))
         return [read(atom) for atom in jaxpr.jaxpr.outvars]
 
-    def equation(self, eqn: Any, operands: list[Any]) -> list[Any]:
+    def equation(self, eqn: Any, operands: list[Any]) -> Steps:
         """Append what stands for one equation."""
         affected = any(stands(atom.aval) for atom in (*eqn.invars, *eqn.outvars))
         name = eqn.primitive.name
         if hasattr(eqn.primitive, "composite"):
-            return self.run(inline_calls(eqn.params["body"]), operands, eqn) if affected else self._same(eqn, operands)
+            steps = self.run(inline_calls(eqn.params["body"]), operands, eqn) if affected else self._same(eqn, operands)
+            return (yield steps)
         if name in _CONTROL_FLOW or not affected:
             part = self._part(eqn, operands)
-            return self._same(eqn, operands) if part is None else [part]
+            return (yield self._same(eqn, operands)) if part is None else [part]
         rule = _rule(eqn)
         if rule is None:
             self._missing.setdefault(name, []).append(eqn)
@@ -172,11 +172,12 @@ class _Writer:
         except Exception as error:
             raise explained(eqn, error) from error
         _check_results(eqn, traced.out_avals)
-        return self.run(traced, operands, eqn)
+        return (yield self.run(traced, operands, eqn))
 
-    def _same(self, eqn: Any, operands: list[Any]) -> list[Any]:
+    def _same(self, eqn: Any, operands: list[Any]) -> Steps:
         outvars = [new_var(standing_aval(var.aval)) for var in eqn.outvars]
-        self.eqns.append(eqn.replace(invars=operands, outvars=outvars, params=map_nested(eqn, self._nested)))
+        params = yield from map_nested(eqn, self._nested)
+        self.eqns.append(eqn.replace(invars=operands, outvars=outvars, params=params))
         if eqn.primitive.name in ("stack", "slice"):
             self._makers[outvars[0]] = self.eqns[-1]
         return outvars
@@ -200,8 +201,8 @@ class _Writer:
         eqn = None if isinstance(atom, Literal) else self._makers.get(atom)
         return eqn if eqn is not None and eqn.primitive.name == name else None
 
-    def _nested(self, closed: Any) -> Any:
-        return _real_jaxpr(closed, self._table, self._missing) if _has_standing(closed) else closed
+    def _nested(self, closed: Any) -> Steps:
+        return (yield _real_jaxpr(closed, self._table, self._missing)) if _has_standing(closed) else closed
 
 
 def _check_results(eqn: Any, avals: Sequence[Any]) -> None:
