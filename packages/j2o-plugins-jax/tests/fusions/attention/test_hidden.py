@@ -286,6 +286,33 @@ def test_keys_hidden_from_all_queries_by_default(opset, length):
         np.testing.assert_allclose(program(q, k, v, mask.astype(np.float32)), wanted, rtol=2e-5, atol=2e-6)
 
 
+@pytest.mark.parametrize("length", [256, "T"])
+def test_keys_that_one_mask_of_queries_and_keys_hides_from_all_queries(length):
+    """Padding and a window in one mask, as libraries combine them: the padding is replaced, the window is noted."""
+
+    def fn(q, k, v, mask):
+        return attend(q, k, v, mask=mask)
+
+    specs = [*[(B, length, H, D)] * 3, (B, 1, length, length)]
+    program = export(lambda q, k, v, m: fn(q, k, v, m > 0), specs, 23)
+    assert HIDDEN_KEYS in program.report()
+    q, k, v = qkv(length=256)
+    mask = np.tile(np.tril(np.ones((256, 256), bool)), (B, 1, 1, 1))
+    mask[..., 200:] = False
+    for number in NONFINITE:
+        k[:, 200:] = number
+        wanted = fn(q, k, v, mask)
+        np.testing.assert_allclose(program(q, k, v, mask.astype(np.float32)), wanted, rtol=2e-5, atol=2e-6)
+
+
+def test_a_mask_of_each_head_beside_padding_is_noted():
+    def fn(q, k, v, mask, heads):
+        return by_hand(q, k, v, lambda s: jnp.where(heads, jnp.where(mask[:, None, None], s, -1e9), -1e9))
+
+    program = export(fn, [*qkv(length=256), np.ones((B, 256), bool), np.ones((1, H, 1, 256), bool)], 23)
+    assert HIDDEN_KEYS in program.report()
+
+
 def test_hidden_keys_of_projections_stay_where_they_are():
     """Tokens first: the Where is put on what the projection gives."""
     weights = [random(H * D, H * D, seed=i) / 4 for i in range(3)]
