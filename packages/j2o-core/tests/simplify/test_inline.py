@@ -44,6 +44,7 @@ CALLS = [
     (lambda x: lax.stop_gradient(jnp.sin(x)), ["sin"]),
     (lambda x: lax.optimization_barrier(jnp.sin(x)), ["sin"]),
     (lambda x: jax.jit(lambda y: y)(x), []),
+    (lax.composite(lambda x: jnp.sin(x) * 2, name="my.double_sine"), ["sin", "mul"]),
     (jax.vmap(with_jvp), ["sin", "mul"]),
 ]
 

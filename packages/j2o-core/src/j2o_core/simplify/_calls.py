@@ -1,25 +1,28 @@
 """Primitives that mean no more than their body or their operands."""
 
-# Primitive -> the parameter that holds its body.
-CALLS = {
-    "jit": "jaxpr",
-    "pjit": "jaxpr",
-    "closed_call": "call_jaxpr",
-    "core_call": "call_jaxpr",
-    "core_closed_call": "call_jaxpr",
-    "eval_jaxpr": "call_jaxpr",
-    "xla_call": "call_jaxpr",
-    "remat": "jaxpr",
-    "remat2": "jaxpr",
-    "checkpoint": "jaxpr",
-    "custom_jvp_call": "call_jaxpr",
-    "custom_vjp_call": "call_jaxpr",
-    "custom_vjp_call_jaxpr": "fun_jaxpr",
-    "custom_vmap_call": "call",
-    "custom_lin": "call_jaxpr",
-    "composite": "jaxpr",
-    "run_state": "jaxpr",
-}
+CALLS = frozenset(
+    {
+        "jit",
+        "pjit",
+        "closed_call",
+        "core_call",
+        "core_closed_call",
+        "eval_jaxpr",
+        "xla_call",
+        "remat",
+        "remat2",
+        "checkpoint",
+        "custom_jvp_call",
+        "custom_vjp_call",
+        "custom_vjp_call_jaxpr",
+        "custom_vmap_call",
+        "custom_lin",
+        "composite",
+        "run_state",
+    }
+)
+# The parameter that holds the body of a call: releases of JAX name it differently.
+BODIES = ("call_jaxpr", "jaxpr", "fun_jaxpr", "call")
 
 # Hints on placement, order, naming and differentiation, which ONNX has no need of.
 IDENTITIES = frozenset(

@@ -5,7 +5,7 @@ from typing import Any
 from .._compat import Literal, as_closed, called_from, is_jaxpr, make_closed, new_var
 from .._errors import UnsupportedError
 from ..trace._source import user_line
-from ._calls import CALLS, IDENTITIES
+from ._calls import BODIES, CALLS, IDENTITIES
 from ._decompose import Decompositions
 from ._nested import Steps, all_jaxprs, complete, map_nested
 
@@ -85,9 +85,10 @@ class _Inliner:
 def _called(eqn: Any, invars: list[Any], decompositions: Decompositions) -> tuple[Any, list[Any]] | None:
     """The body that an equation stands for, with its arguments; None if the equation is no call."""
     params = eqn.params
-    body_param = CALLS.get(eqn.primitive.name)
-    if body_param is not None and is_jaxpr(params.get(body_param)):
-        return as_closed(params[body_param]), invars
+    if eqn.primitive.name in CALLS:
+        for body in BODIES:
+            if is_jaxpr(params.get(body)):
+                return as_closed(params[body]), invars
     if eqn.primitive.name == "cond" and params.get("branches_platforms") is not None:
         # `lax.platform_dependent`: graphs are compared with JAX on the CPU.
         return as_closed(params["branches"][_cpu_index(params["branches_platforms"])]), invars[1:]
