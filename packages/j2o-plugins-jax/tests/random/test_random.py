@@ -33,6 +33,10 @@ def test_unused_keys_cost_nothing():
     assert len(program.model.graph) == 1
 
 
+def test_a_clone_is_its_key():
+    check(lambda key: random.bits(random.clone(key), (3,)), KEY)
+
+
 @pytest.mark.parametrize("width", [np.uint8, np.uint16, np.uint32])
 def test_bits_from_a_run_time_key(width):
     check(lambda key: random.bits(key, (3, 5), width), KEY)

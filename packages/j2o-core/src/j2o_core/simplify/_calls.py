@@ -26,5 +26,14 @@ BODIES = ("call_jaxpr", "jaxpr", "fun_jaxpr", "call")
 
 # Hints on placement, order, naming and differentiation, which ONNX has no need of.
 IDENTITIES = frozenset(
-    {"stop_gradient", "copy", "device_put", "name", "pvary", "optimization_barrier", "sharding_constraint"}
+    {
+        "stop_gradient",
+        "copy",
+        "device_put",
+        "name",
+        "pvary",
+        "random_clone",
+        "optimization_barrier",
+        "sharding_constraint",
+    }
 )
