@@ -23,6 +23,14 @@ CHAINS = {
         lambda x: jax.nn.silu(x.transpose(0, 2, 1) * 2).transpose(0, 2, 1),
         ["Mul", "Sigmoid", "Mul"],
     ),
+    "transposes of both operands": (
+        lambda x: ((x * 2).transpose(0, 2, 1) + jnp.sin(x).transpose(0, 2, 1)).transpose(0, 2, 1),
+        ["Mul", "Sin", "Add"],
+    ),
+    "transposes of a choice": (
+        lambda x: jnp.where(*((y.transpose(0, 2, 1)) for y in (x > 0, x * 2, jnp.sin(x)))).transpose(0, 2, 1),
+        ["Greater", "Mul", "Sin", "Where"],
+    ),
     "reshapes around a gate": (lambda x: jax.nn.silu(x.reshape(-1, 6)).reshape(x.shape), ["Sigmoid", "Mul"]),
     "casts to the same": (lambda x: x.astype(jnp.float32) * 2, ["Mul"]),
     "casts": (lambda x: x.astype(jnp.float16).astype(jnp.float32).astype(jnp.float16), ["Cast"]),

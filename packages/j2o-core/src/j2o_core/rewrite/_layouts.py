@@ -178,6 +178,25 @@ def _layout_below_pointwise(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     return _again(rw, layout, rw.op(node.op_type, *inputs, **attrs), steps)
 
 
+@plugin.rewrite(*traits.BROADCASTS)
+def _transposes_below_pointwise(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    """Add(Transpose(x), Transpose(y)) -> Transpose(Add(x, y)): one less, which may cancel with a later one."""
+    sources, perms = dict[ir.Value | None, ir.Value | None](), set()
+    for value in node.inputs:
+        transpose = rw.producer(value, "Transpose")
+        if value is None or _is_scalar(rw, value):
+            sources[value] = value
+        elif transpose is None or not rw.only_use(value):
+            return None
+        else:
+            sources[value] = transpose.inputs[0]
+            perms.add(tuple(rw.attr(transpose, "perm", ())))
+    if len(perms) != 1 or () in perms or sum(value is not source for value, source in sources.items()) < 2:
+        return None
+    result = rw.op(node.op_type, *(sources[value] for value in node.inputs), **rw.attrs(node))
+    return rw.op.Transpose(result, perm=perms.pop())  # type: ignore[no-any-return]
+
+
 @plugin.rewrite("Mul")
 def _layout_below_gate(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """Mul(Transpose(x), Sigmoid(Transpose(x))) -> Transpose(Mul(x, Sigmoid(x))), and other functions of one value."""
