@@ -19,6 +19,7 @@ from ..graph._walk import all_graphs, remove_unused_nodes
 from ..plugin._plugin import Rewrite
 from ..trace._modules import MODULE, common_place
 from ._invariants import move_invariants
+from ._items import move_item_maps
 from ._plugin import plugin as clean_ups
 from ._rewriter import Rewriter
 
@@ -73,6 +74,7 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target) -> None:
         if left:
             raise RewriteError(f"The internal operators {left} are left: a late rewrite that expands them is missing.")
     move_invariants(lowered.graph)
+    move_item_maps(lowered.graph)
     if asked_for_sizes:  # they are computed at the end of the main graph, whichever graph asked
         lowered.graph.sort()
 
