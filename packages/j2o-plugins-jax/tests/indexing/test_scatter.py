@@ -137,6 +137,22 @@ def test_apply_under_vmap_and_with_symbolic_sizes():
     once(lambda x, i: x.at[i].apply(jnp.sqrt, mode="clip"), abs(X), ANY)
 
 
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int32, np.uint8])
+@pytest.mark.parametrize("width", [1, 2])
+def test_many_updates_of_few_rows(reduction, dtype, width):
+    """Those outside go to a spare row, which is cut off again: a choice among them would cost more."""
+    index = RNG.integers(-9, 9, (40, width)).astype(np.int32)
+    updates = (RNG.normal(size=(40, 4) if width == 1 else (40,)) * 3).astype(dtype)
+    if np.dtype(dtype).kind == "f":
+        updates.flat[5], updates.flat[9] = np.nan, np.inf
+
+    def fn(x, i, u):
+        return getattr(x.at[tuple(i.T)], reduction)(u)
+
+    once(fn, (X * 3).astype(dtype), index, updates, contains=["Pad", "Slice"])
+
+
 def test_segments_and_counts():
     segments = np.array([0, 1, 1, 2, 7], np.int32)
     once(lambda x, i: jax.ops.segment_sum(x, i, 3), X, segments)

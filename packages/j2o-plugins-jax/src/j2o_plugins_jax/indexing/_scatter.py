@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import onnx_ir as ir
 from jax import lax
+from jax.export import is_symbolic_dim
 
 from j2o_core import LoweringContext
 
@@ -147,7 +149,7 @@ def _several(ctx: LoweringContext, x: ir.Value, updates: ir.Value, scatter: _Sca
         return ctx.reshape(_several(ctx, ctx.reshape(x, (1,)), updates, lone), ())
     if inside is None:
         return _updated(ctx, x, updates, scatter)
-    if scatter.update.reduction != "none":
+    if scatter.update.reduction != "none" and not _are_many(ctx.avals_in[2].shape, windows.shape):
         neutral = ctx.const(scatter.update.neutral(ctx.dtype(x)), ctx.dtype(x))
         return _updated(ctx, x, ctx.op.Where(windows.spread(ctx, inside), updates, neutral), scatter)
     axis = windows.indexed[0]
@@ -160,6 +162,13 @@ def _several(ctx: LoweringContext, x: ir.Value, updates: ir.Value, scatter: _Sca
     index = ctx.op.Where(inside, scatter.index, ctx.shape(outside) if scatter.width > 1 else ctx.dim(outside[0]))
     moved = replace(scatter, windows=replace(windows, shape=wide), index=index)
     return static_slice(ctx, _updated(ctx, x, updates, moved), wide, [0] * len(wide), windows.shape)
+
+
+def _are_many(updates: Sequence[Any], shape: Sequence[Any]) -> bool:
+    """Whether copying what is updated costs less than a choice among the updates."""
+    sizes = (*updates, *shape)
+    static = not any(map(is_symbolic_dim, sizes))
+    return static and math.prod(updates) >= 2 * math.prod(shape)
 
 
 def _updated(ctx: LoweringContext, x: ir.Value, updates: ir.Value, scatter: _Scatter) -> ir.Value:
