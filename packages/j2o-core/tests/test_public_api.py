@@ -64,6 +64,7 @@ def test_the_arguments_of_to_onnx_are_a_promise():
         "constraints": (),
         "target": "onnxruntime",
         "nonfinite": None,
+        "weights": "fold",
         "metadata": "relative",
         "plugins": None,
         "progress": None,

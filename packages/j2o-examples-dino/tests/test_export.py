@@ -1,7 +1,11 @@
 """Exported programs give JAX's numbers: the models and the preprocessing, at the lowest and the current opset."""
 
 import dataclasses
+import json
+from collections import Counter
+from pathlib import Path
 
+import equinox as eqx
 import jax
 import numpy as np
 import pytest
@@ -148,3 +152,29 @@ def test_every_node_names_its_module(tiny, weights):
     found = {(node.op_type, node.metadata_props.get("j2o.module")) for node in program.model.graph.all_nodes()}
     assert not [op for op, path in found if path is None]
     assert {("Attention", "blocks.1.attn"), ("Add", "blocks.1"), ("LayerNormalization", "norm")} <= found
+
+
+def test_every_leaf_is_a_weight_of_the_file(tiny, weights, tmp_path):
+    """Norms of ones as well; what stays out is read by nothing."""
+    fresh = DinoV3(dataclasses.replace(tiny, layer_scale_init=1.0), key=jax.random.key(0))
+
+    def exported(model):
+        return j2o_core.to_onnx(jax.vmap(model), [("B", 3, 32, 48)], opset=23, weights="keep")
+
+    program = exported(fresh)
+    records = [
+        json.loads(value.const_value.metadata_props["j2o.weight"])["leaf"]
+        for value in program.model.graph.initializers.values()
+        if "j2o.weight" in value.const_value.metadata_props
+    ]
+    paths, _ = jax.tree_util.tree_flatten_with_path(eqx.filter(fresh, eqx.is_array))
+    names = {jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in paths}
+    assert names - set(records) == {"mask_token"}
+    operators = Counter(node.op_type for node in program.model.graph)
+    assert (operators["Attention"], operators["Gelu"]) == (tiny.depth, tiny.depth if tiny.ffn == "mlp" else 0)
+    other = DinoV3(dataclasses.replace(tiny, layer_scale_init=0.5), key=jax.random.key(1))
+    content = []
+    for one in (program.with_weights(other), exported(other)):
+        content.append(Path(one.save(tmp_path / "model.onnx")[0]).read_bytes())
+    assert content[0] == content[1]
+    program.with_weights(fresh)

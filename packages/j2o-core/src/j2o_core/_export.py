@@ -13,6 +13,7 @@ from .program._program import OnnxProgram
 from .program._record import Exported
 from .simplify import ConstantTable, decompositions_of, simplify
 from .trace._capture import Capture
+from .trace._constant_names import named_leaves
 from .trace._source import check_level
 from .trace._specs import parse_inputs
 from .trace._trace import trace
@@ -29,6 +30,7 @@ def to_onnx(
     constraints: Sequence[str] = (),
     target: str | None = "onnxruntime",
     nonfinite: str | None = None,
+    weights: str = "fold",
     metadata: str = "relative",
     plugins: Sequence[Plugin] | None = None,
     progress: Callable[[str], None] | None = None,
@@ -54,6 +56,9 @@ def to_onnx(
         nonfinite: None, or `"exact"` for JAX's NaN and infinities at any cost. Finite numbers are exact always. By
             default an operator stays plain where being exact for NaN or infinities would take more than a tenth
             longer; `report()` lists these operators.
+        weights: `"fold"` lets the graph depend on the values of weights where that spares work; `"keep"` stores each
+            float that the function holds as it is, under its path: the graph is the same whatever the values are, and
+            `with_weights` replaces them.
         metadata: what nodes say of where they come from: `"relative"` for their module and the line of source, by its
             package; `"full"` for lines with whole paths; `"none"` for neither.
         plugins: plugins to use instead of all installed ones.
@@ -74,6 +79,7 @@ def to_onnx(
     _check_arguments(fn, opset, target)
     exact_nonfinite = asks_for_exact(nonfinite)
     check_level(metadata)
+    keep_weights = _keeps(weights)
     begin = progress or (lambda stage: None)
     begin("discover")
     registry = discover(plugins)
@@ -92,7 +98,7 @@ def to_onnx(
         )
         begin("simplify")
         table = ConstantTable(traced.constant_names)
-        jaxpr = simplify(traced.jaxpr, table, decompositions_of(registry))
+        jaxpr = simplify(traced.jaxpr, table, decompositions_of(registry), keep_weights=keep_weights)
         # This stage and those below need onnx_ir, whose import takes longer than most exports.
         from .lower._lower import lower
         from .target import Target
@@ -101,6 +107,7 @@ def to_onnx(
         aim = Target(target, opset, exact_nonfinite)
         lowered = lower(traced, jaxpr, registry, aim, table)
     from .finish._finish import finish
+    from .finish._layouts_of_weights import write_leaves
     from .finish._metadata import write_metadata
     from .graph._domains import finish_domains
     from .legalize import legalize
@@ -114,7 +121,18 @@ def to_onnx(
     legalize(model, aim)
     finish_domains(model, registry.opset_imports)
     write_metadata(model, metadata, traced.modules)
+    if keep_weights:
+        write_leaves(model, named_leaves(fn), table)
     return OnnxProgram(Exported(model, fn, traced, lowered, registry))
+
+
+def _keeps(weights: str) -> bool:
+    if weights not in ("fold", "keep"):
+        raise SpecError(
+            f'weights is {weights!r}. Expected "fold" (what follows from their values is computed at export) or "keep" '
+            f"(each is stored as it is, and can be replaced)."
+        )
+    return weights == "keep"
 
 
 def _check_arguments(fn: Any, opset: Any, target: Any) -> None:

@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -529,3 +530,64 @@ def test_the_command_is_installed():
 def test_a_method_can_be_named():
     assert load_function("numpy:linalg.norm") is np.linalg.norm
     assert load_function("j2o_core:to_onnx") is j2o_core.to_onnx
+
+
+def test_sizes_with_an_x_and_dtypes_by_their_names():
+    specs = parse_specs(lambda x, y, z: 0, ["x=B x 3 x 32 x 32", "y=3x224:float32", "z=max(A, 3) x 2:int64"])
+    assert [spec.shape for spec in specs] == [("B", 3, 32, 32), (3, 224), ("max(A, 3)", 2)]
+    assert [spec.dtype for spec in specs] == [np.float32, np.float32, np.int64]
+
+
+KEPT = """
+    import jax.numpy as jnp
+
+
+    class Model:
+        def __init__(self, seed):
+            self.weights = {"scale": jnp.full(3, float(seed)), "table": jnp.full((3, 3), float(seed))}
+
+        def make(self):
+            weights = self.weights
+            return lambda x: (x @ weights["table"].T) * weights["scale"]
+
+
+    first, second = Model(1).make, Model(2).make
+"""
+
+
+@pytest.mark.parametrize("outside", [[], ["--weights", "safetensors"]])
+def test_swapped_weights_are_the_bytes_of_a_new_export(tmp_path, monkeypatch, capsys, outside):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "kept_models.py").write_text(textwrap.dedent(KEPT))
+    monkeypatch.delitem(sys.modules, "kept_models", raising=False)
+    for name in ("first", "second"):
+        spec = ["--call", "--input", "x=B x 3", "--keep-weights", *outside]
+        assert _cli.main(["export", f"kept_models:{name}", *spec, "-o", f"{name}.onnx"]) == 0
+    (tmp_path / "second").mkdir()
+    names = {"scale": np.full(3, 2, np.float32), "table": np.full((3, 3), 2, np.float32)}
+    header, content = {}, b""
+    for name, array in names.items():
+        place = [len(content), len(content) + array.nbytes]
+        header[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": place}
+        content += array.tobytes()
+    text = json.dumps(header).encode()
+    (tmp_path / "w.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + content)
+    assert _cli.main(["swap-weights", "first.onnx", "w.safetensors", "-o", "second/second.onnx"]) == 0
+    assert "second.onnx" in capsys.readouterr().out
+    files = sorted(tmp_path.glob("second.onnx*"))
+    assert len(files) == 1 + bool(outside)
+    assert [file.read_bytes() for file in files] == [(tmp_path / "second" / f.name).read_bytes() for f in files]
+
+
+def test_weights_that_do_not_fit_are_not_swapped(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "w.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    (tmp_path / "kept_models.py").write_text(textwrap.dedent(KEPT))
+    monkeypatch.delitem(sys.modules, "kept_models", raising=False)
+    for keep in ([], ["--keep-weights"]):
+        assert _cli.main(["export", "kept_models:first", "--call", "--input", "x=2,3", "-o", "m.onnx", *keep]) == 0
+        assert _cli.main(["swap-weights", "m.onnx", "w.safetensors", "-o", "n.onnx"]) == 2
+    said = capsys.readouterr().err
+    assert "SpecError: The model's weights cannot be replaced" in said
+    assert "scale is missing: float32[3]" in said
+    assert not (tmp_path / "n.onnx").exists()

@@ -16,7 +16,8 @@ called without arguments and what it returns is exported."""
 
 _INPUT = """one array argument, as [NAME=]SIZES[:DTYPE], for example x=B,3,224,224:f32, y=N or scale=:f32 (a scalar).
 Names are those of the function's parameters, letters in SIZES are symbolic dimensions. Give it once per argument.
-DTYPE: f32 (default), f16, bf16, f64, i8 to i64, u8 to u64, bool, c64, c128, key."""
+"B x 3 x 32 x 32" is B,3,32,32. DTYPE: f32 (default), f16, bf16, f64, i8 to i64, u8 to u64, bool, c64, c128, key, or
+NumPy's names (float32)."""
 
 _RUNTIME = "where it is to run: onnxruntime (default, every supported release), onnxruntime-1.32, onnxruntime-web"
 _TARGET = f"{_RUNTIME}, or onnx for standard ONNX without workarounds"
@@ -69,6 +70,9 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--external-data", action="store_true", help="write the weights into a file beside the model")
     export.add_argument("--weights", choices=("data", "safetensors"), help="the form of that file; asks for one")
     export.add_argument(
+        "--keep-weights", action="store_true", help="store each weight as it is, so that swap-weights can replace it"
+    )
+    export.add_argument(
         "--verify", action="store_true", help="compare with JAX first; a model that differs is not written"
     )
 
@@ -84,6 +88,12 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the random inputs")
     verify.add_argument("--rtol", type=float, metavar="R", help="relative tolerance instead of the dtype's")
     verify.add_argument("--atol", type=float, metavar="A", help="tolerance as a fraction of the largest magnitude")
+
+    swap = commands.add_parser("swap-weights", help="write an ONNX file with other weights, without exporting again")
+    swap.add_argument("model", metavar="FILE", help="an .onnx file that was exported with --keep-weights")
+    swap.add_argument("weights", metavar="WEIGHTS", help="a .safetensors file with all weights by their paths")
+    swap.add_argument("-o", "--output", required=True, metavar="FILE", help="the .onnx file to write")
+    swap.add_argument("--traceback", action="store_true", help="show where an error came from")
 
     plugins = commands.add_parser("plugins", help="list the installed plugins")
     plugins.add_argument("--traceback", action="store_true", help="show where an error came from")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -150,7 +151,9 @@ def _spec(text: str) -> tuple[str | None, Any]:
     if equals and not name.strip().isidentifier():
         raise SpecError(f"--input {text}: {name.strip()!r} is not the name of a parameter. {_FORM}")
     shape: list[int | str] = []
-    for size in sizes.split(",") if sizes.strip() else ():
+    # `B x 3 x 32`, `3x224`; a size may be named x, and commas inside of `max(A, 3)` part nothing.
+    sizes = re.sub(r"(?<=\d)[x×](?=\d)|\s+[x×]\s+", ",", sizes)
+    for size in re.split(r",(?![^(]*\))", sizes) if sizes.strip() else ():
         if not size.strip():
             raise SpecError(f"--input {text}: a size is empty. {_FORM}")
         shape.append(int(size) if size.strip().isdecimal() else size.strip())
@@ -160,6 +163,7 @@ def _spec(text: str) -> tuple[str | None, Any]:
 def _dtype(text: str, name: str) -> Any:
     if name == "key":
         return jax.random.key(0).dtype
-    if name in _DTYPES:
-        return np.dtype(_DTYPES[name])
+    for short, dtype in _DTYPES.items():
+        if name in (short, np.dtype(dtype).name):
+            return np.dtype(dtype)
     raise SpecError(f"--input {text}: unknown dtype {name!r}. Known are {', '.join([*_DTYPES, 'key'])}.")

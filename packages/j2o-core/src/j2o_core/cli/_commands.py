@@ -47,6 +47,7 @@ def export(options: argparse.Namespace) -> None:
             constraints=options.constraints,
             target=None if options.target == "onnx" else options.target,
             nonfinite=options.nonfinite,
+            weights="keep" if options.keep_weights else "fold",
             progress=stages,
         )
         stages("check")
@@ -127,10 +128,29 @@ def plugins(options: argparse.Namespace) -> None:
         print(f"{rule.plugin.name} lowers {name} in the place of {other.plugin.name} from opset {rule.opset} on.")
 
 
+def swap_weights(options: argparse.Namespace) -> None:
+    """`j2o swap-weights`."""
+    import onnx_ir as ir
+
+    from ..program._read_weights import read_safetensors
+    from ..program._replaced_weights import replaced
+    from ..program._save import save
+
+    _check_folder(options.output)
+    model = _load_model(options.model)
+    outside = [value.const_value for value in model.graph.initializers.values()]
+    files = [tensor.location for tensor in outside if isinstance(tensor, ir.ExternalTensor)]
+    form = "safetensors" if files and str(files[0]).endswith(".safetensors") else "data"
+    weights = read_safetensors(options.weights)
+    written = save(replaced(model, weights), options.output, external_data=bool(files), weights=form if files else None)
+    show([("files", [(os.path.relpath(file), bytes_text(os.path.getsize(file))) for file in written])])
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "export": export,
     "check": check,
     "verify": verify,
+    "swap-weights": swap_weights,
     "plugins": plugins,
 }
 

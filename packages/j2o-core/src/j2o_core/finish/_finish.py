@@ -15,6 +15,7 @@ from ..trace._modules import MODULE
 from ..trace._source import SOURCE
 from ..trace._specs import unique_names
 from ..trace._trace import Traced
+from ._layouts_of_weights import store_layouts, write_records
 from ._tied import tie
 
 # The oldest IR version whose readers know the opset.
@@ -26,11 +27,13 @@ def finish(lowered: Lowered, traced: Traced, target: Target) -> ir.Model:
     """The finished model: initializers registered, unused nodes gone, unique readable names."""
     graph = lowered.graph
     remove_unused_nodes(graph)
+    store_layouts(graph, lowered.constants)
     initializers = tie(graph, _used_constants(lowered), lowered.constants)
     _place_nodes(graph)
     _name_values(lowered, traced, initializers)
     for value in initializers:
         graph.initializers.add(value)
+    write_records(graph)
     return ir.Model(
         graph,
         ir_version=_IR_VERSIONS.get(target.opset, _OLDEST_IR_VERSION),

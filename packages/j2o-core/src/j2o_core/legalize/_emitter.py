@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from ..graph._kept import KEPT
+
 Array = np.ndarray[Any, Any]
 
 
@@ -167,6 +169,8 @@ def read_attribute(node: ir.Node, name: str, default: Any) -> Any:
 def read_constant(value: ir.Value | None) -> Array | None:
     """The array of a value that is an initializer or comes from a Constant node."""
     if value is None:
+        return None
+    if KEPT in value.meta:
         return None
     if value.const_value is not None:
         return value.const_value.numpy()

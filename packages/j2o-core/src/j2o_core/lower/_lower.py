@@ -10,9 +10,10 @@ import onnx_ir as ir
 from ..graph._builder import Builder
 from ..graph._constants import Constants
 from ..graph._dims import Dimensions
+from ..graph._kept import kept_weight
 from ..graph._values import stamp
 from ..plugin._registry import Registry
-from ..simplify import ConstantTable
+from ..simplify import ConstantTable, close_weights
 from ..target import Target
 from ..trace._trace import Traced
 from ._equations import Lowerer
@@ -29,7 +30,8 @@ def lower(traced: Traced, jaxpr: Any, registry: Registry, target: Target, table:
     """
     check_supported(jaxpr, registry, target.opset)
     inputs = []
-    for leaf, var in zip(traced.inputs.leaves, jaxpr.jaxpr.invars, strict=True):
+    given = jaxpr.jaxpr.invars[: len(traced.inputs.leaves)]
+    for leaf, var in zip(traced.inputs.leaves, given, strict=True):
         value = ir.Value(name=leaf.name)
         stamp(value, var.aval.dtype, var.aval.shape)  # the leaf's own, but for keys and complex numbers
         inputs.append(value)
@@ -39,9 +41,10 @@ def lower(traced: Traced, jaxpr: Any, registry: Registry, target: Target, table:
     sources = [(value, leaf.shape) for value, leaf in zip(inputs, traced.inputs.leaves, strict=True)]
     dims = Dimensions(builder, sources)
     lowerer = Lowerer(registry, builder, dims, table)
-    outputs = lowerer.run(jaxpr, inputs, record=True)
+    kept = [kept_weight(name, value) for name, value in table.kept]
+    outputs = lowerer.run(jaxpr, [*inputs, *kept], record=True)
     graph.outputs.extend(_distinct_outputs(builder, graph, outputs, jaxpr))
-    return Lowered(graph, constants, dims, jaxpr, lowerer.values)
+    return Lowered(graph, constants, dims, close_weights(jaxpr, table.kept), lowerer.values)
 
 
 def _distinct_outputs(builder: Builder, graph: ir.Graph, outputs: Sequence[ir.Value], jaxpr: Any) -> list[ir.Value]:

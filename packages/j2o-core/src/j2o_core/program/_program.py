@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 from collections.abc import Callable, Sequence
@@ -98,6 +99,23 @@ class OnnxProgram:
 
         inputs = self.traced.inputs
         return call_arrays(inputs.leaves, inputs.flatten(args, kwargs))
+
+    def with_weights(self, tree: Any) -> OnnxProgram:
+        """The program with other weights: what an export of the function with these weights would give.
+
+        Args:
+            tree: a model of the same structure, or a pytree or flat dictionary whose paths are those of the weights
+                (`{"blocks.0.norm.weight": ...}`).
+
+        Raises:
+            SpecError: if the program was not exported with `weights="keep"`, or weights are missing, unknown, or of
+                another shape or dtype, or one differs that is fixed in the graph.
+        """
+        from ._replaced_weights import leaves_of, replaced, without_reference
+
+        model = replaced(self.model, leaves_of(tree))
+        fn = tree if callable(tree) and type(tree) is type(self.fn) else without_reference
+        return OnnxProgram(dataclasses.replace(self.exported, model=model, fn=fn))
 
     def save(
         self, path: str | os.PathLike[str], *, external_data: bool | None = None, weights: str | None = None

@@ -13,6 +13,7 @@ import os
 import onnx_ir as ir
 
 from .._errors import SaveError
+from ..graph._kept import WEIGHT
 from ._digests import DIGEST
 from ._model_file import write_model
 from ._model_view import model_view
@@ -137,7 +138,8 @@ def _stays_inside(value: ir.Value) -> bool:
     tensor = value.const_value
     if tensor is None or tensor.nbytes == 0:
         return True
-    return tensor.nbytes <= _INSIDE_BYTES and "j2o_name" not in value.meta
+    named = "j2o_name" in value.meta or WEIGHT in tensor.metadata_props  # the latter in a file that was read
+    return tensor.nbytes <= _INSIDE_BYTES and not named
 
 
 def _sync_folder(folder: str) -> None:

@@ -14,7 +14,7 @@ from ._digests import Digester
 # Runtimes map large weights into memory, which works by pages, and small ones like cache lines.
 _PAGE, _LINE, _LARGE = 4096, 64, 1 << 20
 
-_SAFETENSORS = {
+SAFETENSORS = {
     "BOOL": "BOOL",
     "INT8": "I8",
     "INT16": "I16",
@@ -96,7 +96,7 @@ def _write_safetensors(file: BinaryIO, tensors: Sequence[Any]) -> Placed:
     starts, position = {}, 0
     for index in order:
         tensor = tensors[index]
-        dtype = _SAFETENSORS.get(tensor.dtype.name)
+        dtype = SAFETENSORS.get(tensor.dtype.name)
         if dtype is None:
             raise SaveError(
                 f"The weight {tensor.name!r} has dtype {tensor.dtype.name.lower()}, which safetensors does not have. "

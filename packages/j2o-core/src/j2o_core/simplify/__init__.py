@@ -6,12 +6,14 @@ from ._dead_code import drop_dead_code
 from ._decompose import Decompositions, decompositions_of
 from ._fold import FOLD_LIMIT_BYTES, ConstantTable, fold_constants
 from ._inline import decompose, inline_calls
+from ._kept import close_weights, fixed_weights, open_weights
 from ._real import make_real
 
 __all__ = [
     "FOLD_LIMIT_BYTES",
     "ConstantTable",
     "Decompositions",
+    "close_weights",
     "decompositions_of",
     "drop_dead_code",
     "fold_constants",
@@ -21,17 +23,28 @@ __all__ = [
 ]
 
 
-def simplify(jaxpr: Any, constants: ConstantTable | None = None, decompositions: Decompositions | None = None) -> Any:
+def simplify(
+    jaxpr: Any,
+    constants: ConstantTable | None = None,
+    decompositions: Decompositions | None = None,
+    *,
+    keep_weights: bool = False,
+) -> Any:
     """The simplified closed jaxpr; jaxprs inside control flow are simplified alike.
 
     Args:
         jaxpr: a closed jaxpr.
         constants: names of constants; names of folded ones are added to it.
         decompositions: the JAX code that stands for primitives.
+        keep_weights: whether named constants become inputs, behind the others; `constants.kept` has them then.
     """
     constants = constants if constants is not None else ConstantTable({})
     # Dead code first: what nobody reads is neither folded nor reported as unsupported.
-    folded = fold_constants(drop_dead_code(inline_calls(jaxpr)), constants)
+    inlined = inline_calls(jaxpr)
+    if keep_weights:
+        inlined, constants.kept = open_weights(inlined, constants)
+        constants.fixed = fixed_weights(inlined, constants)
+    folded = fold_constants(drop_dead_code(inlined), constants)
     # A primitive of constants is a constant: the code that stands for the others comes after.
     expanded = make_real(decompose(folded, decompositions or Decompositions()), constants)
     result = drop_dead_code(folded if expanded is folded else fold_constants(drop_dead_code(expanded), constants))

@@ -24,12 +24,19 @@ _EXPANDING = frozenset({"broadcast_in_dim", "iota", "iota_2x32_shape", "tile"})
 
 
 class ConstantTable:
-    """Names of constants by `id` or place in memory, and the arrays themselves, so that neither is reused."""
+    """Names of constants by `id` or place in memory, and the arrays themselves, so that neither is reused.
+
+    Attributes:
+        kept: names and arrays of the weights that are the last inputs of the simplified jaxpr.
+        fixed: names and arrays of those that are constants all the same.
+    """
 
     def __init__(self, names: dict[Any, str]):
         self._names = dict(names)
         self._alive: list[Any] = []
         self._simplified: dict[int, Any] = {}
+        self.kept: list[tuple[str, Any]] = []
+        self.fixed: list[tuple[str, Any]] = []
 
     def name(self, value: Any) -> str | None:
         """The name of a constant, if it has one."""

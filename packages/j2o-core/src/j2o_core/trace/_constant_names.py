@@ -20,6 +20,16 @@ def constant_names(fn: Callable[..., Any]) -> dict[Any, str]:
     The variable is left out if it is the only one that holds a tree of arrays: a single model's weights have the names
     that they have in the model.
     """
+    names: dict[Any, str] = {}
+    for name, leaf in named_leaves(fn):
+        names.setdefault(id(leaf), name)
+        if isinstance(leaf, np.ndarray):
+            names.setdefault(memory_place(leaf), name)
+    return names
+
+
+def named_leaves(fn: Callable[..., Any]) -> list[tuple[str, Any]]:
+    """Each array that a callable holds, under its name; one that lies in two places has two."""
     found: list[tuple[str, str, Any]] = []
     for prefix, value in _holdings(fn, set()):
         try:
@@ -30,14 +40,11 @@ def constant_names(fn: Callable[..., Any]) -> dict[Any, str]:
             if isinstance(leaf, (jax.Array, np.ndarray)):
                 found.append((prefix, ".".join(path_part(key) for key in path), leaf))
     trees = {prefix for prefix, path, _ in found if path}
-    names: dict[Any, str] = {}
+    named = []
     for prefix, inside, leaf in found:
         parts = [inside] if inside and len(trees) == 1 else [part for part in (prefix, inside) if part]
-        name = ".".join(parts) or "constant"
-        names.setdefault(id(leaf), name)
-        if isinstance(leaf, np.ndarray):
-            names.setdefault(memory_place(leaf), name)
-    return names
+        named.append((".".join(parts) or "constant", leaf))
+    return named
 
 
 def roots(fn: Callable[..., Any]) -> list[tuple[str, Any]]:

@@ -1,0 +1,50 @@
+"""Reads a safetensors file, as arrays that lie in the mapped file: none of them is in memory before it is used."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from .._errors import SpecError
+from ._weights_file import SAFETENSORS
+
+_DTYPES = {name: ir.DataType[onnx_name].numpy() for onnx_name, name in SAFETENSORS.items()}
+_LARGEST_HEADER = 100_000_000
+
+
+def read_safetensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray[Any, Any]]:
+    """The arrays of a file by name.
+
+    Raises:
+        SpecError: if it cannot be read, or is no safetensors file.
+    """
+    try:
+        size = os.path.getsize(path)
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > min(size, _LARGEST_HEADER):
+                raise ValueError("its header is longer than the file")
+            header = json.loads(file.read(length))
+        header.pop("__metadata__", None)
+        return {name: _array(path, name, entry, 8 + length, size) for name, entry in header.items()}
+    except OSError as error:
+        raise SpecError(f"{os.fspath(path)} cannot be read: {error.strerror}.") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SpecError(f"{os.fspath(path)} is no safetensors file: {error}.") from error
+
+
+def _array(path: Any, name: str, entry: Any, begin: int, size: int) -> np.ndarray[Any, Any]:
+    dtype, shape = np.dtype(_DTYPES[entry["dtype"]]), tuple(int(n) for n in entry["shape"])
+    first, last = entry["data_offsets"]
+    if min(shape, default=0) < 0 or last - first != math.prod(shape) * dtype.itemsize or not 0 <= first <= last:
+        raise ValueError(f"the size of {name!r} is not that of its shape")
+    if begin + last > size:
+        raise ValueError(f"{name!r} ends behind the file")
+    if last == first:
+        return np.zeros(shape, dtype)
+    return np.memmap(path, np.uint8, "r", begin + first, (last - first,)).view(dtype).reshape(shape)

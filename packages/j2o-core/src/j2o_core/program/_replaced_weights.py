@@ -1,0 +1,111 @@
+"""Replace the weights of a model that was exported with `weights="keep"`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import jax
+import numpy as np
+import onnx_ir as ir
+
+from .._errors import SpecError, VerifyError
+from ..graph._kept import LEAVES, WEIGHT, digest
+from ..trace._specs import path_part
+from ._model_view import model_view
+
+_Array = np.ndarray[Any, Any]
+_MOST = 8
+
+_NOT_KEPT = """The model's weights cannot be replaced: parts of the graph may follow from their values.
+Export with weights="keep" (j2o export --keep-weights)."""
+_NOT_REPLACED = "These weights do not fit the model:\n"
+
+
+def leaves_of(tree: Any) -> dict[str, _Array]:
+    """The arrays of a pytree by their paths."""
+    paths = jax.tree_util.tree_leaves_with_path(tree)
+    arrays = [(path, leaf) for path, leaf in paths if isinstance(leaf, (jax.Array, np.ndarray, np.generic))]
+    return {".".join(path_part(key) for key in path): np.asarray(leaf) for path, leaf in arrays}
+
+
+def without_reference(*_: Any, **__: Any) -> NoReturn:
+    """Stands for the function of a program whose weights were replaced by arrays that are no function."""
+    raise VerifyError(
+        "The program has other weights than the function it was exported from. Give with_weights the model itself, "
+        "or compare the saved file: j2o verify MODULE:NAME FILE."
+    )
+
+
+def replaced(model: ir.Model, given: Mapping[str, _Array]) -> ir.Model:
+    """The model with other weights; the model itself stays as it is.
+
+    Args:
+        model: a model that was exported with `weights="keep"`.
+        given: all of its weights by their paths.
+
+    Raises:
+        SpecError: listing what is missing, unknown, or of another shape, dtype or fixed value.
+    """
+    if LEAVES not in model.metadata_props:
+        raise SpecError(_NOT_KEPT)
+    leaves = json.loads(model.metadata_props[LEAVES])
+    wanted: dict[str, tuple[tuple[int, ...], Any]] = {}
+    records: dict[str, dict[str, Any]] = {}
+    for name, value in model.graph.initializers.items():
+        tensor = value.const_value
+        if tensor is None or WEIGHT not in tensor.metadata_props:
+            continue
+        record = records[name] = json.loads(tensor.metadata_props[WEIGHT])
+        shape = tuple(record["of"]) if "of" in record else tuple(tensor.shape.numpy())
+        wanted[record["leaf"]] = shape, tensor.dtype.numpy()
+    problems = [*_misfits(wanted, given), *_other(leaves, wanted, given)]
+    if problems:
+        more = [f"  and {len(problems) - _MOST} more"] if len(problems) > _MOST else []
+        raise SpecError(_NOT_REPLACED + "\n".join([*(f"  {one}" for one in problems[:_MOST]), *more]))
+    tensors = {name: _tensor(model, name, record, given[record["leaf"]]) for name, record in records.items()}
+    return model_view(model, tensors=tensors)
+
+
+def _misfits(wanted: Mapping[str, tuple[tuple[int, ...], Any]], given: Mapping[str, _Array]) -> list[str]:
+    problems = []
+    for name, (shape, dtype) in wanted.items():
+        array = given.get(name)
+        if array is None:
+            problems.append(f"{name} is missing: {_text(dtype, shape)}")
+        elif array.shape != shape or array.dtype != dtype:
+            problems.append(f"{name} is {_text(array.dtype, array.shape)}, the model has {_text(dtype, shape)}")
+    return problems
+
+
+def _other(leaves: Any, wanted: Mapping[str, Any], given: Mapping[str, _Array]) -> list[str]:
+    """What is wrong with leaves that the model has no initializer of."""
+    problems = []
+    for name in given.keys() - wanted.keys():
+        array, tied = given[name], leaves["tied"].get(name)
+        if tied is not None:
+            if tied in given and digest(given[tied]) != digest(array):
+                problems.append(f"{name} differs from {tied}: in the model the two are one weight")
+        elif name in leaves["fixed"]:
+            if digest(array) != leaves["fixed"][name]:
+                problems.append(f"{name} has another value than at export, and is fixed in the graph: export again")
+        elif name not in leaves["unused"]:
+            problems.append(f"{name} is none of the model's weights")
+    return sorted(problems)
+
+
+def _tensor(model: ir.Model, name: str, record: Mapping[str, Any], leaf: _Array) -> ir.Tensor[Any]:
+    old = model.graph.initializers[name].const_value
+    assert old is not None
+    whole = np.ascontiguousarray(leaf).reshape(leaf.shape)
+    part = whole
+    if "of" in record:
+        strides = [step * whole.itemsize for step in record["strides"]]
+        flat = whole.reshape(-1)[record["first"] :]
+        part = np.lib.stride_tricks.as_strided(flat, record["shape"], strides, writeable=False)
+    return ir.Tensor(part, dtype=old.dtype, name=name, metadata_props={WEIGHT: old.metadata_props[WEIGHT]})
+
+
+def _text(dtype: Any, shape: tuple[int, ...]) -> str:
+    return f"{np.dtype(dtype)}[{', '.join(map(str, shape))}]"
