@@ -12,6 +12,7 @@ from jax import export, lax
 from j2o_core import LoweringContext
 from j2o_core._compat import scan_counts
 
+from ._early_exit import condition_and_step
 from ._empty_sequences import unless_empty
 from ._plugin import plugin
 
@@ -172,6 +173,9 @@ def _counted(
     reverse: bool,
 ) -> Sequence[ir.Value]:
     """A scan over nothing, which ONNX's Scan cannot be: a Loop that counts and stacks what each turn gives."""
+    early = condition_and_step(jaxpr, len(consts)) if len(avals) == len(init) else None
+    if early is not None:
+        return _while_going(ctx, *early, consts, init, length)
 
     def body(inner: LoweringContext, _count: ir.Value, condition: ir.Value, *carry: ir.Value) -> Sequence[ir.Value]:
         return [condition, *inner.lower_jaxpr(jaxpr, *consts, *carry)]
@@ -183,6 +187,23 @@ def _counted(
     if reverse:
         stacked = tuple(_reversed(ctx, y) for y in stacked)
     return [*carry, *stacked]
+
+
+def _while_going(
+    ctx: LoweringContext, condition: Any, step: Any, consts: Sequence[ir.Value], init: Sequence[ir.Value], length: Any
+) -> Sequence[ir.Value]:
+    """A scan that ends when its turns have nothing left to do."""
+
+    def going(ctx: LoweringContext, carry: Sequence[ir.Value]) -> ir.Value:
+        (index,) = ctx.lower_jaxpr(condition, *consts, *carry)
+        return ctx.op.Greater(index, ctx.const(0, index))  # type: ignore[no-any-return]
+
+    def body(inner: LoweringContext, _count: ir.Value, _going: ir.Value, *carry: ir.Value) -> Sequence[ir.Value]:
+        carry = tuple(inner.lower_jaxpr(step, *consts, *carry))
+        return [going(inner, carry), *carry]
+
+    graph = ctx.subgraph(None, [(np.int64, ()), (np.bool_, ()), *ctx.avals_out], body)
+    return _as_tuple(ctx.op.Loop(ctx.dim(length), going(ctx, init), *init, body=graph, outputs=len(init)))
 
 
 def _reversed(ctx: LoweringContext, y: ir.Value) -> ir.Value:
