@@ -258,7 +258,7 @@ def kernels(session: nox.Session, release: str) -> None:
         arguments += ["--web", folder]
     session.run("python", "tools/kernels/make_tables.py", *arguments, silent=True)
     if release != "web":
-        session.run("pytest", *_PARALLEL, "packages/j2o-core/tests/test_legalize")
+        session.run("pytest", *_PARALLEL, "packages/j2o-core/tests/legalize")
 
 
 @nox.session

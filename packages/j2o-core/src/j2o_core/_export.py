@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ._budget import watched
 from ._errors import SpecError
 from .graph._nonfinite import asks_for_exact
 from .plugin._discover import discover
@@ -19,6 +20,7 @@ from .trace._specs import parse_inputs
 from .trace._trace import trace
 
 
+@watched
 def to_onnx(
     fn: Callable[..., Any],
     inputs: Any,

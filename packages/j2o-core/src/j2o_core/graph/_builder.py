@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from .._budget import check_time
 from ..target import Target
 from . import traits
-from ._budget import check_time
 from ._constant_folding import fold_node
 from ._constants import Constants
 from ._domains import domain_of, standard

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 
 import onnx_ir as ir
 
+from ._walk import all_graphs
+
 # Operators that only lowerings and rewrites know. None is left in a finished graph.
 INTERNAL_DOMAIN = "j2o"
 _STANDARD = ("", "ai.onnx")
@@ -53,6 +55,7 @@ def finish_domains(model: ir.Model, versions: Mapping[str, int]) -> None:
 
 
 def _nodes(model: ir.Model) -> Iterator[ir.Node]:
-    yield from model.graph.all_nodes()
+    for graph in all_graphs(model.graph):
+        yield from graph
     for function in model.functions.values():
         yield from function.all_nodes()

@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, TypeVar
 
 import onnx_ir as ir
 
+_HOLDS_GRAPHS = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 
-def all_graphs(graph: ir.Graph) -> Iterator[ir.Graph]:
-    """A graph and all graphs nested in it."""
-    yield graph
-    for node in graph:
-        for attribute in node.attributes.values():
-            if attribute.type == ir.AttributeType.GRAPH:
-                yield from all_graphs(attribute.as_graph())
-            elif attribute.type == ir.AttributeType.GRAPHS:
-                for inner in attribute.as_graphs():
-                    yield from all_graphs(inner)
+
+G = TypeVar("G", bound="ir.Graph | ir.Function")
+
+
+def all_graphs(graph: G) -> Iterator[G | ir.Graph]:
+    """A graph or function and all graphs nested in it, each behind the one around it."""
+    waiting: list[Any] = [graph]
+    while waiting:
+        outer = waiting.pop()
+        yield outer
+        waiting.extend(reversed([inner for node in outer for inner in bodies(node)]))
+
+
+def bodies(node: ir.Node) -> list[ir.Graph]:
+    """The graphs that a node holds."""
+    if node.domain == "" and node.op_type not in _HOLDS_GRAPHS:
+        return []
+    return [
+        body
+        for attribute in node.attributes.values()
+        if attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+        for body in ([attribute.value] if attribute.type is ir.AttributeType.GRAPH else attribute.value)
+    ]
 
 
 def remove_unused_nodes(graph: ir.Graph) -> None:
@@ -24,8 +39,7 @@ def remove_unused_nodes(graph: ir.Graph) -> None:
     outputs = set(graph.outputs)
     for node in reversed(graph):
         if any(value in outputs or value.uses() for value in node.outputs):
-            for attribute in node.attributes.values():
-                if attribute.type == ir.AttributeType.GRAPH:
-                    remove_unused_nodes(attribute.as_graph())
+            for body in bodies(node):
+                remove_unused_nodes(body)
         else:
             graph.remove(node, safe=True)

@@ -9,26 +9,9 @@ import numpy as np
 import onnx_ir as ir
 
 from ..graph._kept import KEPT
+from ..graph._walk import all_graphs
 
 Array = np.ndarray[Any, Any]
-
-
-def graphs_below(graph: ir.Graph | ir.Function) -> Iterator[ir.Graph | ir.Function]:
-    """The graph and every graph inside it."""
-    yield graph
-    for node in graph:
-        for body in bodies(node):
-            yield from graphs_below(body)
-
-
-def bodies(node: ir.Node) -> list[ir.Graph]:
-    """The graphs that a node holds."""
-    return [
-        body
-        for attribute in node.attributes.values()
-        if attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
-        for body in ([attribute.value] if attribute.type is ir.AttributeType.GRAPH else attribute.value)
-    ]
 
 
 class Names:
@@ -52,7 +35,7 @@ class Names:
     def _read(self) -> Iterator[str]:
         roots: list[ir.Graph | ir.Function] = [self._model.graph, *self._model.functions.values()]
         for root in roots:
-            for graph in graphs_below(root):
+            for graph in all_graphs(root):
                 values: list[ir.Value] = list(graph.inputs)
                 if isinstance(graph, ir.Graph):
                     values += graph.initializers.values()

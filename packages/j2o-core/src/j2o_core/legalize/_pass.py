@@ -11,12 +11,13 @@ import onnx_ir as ir
 
 from .._errors import LegalizeError
 from ..graph._domains import bare, qualify
+from ..graph._walk import bodies
 from ..target import NARROW_FLOATS, SIGNED, Signature, Target, Workaround, opsets
 from ..trace._source import SOURCE
 from . import _composed
 from ._composer import Composer, Declined
 from ._detours import DTYPE_ATTRIBUTES, Carrier, Detour, find_detour
-from ._emitter import Emitter, Names, bodies, read_attribute, read_constant
+from ._emitter import Emitter, Names, read_attribute, read_constant
 from .workarounds import REPLACEMENTS, Replacement
 
 # In the metadata of the model: where it runs.
@@ -106,9 +107,8 @@ class _Legalizer:
         for node in graph:
             if node.domain == "":
                 self.node(node)
-            if node.attributes and (node.op_type in _HOLDS_GRAPHS or node.domain != ""):
-                for body in bodies(node):
-                    self.graph(body)
+            for body in bodies(node):
+                self.graph(body)
         self._carried.pop()
 
     def node(self, node: ir.Node) -> Sequence[ir.Value]:
@@ -286,8 +286,6 @@ _SLOW = {"LayerNormalization": ({"T": ir.DataType.BFLOAT16},)}
 
 # Constants of up to so many numbers are stored in the carrier's element type, larger ones are cast when they are read.
 _FEW = 64
-
-_HOLDS_GRAPHS = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 
 
 def _is_exact(narrow: np.dtype[Any], wide: ir.DataType) -> bool:

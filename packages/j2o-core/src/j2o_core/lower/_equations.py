@@ -8,9 +8,9 @@ from typing import Any
 import onnx_ir as ir
 
 from .. import _compat
+from .._budget import limited
 from .._compat import Literal, literal_value
 from .._errors import J2oError, LoweringError, UnknownParameter, UnsupportedError
-from ..graph._budget import limited
 from ..graph._builder import Builder
 from ..graph._dims import Dimensions
 from ..graph._infer import may_equal, same_shape
@@ -146,7 +146,9 @@ class Lowerer:
             builder.metadata[MODULE] = str(self.place)
         avals_out = tuple(var.aval for var in eqn.outvars)
         try:
-            with limited(f"The rule for {eqn.primitive.name} at {line} ({self._plugin_of(eqn)})", LoweringError):
+            with limited(
+                lambda: f"The rule for {eqn.primitive.name} at {line} ({self._plugin_of(eqn)})", LoweringError
+            ):
                 result = self._apply(eqn, operands, avals_out)
         except UnknownParameter as error:
             raise LoweringError(f"{error}\n  at {line}") from None

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
+from .._budget import limited
 from .._errors import J2oError, RewriteError
-from ..graph._budget import limited
 from ..graph._builder import Builder
 from ..graph._domains import INTERNAL_DOMAIN
 from ..graph._infer import may_equal, same_shape
@@ -64,8 +64,8 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target) -> None:
     early = _by_operator([rule for rule in rewrites if not rule.late])
     late = _by_operator([rule for rule in rewrites if rule.late])
     asked_for_sizes = False
+    remove_unused_nodes(lowered.graph)
     for graph in list(all_graphs(lowered.graph)):
-        remove_unused_nodes(graph)
         for rules in (early, late):
             driver = _Driver(graph, lowered, rules, target)
             driver.run()
@@ -113,6 +113,7 @@ class _Driver:
             self._queued.discard(node)
             if node in self._gone:
                 continue
+            self._builder.metadata = dict(node.metadata_props)
             steps = self._steps if node.domain != INTERNAL_DOMAIN else None
             for rule in self._rules.get(node.op_type, ()):
                 if (steps is None or not steps.done) and self._try(rule, node):
@@ -132,9 +133,10 @@ class _Driver:
 
     def _try(self, rule: Rewrite, node: ir.Node) -> bool:
         self._new.clear()
-        self._builder.metadata = dict(node.metadata_props)
         try:
-            with limited(f"The rewrite {rule.name} of plugin {rule.plugin.name!r} at {node.op_type}", RewriteError):
+            with limited(
+                lambda: f"The rewrite {rule.name} of plugin {rule.plugin.name!r} at {node.op_type}", RewriteError
+            ):
                 result = rule.rule(self._rewriter, node)
         except J2oError:
             raise

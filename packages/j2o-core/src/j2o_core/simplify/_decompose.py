@@ -12,6 +12,7 @@ from typing import Any
 import jax
 from jax.extend.core import InconclusiveDimensionOperation
 
+from .._budget import limited
 from .._compat import Literal, Primitive, as_closed, compiled_code, high_level_code, literal_value
 from .._errors import J2oError, LoweringError, UnknownParameter, UnsupportedError
 from ..plugin._registry import Registry
@@ -106,9 +107,13 @@ class Decompositions:
                 raise _Declined
             return results
 
+        def describe() -> str:
+            return f"The code that stands for {eqn.primitive.name} at {user_line(eqn)}"
+
         rest = [atom.aval for atom, value in zip(eqn.invars, known, strict=True) if value is None]
         structs = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in rest]
-        return as_closed(self._trace(flat, *structs)[0])
+        with limited(describe, LoweringError):
+            return as_closed(self._trace(flat, *structs)[0])
 
     def _implementation(self, primitive: Primitive) -> Callable[..., Any] | None:
         if primitive not in self._implementations:

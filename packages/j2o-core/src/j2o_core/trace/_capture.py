@@ -19,6 +19,9 @@ from .._compat import ContextOfExport
 from ..plugin._composite import Composite
 from ._modules import ModuleCall
 
+# What JAX is built on imports nothing of it, and is half of what is loaded.
+_BELOW_JAX = frozenset({*sys.stdlib_module_names, "jaxlib", "ml_dtypes", "numpy", "opt_einsum", "scipy"}) - {"__main__"}
+
 _lock = threading.RLock()
 _thread = threading.local()
 _Replaced = Composite | ModuleCall
@@ -175,16 +178,18 @@ def _find_places(fresh: dict[int, _Installed]) -> None:
     """Add every module attribute that is one of the original functions."""
     if not fresh:
         return
-    for module in list(sys.modules.values()):
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] in _BELOW_JAX:
+            continue
         namespace = getattr(module, "__dict__", None)
         if type(namespace) is not dict:
             continue
         if fresh.keys().isdisjoint(map(id, list(namespace.values()))):
             continue
-        for name, value in list(namespace.items()):
+        for attribute, value in list(namespace.items()):
             entry = fresh.get(id(value))
-            if entry is not None and (module, name) not in entry.places:
-                entry.places.append((module, name))
+            if entry is not None and (module, attribute) not in entry.places:
+                entry.places.append((module, attribute))
 
 
 def _uninstall(user: _User) -> None:
