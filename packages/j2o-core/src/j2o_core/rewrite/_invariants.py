@@ -17,6 +17,7 @@ import onnx_ir as ir
 
 from ..graph import traits
 from ..graph._values import shape_of
+from ..graph._walk import bodies
 
 _LOOPS = ("Loop", "Scan")
 _MOVED = {
@@ -34,14 +35,12 @@ _SMALL = 2**16
 def move_invariants(graph: ir.Graph) -> None:
     """Move invariant nodes out of all loops of a graph, the innermost first, in place."""
     for node in list(graph):
-        for attribute in node.attributes.values():
-            if attribute.type == ir.AttributeType.GRAPH:
-                body = attribute.as_graph()
-                move_invariants(body)
-                if node.op_type in _LOOPS and not node.domain:
-                    moved = _invariants(body)
-                    body.remove(moved)
-                    graph.insert_before(node, moved)
+        for body in bodies(node):
+            move_invariants(body)
+            if node.op_type in _LOOPS and not node.domain:
+                moved = _invariants(body)
+                body.remove(moved)
+                graph.insert_before(node, moved)
 
 
 def _invariants(body: ir.Graph) -> list[ir.Node]:

@@ -17,6 +17,7 @@ import onnx_ir as ir
 from ..graph import traits
 from ..graph._infer import same_shape
 from ..graph._values import shape_of, stamp
+from ..graph._walk import bodies
 
 _HALF = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 # Numbers of a product beyond which copying it into a turn costs more than the node that is saved.
@@ -28,9 +29,8 @@ _Sequences = dict[ir.Value, ir.Value]
 def move_item_maps(graph: ir.Graph) -> None:
     """Move maps of items out of all scans of a graph, the innermost first, in place."""
     for node in list(graph):
-        for attribute in node.attributes.values():
-            if attribute.type == ir.AttributeType.GRAPH:
-                move_item_maps(attribute.as_graph())
+        for body in bodies(node):
+            move_item_maps(body)
         if node.op_type == "Scan" and not node.domain:
             _move(graph, node)
 
