@@ -1,7 +1,11 @@
-"""Pages about the repository say what the repository holds."""
+"""Pages about the repository say what the repository holds, and its sentences begin with nouns."""
 
+import ast
+import io
 import re
 import sys
+import tokenize
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,3 +46,23 @@ def test_files_that_pages_name_exist(page):
     places = [ROOT, *ROOT.glob("packages/*"), *ROOT.glob("packages/*/src"), *ROOT.glob("packages/*/src/*")]
     known = {name for name in named if any((place / name).exists() for place in places)}
     assert {name for name in named - known if not re.search("NAME|STAGE", name)} == set()
+
+
+def sentences(path: Path) -> Iterator[str]:
+    """The docstrings and comments of a file."""
+    source = path.read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield ast.get_docstring(node) or ""
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.string.lstrip("#: ")
+
+
+@pytest.mark.parametrize("folder", ["packages", "tools", "tests-integration", "noxfile.py", "conftest.py"])
+def test_no_docstring_or_comment_begins_with_what(folder):
+    place = ROOT / folder
+    files = place.rglob("*.py") if place.is_dir() else [place]
+    found = [(path.name, text) for path in files for text in sentences(path)]
+    assert found
+    assert [(name, text) for name, text in found if re.match(r"what\b", text, re.IGNORECASE)] == []

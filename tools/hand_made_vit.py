@@ -2,7 +2,7 @@
 
 Layer scale is folded into the projections, rotary embedding leaves the five first tokens alone by rows of cos 1, sin 0.
 From opset 23 on RotaryEmbedding and Attention are operators, which find the heads in [1, tokens, dim] by themselves;
-below they are written out, on [1, heads, tokens, head_dim].
+below they are decomposed, on [1, heads, tokens, head_dim].
 
     python tools/hand_made_vit.py 21 S hand21.onnx
 """

@@ -2,7 +2,7 @@
 
 usage: workaround_costs.py [NAME ...]
 
-Each row of `j2o_core.target.WORKAROUNDS` that writes nodes is run on an ordinary size, as it stands and legalized, in
+Each row of `j2o_core.target.WORKAROUNDS` that writes nodes is run on an ordinary size, as it is and legalized, in
 one process and in turn, on one thread; the ratio is that of the least times. The figures go into the rows by hand.
 """
 
@@ -93,7 +93,7 @@ def _feeds(model: ir.Model) -> dict[str, np.ndarray]:
 
 
 def cost(graph: str, opset: int) -> float:
-    """The least time of the legalized graph over that of the graph as it stands."""
+    """The least time of the legalized graph over that of the graph as it is."""
     header = f'<ir_version: {11 if opset > 22 else 10}, opset_import: ["" : {opset}]>'
     proto = onnx.shape_inference.infer_shapes(onnx.parser.parse_model(header + graph))
     plain, legal = ir.from_proto(proto), ir.from_proto(proto)

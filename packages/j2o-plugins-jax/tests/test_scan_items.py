@@ -1,4 +1,4 @@
-"""What a scan computes from its items alone is computed for all of them at once, with JAX's numbers."""
+"""Values that a scan computes from its items alone are computed for all items at once, with JAX's numbers."""
 
 import jax
 import jax.numpy as jnp

@@ -130,7 +130,7 @@ def test_equal_by_constraint(check):
 
 
 def test_a_symbol_that_cannot_be_read_is_refused(export):
-    with pytest.raises(SpecError, match="The symbolic dimensions H, W cannot be told from the inputs' shapes"):
+    with pytest.raises(SpecError, match="The symbolic dimensions H, W cannot be computed from the inputs' shapes"):
         export(lambda x: x + 1, [("H*W",)])
     with pytest.raises(SpecError, match='Give at least one input an axis of that size alone, such as "T"'):
         export(lambda x: x + 1, [("T*T",)])

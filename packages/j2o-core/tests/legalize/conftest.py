@@ -173,7 +173,7 @@ def check_node(
     for node in model.graph:
         assert all(out.dtype is not None for out in node.outputs), node
     arrays = [a for a in operands if a is not None and not isinstance(a, Static)]
-    # What the optimizer changes does not depend on the opset.
+    # The changes of the optimizer do not depend on the opset.
     for optimize in (False, True) if opset == 21 else (True,):
         for got, want in zip(run(model, arrays, optimize=optimize), results, strict=True):
             assert got.shape == want.shape

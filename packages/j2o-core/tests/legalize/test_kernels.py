@@ -96,7 +96,7 @@ def test_schemas_alone():
 
 @pytest.mark.parametrize("release", kernels.releases())
 def test_every_entry_is_consistent(release):
-    """What runs is allowed, opsets do not overlap, and operands have type variables that are known."""
+    """Every kernel is for dtypes that ONNX allows, opsets do not overlap, and operands have known type variables."""
     first, last = opsets()
     for op_type in kernels._table(release)["operators"]:
         seen: set[int] = set()

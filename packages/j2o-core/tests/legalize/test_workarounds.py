@@ -26,7 +26,7 @@ def model_of(witness) -> ir.Model:
 
 
 def outcome(witness, model: ir.Model) -> str:
-    """What the runtime does: "right", "wrong" or "fails"."""
+    """The outcome in the runtime: "right", "wrong" or "fails"."""
     feeds = {
         x.name: np.array(feed).astype(x.dtype.numpy()).reshape([int(size) for size in x.shape])
         for x, feed in zip(model.graph.inputs, witness.feeds, strict=True)

@@ -105,7 +105,7 @@ def _asks_for_the_size(x, **_):
 @pytest.mark.parametrize(
     ("code", "error", "message"),
     [
-        (_fails, LoweringError, r"stands for tan raised KeyError: 'nowhere'\n  at .*test_decompose\.py:\d+"),
+        (_fails, LoweringError, r"decomposition of tan raised KeyError: 'nowhere'\n  at .*test_decompose\.py:\d+"),
         (_asks_for_the_size, UnsupportedError, r"tan at .*test_decompose\.py:\d+.*'N - 1' >= '1'.*constraints="),
     ],
 )

@@ -43,7 +43,7 @@ def _unsigned(dtype: np.dtype[Any]) -> np.dtype[Any]:
     if _width(dtype) < 8:
         raise UnsupportedError(
             f"bitcast_convert_type between {dtype.name} and a dtype of another width has no ONNX form: "
-            f"its operators do not take 4-bit numbers apart. Use int8 and shifts."
+            f"its operators do not unpack 4-bit numbers. Use int8 and shifts."
         )
     return unsigned(dtype)
 

@@ -16,7 +16,7 @@ from ._early_exit import condition_and_step
 from ._empty_sequences import unless_empty
 from ._plugin import plugin
 
-# A scan is written out if that makes at most this many equations.
+# A scan is unrolled if that makes at most this many equations.
 _UNROLLED_EQUATIONS = 64
 
 

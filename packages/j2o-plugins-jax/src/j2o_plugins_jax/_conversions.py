@@ -35,7 +35,7 @@ def _saturated(ctx: LoweringContext, x: ir.Value, new: np.dtype[Any]) -> Any:
     x = ctx.op.Where(ctx.op.IsNaN(x), ctx.const(0, wide), x)
     if info.bits <= 32:
         return ctx.cast(ctx.op.Clip(x, ctx.const(low, wide), ctx.const(high, wide)), new)
-    # No float is the largest 64-bit integer: all that is above it is told apart by its power of two.
+    # No float is the largest 64-bit integer: numbers above it are recognised by their power of two.
     over = ctx.op.GreaterOrEqual(x, ctx.const(float(high + 1), wide))
     inside = ctx.op.Where(over, ctx.const(0, wide), ctx.op.Max(x, ctx.const(low, wide)))
     return ctx.op.Where(over, ctx.const(high, new), ctx.cast(inside, new))

@@ -88,7 +88,7 @@ class _Form:
         if not left.constant:
             cost += _moves(self.left_perm, left.shape) + 0.3 * (len(left.free) > 1 and bool(left.batch or self.kept))
         if not right.constant:
-            # Several free axes on the right are merged, and taken apart again in the result. That is cheap unless
+            # Several free axes on the right are merged, and split again in the result. That is cheap unless
             # a symbolic axis, mostly the first one, is among them.
             merging = 0.2 if self.kept else 0.6
             cost += _moves(self.right_perm, right.shape) + merging * (len(right.free) - self.kept > 1)

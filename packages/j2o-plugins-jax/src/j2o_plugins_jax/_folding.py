@@ -57,7 +57,7 @@ def fold(
         shape: their shape.
         axis: the axis.
         combine: an associative operation on two tuples.
-        identities: its neutral elements, scalars: what an empty axis gives.
+        identities: its identity elements, scalars: what an empty axis gives.
     """
     kept = [size for position, size in enumerate(shape) if position != axis]
     if is_symbolic(shape[axis]):

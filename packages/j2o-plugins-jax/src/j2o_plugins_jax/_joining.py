@@ -1,4 +1,4 @@
-"""Arrays put together and taken apart along an axis: concatenate, split, stack, unstack, tile."""
+"""Arrays joined and split along an axis: concatenate, split, stack, unstack, tile."""
 
 from __future__ import annotations
 

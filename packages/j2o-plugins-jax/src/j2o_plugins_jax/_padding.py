@@ -57,7 +57,7 @@ def _spread(
     """`interior` pad values behind every element: (n) -> (n, 1) -> (n, 1 + interior) -> (n + n * interior)."""
     amounts = [0] * (2 * len(shape) + 2)
     amounts[-len(shape) + axis] = interior
-    apart = ctx.op.Unsqueeze(x, ctx.const([axis + 1], np.int64))
-    apart = ctx.op.Pad(apart, ctx.shape(amounts), value)
+    spread = ctx.op.Unsqueeze(x, ctx.const([axis + 1], np.int64))
+    spread = ctx.op.Pad(spread, ctx.shape(amounts), value)
     wide = (*shape[:axis], shape[axis] * (interior + 1), *shape[axis + 1 :])
-    return ctx.reshape(apart, wide), wide
+    return ctx.reshape(spread, wide), wide

@@ -71,7 +71,7 @@ def _integer_pow(ctx: LoweringContext, x: ir.Value, *, y: int) -> Any:
     return ctx.op.Reciprocal(result) if y < 0 else result
 
 
-@plugin.decomposition("polynomial", ignores=("unroll",))  # how many terms XLA writes out instead of a loop
+@plugin.decomposition("polynomial", ignores=("unroll",))  # how many terms XLA unrolls
 def _polynomial(x: Any, *coefficients: Any) -> Any:
     """Horner's rule, as XLA does it; the coefficients come from the lowest degree up."""
     *lower, result = coefficients

@@ -32,7 +32,7 @@ def _reduce(ctx: LoweringContext, x: ir.Value, op_type: str, axes: tuple[int, ..
     if dtype == np.bool_ and any(map(is_symbolic, sizes)):
         # Runtimes have no extreme of no booleans. Of no bytes it is 0 or 255.
         return ctx.cast(_reduce(ctx, ctx.cast(x, np.uint8), op_type, axes), np.bool_)
-    # ONNX reads empty axes as "all axes" unless told otherwise, JAX as "none".
+    # ONNX reads empty axes as "all axes" unless an attribute says otherwise, JAX as "none".
     return ctx.op(op_type, x, ctx.const(axes, np.int64), keepdims=0, noop_with_empty_axes=1 if not axes else None)
 
 
@@ -106,6 +106,6 @@ def _general_reduce(ctx: LoweringContext, *operands: ir.Value, jaxpr: Any, dimen
         return result
 
     folded = _fold_axes(ctx, xs, dimensions, combine, init)
-    # XLA starts from the initial values, which need not be neutral.
+    # XLA starts from the initial values, which need not be the identity element.
     shape = [size for axis, size in enumerate(ctx.avals_in[0].shape) if axis not in dimensions]
     return combine(ctx, [ctx.expand(value, shape) for value in init], folded)

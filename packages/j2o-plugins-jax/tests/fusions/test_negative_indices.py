@@ -82,7 +82,7 @@ def test_other_indices(other):
     check(other, X, INDICES, opsets=(21,))
 
 
-def test_declines_other_readers():
+def test_declines_other_uses():
     def fn(x, i):
         place = jnp.clip(jnp.where(i < 0, i + 7, i), 0, 6)
         return x.at[place].get(mode="promise_in_bounds"), place

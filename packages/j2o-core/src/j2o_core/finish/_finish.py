@@ -77,7 +77,9 @@ def _name_values(lowered: Lowered, traced: Traced, initializers: list[ir.Value])
             module = node.metadata_props.get(MODULE)
             node.name = _fresh(f"{module}/{bare(node.op_type)}" if module else bare(node.op_type), counts, used)
             for index, value in enumerate(node.outputs):
-                if value not in named:  # whatever onnx_ir called it when it was added: that is unique in one graph only
+                if (
+                    value not in named
+                ):  # not the name that onnx_ir gave it when it was added: that is unique in one graph only
                     value.name = _fresh(node.name if index == 0 else f"{node.name}:{index}", counts, used, exact=True)
 
 

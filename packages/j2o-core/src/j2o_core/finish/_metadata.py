@@ -1,4 +1,4 @@
-"""What the nodes of a file say of where they come from: the module, and the line of source."""
+"""Origins of nodes in a file: the module, and the line of source."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Dimensions:
         unsolved = sorted(names - set(self._places))
         if unsolved:
             raise SpecError(
-                f"The symbolic dimensions {', '.join(unsolved)} cannot be told from the inputs' shapes. "
+                f"The symbolic dimensions {', '.join(unsolved)} cannot be computed from the inputs' shapes. "
                 f'Give at least one input an axis of that size alone, such as "{unsolved[0]}" or "2*{unsolved[0]} + 1".'
             )
 

@@ -25,7 +25,7 @@ _FLOAT_OUTPUT = {"ConvInteger": ir.DataType.INT32, "MatMulInteger": ir.DataType.
 
 
 def infer_dtypes(op_type: str, inputs: Sequence[ir.Value | None], attrs: Mapping[str, Any], outputs: int) -> list[Any]:
-    """The element type of each output (None where it cannot be told)."""
+    """The element type of each output (None where it is not known)."""
     if domain_of(op_type) not in ("", INTERNAL_DOMAIN):
         return [None] * outputs  # the rule says it, see `LoweringContext.shaped`
     first = next((value.dtype for value in inputs if value is not None), None)
@@ -65,7 +65,7 @@ def _body_results(op_type: str, attrs: Mapping[str, Any]) -> list[ir.Value]:
 def _control_flow_shapes(
     op_type: str, inputs: Sequence[ir.Value | None], attrs: Mapping[str, Any], outputs: int
 ) -> list[Shape | None]:
-    """Shapes of results and final states; how much is stacked is not told here."""
+    """Shapes of results and final states; the length of stacked outputs is not known here."""
     values = _body_results(op_type, attrs)
     if len(values) != outputs:
         return [None] * outputs
@@ -84,7 +84,7 @@ def infer_shapes(
     outputs: int,
     constant: ConstantOf,
 ) -> list[Shape | None]:
-    """The shape of each output, None where it is not told here."""
+    """The shape of each output, None where it is not known here."""
     shapes = [shape_of(value) if value is not None else None for value in inputs]
     first = shapes[0] if shapes else None
     if op_type in traits.SAME_SHAPE:

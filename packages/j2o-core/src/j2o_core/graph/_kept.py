@@ -50,7 +50,7 @@ class KeptWeight:
 
 
 def digest(value: Any) -> str:
-    """What tells two arrays apart: the beginning of the SHA-256 of dtype, shape and content."""
+    """A key that distinguishes arrays: the beginning of the SHA-256 of dtype, shape and content."""
     array = np.asarray(value)
     told = f"{array.dtype}{list(array.shape)}".encode()
     return hashlib.sha256(told + array.tobytes()).hexdigest()[:32]

@@ -25,8 +25,8 @@ def reshape(op: Builder, dims: Dimensions, x: ir.Value, shape: Sequence[Any]) ->
         return source
     target = _reshape_target(shape_of(source), shape)
     result: ir.Value
-    if target is not None and 0 in target and -1 in target and (ones := _ones_apart(shape_of(source), shape)):
-        # Where a size is 0, ONNX cannot tell what -1 is: nothing has to be told if only ones come or go.
+    if target is not None and 0 in target and -1 in target and (ones := _moved_ones(shape_of(source), shape)):
+        # Where a size is 0, ONNX cannot tell what -1 is: no size is needed if only ones come or go.
         removed, added = ones
         result = op.Squeeze(source, op.const(removed, np.int64)) if removed else source
         result = op.Unsqueeze(result, op.const(added, np.int64)) if added else result
@@ -64,7 +64,7 @@ def _may_be_empty(shape: Sequence[Any]) -> bool:
     return any(is_symbolic(size) or size == 0 for size in shape)
 
 
-def _ones_apart(source: tuple[Any, ...] | None, shape: Sequence[Any]) -> tuple[list[int], list[int]] | None:
+def _moved_ones(source: tuple[Any, ...] | None, shape: Sequence[Any]) -> tuple[list[int], list[int]] | None:
     """Axes of size 1 to remove from one shape and to add to make the other; None if more than those differ."""
     before = [(axis, size) for axis, size in enumerate(source or ()) if is_symbolic(size) or size != 1]
     after = [(axis, size) for axis, size in enumerate(shape) if is_symbolic(size) or size != 1]

@@ -35,7 +35,7 @@ def bodies(node: ir.Node) -> list[ir.Graph]:
 
 
 def remove_unused_nodes(graph: ir.Graph) -> None:
-    """Remove every node whose results nobody reads, in nested graphs too."""
+    """Remove every node whose results have no use, in nested graphs too."""
     outputs = set(graph.outputs)
     for node in reversed(graph):
         if any(value in outputs or value.uses() for value in node.outputs):

@@ -48,7 +48,7 @@ class _Window:
         return c.op("Pad", x, c.ints(pads.ravel()), c.const(0, x), shape=shape)
 
     def slices(self, c: Composer, padded: ir.Value, first_axis: int) -> list[ir.Value]:
-        """What each position of the window sees, in row-major order of positions."""
+        """The slices of the operand for each position in the window, in row-major order of positions."""
         sizes = dimensions(padded)
         spatial = range(len(self.kernel))
         shape = list(sizes)

@@ -27,7 +27,7 @@ Runs = Callable[[str, Types, Attribute], bool]
 
 
 class Use(enum.Enum):
-    """What an operator does with the elements of one of its type variables."""
+    """The way an operator uses the elements of one of its type variables."""
 
     MOVES = "places elements, unchanged"
     COMPARES = "orders elements and places them"

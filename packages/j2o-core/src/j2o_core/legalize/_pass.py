@@ -138,7 +138,7 @@ class _Legalizer:
         self._emitter.replace(node, values)
         return values
 
-    # What to do with a node
+    # The treatment of a node
 
     def _plan(self, node: ir.Node) -> Detour | str | None:
         """None if the node is fine, the detour, or the reason why there is none."""

@@ -1,4 +1,4 @@
-"""What a lowering rule is given."""
+"""The context of lowering rules."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..target import Target, cast_attributes
 
 
 class Lowering(Protocol):
-    """What a context needs of the loop over equations that it belongs to."""
+    """The interface of the loop over equations that a context uses."""
 
     builder: Builder
     dims: Dimensions

@@ -1,4 +1,4 @@
-"""What lowering gives to the stages after it."""
+"""The result of lowering, for the stages after it."""
 
 from __future__ import annotations
 

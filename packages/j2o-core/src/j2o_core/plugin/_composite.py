@@ -46,7 +46,7 @@ class Composite:
 
     Attributes:
         target: dotted path of the function.
-        primitive: the primitive that stands for it in a jaxpr, with parameters `call` (a `Call`) and `body` (a jaxpr).
+        primitive: its primitive in a jaxpr, with parameters `call` (a `Call`) and `body` (a jaxpr).
         batching: `"bind"` or `"body"`, what `vmap` does with it.
         differentiable: whether it has gradients.
     """

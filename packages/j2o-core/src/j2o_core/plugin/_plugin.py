@@ -112,9 +112,9 @@ class Plugin:
     def decomposition(self, primitive: Primitive | str, *, ignores: Sequence[str] = ()) -> Callable[[_F], _F]:
         """Register a function `fn(*arrays, **params)` of JAX code that computes what a primitive does.
 
-        It stands for the primitive from the start, for every dtype, complex numbers included: use it for algorithms,
-        such as factorizations, that ONNX has no operator for at any opset. Where it returns `NotImplemented`, the
-        primitive stays and is lowered by its rule. Parameters are as for `lowering`.
+        It takes the place of the primitive from the start, for every dtype, complex numbers included. Use it for
+        algorithms that ONNX has no operator for at any opset, such as factorizations. Where it returns
+        `NotImplemented`, the primitive stays and is lowered by its rule. Parameters are as for `lowering`.
 
         Raises:
             PluginError: if this plugin already has one for the primitive.

@@ -80,7 +80,7 @@ def _misfits(wanted: Mapping[str, tuple[tuple[int, ...], Any]], given: Mapping[s
 
 
 def _other(leaves: Any, wanted: Mapping[str, Any], given: Mapping[str, _Array]) -> list[str]:
-    """What is wrong with leaves that the model has no initializer of."""
+    """The complaint about leaves that the model has no initializer of."""
     problems = []
     for name in given.keys() - wanted.keys():
         array, tied = given[name], leaves["tied"].get(name)

@@ -22,7 +22,7 @@ Array = np.ndarray[Any, Any]
 def conditions(
     reference: Callable[..., list[Any]], leaves: Sequence[Any], expected: Sequence[Any]
 ) -> list[Array | None]:
-    """For each output, the difference that one unit in the last place stands for; None where it has to be equal.
+    """For each output, the size of one unit in the last place; None where it has to be equal.
 
     Args:
         reference: JAX's outputs for the graph's inputs.

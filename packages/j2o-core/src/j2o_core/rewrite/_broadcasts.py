@@ -1,4 +1,4 @@
-"""Less that is written out: ONNX broadcasts by itself, and axes of size 1 move without a copy.
+"""Fewer broadcasts in memory: ONNX broadcasts by itself, and axes of size 1 move without a copy.
 
 before: y = Add(Expand(z), x)                                      after: y = Add(z, x)
 before: y = Where(m, x, Unsqueeze(Expand(c)))                      after: y = Where(m, x, c)
@@ -67,7 +67,7 @@ def _computed_before(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 @plugin.rewrite(*_NEUTRAL)
 def _neutral(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    """And(true, x) -> x, whatever shape the constant is written out to, where x has the result's."""
+    """And(true, x) -> x, whatever shape the constant is broadcast to, where x has the result's."""
     x = _passed_on(rw, node)
     return x if x is not None and rw.same_shape(x, node.outputs[0]) else None
 
@@ -110,7 +110,7 @@ def _passed_on(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 
 def _written_out(rw: Rewriter, value: ir.Value | None) -> np.ndarray[Any, Any] | None:
-    """The one number that was written out to a value, as an array; None for a constant that nothing was done to."""
+    """The one number that was broadcast to a value, as an array; None for a constant that was not broadcast."""
     for step in range(_LONGEST_CHAIN):
         array = rw.constant(value)
         if array is not None:

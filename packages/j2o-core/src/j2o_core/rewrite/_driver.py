@@ -197,7 +197,7 @@ class _Driver:
                 stamp(new, old.dtype, shapes[0])
 
     def _replace(self, node: ir.Node, pairs: dict[ir.Value, ir.Value]) -> list[ir.Node]:
-        """Have readers read the new values; returns the nodes that nobody reads any more and that were removed."""
+        """Replace the uses by the new values; returns the nodes that had no other use and were removed."""
         outputs = {value: index for index, value in enumerate(self._graph.outputs)}
         for old, new in pairs.items():
             for user, index in list(old.uses()):
@@ -232,7 +232,7 @@ class _Driver:
                 self._push(user)
 
     def _remove_dead(self, node: ir.Node) -> list[ir.Node]:
-        """Remove a node that nobody reads any more, and what only it read; returns them."""
+        """Remove a node without uses, and the producers that only it used; returns them."""
         stack = [node]
         removed = []
         while stack:

@@ -38,7 +38,7 @@ def move_item_maps(graph: ir.Graph) -> None:
 def _move(graph: ir.Graph, scan: ir.Node) -> None:
     body = scan.attributes["body"].as_graph()
     items = list(body.inputs[len(scan.inputs) - scan.attributes["num_scan_inputs"].as_int() :])
-    # What the body sees of a sequence, and the sequence.
+    # The value of a sequence in the body, and the sequence.
     sequences: _Sequences = dict(zip(items, scan.inputs[-len(items) :], strict=True))  # type: ignore[arg-type]
     inside = set(body.inputs)
     moved: dict[ir.Node, ir.Node] = {}

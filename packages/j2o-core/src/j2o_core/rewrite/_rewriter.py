@@ -65,7 +65,7 @@ class Rewriter:
         return reshape(self.op, self._dims, x, shape)
 
     def rows(self, x: ir.Value, shape: Sequence[Any]) -> ir.Value:
-        """A constant written out to a symbolic shape, once for the whole graph."""
+        """A constant broadcast to a symbolic shape, once for the whole graph."""
         self.asked_for_sizes = True
         return expand(self._dims.builder, self._dims, x, shape)
 
@@ -84,7 +84,7 @@ class Rewriter:
     def arranged(self, x: ir.Value, axes: Axes, target: Axes, *, expand: Sequence[int] = ()) -> ir.Value | None:
         """`x`, whose axes are made of these parts, with the axes of `target`.
 
-        Parts of `target` that `x` has not are axes of size 1, or written out for the places in `expand` and where
+        Parts of `target` that `x` has not are axes of size 1, or broadcast for the places in `expand` and where
         they share an axis with others. None if `x` has parts that `target` has not.
         """
         own, wanted = refined(axes, target), refined(target, axes)
@@ -173,7 +173,7 @@ class Rewriter:
         return node if node is not None and (not op_types or node.op_type in op_types) else None
 
     def only_use(self, value: ir.Value) -> bool:
-        """Whether exactly one input of one node reads a value, and it is no output of the graph."""
+        """Whether a value has one use, as one input of one node, and is no output of the graph."""
         return len(value.uses()) == 1 and not value.is_graph_output()
 
     def operands(self, node: ir.Node, op_type: str) -> list[tuple[ir.Node, ir.Value]]:
@@ -193,7 +193,7 @@ class Rewriter:
         return [(left, right), (right, left)]
 
     def product(self, value: ir.Value) -> tuple[float, list[ir.Value]]:
-        """A value as a number times factors: Mul, Neg and Div by a number are taken apart.
+        """A value as a number times factors: Mul, Neg and Div by a number are split.
 
         `0.5 * x * -y` gives `(-0.5, [x, y])`. Rounding differs by the order of the factors only.
         """
@@ -245,22 +245,22 @@ class Rewriter:
             found = Slice(node.outputs[0], node.inputs[0], axis, start, end)
         return found
 
-    def slices(self, value: ir.Value, *, other_readers: bool = False) -> list[Slice] | None:
-        """How a value is cut up, if all its readers are slices along one axis that do not overlap.
+    def slices(self, value: ir.Value, *, other_uses: bool = False) -> list[Slice] | None:
+        """The slices of a value, if all its uses are slices along one axis that do not overlap.
 
-        With `other_readers`, readers that are no slices do not matter.
+        With `other_uses`, uses that are no slices do not matter.
         """
         found: list[Slice] = []
         for user, index in value.uses():
             one = self.slice_of(user.outputs[0]) if index == 0 else None
-            if one is None and other_readers:
+            if one is None and other_uses:
                 continue
             if one is None or (found and one.axis != found[0].axis):
                 return None
             found.append(one)
         found.sort(key=lambda one: one.start)
         overlap = any(left.stop > right.start for left, right in itertools.pairwise(found))
-        return None if overlap or (value.is_graph_output() and not other_readers) else found
+        return None if overlap or (value.is_graph_output() and not other_uses) else found
 
     def attr(self, node: ir.Node, name: str, default: Any = None) -> Any:
         """An attribute's value, or the default."""
@@ -293,7 +293,7 @@ class Rewriter:
 
 
 def _order(own: Sequence[Sequence[Part]], wanted: Sequence[Sequence[Part]]) -> list[int]:
-    """The permutation of axes of one part or none to these axes; those of size 1 that nobody asks for come first."""
+    """The permutation of axes of one part or none to these axes; those of size 1 that are not wanted come first."""
     ones = [index for index, axis in enumerate(own) if not axis]
     places = {axis[0]: index for index, axis in enumerate(own) if axis}
     surplus = max(0, len(ones) - wanted.count([]))

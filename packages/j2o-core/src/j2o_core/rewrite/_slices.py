@@ -147,7 +147,7 @@ def _read_by(value: ir.Value, node: ir.Node) -> bool:
 def _slices_as_split(rw: Rewriter, node: ir.Node) -> dict[ir.Value, ir.Value] | None:
     """Slices that cut a value up without a gap -> Split."""
     cut = rw.slice_of(node.outputs[0])
-    parts = rw.slices(cut.source, other_readers=True) if cut is not None else None
+    parts = rw.slices(cut.source, other_uses=True) if cut is not None else None
     if cut is None or parts is None or len(parts) < 2:
         return None
     size = (rw.shape(cut.source) or ())[cut.axis]

@@ -35,17 +35,17 @@ def simplify(
     Args:
         jaxpr: a closed jaxpr.
         constants: names of constants; names of folded ones are added to it.
-        decompositions: the JAX code that stands for primitives.
+        decompositions: the JAX code of primitives.
         keep_weights: whether named constants become inputs, behind the others; `constants.kept` has them then.
     """
     constants = constants if constants is not None else ConstantTable({})
-    # Dead code first: what nobody reads is neither folded nor reported as unsupported.
+    # Dead code first: an unused equation is neither folded nor reported as unsupported.
     inlined = inline_calls(jaxpr)
     if keep_weights:
         inlined, constants.kept = open_weights(inlined, constants)
         constants.fixed = fixed_weights(inlined, constants)
     folded = fold_constants(drop_dead_code(inlined), constants)
-    # A primitive of constants is a constant: the code that stands for the others comes after.
+    # A primitive of constants is a constant: the code of the others comes after.
     expanded = make_real(decompose(folded, decompositions or Decompositions()), constants)
     result = drop_dead_code(folded if expanded is folded else fold_constants(drop_dead_code(expanded), constants))
     constants.set_simplified(result)

@@ -20,7 +20,7 @@ def parts(x: Any) -> Pair:
 
 
 def pair(real: Any, imag: Any) -> Any:
-    """The array that stands for real + i imag."""
+    """The array that encodes real + i imag."""
     return jnp.stack([real, imag], -1)
 
 
@@ -146,7 +146,7 @@ def _bitcast(eqn: Any, x: Any) -> Any:
     if eqn.params["new_dtype"] != eqn.invars[0].aval.dtype:
         raise UnsupportedError(
             "lax.bitcast_convert_type of complex numbers has no ONNX form: they travel as pairs of real numbers. "
-            "Take x.real and x.imag apart and convert these."
+            "Convert x.real and x.imag by themselves."
         )
     return x
 

@@ -1,4 +1,4 @@
-"""Drop equations whose results nobody reads, and constants that nothing uses."""
+"""Drop equations whose results have no use, and constants without a use."""
 
 import warnings
 from typing import Any

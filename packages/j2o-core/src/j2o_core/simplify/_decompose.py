@@ -1,4 +1,4 @@
-"""Decompose: primitives become the JAX code that stands for them.
+"""Decompose: primitives become JAX code.
 
 That code is what a plugin says, or else what JAX itself compiles or runs the primitive by, where that is JAX code: a
 library that makes a primitive of a function written in JAX (a linear solve with gradients of its own, say) needs no
@@ -35,7 +35,7 @@ class _Declined(Exception):
 
 
 class Decompositions:
-    """The JAX code that stands for primitives.
+    """The JAX code of primitives.
 
     Args:
         by_name: code by the primitive's name.
@@ -58,7 +58,7 @@ class Decompositions:
         return primitive.name in self._by_name or self._implementation(primitive) is not None
 
     def expand(self, eqn: Any, invars: list[Any]) -> tuple[Any, list[Any]] | None:
-        """The body that an equation stands for, with its arguments; None if there is no such code."""
+        """The JAX code of an equation as a body, with its arguments; None if there is none."""
         fn = self._by_name.get(eqn.primitive.name)
         if fn is not None:
             # Known operands are given as they are: some primitives hold a choice in an operand.
@@ -142,8 +142,8 @@ def explained(eqn: Any, error: Exception) -> J2oError:
             "Say what is known of them, such as constraints=['T >= 2']."
         )
     return LoweringError(
-        f"The code that stands for {eqn.primitive.name} raised {type(error).__name__}: {said}\n"
-        f"  at {user_line(eqn)}\nThis is a defect of the plugin that has it: please report it."
+        f"The decomposition of {eqn.primitive.name} raised {type(error).__name__}: {said}\n"
+        f"  at {user_line(eqn)}\nThis is a fault of the plugin that has it: please report it."
     )
 
 

@@ -150,7 +150,7 @@ def _small_enough(eqn: Any, values: list[Any]) -> bool:
     if eqn.primitive.name in _LAYOUT and size <= sum(value.nbytes for value in values):
         return True  # a view of what is there anyway
     if eqn.primitive.name == "broadcast_in_dim":
-        return True  # a view in NumPy; it is only written out where something else reads it
+        return True  # a view in NumPy, copied only at another use
     work = sum(value.nbytes for value in values)
     return bool(size <= FOLD_LIMIT_BYTES and work <= 16 * FOLD_LIMIT_BYTES)
 

@@ -19,7 +19,7 @@ def inline_calls(jaxpr: Any) -> Any:
 
 
 def decompose(jaxpr: Any, decompositions: Decompositions) -> Any:
-    """The same closed jaxpr with the JAX code that stands for some primitives; itself if it has none of them."""
+    """The same closed jaxpr with the JAX code of some primitives in their place; itself if it has none of them."""
     return complete(_inlined(jaxpr, decompositions)) if _has_any(jaxpr, decompositions) else jaxpr
 
 
@@ -83,7 +83,7 @@ class _Inliner:
 
 
 def _called(eqn: Any, invars: list[Any], decompositions: Decompositions) -> tuple[Any, list[Any]] | None:
-    """The body that an equation stands for, with its arguments; None if the equation is no call."""
+    """The body of a call, with its arguments; None if the equation is no call."""
     params = eqn.params
     if eqn.primitive.name in CALLS:
         for body in BODIES:

@@ -1,7 +1,7 @@
 """Make values real that ONNX has no type for: typed keys and complex numbers become arrays with a trailing axis.
 
 A key is its words, a complex number its real and imaginary part. What only moves elements about is the same operation
-with the trailing axis carried along; the rest has a rule, written in JAX on the arrays that stand for the values.
+with the trailing axis carried along; the rest has a rule, written in JAX on the arrays that encode the values.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def make_real(jaxpr: Any, table: ConstantTable) -> Any:
     Raises:
         UnsupportedError: naming every operation on such values that cannot be expressed.
     """
-    if not _has_standing(jaxpr):
+    if not _has_encoded(jaxpr):
         return jaxpr
     missing: dict[str, list[Any]] = {}
     result = complete(_real_jaxpr(jaxpr, table, missing))
@@ -68,34 +68,34 @@ def make_real(jaxpr: Any, table: ConstantTable) -> Any:
     return result
 
 
-def stands(aval: Any) -> bool:
-    """Whether a value needs an array to stand for it."""
+def is_encoded(aval: Any) -> bool:
+    """Whether a value is encoded: a complex number or a typed key."""
     dtype = getattr(aval, "dtype", None)
     if dtype is None:
         return False
     return _compat.is_key_dtype(dtype) or bool(jnp.issubdtype(dtype, np.complexfloating))
 
 
-def standing_aval(aval: Any) -> Any:
-    """The abstract value of the array that stands for a value."""
-    if not stands(aval):
+def encoded_aval(aval: Any) -> Any:
+    """The abstract value of the array that encodes a value."""
+    if not is_encoded(aval):
         return aval
     if _compat.is_key_dtype(aval.dtype):
         return _compat.ShapedArray((*aval.shape, *_compat.key_shape(aval.dtype)), np.dtype(np.uint32))
     return _compat.ShapedArray((*aval.shape, 2), np.finfo(aval.dtype).dtype)
 
 
-def standing_array(value: Any) -> Any:
-    """The array that stands for a constant."""
+def encoded_array(value: Any) -> Any:
+    """The array that encodes a constant."""
     if isinstance(value, jax.Array) and _compat.is_key_dtype(value.dtype):
         return np.asarray(jax.random.key_data(value))
     plain = np.asarray(value)
     return np.stack([plain.real, plain.imag], -1) if plain.dtype.kind == "c" else value
 
 
-def _has_standing(jaxpr: Any) -> bool:
+def _has_encoded(jaxpr: Any) -> bool:
     return any(
-        stands(atom.aval)
+        is_encoded(atom.aval)
         for body in all_jaxprs(jaxpr)
         for place in (body.jaxpr, *body.jaxpr.eqns)
         for atom in (*place.invars, *place.outvars, *getattr(place, "constvars", ()))
@@ -104,13 +104,13 @@ def _has_standing(jaxpr: Any) -> bool:
 
 def _real_jaxpr(jaxpr: Any, table: ConstantTable, missing: dict[str, list[Any]]) -> Steps:
     writer = _Writer(table, missing)
-    invars = [new_var(standing_aval(var.aval)) for var in jaxpr.jaxpr.invars]
+    invars = [new_var(encoded_aval(var.aval)) for var in jaxpr.jaxpr.invars]
     outs = yield writer.run(jaxpr, invars, None)
     return make_closed(list(writer.consts), list(writer.consts.values()), invars, outs, writer.eqns)
 
 
 class _Writer:
-    """Writes a jaxpr anew, with arrays standing for the values that need one."""
+    """Writes a jaxpr anew, with encoded complex numbers and keys."""
 
     def __init__(self, table: ConstantTable, missing: dict[str, list[Any]]):
         self.eqns: list[Any] = []
@@ -118,14 +118,14 @@ class _Writer:
         self._table = table
         self._missing = missing
         self._by_identity: dict[int, tuple[Any, Any]] = {}
-        self._makers: dict[Any, Any] = {}  # equations that join or take apart, by their result
+        self._makers: dict[Any, Any] = {}  # equations that stack or split, by their result
 
     def constant(self, value: Any) -> Any:
         """One variable per constant array."""
         known = self._by_identity.get(id(value))
         if known is not None:
             return known[0]
-        array = standing_array(value)
+        array = encoded_array(value)
         self._table.set_name(array, self._table.name(value))
         var = new_var(_compat.ShapedArray(np.shape(array), array.dtype))
         self.consts[var] = array
@@ -133,14 +133,14 @@ class _Writer:
         return var
 
     def run(self, jaxpr: Any, operands: Sequence[Any], caller: Any) -> Steps:
-        """Append the equations of a jaxpr on these operands; `caller` is the equation that they stand for."""
+        """Append the equations of a jaxpr on these operands; `caller` is the equation that they compute."""
         env: dict[Any, Any] = dict(zip(jaxpr.jaxpr.invars, operands, strict=True))
         for var, value in zip(jaxpr.jaxpr.constvars, jaxpr.consts, strict=True):
             env[var] = self.constant(value)
 
         def read(atom: Any) -> Any:
             if isinstance(atom, Literal):
-                return self.constant(literal_value(atom)) if stands(atom.aval) else atom
+                return self.constant(literal_value(atom)) if is_encoded(atom.aval) else atom
             return env[atom]
 
         for eqn in jaxpr.jaxpr.eqns:
@@ -151,8 +151,8 @@ class _Writer:
         return [read(atom) for atom in jaxpr.jaxpr.outvars]
 
     def equation(self, eqn: Any, operands: list[Any]) -> Steps:
-        """Append what stands for one equation."""
-        affected = any(stands(atom.aval) for atom in (*eqn.invars, *eqn.outvars))
+        """Append the equations that compute one equation on encoded values."""
+        affected = any(is_encoded(atom.aval) for atom in (*eqn.invars, *eqn.outvars))
         name = eqn.primitive.name
         if hasattr(eqn.primitive, "composite"):
             steps = self.run(inline_calls(eqn.params["body"]), operands, eqn) if affected else self._same(eqn, operands)
@@ -163,7 +163,7 @@ class _Writer:
         rule = _rule(eqn)
         if rule is None:
             self._missing.setdefault(name, []).append(eqn)
-            return [new_var(standing_aval(var.aval)) for var in eqn.outvars]
+            return [new_var(encoded_aval(var.aval)) for var in eqn.outvars]
         structs = [jax.ShapeDtypeStruct(atom.aval.shape, atom.aval.dtype) for atom in operands]
         try:
             traced = inline_calls(jax.make_jaxpr(rule)(*structs))
@@ -175,7 +175,7 @@ class _Writer:
         return (yield self.run(traced, operands, eqn))
 
     def _same(self, eqn: Any, operands: list[Any]) -> Steps:
-        outvars = [new_var(standing_aval(var.aval)) for var in eqn.outvars]
+        outvars = [new_var(encoded_aval(var.aval)) for var in eqn.outvars]
         params = yield from map_nested(eqn, self._nested)
         self.eqns.append(eqn.replace(invars=operands, outvars=outvars, params=params))
         if eqn.primitive.name in ("stack", "slice"):
@@ -202,12 +202,12 @@ class _Writer:
         return eqn if eqn is not None and eqn.primitive.name == name else None
 
     def _nested(self, closed: Any) -> Steps:
-        return (yield _real_jaxpr(closed, self._table, self._missing)) if _has_standing(closed) else closed
+        return (yield _real_jaxpr(closed, self._table, self._missing)) if _has_encoded(closed) else closed
 
 
 def _check_results(eqn: Any, avals: Sequence[Any]) -> None:
-    """Raise unless what a rule returns is what stands for the results of its equation."""
-    wanted = [standing_aval(var.aval) for var in eqn.outvars]
+    """Raise unless a rule returns the encoded results of its equation."""
+    wanted = [encoded_aval(var.aval) for var in eqn.outvars]
     for aval, want in zip(avals, wanted, strict=True):
         if aval.dtype != want.dtype or len(aval.shape) != len(want.shape):
             raise LoweringError(
@@ -227,7 +227,7 @@ def _rule(eqn: Any) -> Callable[..., Any] | None:
     if name in _CARRIED:
         return lambda *arrays: eqn.primitive.bind(*arrays, **params)
     if name in _MAPPED:
-        axes = tuple(-1 if stands(atom.aval) else None for atom in eqn.invars)
+        axes = tuple(-1 if is_encoded(atom.aval) else None for atom in eqn.invars)
         return jax.vmap(lambda *arrays: eqn.primitive.bind(*arrays, **params), axes, -1)
     return None
 

@@ -16,7 +16,7 @@ from typing import Any
 import onnx_ir as ir
 
 Types = Mapping[str, ir.DataType]
-"""What each type variable of an operator stands for in one node."""
+"""The element type of each type variable of an operator in one node."""
 
 _BY_NAME = {dtype.short_name(): dtype for dtype in ir.DataType}
 

@@ -64,7 +64,7 @@ class Target:
         outputs: Sequence[ir.DataType | None] = (),
         attributes: Mapping[str, Any] | None = None,
     ) -> bool:
-        """Whether an operator of the default domain runs as it stands: ONNX allows it, and each release has a kernel.
+        """Whether an operator of the default domain runs as it is: ONNX allows it, and each release has a kernel.
 
         Args:
             op_type: the operator.

@@ -12,7 +12,7 @@ Version = tuple[int, int]
 
 @dataclasses.dataclass(frozen=True)
 class Witness:
-    """A graph that the runtime computes wrongly as it stands: the test of its workaround.
+    """A graph that the runtime computes wrongly without legalize: the test of its workaround.
 
     Attributes:
         graph: the graph as ONNX text. Narrow types are made inside it, by Cast.
@@ -31,7 +31,7 @@ class Witness:
 
 @dataclasses.dataclass(frozen=True)
 class Workaround:
-    """A fault of ONNX Runtime and what stands in for the operator.
+    """A fault of ONNX Runtime, and the workaround for it.
 
     Attributes:
         name: a name for tests and pages, such as `reduce-sum-integers`.

@@ -1,6 +1,6 @@
 """Every fault of ONNX Runtime's CPU kernels and graph optimizer that is known here: one row each.
 
-The witnesses are the tests: each is run as it stands, and has to be wrong in the releases that a row names and right
+The witnesses are the tests: each is run as it is, and has to be wrong in the releases that a row names and right
 in the others; and it is run legalized, where it has to be right. The page of known faults is generated from the rows.
 """
 

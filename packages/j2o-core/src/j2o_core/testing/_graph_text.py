@@ -1,7 +1,7 @@
 """A graph as a few readable lines, the same for equal graphs whatever the order of their nodes.
 
-A line is a chain: each node reads the one before it and is its only reader. What else a node reads stands in
-parentheses, the chain's own value as `_` unless it comes first. A type stands where it changes:
+A line is a chain: each node uses the one before it and is its only use. Its other operands are in
+parentheses, the chain's own value as `_` unless it comes first. A type is shown where it changes:
 
     x:f32[B,3] -> MatMul(w)[B,4] -> %1
     %1 -> Sigmoid -> Mul(%1) -> output

@@ -121,7 +121,7 @@ class Capture:
 
         Args:
             composites: functions to keep whole.
-            context: hashable value that stands for this set of composites in JAX's tracing caches.
+            context: hashable value that identifies this set of composites in JAX's tracing caches.
         """
         found = self.install(composites)
         outer: frozenset[Composite] = getattr(_thread, "active", frozenset())

@@ -350,7 +350,7 @@ class _SpecReader:
         return int(dimension)
 
     def _expression(self, node: ast.expr) -> Any:
-        """The size that an expression in Python's syntax stands for; names are symbols."""
+        """The size of an expression in Python's syntax; names are symbols."""
         if isinstance(node, ast.Constant) and type(node.value) is int:
             return node.value
         if isinstance(node, ast.Name):

@@ -67,7 +67,7 @@ def trace(
         inputs: parsed specs.
         composites: functions to keep whole.
         modules: dotted paths of classes of modules, whose paths equations get.
-        context: hashable value that stands for this set of composites in JAX's tracing caches.
+        context: hashable value that identifies this set of composites in JAX's tracing caches.
         output_names: names for the results that are no state, instead of derived ones.
         state: arguments whose next values are results, as `pair_state` reads it.
 

@@ -27,8 +27,8 @@ def rounded(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
     return _cast_of(rw, value, (ir.DataType.FLOAT,), (ir.DataType.BFLOAT16,))
 
 
-def halved(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
-    """The float32 x of Cast(x) to half precision that nobody else reads, None for others."""
+def before_half_cast(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
+    """The float32 x of Cast(x) to half precision that has no other use, None for others."""
     found = _cast_of(rw, value, (ir.DataType.FLOAT,), HALVES)
     return found if found is not None and found is not value and rw.only_use(found) else None
 

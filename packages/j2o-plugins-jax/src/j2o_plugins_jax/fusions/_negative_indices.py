@@ -1,6 +1,6 @@
 """Indices that count from the end.
 
-before: Gather(x, Clip(Where(i < 0, i + n, i), 0, n - 1)), as `x[i]` is written out by JAX
+before: Gather(x, Clip(Where(i < 0, i + n, i), 0, n - 1)), as JAX traces `x[i]`
 after:  Gather(x, Clip(i, -n, n - 1))
 
 GatherElements alike: both count from the end themselves (https://onnx.ai/onnx/operators/onnx__Gather.html). What is
@@ -42,7 +42,7 @@ def _is_inside(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 
 def _clipped(rw: Rewriter, clip: ir.Node | None) -> tuple[ir.Value, int] | None:
-    """The i and n of Clip(Where(i < 0, i + n, i), 0, n - 1), if only what is rewritten here reads it."""
+    """The i and n of Clip(Where(i < 0, i + n, i), 0, n - 1), if its only uses are rewritten here."""
     if clip is None or len(clip.inputs) != 3 or rw.scalar(clip.inputs[1]) != 0:
         return None
     last = rw.constant(clip.inputs[2])

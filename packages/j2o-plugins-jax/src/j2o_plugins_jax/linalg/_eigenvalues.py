@@ -49,8 +49,8 @@ def _turn_columns(x: Any, p: Any, q: Any, cosine: Any, sine: Any) -> Any:
     return x.at[:, p].set(left * cosine - right * conj(sine)).at[:, q].set(left * sine + right * cosine)
 
 
-def _sweeps(state: Any, turn: Any, left: Any, order: np.ndarray[Any, Any]) -> Any:
-    """Rounds of `turn(state, p, q)` until `left(state)` says that nothing is left to do."""
+def _sweeps(state: Any, turn: Any, not_converged: Any, order: np.ndarray[Any, Any]) -> Any:
+    """Rounds of `turn(state, p, q)` while `not_converged(state)`."""
     table = jnp.asarray(order)
 
     def sweep(carry: Any) -> Any:
@@ -62,7 +62,7 @@ def _sweeps(state: Any, turn: Any, left: Any, order: np.ndarray[Any, Any]) -> An
 
         return count + 1, lax.fori_loop(0, order.shape[0], once, state)
 
-    return lax.while_loop(lambda carry: (carry[0] < _SWEEPS) & left(carry[1]), sweep, (0, state))[1]
+    return lax.while_loop(lambda carry: (carry[0] < _SWEEPS) & not_converged(carry[1]), sweep, (0, state))[1]
 
 
 @plugin.decomposition("eigh", ignores=("algorithm",))
@@ -93,10 +93,10 @@ def _eigh_one(a: Any, lower: bool, in_order: bool) -> tuple[Any, Any]:
         a = conj(_turn_columns(conj(a).T, p, q, cosine, sine)).T
         return a, _turn_columns(v, p, q, cosine, sine)
 
-    def left(state: Any) -> Any:
+    def not_converged(state: Any) -> Any:
         return jnp.max(jnp.abs(state[0] * (1 - jnp.eye(even, dtype=a.dtype)))) > tiny * scale / n
 
-    a, v = _sweeps((a, jnp.eye(even, dtype=a.dtype)), turn, left, _rounds(even))
+    a, v = _sweeps((a, jnp.eye(even, dtype=a.dtype)), turn, not_converged, _rounds(even))
     values, v = jnp.real(jnp.diagonal(a))[:n], v[:n, :n]
     if not in_order:
         return v, values
@@ -138,7 +138,7 @@ def _svd_one(a: Any, full_matrices: bool, compute_uv: bool) -> tuple[Any, ...]:
         cosine, sine = _rotations(first, second, between)
         return _turn_columns(x, p, q, cosine, sine), _turn_columns(v, p, q, cosine, sine)
 
-    def left(state: Any) -> Any:
+    def not_converged(state: Any) -> Any:
         gram = products(state[0])
         lengths = jnp.sqrt(jnp.real(jnp.diagonal(gram)))
         bound = tiny * even * lengths[:, None] * lengths[None]
@@ -148,7 +148,7 @@ def _svd_one(a: Any, full_matrices: bool, compute_uv: bool) -> tuple[Any, ...]:
         )
 
     state = (x, jnp.eye(even, dtype=a.dtype))
-    x, v = _sweeps(state, turn, left, _rounds(even)) if n > 1 else state
+    x, v = _sweeps(state, turn, not_converged, _rounds(even)) if n > 1 else state
     x, v = x[:, :n], v[:n, :n]
     values = jnp.sqrt(jnp.sum(jnp.abs(x) ** 2, 0))
     order = jnp.argsort(-values)

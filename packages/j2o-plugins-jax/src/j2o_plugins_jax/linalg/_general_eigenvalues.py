@@ -79,7 +79,7 @@ def _triangular_vectors(form: Any) -> Any:
     n = form.shape[0]
     values = jnp.diagonal(form)
     columns = jnp.arange(n)
-    # Equal eigenvalues are kept apart by as little as can be told.
+    # Equal eigenvalues are separated by the smallest difference that counts.
     smallest = jnp.maximum(jnp.finfo(form.dtype).eps * jnp.max(jnp.abs(form), initial=0), jnp.finfo(form.dtype).tiny)
 
     def row(step: Any, vectors: Any) -> Any:

@@ -184,7 +184,7 @@ def _tridiagonal(a: Any, *, lower: bool) -> Any:
 
 
 def _tridiagonal_one(a: Any) -> tuple[Any, Any, Any, Any]:
-    """Hessenberg's form of the Hermitian matrix that the lower triangle stands for."""
+    """Hessenberg's form of the Hermitian matrix with this lower triangle."""
     below = jnp.tril(a, -1)
     diagonal = jnp.diag(jnp.real(jnp.diagonal(a))).astype(a.dtype)
     form, taus = hessenberg_one(below + diagonal + conj(below).T)

@@ -1,4 +1,4 @@
-"""Polynomials that stand for functions without an operator: interpolated when first needed, not tabulated."""
+"""Polynomials in the place of functions without an operator: interpolated when first needed, not tabulated."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from .._composer import Composer
 
 T = ir.DataType
 
-# What rounds to more than the largest value: the kernel makes it the largest (E4M3FN) or NaN (E5M2).
+# Numbers that round to more than the largest value: the kernel makes them the largest (E4M3FN) or NaN (E5M2).
 _FLOAT8_LIMITS = {T.FLOAT8E4M3FN: (464.0, "Greater", np.nan), T.FLOAT8E5M2: (61440.0, "GreaterOrEqual", np.inf)}
 
 

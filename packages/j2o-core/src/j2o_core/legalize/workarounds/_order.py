@@ -149,7 +149,7 @@ def max_pool(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
 
 
 def _quotient_pool(c: Composer, node: ir.Node, x: ir.Value) -> ir.Value | None:
-    """What divides the kernel's result: 0 where all are minus infinity, NaN where one is, else 1.
+    """The divisor of the kernel's result: 0 where all are minus infinity, NaN where one is, else 1.
 
     The kernel has the lowest number for minus infinity. HardSigmoid makes 1 of a number and 0 of minus infinity; their
     mean, rounded up, is 1 or 0. That is four nodes and 0.9 of the time of the general form, but not over three axes,

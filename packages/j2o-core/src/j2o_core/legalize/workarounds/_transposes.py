@@ -9,7 +9,7 @@ import onnx_ir as ir
 from ...target import FLOATS
 from .._composer import Composer
 
-# What the runtime moves no transpose through.
+# Operators that the runtime moves no transpose through.
 _ENDS = frozenset({"MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum", "Attention", "If", "Loop", "Scan"})
 
 

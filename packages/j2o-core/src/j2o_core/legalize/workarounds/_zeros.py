@@ -22,7 +22,7 @@ _TYPES = (T.FLOAT16, T.FLOAT, T.DOUBLE)
 
 
 def choose(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
-    """What may be a negative zero as second operand; Where(c, -x, x) as a product. Declined where both may be one."""
+    """The operand that may be -0 goes second; Where(c, -x, x) becomes a product. Declined where both may be -0."""
     condition, yes, no = node.inputs
     if condition is None or yes is None or no is None or yes.dtype not in _TYPES or _all_blind(node.outputs[0]):
         return None

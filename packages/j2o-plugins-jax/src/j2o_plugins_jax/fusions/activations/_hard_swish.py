@@ -55,7 +55,7 @@ def _hard_swish(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 
 def _hard_sigmoid_of(rw: Rewriter, gate: ir.Value, number: float) -> tuple[ir.Value, float, float] | None:
-    """(x, alpha, beta) if number * gate is HardSigmoid(x, alpha, beta), written out or not."""
+    """(x, alpha, beta) if number * gate is HardSigmoid(x, alpha, beta), decomposed or not."""
     node = rw.producer(gate, "HardSigmoid")
     if node is None or node.inputs[0] is None:
         return _clipped_line(rw, gate, number)

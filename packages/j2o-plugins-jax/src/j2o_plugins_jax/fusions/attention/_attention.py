@@ -87,7 +87,7 @@ def _attention(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 
 def _softmax_behind(rw: Rewriter, value: ir.Value | None) -> tuple[ir.Node | None, list[ir.Node]]:
-    """The Softmax that makes a value, and layouts, casts and zeros put in between, each read by nobody else."""
+    """The Softmax that makes a value, and layouts, casts and zeros put in between, each without another use."""
     path: list[ir.Node] = []
     while value is not None and rw.only_use(value) and len(path) < _LONGEST_CHAIN:
         softmax = rw.producer(value, "Softmax")
@@ -358,7 +358,7 @@ def _operands(rw: Rewriter, frame: _Frame, q: ir.Value, k: ir.Value, v: ir.Value
 
 
 def _heads_first(rw: Rewriter, value: ir.Value, axes: Axes, target: Axes, expand: Sequence[int]) -> ir.Value | None:
-    """[..., length, size] as [batch, heads, length, size], written out along `expand`; its axes are given but the last.
+    """[..., length, size] as [batch, heads, length, size], broadcast along `expand`; its axes are given but the last.
 
     Where it broadcasts it has size 1.
     """

@@ -15,14 +15,14 @@ import onnx_ir as ir
 from j2o_core import Rewriter
 
 from ..._plugin import plugin
-from .._half import halved
+from .._half import before_half_cast
 
 _SWAP = (0, 2, 1, 3)
 
 
 @plugin.rewrite("Transpose", opset=23, late=True)
 def _tokens_first(rw: Rewriter, node: ir.Node) -> dict[ir.Value, ir.Value] | None:
-    attention = rw.producer(halved(rw, node.inputs[0]) or node.inputs[0], "Attention")
+    attention = rw.producer(before_half_cast(rw, node.inputs[0]) or node.inputs[0], "Attention")
     if attention is None or node.inputs[0] is None or tuple(rw.attr(node, "perm")) != _SWAP:
         return None
     if not rw.only_use(attention.outputs[0]) or not rw.only_use(node.inputs[0]):

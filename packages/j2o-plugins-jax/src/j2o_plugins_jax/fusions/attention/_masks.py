@@ -10,7 +10,7 @@ Other masks become numbers that are added: 0, or the bias, for what is kept. Wha
 the scores and is lower than what is kept, so that a query without any key gives the mean of the values, as in JAX: -0.7
 times the largest number, or the one that JAX has where a bias may be lower than that. ONNX Runtime gives 0 for a query
 whose scores are all -inf or the lowest number, so a bias that may be the lowest number is made larger by its last bit.
-The kernel refuses masks that broadcast along queries or keys: they are written out.
+The kernel refuses masks that broadcast along queries or keys: they are broadcast.
 
 Where JAX gives NaN, the numbers here cost more than a tenth of the operator in two cases (one thread, 12 heads of 64):
 

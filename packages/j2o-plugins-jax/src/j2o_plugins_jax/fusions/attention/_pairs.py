@@ -1,4 +1,4 @@
-"""Pairs along an axis, whatever way they were taken apart and put together: halves of it, or its neighbours."""
+"""Pairs along an axis, in whichever way they were split and joined: halves of it, or its neighbours."""
 
 from __future__ import annotations
 
@@ -13,20 +13,19 @@ from j2o_core import Rewriter, traits
 
 Axes = tuple[Any, ...]
 
-# Operators that only arrange numbers anew.
 # Changes of layout one after another are few, as neighbours are merged.
 _LONGEST_CHAIN = 8
 
 
 @dataclass(frozen=True)
-class One:
+class PairMember:
     """The first or the second number of each pair of `root`.
 
     Attributes:
         root: the value that the pairs are in.
         axes: of the numbers, in parts of those of the root.
-        pair: the part of an axis of the root, of size 2, that tells first and second numbers apart.
-        rest: the part of that axis that tells the pairs apart, as an axis of the numbers.
+        pair: the part of an axis of the root, of size 2, that distinguishes first and second numbers.
+        rest: the part of that axis that distinguishes the pairs, as an axis of the numbers.
         place: 0 for first numbers, 1 for second ones.
         negative: whether they are negated.
     """
@@ -51,7 +50,7 @@ class One:
         return (self.pair._replace(stride=stride, size=size),)
 
 
-def one_of_pairs(rw: Rewriter, value: ir.Value | None) -> One | None:
+def pair_member(rw: Rewriter, value: ir.Value | None) -> PairMember | None:
     """A value as one number of each pair: a Slice or Gather, and changes of layout and Neg behind it."""
     nodes, value, negative = behind(rw, value, "Neg", *traits.LAYOUT)
     found = _picked(rw, value)
@@ -62,7 +61,7 @@ def one_of_pairs(rw: Rewriter, value: ir.Value | None) -> One | None:
 
 
 def behind(rw: Rewriter, value: ir.Value | None, *op_types: str) -> tuple[list[ir.Node], ir.Value | None, bool]:
-    """Nodes of these operators that make a value, in the order of the graph, what they start from, and its sign."""
+    """Nodes of these operators that make a value, in the order of the graph, their first operand, and its sign."""
     nodes: list[ir.Node] = []
     negative = False
     while len(nodes) < _LONGEST_CHAIN and (node := rw.producer(value, *op_types)) is not None:
@@ -80,7 +79,7 @@ def through(rw: Rewriter, nodes: Sequence[ir.Node], axes: Axes | None) -> Axes |
     return axes
 
 
-def _picked(rw: Rewriter, value: ir.Value | None) -> One | None:
+def _picked(rw: Rewriter, value: ir.Value | None) -> PairMember | None:
     cut = rw.slice_of(value)
     found = (cut.source, cut.axis, int(cut.start > 0)) if cut is not None else _every_second(rw, value)
     view = rw.view(found[0]) if found is not None else None
@@ -94,13 +93,13 @@ def _picked(rw: Rewriter, value: ir.Value | None) -> One | None:
     if cut is not None:  # halves, perhaps of an axis of size 2
         if cut.stop - cut.start != half or cut.start not in (0, half):
             return None
-        stride, apart = part.stride, part.stride * half
+        stride, distance = part.stride, part.stride * half
     else:
-        stride, apart = 2 * part.stride, part.stride
-    pair = part._replace(stride=apart, size=2)
+        stride, distance = 2 * part.stride, part.stride
+    pair = part._replace(stride=distance, size=2)
     rest = () if half == 1 else (part._replace(stride=stride, size=half),)
     axes = (*view.axes[:axis], rest, *view.axes[axis + 1 :])
-    return One(view.root, axes, pair, rest or _across(axes, pair), place, False)
+    return PairMember(view.root, axes, pair, rest or _across(axes, pair), place, False)
 
 
 def _every_second(rw: Rewriter, value: ir.Value | None) -> tuple[ir.Value, int, int] | None:
@@ -143,7 +142,7 @@ def _across(axes: Axes, pair: Any) -> Any:
     return (halves or [axis for axis in single if axis[0].stride == 2 * pair.stride] or [()])[0]
 
 
-def are_pairs(first: One | None, second: One | None) -> bool:
+def are_pairs(first: PairMember | None, second: PairMember | None) -> bool:
     """Whether these are first and second numbers of the same pairs, in the same layout."""
     if first is None or second is None:
         return False
@@ -154,21 +153,21 @@ def are_pairs(first: One | None, second: One | None) -> bool:
     )
 
 
-def together(one: One, axis: int, axes: Axes) -> Axes:
+def joined_axes(one: PairMember, axis: int, axes: Axes) -> Axes:
     """The axes of first and second numbers behind each other along one of `axes`, which each of them has."""
     own = axes[axis]
     merged = one.whole if own == one.rest and one.halves else (one.pair, *own)
     return (*axes[:axis], merged, *axes[axis + 1 :])
 
 
-def swapped(rw: Rewriter, value: ir.Value) -> tuple[One, Axes, tuple[bool, bool]] | None:
+def swapped(rw: Rewriter, value: ir.Value) -> tuple[PairMember, Axes, tuple[bool, bool]] | None:
     """(first numbers, axes, which places are negated) of a value with the numbers of each pair exchanged."""
     nodes, start, _ = behind(rw, value, *traits.LAYOUT)
     concat = rw.producer(start, "Concat")
     if concat is None or start is None or len(concat.inputs) != 2:
         return None
-    second, first = (one_of_pairs(rw, operand) for operand in concat.inputs)
+    second, first = (pair_member(rw, operand) for operand in concat.inputs)
     if first is None or second is None or not are_pairs(first, second):
         return None
-    axes = through(rw, nodes, together(first, rw.attr(concat, "axis") % len(first.axes), first.axes))
+    axes = through(rw, nodes, joined_axes(first, rw.attr(concat, "axis") % len(first.axes), first.axes))
     return None if axes is None else (first, axes, (second.negative, first.negative))

@@ -34,7 +34,7 @@ from j2o_core import Rewriter, traits
 
 from ..._plugin import plugin
 from .._half import HALVES
-from ._pairs import Axes, One, are_pairs, behind, one_of_pairs, swapped, through, together
+from ._pairs import Axes, PairMember, are_pairs, behind, joined_axes, pair_member, swapped, through
 from ._per_pair import Made, per_pair
 
 _DTYPES = (ir.DataType.FLOAT, *HALVES)
@@ -94,7 +94,7 @@ def _with_table(rw: Rewriter, value: ir.Value | None) -> list[tuple[ir.Value, ir
 
 
 def _turned(
-    rw: Rewriter, x: ir.Value, one: One, negated: tuple[bool, bool], cos: ir.Value, sin: ir.Value
+    rw: Rewriter, x: ir.Value, one: PairMember, negated: tuple[bool, bool], cos: ir.Value, sin: ir.Value
 ) -> ir.Value | None:
     shape = rw.shape(x)
     assert shape is not None
@@ -122,29 +122,29 @@ def _turned(
 
 
 def _turned_by_computed(
-    rw: Rewriter, x: ir.Value, one: One, negated: tuple[bool, bool], cos: ir.Value, sin: ir.Value
+    rw: Rewriter, x: ir.Value, one: PairMember, negated: tuple[bool, bool], cos: ir.Value, sin: ir.Value
 ) -> ir.Value | None:
     shape = rw.shape(x) or ()
-    apart = shape[-1] // 2 if one.halves else 1
+    distance = shape[-1] // 2 if one.halves else 1
     length = _length_axis(rw, shape, len(shape) - 1, cos, sin)
     if length is None or negated[0] == negated[1]:
         return None
     made: Made = {}
 
     def pairs(table: ir.Value, *, negative: bool = False) -> ir.Value | None:
-        half = per_pair(rw, table, len(rw.shape(table) or ()) - 1, apart, made)
+        half = per_pair(rw, table, len(rw.shape(table) or ()) - 1, distance, made)
         return rw.op.Neg(half) if half is not None and negative else half
 
     place, opposite = len(shape) - 1, negated[1]
-    cosines = _computed(rw, shape, place, length, cos, (apart, False), pairs)
-    sines = _computed(rw, shape, place, length, sin, (apart, opposite), partial(pairs, negative=opposite))
+    cosines = _computed(rw, shape, place, length, cos, (distance, False), pairs)
+    sines = _computed(rw, shape, place, length, sin, (distance, opposite), partial(pairs, negative=opposite))
     if cosines is None or sines is None:
         return None
     return _embedding(rw, x, length, lambda _: (cosines, sines), interleaved=not one.halves)
 
 
 def _with_signs_in_table(
-    rw: Rewriter, x: ir.Value, one: One, negated: tuple[bool, bool], cos: ir.Value, sin: ir.Value
+    rw: Rewriter, x: ir.Value, one: PairMember, negated: tuple[bool, bool], cos: ir.Value, sin: ir.Value
 ) -> ir.Value | None:
     table, size = rw.constant(sin), (rw.shape(x) or ())[-1]
     if not one.halves or negated != (True, False) or table is None or table.ndim == 0 or table.shape[-1] != size:
@@ -157,7 +157,7 @@ def _with_signs_in_table(
 
 @plugin.rewrite("Concat", opset=23)
 def _of_products(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    """The form with first and second numbers apart."""
+    """The form with first and second numbers by themselves."""
     if len(node.inputs) != 2:
         return None
     (nodes, less, _), (others, more, _) = (behind(rw, value, *traits.LAYOUT) for value in node.inputs)
@@ -168,17 +168,17 @@ def _of_products(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         for other_b, other_cos, other_a, other_sin in _products(rw, total):
             if (other_a, other_b, other_cos, other_sin) != (a, b, cos, sin):
                 continue
-            first, second = one_of_pairs(rw, a), one_of_pairs(rw, b)
+            first, second = pair_member(rw, a), pair_member(rw, b)
             if first is None or second is None or not are_pairs(first, second) or first.negative or second.negative:
                 continue
             axes = through(rw, nodes, first.axes)
             if axes is None or axes != through(rw, others, first.axes):
                 continue
-            return _from_root(rw, first, cos, sin, together(first, rw.attr(node, "axis") % len(axes), axes))
+            return _from_root(rw, first, cos, sin, joined_axes(first, rw.attr(node, "axis") % len(axes), axes))
     return None
 
 
-def _from_root(rw: Rewriter, one: One, cos: ir.Value, sin: ir.Value, axes: Axes) -> ir.Value | None:
+def _from_root(rw: Rewriter, one: PairMember, cos: ir.Value, sin: ir.Value, axes: Axes) -> ir.Value | None:
     """Pairs turned where they are in the root, with the axes that their reader wants."""
     if not one.rest or one.rest not in one.axes:
         return None

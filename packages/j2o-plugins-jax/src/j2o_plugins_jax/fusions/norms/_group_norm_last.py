@@ -2,17 +2,17 @@
 
 before: g = Reshape(x, [n, ..., groups, width]); m = ReduceMean(g, axes); v = ReduceMean(Mul(g - m, g - m), axes)
         y = Mul(g - m, Reciprocal(Sqrt(Add(v, eps))))          over all axes but n and groups (or Div, as layer norms)
-        y = Mul(x - Expand(m), Expand(Reciprocal(...)))        with the numbers of a group written out for its channels
+        y = Mul(x - Expand(m), Expand(Reciprocal(...)))        with the numbers of a group broadcast to its channels
         the same without Reshape, over all axes but n and the last one: instance norm
 after:  y = Transpose(InstanceNormalization(Transpose(x), 1, 0))
 
 before: Add(Mul(Transpose(Reshape(InstanceNormalization(...))), weight), bias)         with a number for each channel
 after:  Transpose(Add(Mul(Reshape(InstanceNormalization(...)), weight), bias))
 
-ONNX Runtime takes means over axes that are apart slowly: the form after takes 0.13 to 0.31 of the time, 1.2 for small
-images of few channels, and its transposes cancel with those around a convolution (ONNX Runtime 1.31). The variance may
-be ReduceMean(Mul(g, g)) - m * m. Declines for other element types than float32, other axes, a mean over one axis before
-the last (it is quick), and where sizes but one of the batch are symbolic.
+ONNX Runtime is slow at means over axes that are not adjacent: the form after takes 0.13 to 0.31 of the time, 1.2 for
+small images of few channels. Its transposes cancel with those around a convolution (ONNX Runtime 1.31). The variance
+may be ReduceMean(Mul(g, g)) - m * m. Declines for other element types than float32, other axes, a mean over one axis
+before the last (it is quick), and where sizes but one of the batch are symbolic.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ import onnx_ir as ir
 from j2o_core import Rewriter, traits
 
 from ..._plugin import plugin
-from .._half import SINGLE_RANGE, halved, rounded, widened
+from .._half import SINGLE_RANGE, before_half_cast, rounded, widened
 from ..weights._repeated_constants import equal
 
 
@@ -210,7 +210,7 @@ def normalised(rw: Rewriter, node: ir.Node, op_type: str) -> list[tuple[ir.Node,
     """(norm, other operand as weight or bias) of a binary node that alone reads a norm, perhaps in half precision."""
     found = []
     for y, other in rw.both_ways(node):
-        norm = rw.producer(halved(rw, y) or y, op_type)
+        norm = rw.producer(before_half_cast(rw, y) or y, op_type)
         if norm is None or y is None or other is None or not rw.only_use(y) or not rw.same_shape(y, node.outputs[0]):
             continue
         x = norm.inputs[0]

@@ -18,7 +18,7 @@ import onnx_ir as ir
 from j2o_core import Rewriter
 
 from ..._plugin import plugin
-from .._half import SINGLE_RANGE, halved, widened
+from .._half import SINGLE_RANGE, before_half_cast, widened
 from ._layer_norm import (
     first_of_last_axes,
     is_reduced,
@@ -61,7 +61,7 @@ def _below(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     if found is not None and rw.constant(found[3]) is not None:
         return rw.op.Cast(_for_runtime(rw, *found), to=dtype)  # type: ignore[no-any-return]
     for y, weight in rw.both_ways(node) if node.op_type == "Mul" else []:
-        inner = rw.producer(halved(rw, y) or y, "Mul", "Div")
+        inner = rw.producer(before_half_cast(rw, y) or y, "Mul", "Div")
         if inner is None or y is None or not rw.only_use(y) or rw.constant(weight) is None:
             continue
         found = _normalised(rw, inner)
