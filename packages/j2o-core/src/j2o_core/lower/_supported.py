@@ -15,6 +15,8 @@ from ..plugin._registry import Registry
 from ..simplify._nested import Steps, complete, nested
 from ..trace._source import user_line
 
+_NO_PLUGINS = "JAX's own operations are in a package: pip install j2o-plugins-jax."
+
 
 def check_supported(jaxpr: Any, registry: Registry, opset: int) -> None:
     """Raise an UnsupportedError that lists every primitive without a rule at this opset, or names a foreign type."""
@@ -34,11 +36,12 @@ def check_supported(jaxpr: Any, registry: Registry, opset: int) -> None:
         advice = f"   (has a lowering from opset {lowest} on)" if lowest is not None else ""
         lines.append(f"  {name:{width}}  {count:13} {user_line(eqns[0], registry.libraries)}{advice}")
     loaded = ", ".join(f"{plugin.name} {plugin.version or ''}".strip() for plugin in registry.plugins) or "none"
+    advice = "See docs/write-a-plugin.md to add one." if registry.plugins else _NO_PLUGINS
     plural = "primitives have" if len(missing) > 1 else "primitive has"
     raise UnsupportedError(
         f"{len(missing)} {plural} no ONNX lowering at opset {opset}.\n"
         + "\n".join(lines)
-        + f"\nLoaded plugins: {loaded}. See docs/write-a-plugin.md to add one."
+        + f"\nLoaded plugins: {loaded}. {advice}"
     )
 
 

@@ -293,6 +293,10 @@ def _own_constraints(inputs: Any) -> list[str]:
     return list(found)
 
 
+_KINDS = {"int": (8, 16, 32, 64), "uint": (8, 16, 32, 64), "float": (16, 32, 64), "complex": (64, 128), "bfloat": (16,)}
+_DTYPE_NAMES = frozenset(f"{kind}{bits}" for kind, sizes in _KINDS.items() for bits in sizes)
+
+
 class _SpecReader:
     """Reads specs that share one scope of symbolic dimensions."""
 
@@ -319,6 +323,12 @@ class _SpecReader:
         return InputLeaf(name, value.shape, value.dtype, bool(getattr(value, "weak_type", False)))
 
     def _shape(self, name: str, shape: tuple[Any, ...]) -> tuple[Any, ...]:
+        if shape and isinstance(shape[-1], str) and shape[-1] in _DTYPE_NAMES:
+            sizes = ", ".join(map(repr, shape[:-1])) + ("," if len(shape) == 2 else "")
+            raise SpecError(
+                f"The spec of {name!r} is {shape!r}: {shape[-1]!r} is a dtype, not a size. "
+                f"Write jax.ShapeDtypeStruct(({sizes}), jnp.{shape[-1]})."
+            )
         return tuple(self._dimension(name, shape, dimension) for dimension in shape)
 
     def _dimension(self, name: str, shape: tuple[Any, ...], dimension: Any) -> Any:

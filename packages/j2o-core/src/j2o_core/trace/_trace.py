@@ -15,6 +15,7 @@ from ..plugin._composite import Composite
 from ..plugin._registry import Registry
 from ._capture import Capture, captured
 from ._constant_names import constant_names, roots
+from ._failure import explain
 from ._modules import ModulePaths, calls_of, noted
 from ._outputs import array_outputs
 from ._outputs import output_names as _names
@@ -100,7 +101,7 @@ def trace(
         except J2oError:
             raise
         except Exception as error:
-            raise TraceError(_explain(fn, structs, error)) from error
+            raise TraceError(explain(fn, inputs.leaves, error)) from error
     names_of_constants = constant_names(fn)
     _check_constants(fn, jaxpr, names_of_constants)
     paths, treedef, kept = outputs
@@ -142,16 +143,6 @@ def _check_constants(fn: Callable[..., Any], jaxpr: Any, names: dict[Any, str]) 
                     if hasattr(body, "eqns") and id(body) not in seen:
                         seen.add(id(body))
                         waiting.append(body)
-
-
-def _explain(fn: Callable[..., Any], structs: list[Any], error: Exception) -> str:
-    shapes = ", ".join(f"{struct.dtype}{list(struct.shape)}" for struct in structs)
-    first = str(error).strip().splitlines()
-    reason = "\n".join(first[:12]) if first else ""
-    return (
-        f"JAX cannot trace {describe(fn)} with inputs ({shapes}).\n{type(error).__name__}: {reason}\n"
-        f"What JAX rejects, export rejects: jax.eval_shape(fn, ...) on the same shapes fails alike."
-    )
 
 
 def trace_code(registry: Registry, fn: Callable[..., Any], *structs: Any) -> tuple[Any, Any]:

@@ -1,0 +1,85 @@
+"""Where JAX cannot trace a function, the message has the user's line, what JAX says, and what to do."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from j2o_core import SpecError, TraceError
+
+TABLE = jnp.ones((512, 4))
+
+
+def compares(x):
+    return x + 1 if x.shape[0] > 4 else x
+
+
+def compares_two(x, y):
+    return x[: y.shape[0]] if x.shape[0] >= y.shape[0] else x
+
+
+def groups(x):
+    return x.reshape(-1, 4)
+
+
+def positions(x):
+    return x + TABLE[: x.shape[1]]
+
+
+def adds(x, y):
+    return x + y
+
+
+def decides(flag):
+    return flag if flag[0] > 0 else -flag
+
+
+def numpy(x):
+    return np.sin(np.asarray(x))
+
+
+def looks_up(x):
+    return {}["missing"]
+
+
+CASES = [
+    (compares, [("N",)], r"'N' > '4'", 'constraints=["N >= 5"]'),
+    (compares_two, [("M",), ("N",)], r"'M' >= 'N'", 'constraints=["M >= N"]'),
+    (groups, [("N",)], "Cannot divide evenly", 'give the size as "4*N" in the spec'),
+    (positions, [("B", "T", 4)], "shapes", 'T may be beyond 512. Say that it is not: constraints=["T <= 512"]'),
+    (adds, [("B", 4), ("S", 4)], "incompatible shapes", "Sizes that are equal take one name: B, S"),
+    (decides, [(3,)], "depends on the value of the argument 'flag'", "use jnp.where, jax.lax.cond"),
+    (numpy, [(3,)], "TracerArrayConversionError", "use jax.numpy there"),
+    (looks_up, [(3,)], "KeyError: 'missing'", "def looks_up"),
+]
+
+
+@pytest.mark.parametrize(("fn", "inputs", "said", "advice"), CASES)
+def test_what_where_and_what_to_do(export, fn, inputs, said, advice):
+    with pytest.raises(TraceError) as failure:
+        export(fn, inputs)
+    message = str(failure.value)
+    line = fn.__code__.co_firstlineno + 1
+    assert said in message
+    assert f"  at {__file__}:{line} in {fn.__name__}: return " in message
+    assert advice in message or fn is looks_up
+    assert "_trace.py" not in message
+    assert "arrays[" not in message
+    assert "fails alike" not in message
+
+
+def test_the_advice_helps(export):
+    assert [node.op_type for node in export(compares, [("N",)], constraints=["N >= 5"]).model.graph] == ["Add"]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int32", "bfloat16"])
+def test_a_dtype_among_the_sizes(export, dtype):
+    with pytest.raises(SpecError, match=rf"is a dtype, not a size. Write jax.ShapeDtypeStruct\(\(.*, jnp.{dtype}"):
+        export(jnp.sin, [("B", 8, dtype)])
+
+
+def test_no_plugin_says_what_to_install():
+    from j2o_core import UnsupportedError, to_onnx
+
+    with pytest.raises(UnsupportedError, match=r"Loaded plugins: none. .* pip install j2o-plugins-jax"):
+        to_onnx(lambda x: jax.lax.sin(x), [(3,)], plugins=[])
