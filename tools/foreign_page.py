@@ -42,7 +42,7 @@ def main() -> None:
         for line in path.read_text().splitlines():
             row = json.loads(line)
             row.pop("trace", None)
-            rows[_key(row)] = row
+            rows[_key(row)] = {**rows.get(_key(row), {}), **row} if row["result"] == "agrees" else row
     ordered = [rows[key] for key in sorted(rows, key=lambda key: (key[0].lower(), key[1]))]
     if arguments.take:
         _ROWS.write_text("[\n" + ",\n".join(map(json.dumps, ordered)) + "\n]\n")

@@ -473,6 +473,7 @@ ARGUMENTS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "jax.scipy.linalg.eigh": (lambda a: _columns(jax.scipy.linalg.eigh(a), 1), (SQUARE,)),
     "jax.scipy.linalg.svd": (lambda a: _reduced(jax.scipy.linalg.svd, a), (TALL,)),
     "jax.scipy.linalg.qr": (_static(jax.scipy.linalg.qr, mode="economic"), (TALL,)),
+    "jax.scipy.linalg.polar": (jax.scipy.linalg.polar, (TALL,)),
     "jax.scipy.linalg.schur": (lambda a: _columns(jax.scipy.linalg.schur(a), 1), (SQUARE,)),
     "jax.lax.linalg.lu_pivots_to_permutation": (
         _static(lax.linalg.lu_pivots_to_permutation, 4),

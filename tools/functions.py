@@ -23,6 +23,7 @@ import j2o_core
 from function_arguments import ARGUMENTS, CANDIDATES, MODULES, NO_FUNCTION
 from latency import latency
 
+OPSETS = {"jax.nn.scaled_matmul": 25}  # float8_e8m0fnu is not in 21
 ROUNDS = 20
 
 
@@ -63,15 +64,29 @@ def examine(name: str, fn: Callable[..., Any]) -> dict[str, Any]:
         return {**row, "static": NO_FUNCTION[name]}
     call, arrays = ARGUMENTS[name] if name in ARGUMENTS else _accepted(fn)
     if arrays is None:
-        return {**row, "static": "no arguments"}
-    row["static"] = _outcome(call, arrays, arrays)
-    if row["static"] == "yes":
-        row["latency"] = latency(j2o_core.to_onnx(call, list(arrays), opset=21), call, arrays, ROUNDS)
-    row["symbolic"] = _symbolic(call, arrays)
+        return {**row, "static": "no arguments"}  # function_arguments.py says some, or why there are none
+    opset = OPSETS.get(name, 21)
+    row["static"] = _outcome(call, arrays, arrays, opset)
+    if row["static"] == "yes" and all(leaf.dtype.isbuiltin == 1 for leaf in jax.tree.leaves(_shapes(call, arrays))):
+        row["latency"] = latency(j2o_core.to_onnx(call, list(arrays), opset=opset), call, arrays, ROUNDS)
+    row["symbolic"] = _symbolic(call, arrays, opset)
     stacked = tuple(jnp.stack([array, array]) for array in arrays)
-    row["vmap"] = _outcome(jax.vmap(call), stacked, stacked)
-    row["grad"] = _gradient(call, arrays)
+    row["vmap"] = _outcome(jax.vmap(call), stacked, stacked, opset)
+    row["grad"] = _gradient(call, arrays, opset)
     return row
+
+
+def _shapes(call: Callable[..., Any], arrays: tuple[Any, ...]) -> Any:
+    """The shapes of arguments and results; typed keys are the numbers behind them."""
+    shapes = (arrays, jax.eval_shape(call, *arrays))
+    return jax.tree.map(
+        lambda leaf: jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf,
+        shapes,
+    )
+
+
+def _is_key(leaf: Any) -> bool:
+    return bool(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key))
 
 
 def _accepted(fn: Callable[..., Any]) -> tuple[Callable[..., Any], Any]:
@@ -85,13 +100,13 @@ def _accepted(fn: Callable[..., Any]) -> tuple[Callable[..., Any], Any]:
     return fn, None
 
 
-def _outcome(call: Callable[..., Any], specs: tuple[Any, ...], arrays: tuple[Any, ...]) -> str:
+def _outcome(call: Callable[..., Any], specs: tuple[Any, ...], arrays: tuple[Any, ...], opset: int) -> str:
     try:
         jax.block_until_ready(jax.jit(call)(*arrays))
     except Exception as error:  # noqa: BLE001 - a reason
         return f"JAX: {type(error).__name__}"
     try:
-        program = j2o_core.to_onnx(call, list(specs), opset=21)
+        program = j2o_core.to_onnx(call, list(specs), opset=opset)
         program.verify(*arrays)
     except j2o_core.VerifyError as error:
         return f"differs: {_first(error)}"
@@ -100,7 +115,7 @@ def _outcome(call: Callable[..., Any], specs: tuple[Any, ...], arrays: tuple[Any
     return "yes"
 
 
-def _symbolic(call: Callable[..., Any], arrays: tuple[Any, ...]) -> str:
+def _symbolic(call: Callable[..., Any], arrays: tuple[Any, ...], opset: int) -> str:
     """With the first axis of size 4 or of the first array symbolic, wherever arguments have it."""
     size = next((array.shape[0] for array in arrays if array.ndim), None)
     if size is None:
@@ -111,10 +126,10 @@ def _symbolic(call: Callable[..., Any], arrays: tuple[Any, ...]) -> str:
         jax.eval_shape(call, *specs)
     except Exception as error:  # noqa: BLE001 - a reason
         return f"JAX: {type(error).__name__}"
-    outcome = _outcome(call, specs, arrays)
+    outcome = _outcome(call, specs, arrays, opset)
     if "constraints" in outcome:  # of functions that take other ways for wide arrays than for tall ones
         (symbol,) = jax.export.symbolic_shape("N", constraints=[f"N >= {size}"])
-        outcome = _outcome(call, _with_first(arrays, size, symbol), arrays)
+        outcome = _outcome(call, _with_first(arrays, size, symbol), arrays, opset)
         return outcome if outcome != "yes" else f"yes, with N >= {size}"
     return outcome
 
@@ -129,7 +144,7 @@ def _with_first(arrays: tuple[Any, ...], size: int, symbol: Any) -> tuple[Any, .
     )
 
 
-def _gradient(call: Callable[..., Any], arrays: tuple[Any, ...]) -> str:
+def _gradient(call: Callable[..., Any], arrays: tuple[Any, ...], opset: int) -> str:
     floats = [i for i, array in enumerate(arrays) if jnp.issubdtype(array.dtype, jnp.floating)]
     if not floats:
         return "no floats"
@@ -142,7 +157,7 @@ def _gradient(call: Callable[..., Any], arrays: tuple[Any, ...]) -> str:
                 result += jnp.sum(jnp.real(leaf) * weights) + jnp.sum(jnp.imag(leaf) * weights)
         return result
 
-    return _outcome(jax.grad(total, argnums=floats[0]), arrays, arrays)
+    return _outcome(jax.grad(total, argnums=floats[0]), arrays, arrays, opset)
 
 
 def _first(error: Exception) -> str:

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.experimental.custom_partitioning import custom_partitioning
 from jax.extend.core import Primitive
 
 from j2o_core.simplify import ConstantTable, Decompositions, drop_dead_code, fold_constants, inline_calls
@@ -35,6 +36,9 @@ def with_vjp(x):
 with_vjp.defvjp(lambda x: (with_vjp(x), None), lambda _, g: (g,))
 
 
+partitioned = custom_partitioning(jnp.sin)
+partitioned.def_partition(partition=lambda *_: None, sharding_rule="i -> i")
+
 CALLS = [
     (jax.jit(jnp.sin), ["sin"]),
     (jax.jit(jax.jit(lambda x: jnp.sin(x) + 1)), ["sin", "add"]),
@@ -44,6 +48,7 @@ CALLS = [
     (lambda x: lax.stop_gradient(jnp.sin(x)), ["sin"]),
     (lambda x: lax.optimization_barrier(jnp.sin(x)), ["sin"]),
     (lambda x: jax.jit(lambda y: y)(x), []),
+    (partitioned, ["sin"]),
     (lax.composite(lambda x: jnp.sin(x) * 2, name="my.double_sine"), ["sin", "mul"]),
     (jax.vmap(with_jvp), ["sin", "mul"]),
 ]

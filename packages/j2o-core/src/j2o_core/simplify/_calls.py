@@ -18,6 +18,7 @@ CALLS = frozenset(
         "custom_vmap_call",
         "custom_lin",
         "composite",
+        "custom_partitioning",
         "run_state",
     }
 )
