@@ -102,6 +102,19 @@ def mel_filters(config: FbankConfig) -> np.ndarray:
 
 
 _DEFAULT = FbankConfig()
+# So many frames stay in the cache of a core: a clip as a whole takes twice as long.
+_FRAMES_AT_ONCE = 64
+
+
+def _power(frames: np.ndarray, config: FbankConfig) -> np.ndarray:
+    """Power spectra `[..., frames, fft_size / 2]` of frames `[..., frames, window_size]`; the highest bin is left out."""
+    frames = frames - frames.mean(axis=-1, keepdims=True)
+    emphasised = frames.copy()
+    emphasised[..., 1:] -= config.preemphasis * frames[..., :-1]
+    emphasised[..., 0] *= 1 - config.preemphasis
+    emphasised *= hann(config.window_size)
+    spectrum = np.fft.rfft(emphasised, config.fft_size)[..., :-1]
+    return np.asarray(spectrum.real**2 + spectrum.imag**2)
 
 
 def fbank(
@@ -134,12 +147,9 @@ def fbank(
             require(False, "fbank: dither needs a generator of random numbers, `rng`.")
         else:
             frames = frames + dither * rng.standard_normal(frames.shape)
-    frames = frames - frames.mean(axis=-1, keepdims=True)
-    emphasised = frames.copy()
-    emphasised[..., 1:] -= config.preemphasis * frames[..., :-1]
-    emphasised[..., 0] *= 1 - config.preemphasis
-    emphasised *= hann(config.window_size)
-    spectrum = np.fft.rfft(emphasised, config.fft_size)[..., :-1]
-    power = spectrum.real**2 + spectrum.imag**2
+    power = np.empty((*frames.shape[:-1], config.fft_size // 2))
+    for start in range(0, frames.shape[-2], _FRAMES_AT_ONCE):
+        part = slice(start, start + _FRAMES_AT_ONCE)
+        power[..., part, :] = _power(frames[..., part, :], config)
     energies: np.ndarray = np.log(np.maximum(power @ mel_filters(config), EPSILON))
     return energies.astype(np.float32)
