@@ -26,8 +26,10 @@ from j2o_examples_birdjepa import (
     load_encoder,
     make_data,
     train,
+    transform,
 )
 from j2o_examples_birdjepa._checkpoints import checkpoints, load_checkpoint, save_checkpoint
+from j2o_examples_birdjepa._demo import configurations
 from j2o_examples_birdjepa._logging import CsvLogger
 from j2o_examples_birdjepa._step import half, train_step
 from j2o_examples_birdjepa._train import first_state
@@ -102,6 +104,23 @@ def test_losses_fall_on_one_batch(name):
         "param_norm_pre",
     }
     assert {f"train/{one}" for one in expected} | {"lr"} < metrics.keys()
+
+
+@pytest.mark.slow
+def test_the_demonstrations_optimizer_learns_eight_songs_by_heart(folder):
+    """AdamW at the rate that the demonstration once had stayed where guessing is, on all songs together."""
+    config = dataclasses.replace(configurations(steps=40, seed=0)["supervised"], encoder=TINY)
+    songs = FolderSource(folder, split="train")
+    one_of_each = [next(song for song in songs if song.target == target) for target in range(8)]
+    data = np.stack([transform(song.read(0, 160_000)) for song in one_of_each])
+    songs_of_all = {"data": jnp.asarray(data), "target": jnp.arange(8), "index": jnp.arange(8)}
+    state = eqx.filter_jit(first_state)(config)
+    found = []
+    for _ in range(40):
+        state, metrics = one_step(state, songs_of_all, config)
+        found.append(float(metrics["train/ce"]))
+    assert found[0] > 1.5
+    assert found[-1] < 0.2
 
 
 def test_norms_are_of_before_and_after_the_update():

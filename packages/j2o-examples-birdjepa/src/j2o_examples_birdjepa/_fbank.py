@@ -107,7 +107,7 @@ _FRAMES_AT_ONCE = 64
 
 
 def _power(frames: np.ndarray, config: FbankConfig) -> np.ndarray:
-    """Power spectra `[..., frames, fft_size / 2]` of frames `[..., frames, window_size]`; the highest bin is left out."""
+    """Power spectra `[..., frames, fft_size / 2]` of frames `[..., frames, window_size]`, without the highest bin."""
     frames = frames - frames.mean(axis=-1, keepdims=True)
     emphasised = frames.copy()
     emphasised[..., 1:] -= config.preemphasis * frames[..., :-1]
