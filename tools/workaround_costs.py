@@ -14,8 +14,8 @@ import onnx
 import onnx_ir as ir
 import onnxruntime
 
-from j2o_core.legalize import legalize
 from j2o_core.target import WORKAROUNDS, Target
+from j2o_core.testing._legalized import legalize_model
 
 _ROUNDS = 60
 
@@ -97,7 +97,7 @@ def cost(graph: str, opset: int) -> float:
     header = f'<ir_version: {11 if opset > 22 else 10}, opset_import: ["" : {opset}]>'
     proto = onnx.shape_inference.infer_shapes(onnx.parser.parse_model(header + graph))
     plain, legal = ir.from_proto(proto), ir.from_proto(proto)
-    legalize(legal, Target("onnxruntime", opset))
+    legalize_model(legal, Target("onnxruntime", opset))
     feeds, sessions = _feeds(plain), [_session(plain), _session(legal)]
     times: list[list[float]] = [[], []]
     for _ in range(_ROUNDS):

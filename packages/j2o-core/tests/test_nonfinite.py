@@ -72,10 +72,11 @@ def test_workarounds_are_told(monkeypatch, export):
     from j2o_core.legalize.workarounds import REPLACEMENTS
     from j2o_core.target import WORKAROUNDS, _target
 
-    def sin(c, node):
-        if c.exact_nonfinite:
-            return [c.op("Sin", c.op("Abs", node.inputs[0]), trusted=True)]
-        return c.only_finite(DIFFERENCE)
+    def sin(rw, node):
+        if rw.exact_nonfinite:
+            return rw.op.plain("Sin", rw.op.Abs(node.inputs[0]))
+        rw.only_finite(node.outputs[0], DIFFERENCE)
+        return None
 
     row = dataclasses.replace(WORKAROUNDS[0], name="sin", op_types=("Sin",), dtypes=(ir.DataType.FLOAT,))
     monkeypatch.setattr(_target, "WORKAROUNDS", (row,))

@@ -109,19 +109,17 @@ def to_onnx(
         aim = Target(target, opset, exact_nonfinite)
         lowered = lower(traced, jaxpr, registry, aim, table)
     from .finish._finish import finish
-    from .finish._layouts_of_weights import write_leaves
+    from .finish._leaves import write_leaves
     from .finish._metadata import write_metadata
-    from .graph._domains import finish_domains
     from .legalize import legalize
     from .rewrite import rewrite
 
     begin("rewrite")
     rewrite(lowered, registry, aim)
-    begin("finish")
-    model = finish(lowered, traced, aim)
     begin("legalize")
-    legalize(model, aim)
-    finish_domains(model, registry.opset_imports)
+    legalize(lowered, aim)
+    begin("finish")
+    model = finish(lowered, traced, aim, registry.opset_imports)
     write_metadata(model, metadata, traced.modules)
     if keep_weights:
         write_leaves(model, named_leaves(fn), table)

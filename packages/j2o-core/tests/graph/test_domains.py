@@ -13,10 +13,10 @@ from j2o_core import Plugin, PluginError, testing
 from j2o_core.graph._builder import Builder
 from j2o_core.graph._constants import Constants
 from j2o_core.graph._values import stamp
-from j2o_core.legalize import legalize
 from j2o_core.legalize._composed import COMPOSED
 from j2o_core.legalize._detours import USES
 from j2o_core.target import WORKAROUNDS, Target
+from j2o_core.testing._legalized import legalize_model
 
 OPERATORS = sorted({schema.name for schema in onnx.defs.get_all_schemas() if not schema.domain})
 
@@ -165,7 +165,7 @@ def test_legalize_looks_through_no_operator_of_another_domain(op_type):
     kept = [node for node in nodes if node.domain]
     graph = ir.Graph([x], [last], nodes=nodes, opset_imports={"": 21, "my.domain": 1}, name="main")
     model = ir.Model(graph, ir_version=10)
-    legalize(model, Target("onnxruntime", 21))
+    legalize_model(model, Target("onnxruntime", 21))
     left = [node for node in model.graph if node.domain == "my.domain"]
     assert left == kept
     assert {node.op_type for node in left} <= {op_type}

@@ -13,13 +13,13 @@ import pytest
 
 ort = pytest.importorskip("onnxruntime")
 
-from j2o_core import legalize as legalizing  # noqa: E402
 from j2o_core.target import Target  # noqa: E402
+from j2o_core.testing._legalized import legalize_model  # noqa: E402
 
 
 def legalize(model: ir.Model, target: str | None = "onnxruntime") -> None:
     """Legalizes a model for a target given by name."""
-    legalizing.legalize(model, Target(target, model.graph.opset_imports[""]))
+    legalize_model(model, Target(target, model.graph.opset_imports[""]))
 
 
 def dtype_of(array: Any) -> ir.DataType:

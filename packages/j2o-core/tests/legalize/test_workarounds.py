@@ -9,9 +9,9 @@ import onnxruntime
 import pytest
 
 from j2o_core import LegalizeError
-from j2o_core.legalize import legalize
 from j2o_core.legalize.workarounds import REPLACEMENTS
 from j2o_core.target import WORKAROUNDS, Target
+from j2o_core.testing._legalized import legalize_model
 
 INSTALLED = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
 RELEASE = f"onnxruntime-{INSTALLED[0]}.{INSTALLED[1]}"
@@ -56,7 +56,7 @@ def test_the_fault_is_there_in_the_releases_that_the_row_names(row):
 def test_the_workaround_is_right(row, target):
     model = model_of(row.witness)
     try:
-        legalize(model, Target(target, row.witness.opset))
+        legalize_model(model, Target(target, row.witness.opset))
     except LegalizeError:
         assert row.unusable
         return
@@ -68,7 +68,7 @@ def test_a_release_without_the_fault_needs_no_workaround(row):
     release = f"onnxruntime-{'.'.join(map(str, row.fixed))}"
     model = model_of(row.witness)
     before = [node.op_type for node in model.graph]
-    legalize(model, Target(release, row.witness.opset))
+    legalize_model(model, Target(release, row.witness.opset))
     assert [node.op_type for node in model.graph] == before
 
 
@@ -76,7 +76,7 @@ def test_a_release_without_the_fault_needs_no_workaround(row):
 def test_standard_onnx_needs_no_workaround(row):
     model = model_of(row.witness)
     before = [node.op_type for node in model.graph]
-    legalize(model, Target(None, row.witness.opset))
+    legalize_model(model, Target(None, row.witness.opset))
     assert [node.op_type for node in model.graph] == before
 
 

@@ -186,4 +186,4 @@ def test_narrow_types_go_in_and_out(export, dtype):
 def test_progress_names_the_stages(export):
     stages = []
     export(jnp.sin, [(3,)], progress=stages.append)
-    assert stages == ["discover", "trace", "simplify", "lower", "rewrite", "finish", "legalize"]
+    assert stages == ["discover", "trace", "simplify", "lower", "rewrite", "legalize", "finish"]

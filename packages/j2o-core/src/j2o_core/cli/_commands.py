@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # Up to this size, what lies outside of the model file is read, since it may be a shape.
 _SHAPE_BYTES = 1024
 
-_STAGES = ("load", "discover", "trace", "simplify", "lower", "rewrite", "finish", "legalize")
+_STAGES = ("load", "discover", "trace", "simplify", "lower", "rewrite", "legalize", "finish")
 
 
 def export(options: argparse.Namespace) -> None:

@@ -2,69 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 
 import onnx_ir as ir
 
-from ..graph._domains import bare
+from ..graph import traits
+from ..graph._domains import bare, finish_domains
 from ..graph._nonfinite import DEFAULT, EXACT, NONFINITE
-from ..graph._walk import all_graphs, remove_unused_nodes
+from ..graph._walk import all_graphs, remove_unused_nodes, used_constants
 from ..lower._lowered import Lowered
 from ..target import Target
 from ..trace._modules import MODULE
 from ..trace._source import SOURCE
 from ..trace._specs import unique_names
 from ..trace._trace import Traced
-from ._layouts_of_weights import store_layouts, write_records
-from ._tied import tie
+from ._leaves import write_records
+
+# In the metadata of the model: where it runs.
+TARGET = "j2o.target"
 
 # The oldest IR version whose readers know the opset.
 _IR_VERSIONS = {23: 11, 24: 12, 25: 13, 26: 13}
 _OLDEST_IR_VERSION = 10
 
+# A weight behind these is the weight.
+_KEEPS = frozenset({"Cast", *traits.LAYOUT})
 
-def finish(lowered: Lowered, traced: Traced, target: Target) -> ir.Model:
+
+def finish(lowered: Lowered, traced: Traced, target: Target, domains: Mapping[str, int]) -> ir.Model:
     """The finished model: initializers registered, unused nodes gone, unique readable names."""
     graph = lowered.graph
     remove_unused_nodes(graph)
-    store_layouts(graph, lowered.constants)
-    initializers = tie(graph, _used_constants(lowered), lowered.constants)
     _place_nodes(graph)
-    _name_values(lowered, traced, initializers)
-    for value in initializers:
-        graph.initializers.add(value)
+    name_values(graph, [leaf.name for leaf in traced.inputs.leaves], traced.output_names)
     write_records(graph)
+    finish_domains(graph, domains)
     return ir.Model(
         graph,
         ir_version=_IR_VERSIONS.get(target.opset, _OLDEST_IR_VERSION),
         producer_name="j2o",
         producer_version=metadata.version("j2o-core"),
-        metadata_props={NONFINITE: EXACT if target.exact_nonfinite else DEFAULT},
+        metadata_props={NONFINITE: EXACT if target.exact_nonfinite else DEFAULT, TARGET: target.describe()},
     )
 
 
-def _used_constants(lowered: Lowered) -> list[ir.Value]:
-    used: dict[ir.Value, None] = {}
-    for graph in all_graphs(lowered.graph):
-        for node in graph:
-            for value in node.inputs:
-                if value is not None and value.const_value is not None and value.producer() is None:
-                    used[value] = None
-    return list(used)
+def name_values(graph: ir.Graph, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Names for everything: outputs as asked, weights by their path, nodes by the weight's module and their operator.
 
+    Constants become initializers.
 
-def _name_values(lowered: Lowered, traced: Traced, initializers: list[ir.Value]) -> None:
-    """Inputs and outputs as asked, weights by their path, nodes by the weight's module and their operator."""
-    graph = lowered.graph
-    taken = [leaf.name for leaf in traced.inputs.leaves]
-    outputs = unique_names([*taken, *traced.output_names])[len(taken) :]
-    names = unique_names(
-        [*taken, *outputs, *(lowered.constants.hint(value) or f"const_{i}" for i, value in enumerate(initializers))]
-    )[len(taken) + len(outputs) :]
+    Args:
+        graph: the graph, whose inputs have their names.
+        inputs: these names.
+        outputs: names of the outputs; one that is taken gets a number.
+    """
+    taken, initializers = list(inputs), used_constants(graph)
+    outputs = unique_names([*taken, *outputs])[len(taken) :]
+    hints = [value.meta.get("j2o_name") or f"const_{i}" for i, value in enumerate(initializers)]
+    names = unique_names([*taken, *outputs, *hints])[len(taken) + len(outputs) :]
     for value, name in zip(initializers, names, strict=True):
         value.name = name
         assert value.const_value is not None
         value.const_value.name = name
+        graph.initializers.add(value)
     used = {*taken, *outputs, *names}
     for value, name in zip(graph.outputs, outputs, strict=True):
         value.name = name
@@ -77,9 +78,7 @@ def _name_values(lowered: Lowered, traced: Traced, initializers: list[ir.Value])
             module = node.metadata_props.get(MODULE)
             node.name = _fresh(f"{module}/{bare(node.op_type)}" if module else bare(node.op_type), counts, used)
             for index, value in enumerate(node.outputs):
-                if (
-                    value not in named
-                ):  # not the name that onnx_ir gave it when it was added: that is unique in one graph only
+                if value not in named:  # onnx_ir named it when it was added: that name is unique in one graph only
                     value.name = _fresh(node.name if index == 0 else f"{node.name}:{index}", counts, used, exact=True)
 
 
@@ -102,12 +101,13 @@ def _place_nodes(graph: ir.Graph) -> None:
 
 
 def _module_of_weight(node: ir.Node) -> str | None:
-    """The place of the first named weight that a node reads, without the weight's own name."""
+    """The place of the first named weight that a node reads, cast or not, without the weight's own name."""
     for value in node.inputs:
-        if value is not None and value.producer() is None:
-            hint = value.meta.get("j2o_name")
-            if hint and "." in hint:
-                return str(hint).rpartition(".")[0]
+        while value is not None and (producer := value.producer()) is not None and producer.op_type in _KEEPS:
+            value = producer.inputs[0]
+        hint = value.meta.get("j2o_name") if value is not None else None
+        if hint and "." in hint:
+            return str(hint).rpartition(".")[0]
     return None
 
 

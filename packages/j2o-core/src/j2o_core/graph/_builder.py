@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,14 +10,14 @@ import numpy as np
 import onnx_ir as ir
 
 from .._budget import check_time
-from ..target import Target
+from ..target import Target, cast_attributes
 from . import traits
 from ._constant_folding import fold_node
 from ._constants import Constants
 from ._domains import domain_of, standard
 from ._infer import infer_dtypes, infer_shapes
 from ._peephole import Simpler, simplify_node
-from ._values import stamp
+from ._values import shape_of, stamp
 
 _DOMAIN = 'An operator of the domain {domain!r} is written op("{domain}::{op_type}", ...).'
 
@@ -43,6 +44,7 @@ class Builder:
         self.opset: int = target.opset
         self.metadata: dict[str, str] = {}
         self.added: list[ir.Node] = []
+        self.plain_nodes: set[ir.Node] = set()
         self._append = append
         self._outer = outer
         self._share = share
@@ -71,12 +73,33 @@ class Builder:
             if simpler is not None:
                 return simpler
         key = self._key(op_type, inputs, outputs, attrs)
-        known = self._known(key) if key is not None else None
+        known = self._known(key, inputs) if key is not None else None
         if known is None:
             known = self._add(op_type, inputs, outputs, attrs)
             if key is not None:
                 self._seen[key] = known
         return known[0] if outputs == 1 else known
+
+    def plain(self, op_type: str, *inputs: ir.Value | None, **attrs: Any) -> Any:
+        """Add a node of one result as it is: not folded, merged, shared or legalized."""
+        (value,) = self._add(op_type, inputs, 1, attrs)
+        node = value.producer()
+        assert node is not None
+        self.plain_nodes.add(node)
+        return value
+
+    def cast(self, x: ir.Value, dtype: ir.DataType) -> Any:
+        """`x` in another element type, converted as XLA does: without saturation."""
+        return self("Cast", x, to=dtype, **cast_attributes(dtype))
+
+    def barrier(self, x: ir.Value) -> Any:
+        """`x` behind a Reshape to its own shape, across which the runtime merges nothing and rounds float16."""
+        # 0 stands for the size that is there. (Max(x, x) would do as well, and takes ten times as long as a cast.)
+        shape = shape_of(x)
+        same = self("Shape", x) if shape is None else self.const([0] * len(shape), np.int64)
+        result = self.plain("Reshape", x, same)
+        stamp(result, None, shape)
+        return result
 
     def simpler(self, op_type: str, inputs: Sequence[ir.Value | None], attrs: dict[str, Any]) -> ir.Value | None:
         """The value that such a node need not be built for, or None."""
@@ -109,12 +132,15 @@ class Builder:
             items.append((name, tuple(value) if isinstance(value, (list, tuple)) else value))
         return (op_type, outputs, tuple(id(value) if value is not None else None for value in inputs), *items)
 
-    def _known(self, key: Any) -> tuple[ir.Value, ...] | None:
+    def _known(self, key: Any, inputs: Sequence[ir.Value | None]) -> tuple[ir.Value, ...] | None:
         builder: Builder | None = self
         while builder is not None:
             known = builder._seen.get(key)
             if known is not None and in_graph(known[0]):
-                return known
+                node = known[0].producer()
+                assert node is not None
+                if all(map(operator.is_, node.inputs, inputs)):  # rewrites change the inputs of nodes
+                    return known
             builder = builder._outer
         return None
 

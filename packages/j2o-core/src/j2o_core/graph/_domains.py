@@ -5,7 +5,7 @@ So no matcher can take one for ONNX's operator of the same name: it would have t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import onnx_ir as ir
 
@@ -37,25 +37,10 @@ def qualified(node: ir.Node) -> str:
     return node.op_type if node.domain in _STANDARD or "::" in node.op_type else f"{node.domain}::{node.op_type}"
 
 
-def qualify(model: ir.Model) -> list[ir.Node]:
-    """Write the domains into the op_types of a model that was not built here; returns the nodes that were changed."""
-    changed = [node for node in _nodes(model) if qualified(node) != node.op_type]
-    for node in changed:
-        node.op_type = qualified(node)
-    return changed
-
-
-def finish_domains(model: ir.Model, versions: Mapping[str, int]) -> None:
+def finish_domains(graph: ir.Graph, versions: Mapping[str, int]) -> None:
     """Write op_types as ONNX has them, and import the opsets of their domains: version 1 where none is given."""
-    graph = model.graph
-    for node in _nodes(model):
-        if node.domain not in _STANDARD:
-            node.op_type = bare(node.op_type)
-            graph.opset_imports.setdefault(node.domain, versions.get(node.domain, 1))
-
-
-def _nodes(model: ir.Model) -> Iterator[ir.Node]:
-    for graph in all_graphs(model.graph):
-        yield from graph
-    for function in model.functions.values():
-        yield from function.all_nodes()
+    for inner in all_graphs(graph):
+        for node in inner:
+            if node.domain not in _STANDARD:
+                node.op_type = bare(node.op_type)
+                graph.opset_imports.setdefault(node.domain, versions.get(node.domain, 1))

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from . import traits
 from ._constants import Constants
 from ._infer import infer_shapes, same_dimension, same_shape
-from ._values import shape_of
+from ._values import is_empty, shape_of
 
 Inputs = Sequence["ir.Value | None"]
 
@@ -150,17 +150,12 @@ def _expand(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.V
 
 def _concat(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | Simpler | None:
     axis = attrs["axis"]
-    kept = [value for value in inputs if value is None or not _is_empty(value)]
+    kept = [value for value in inputs if value is None or not is_empty(value)]
     if len(kept) == len(inputs):
         return inputs[0] if len(inputs) == 1 else None
     if not kept:
         return inputs[0] if len(inputs) == 1 else None
     return kept[0] if len(kept) == 1 else Simpler("Concat", kept, {"axis": axis})
-
-
-def _is_empty(value: ir.Value) -> bool:
-    shape = shape_of(value)
-    return shape is not None and any(isinstance(size, int) and size == 0 for size in shape)
 
 
 def _gather(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | Simpler | None:

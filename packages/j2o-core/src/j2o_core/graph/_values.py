@@ -47,6 +47,12 @@ def shape_of(value: ir.Value) -> tuple[Any, ...] | None:
     return value.meta.get(_SHAPE)
 
 
+def is_empty(value: ir.Value | None) -> bool:
+    """Whether a value is known to have no elements."""
+    shape = shape_of(value) if value is not None else None
+    return shape is not None and any(isinstance(size, int) and size == 0 for size in shape)
+
+
 _SHORT_DTYPES = {
     "FLOAT": "f32",
     "DOUBLE": "f64",

@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import onnx_ir as ir
 
+from ._values import shape_of, stamp
+
 _HOLDS_GRAPHS = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 
 
@@ -34,6 +36,17 @@ def bodies(node: ir.Node) -> list[ir.Graph]:
     ]
 
 
+def used_constants(graph: ir.Graph) -> list[ir.Value]:
+    """The constants that the nodes of a graph and of those nested in it read, in order."""
+    used: dict[ir.Value, None] = {}
+    for inner in all_graphs(graph):
+        for node in inner:
+            for value in node.inputs:
+                if value is not None and value.const_value is not None and value.producer() is None:
+                    used[value] = None
+    return list(used)
+
+
 def remove_unused_nodes(graph: ir.Graph) -> None:
     """Remove every node whose results have no use, in nested graphs too."""
     outputs = set(graph.outputs)
@@ -43,3 +56,25 @@ def remove_unused_nodes(graph: ir.Graph) -> None:
                 remove_unused_nodes(body)
         else:
             graph.remove(node, safe=True)
+
+
+def replace_output(graph: ir.Graph, old: ir.Value, new: ir.Value, anchor: ir.Node) -> None:
+    """Put a value in the place of an output of a graph, behind an Identity where it cannot be one itself.
+
+    Args:
+        graph: the graph.
+        old: the output; nothing is done if it is none.
+        new: the value; an input, a constant, another output or a value of an outer graph needs the Identity.
+        anchor: the node behind which the Identity is added.
+    """
+    if not old.is_graph_output():
+        return
+    producer = new.producer()
+    if producer is None or producer.graph is not graph or new.is_graph_output():
+        identity = ir.Node("", "Identity", [new], metadata_props=dict(anchor.metadata_props))
+        stamp(identity.outputs[0], new.dtype, shape_of(new))
+        graph.insert_after(anchor, [identity])
+        new = identity.outputs[0]
+    for place, value in enumerate(graph.outputs):
+        if value is old:
+            graph.outputs[place] = new

@@ -7,7 +7,7 @@ form that computes exactly the same, or the export stops with an error that says
     workarounds/   what is written where the target runs an operator and computes it wrongly
     _detours       casts through another element type, as data
     _composed      operators written with other operators
-    _emitter       adds nodes to a finished graph
+    _problem       the error that lists nodes without an exact form
     _pass          the walk
 """
 

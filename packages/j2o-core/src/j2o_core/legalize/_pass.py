@@ -2,98 +2,79 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from .._errors import LegalizeError
-from ..graph._domains import bare, qualify
-from ..graph._walk import bodies
-from ..target import NARROW_FLOATS, SIGNED, Signature, Target, Workaround, opsets
-from ..trace._source import SOURCE
+from ..graph._builder import Builder, in_graph
+from ..graph._values import is_empty, shape_of, stamp
+from ..graph._walk import bodies, remove_unused_nodes, replace_output
+from ..lower._lowered import Lowered
+from ..rewrite import Rewriter
+from ..target import NARROW_FLOATS, SIGNED, Signature, Target, Workaround
 from . import _composed
-from ._composer import Composer, Declined
+from ._declined import Declined
 from ._detours import DTYPE_ATTRIBUTES, Carrier, Detour, find_detour
-from ._emitter import Emitter, Names, read_attribute, read_constant
+from ._problem import Problem, message, spell
 from .workarounds import REPLACEMENTS, Replacement
-
-# In the metadata of the model: where it runs.
-TARGET = "j2o.target"
 
 _SIGN_BIT = np.asarray(1 << 63, np.uint64)
 
 
-def legalize(model: ir.Model, target: Target) -> None:
+def legalize(lowered: Lowered, target: Target) -> None:
     """Replaces, in place, every node that ONNX forbids or that the target cannot run.
 
     What is inserted is exact: the bits are those of the operator in its own element type. Nodes that are fine are not
-    touched; new ones carry the metadata of the node they stand for, and results keep their names.
+    touched; new ones carry the metadata of the node they stand for.
 
     Args:
-        model: The model; element types and shapes of values should be set.
+        lowered: the graph; element types and shapes of values should be set.
         target: where it is to run.
 
     Raises:
         LegalizeError: if nodes have no exact form for the target; all of them are listed.
     """
-    foreign = qualify(model)
-    try:
-        problems = _legalize_roots(model, target)
-    finally:
-        for node in foreign:
-            node.op_type = bare(node.op_type)
-    if problems:
-        raise LegalizeError(_message(problems, target))
-    model.metadata_props[TARGET] = target.describe()
+    remove_unused_nodes(lowered.graph)
+    legalizer = _Legalizer(lowered, target)
+    legalizer.graph(lowered.graph, None)
+    if legalizer.problems:
+        raise LegalizeError(message(legalizer.problems, target))
+    if legalizer.asked_for_sizes:  # they are computed at the end of the main graph
+        lowered.graph.sort()
 
 
-def _legalize_roots(model: ir.Model, target: Target) -> list[_Problem]:
-    names = Names(model)
-    problems: list[_Problem] = []
-    roots: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
-    for root in roots:
-        opset = root.opset_imports.get("")
-        if opset is None:
-            # No operator of the default domain.
-            continue
-        first, last = opsets()
-        if not first <= opset <= last:
-            raise LegalizeError(
-                f"the model has opset {opset}. Which nodes are legal is known for opsets {first} to {last}; "
-                f"export with one of these."
-            )
-        emitter = Emitter(root, names)
-        legalizer = _Legalizer(emitter, dataclasses.replace(target, opset=opset))
-        legalizer.graph(root)
-        emitter.remove_unused()
-        problems += legalizer.problems
-    return problems
+class _Scope:
+    """A graph that is walked: its builder adds nodes in front of the one that is being replaced."""
 
+    def __init__(self, lowered: Lowered, target: Target, outer: _Scope | None):
+        self.outer = outer
+        self.anchor: ir.Node | None = None
+        above = None if outer is None else outer.builder
+        self.builder: Builder = Builder(lowered.constants, target, append=self._insert, outer=above)
+        self.rewriter = Rewriter(self.builder, lowered.dims)
+        # Wide forms of narrow values: of those that were cast, and of those that a detour computed.
+        self.carried: dict[tuple[ir.Value, Carrier], ir.Value] = {}
 
-@dataclasses.dataclass(frozen=True)
-class _Problem:
-    """A node without a legal form."""
-
-    op_type: str
-    dtypes: str
-    reason: str
-    place: str
+    def _insert(self, node: ir.Node) -> None:
+        assert self.anchor is not None
+        self.anchor.prepend(node)
 
 
 class _Legalizer:
-    """Walks one graph of the model, or one function."""
+    """Walks the graph and those inside it."""
 
-    def __init__(self, emitter: Emitter, target: Target):
-        self.opset = target.opset
+    def __init__(self, lowered: Lowered, target: Target):
         self.target = target
-        self.problems: list[_Problem] = []
-        self._emitter = emitter
-        # Wide forms of narrow values, for the graph being walked and those around it.
-        self._carried: list[dict[tuple[ir.Value, Carrier], ir.Value]] = []
+        self.problems: list[Problem] = []
+        self.asked_for_sizes = False
+        self._lowered = lowered
+        self._scope: _Scope
         self._plans: dict[Any, Detour | str | None] = {}
+        # Results of nodes that were replaced, and what replaced them.
+        self._replaced: dict[ir.Value, ir.Value] = {}
         # For each operator, the attributes that decide which element types run.
         self._deciding: dict[str, tuple[str, ...]] = {}
         self._workarounds: dict[str, list[tuple[Workaround, Replacement]]] = {}
@@ -101,42 +82,76 @@ class _Legalizer:
             for op_type in row.op_types if row.name in REPLACEMENTS else ():
                 self._workarounds.setdefault(op_type, []).append((row, REPLACEMENTS[row.name]))
 
-    def graph(self, graph: ir.Graph | ir.Function) -> None:
+    def graph(self, graph: ir.Graph, outer: _Scope | None) -> None:
         """Legalizes every node of a graph and of the graphs inside."""
-        self._carried.append({})
+        scope = _Scope(self._lowered, self.target, outer)
         for node in graph:
+            self._scope = scope
             if node.domain == "":
                 self.node(node)
             for body in bodies(node):
-                self.graph(body)
-        self._carried.pop()
+                self.graph(body, scope)
+        self.asked_for_sizes |= scope.rewriter.asked_for_sizes
 
-    def node(self, node: ir.Node) -> Sequence[ir.Value]:
-        """Legalizes one node; returns its results, which are others if it was replaced."""
+    def node(self, node: ir.Node) -> None:
+        """Legalizes one node, and those that replace it."""
         for row, replacement in self._workarounds.get(node.op_type, ()):
             if not any(value is not None and value.dtype in row.dtypes for value in node.inputs):
                 continue
             try:
-                values = replacement(self._composer(node), node)
+                if self._replace(node, replacement):
+                    return
             except Declined as reason:
-                return self._give_up(node, str(reason))
-            if values is not None:
-                self._emitter.replace(node, values)
-                return values
+                self._give_up(node, str(reason))
+                return
         plan = self._plan(node)
         if plan is None:
-            return node.outputs
+            return
         if isinstance(plan, Detour):
-            return self._carry(node, plan)
+            self._carry(node, plan)
+            return
         compose = _composed.COMPOSED.get(node.op_type)
         if compose is None:
-            return self._give_up(node, plan)
+            self._give_up(node, plan)
+            return
         try:
-            values = compose(self._composer(node), node)
+            self._replace(node, compose)
         except Declined as reason:
-            return self._give_up(node, f"{plan}; {reason}")
-        self._emitter.replace(node, values)
-        return values
+            self._give_up(node, f"{plan}; {reason}")
+
+    def _replace(self, node: ir.Node, replacement: Callable[[Rewriter, ir.Node], Any]) -> bool:
+        """Whether a replacement wrote the node with others, which are legalized in turn."""
+        scope = self._scope
+        builder = scope.builder
+        scope.anchor, builder.metadata, builder.added = node, dict(node.metadata_props), []
+        values = None
+        try:
+            values = replacement(scope.rewriter, node)
+        finally:
+            added = builder.added
+            if values is None:
+                for new in reversed(added):
+                    new.graph.remove(new, safe=True)  # type: ignore[union-attr]
+        if values is None:
+            return False
+        graph = node.graph
+        assert graph is not None
+        for old, new in zip(node.outputs, values if isinstance(values, (list, tuple)) else [values], strict=True):
+            if new.producer() is not None and (shape_of(new) is None or new.producer() in added):
+                stamp(new, None, shape_of(old))
+            replace_output(graph, old, new, node)
+            old.replace_all_uses_with(new)
+            self._replaced[old] = new
+        graph.remove(node, safe=True)
+        for new in added:
+            if new not in builder.plain_nodes:
+                self.node(new)
+        return True
+
+    def _current(self, value: ir.Value) -> ir.Value:
+        while value in self._replaced:
+            value = self._replaced[value]
+        return value
 
     # The treatment of a node
 
@@ -154,7 +169,7 @@ class _Legalizer:
             known = self.target.signature(op_type)
             deciding = self._deciding[op_type] = tuple(known.defaults) if known is not None else ()
         if deciding:
-            key += tuple([read_attribute(node, name, None) for name in deciding])
+            key += tuple([_attribute(node, name, None) for name in deciding])
         try:
             return self._plans[key]
         except KeyError:
@@ -166,7 +181,7 @@ class _Legalizer:
     ) -> Detour | str | None:
         known = self.target.signature(node.op_type)
         if known is None:
-            return f"opset {self.opset} does not have this operator"
+            return f"opset {self.target.opset} does not have this operator"
         if not known.checked:
             return None
         bindings = known.bind(inputs, outputs)
@@ -174,7 +189,7 @@ class _Legalizer:
             return "its operands have different element types where ONNX wants one"
 
         def attribute(name: str, default: Any) -> Any:
-            return read_attribute(node, name, default)
+            return _attribute(node, name, default)
 
         slow = bool(self.target.releases) and any(types in _SLOW.get(node.op_type, ()) for types in bindings)
         if all(self.target.runs_types(node.op_type, types, attribute) for types in bindings) and not slow:
@@ -197,88 +212,81 @@ class _Legalizer:
             for variable, dtype in types.items():
                 allowed = known.allowed[variable]
                 if dtype not in allowed:
-                    return f"ONNX allows {_spell(allowed)}"
-        signatures = [release.signature(op_type, self.opset) for release in self.target.releases]
+                    return f"ONNX allows {spell(allowed)}"
+        signatures = [release.signature(op_type, self.target.opset) for release in self.target.releases]
         slot = known.outputs[0].rstrip("+*")
         taken = set.intersection(
             *({dtype for box in s.boxes for dtype in box.types.get(slot, ())} if s else set() for s in signatures)
         )
         where = self.target.describe()
-        return f"{where} runs {_spell(taken)}" if taken else f"{where} has no kernel for it"
+        return f"{where} runs {spell(taken)}" if taken else f"{where} has no kernel for it"
 
-    def _give_up(self, node: ir.Node, reason: str) -> Sequence[ir.Value]:
-        place = node.metadata_props.get(SOURCE)
-        name = f'node "{node.name}"' if node.name else "a node without a name"
-        dtypes = [value.dtype for value in node.inputs if value is not None] or [v.dtype for v in node.outputs]
-        spelled = dict.fromkeys("?" if dtype is None else str(dtype.numpy()) for dtype in dtypes)
-        self.problems.append(_Problem(node.op_type, ", ".join(spelled), reason, f"{place} ({name})" if place else name))
-        return node.outputs
+    def _give_up(self, node: ir.Node, reason: str) -> None:
+        self.problems.append(Problem.of(node, reason))
 
     # Detours
 
-    def _carry(self, node: ir.Node, detour: Detour) -> Sequence[ir.Value]:
+    def _carry(self, node: ir.Node, detour: Detour) -> None:
         if node.op_type in ("ReduceMax", "ReduceMin") and _starts_elsewhere(node):
-            return self._give_up(node, "the largest or smallest of nothing is another one in a wider type")
+            self._give_up(node, "the largest or smallest of nothing is another one in a wider type")
+            return
         known = self.target.signature(node.op_type)
         assert known is not None
-        inputs = [
-            value if value is None else self.carried(node, value, detour.carriers.get(_slot(known.inputs, index)))
-            for index, value in enumerate(node.inputs)
-        ]
         carriers = [detour.carriers.get(_slot(known.outputs, index)) for index in range(len(node.outputs))]
-        outputs = [
-            (old.dtype if carrier is None else carrier.dtype, old.shape)
-            for old, carrier in zip(node.outputs, carriers, strict=True)
-        ]
-        attributes = dict(node.attributes)
-        if node.op_type in DTYPE_ATTRIBUTES:
-            name, variable = DTYPE_ATTRIBUTES[node.op_type]
-            if variable in detour.types:
-                attributes[name] = _typed_attribute(attributes.get(name), name, detour.types[variable])
-        # The operator keeps its name; the casts around it get names of their own.
-        wide_node = self._emitter.node(
-            node, node.op_type, inputs, attributes.values(), outputs, f"{node.name or node.op_type}/wide"
-        )
-        wide_node.name = node.name or wide_node.name
-        wide = self.node(wide_node)
-        results = []
-        for index, (old, new, carrier) in enumerate(zip(node.outputs, wide, carriers, strict=True)):
-            if carrier is None or old.dtype is None:
-                results.append(new)
-                continue
-            results.append(self._narrow(node, new, old.dtype, carrier))
-            if _slot(known.outputs, index) in detour.exact:
-                self._carried[-1][results[-1], carrier] = new
-        self._emitter.replace(node, results)
-        return results
+        scope, olds, pairs = self._scope, list(node.outputs), []
 
-    def carried(self, anchor: ir.Node, value: ir.Value, carrier: Carrier | None) -> ir.Value:
+        def write(rw: Rewriter, node: ir.Node) -> list[ir.Value]:
+            inputs = [
+                None if value is None else self._carried(rw, value, detour.carriers.get(_slot(known.inputs, index)))
+                for index, value in enumerate(node.inputs)
+            ]
+            attributes = rw.attrs(node)
+            if node.op_type in DTYPE_ATTRIBUTES:
+                name, variable = DTYPE_ATTRIBUTES[node.op_type]
+                if variable in detour.types:
+                    attributes[name] = _typed_attribute(attributes.get(name), name, detour.types[variable])
+            wide = rw.op(node.op_type, *inputs, outputs=len(olds), **attributes)
+            results = []
+            for old, new, carrier in zip(olds, wide if isinstance(wide, tuple) else [wide], carriers, strict=True):
+                if carrier is None or old.dtype is None:
+                    results.append(new)
+                    continue
+                if new.producer() in rw.op.added:
+                    stamp(new, carrier.dtype, shape_of(old))
+                results.append(_narrow(rw, new, old.dtype, carrier))
+                pairs.append((len(results) - 1, new, carrier))
+            return results
+
+        self._replace(node, write)
+        for index, wide, carrier in pairs:
+            if _slot(known.outputs, index) in detour.exact:
+                scope.carried[self._current(olds[index]), carrier] = self._current(wide)
+
+    def _carried(self, rw: Rewriter, value: ir.Value, carrier: Carrier | None) -> Any:
         """The value in a carrier's element type, cast once for all nodes of a graph and those inside."""
         if carrier is None or (value.dtype is carrier.dtype and not carrier.flips):
             return value
-        for known in reversed(self._carried):
-            if (value, carrier) in known:
-                return known[value, carrier]
-        composer = self._composer(anchor)
-        array = None if carrier.flips else read_constant(value)
-        if array is not None and array.size <= _FEW and _is_exact(array.dtype, carrier.dtype):
-            return composer.const(array.astype(carrier.dtype.numpy()))
-        bits = value
+        scope: _Scope | None = self._scope
+        while scope is not None:
+            wide = scope.carried.get((value, carrier))
+            if wide is not None and in_graph(wide):
+                return wide
+            scope = scope.outer
+        array = rw.constant(value)
         if carrier.flips:
-            bits = composer.op("BitwiseXor", value, composer.const(_SIGN_BIT), shape=value.shape)
-        wide = composer.cast(bits, carrier.dtype)
-        self._carried[-1][value, carrier] = wide
+            wide = rw.op.Cast(rw.op.BitwiseXor(value, rw.const(_SIGN_BIT)), to=carrier.dtype)
+        elif array is not None and array.size > _FEW:
+            wide = rw.op.plain("Cast", value, to=carrier.dtype)  # not folded, but legalized
+            rw.op.plain_nodes.discard(wide.producer())
+        else:
+            wide = rw.op.cast(value, carrier.dtype)
+        self._scope.carried[value, carrier] = wide
         return wide
 
-    def _narrow(self, anchor: ir.Node, value: ir.Value, dtype: ir.DataType, carrier: Carrier) -> ir.Value:
-        composer = self._composer(anchor)
-        narrow = composer.cast(value, dtype)
-        if carrier.flips:
-            return composer.op("BitwiseXor", narrow, composer.const(_SIGN_BIT), shape=value.shape)
-        return narrow
 
-    def _composer(self, anchor: ir.Node) -> Composer:
-        return Composer(self._emitter, anchor, self.target, self.node)
+def _narrow(rw: Rewriter, value: ir.Value, dtype: ir.DataType, carrier: Carrier) -> Any:
+    narrow = rw.op.cast(value, dtype)
+    return rw.op.BitwiseXor(narrow, rw.const(_SIGN_BIT)) if carrier.flips else narrow
 
 
 # Kernels that give the same numbers as those for float32 between casts, but take longer: 4.7 times.
@@ -288,15 +296,15 @@ _SLOW = {"LayerNormalization": ({"T": ir.DataType.BFLOAT16},)}
 _FEW = 64
 
 
-def _is_exact(narrow: np.dtype[Any], wide: ir.DataType) -> bool:
-    """Whether NumPy converts between the types as they are meant: floats that are small to float32."""
-    return wide is ir.DataType.FLOAT and narrow.name in ("float16", "bfloat16")
+def _attribute(node: ir.Node, name: str, default: Any) -> Any:
+    attribute = node.attributes.get(name)
+    return default if attribute is None else attribute.value
 
 
 def _starts_elsewhere(node: ir.Node) -> bool:
     """Whether a reduction of nothing would start from a value that the narrow type does not have."""
     x = node.inputs[0]
-    return x is not None and x.dtype in SIGNED and x.shape is not None and 0 in x.shape
+    return x is not None and x.dtype in SIGNED and is_empty(x)
 
 
 def _slot(slots: Sequence[str], index: int) -> str:
@@ -315,27 +323,8 @@ def _count_slots(
     return counts
 
 
-def _typed_attribute(attribute: ir.Attr | None, name: str, dtype: ir.DataType) -> ir.Attr:
+def _typed_attribute(value: Any, name: str, dtype: ir.DataType) -> Any:
     if name != "value":
-        return ir.AttrInt64(name, int(dtype))
-    array = np.zeros((1,), np.float32) if attribute is None else attribute.as_tensor().numpy()
-    return ir.AttrTensor(name, ir.Tensor(array.astype(dtype.numpy()), dtype=dtype))
-
-
-def _spell(dtypes: Any) -> str:
-    return ", ".join(str(dtype.numpy()) for dtype in sorted(dtypes)) or "nothing"
-
-
-def _message(problems: Sequence[_Problem], target: Target) -> str:
-    count = f"{len(problems)} nodes have" if len(problems) > 1 else "1 node has"
-    groups: dict[tuple[str, str, str], list[str]] = {}
-    for problem in problems:
-        groups.setdefault((problem.op_type, problem.dtypes, problem.reason), []).append(problem.place)
-    lines = [f"{count} no exact form in {target.describe()} at opset {target.opset}."]
-    for (op_type, dtypes, reason), places in groups.items():
-        more = f" and {len(places) - 3} more" if len(places) > 3 else ""
-        lines.append(f"  {op_type}({dtypes})   {'; '.join(places[:3])}{more}")
-        lines.append(f"      {reason}")
-    advice = "Compute these parts in another element type"
-    lines.append(advice + (", or pass target=None and run the model elsewhere." if target.releases else "."))
-    return "\n".join(lines)
+        return dtype
+    array = np.zeros((1,), np.float32) if value is None else value.numpy()
+    return ir.Tensor(array.astype(dtype.numpy()), dtype=dtype)

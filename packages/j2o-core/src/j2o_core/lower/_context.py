@@ -17,7 +17,7 @@ from ..graph._layout import expand, reshape
 from ..graph._nonfinite import only_finite
 from ..graph._ranges import Range, value_range
 from ..graph._values import numpy_dtype, shape_of, stamp
-from ..target import Target, cast_attributes
+from ..target import Target
 
 
 class Lowering(Protocol):
@@ -129,8 +129,7 @@ class LoweringContext:
         What is too large for a float8 becomes infinity or NaN as in XLA, not the largest number, and float8_e8m0fnu is
         rounded to nearest.
         """
-        to = ir.DataType.from_numpy(np.dtype(dtype))
-        result: ir.Value = self.op.Cast(x, to=to, **cast_attributes(to))
+        result: ir.Value = self.op.cast(x, ir.DataType.from_numpy(np.dtype(dtype)))
         return result
 
     def only_finite(self, value: ir.Value, difference: str) -> ir.Value:

@@ -15,13 +15,15 @@ from ..graph._builder import Builder
 from ..graph._domains import INTERNAL_DOMAIN
 from ..graph._infer import may_equal, same_shape
 from ..graph._values import shape_of, stamp
-from ..graph._walk import all_graphs, remove_unused_nodes
+from ..graph._walk import all_graphs, remove_unused_nodes, replace_output
 from ..plugin._plugin import Rewrite
 from ..trace._modules import MODULE, common_place
 from ._invariants import move_invariants
 from ._items import move_item_maps
+from ._kept_layouts import store_layouts
 from ._plugin import plugin as clean_ups
 from ._rewriter import Rewriter
+from ._tied import tie
 
 if TYPE_CHECKING:
     from ..lower._lowered import Lowered
@@ -77,6 +79,9 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target) -> None:
     move_item_maps(lowered.graph)
     if asked_for_sizes:  # they are computed at the end of the main graph, whichever graph asked
         lowered.graph.sort()
+    remove_unused_nodes(lowered.graph)
+    store_layouts(lowered.graph, lowered.constants)
+    tie(lowered.graph, lowered.constants)
 
 
 def _by_operator(rewrites: list[Rewrite]) -> dict[str, list[Rewrite]]:
@@ -198,28 +203,18 @@ class _Driver:
 
     def _replace(self, node: ir.Node, pairs: dict[ir.Value, ir.Value]) -> list[ir.Node]:
         """Replace the uses by the new values; returns the nodes that had no other use and were removed."""
-        outputs = {value: index for index, value in enumerate(self._graph.outputs)}
         for old, new in pairs.items():
             for user, index in list(old.uses()):
                 user.replace_input_with(index, new)
                 self._push(user)
                 self._push_users(user)
-            if old in outputs:
-                self._graph.outputs[outputs[old]] = self._as_output(node, new, outputs)
+            replace_output(self._graph, old, new, node)
         removed = []
         for old in pairs:
             dead = old.producer()
             if dead is not None:
                 removed += self._remove_dead(dead)
         return removed
-
-    def _as_output(self, node: ir.Node, value: ir.Value, outputs: dict[ir.Value, int]) -> ir.Value:
-        if value.producer() is not None and value.producer().graph is self._graph and value not in outputs:  # type: ignore[union-attr]
-            return value
-        identity = ir.Node("", "Identity", [value], metadata_props=dict(node.metadata_props))
-        stamp(identity.outputs[0], value.dtype, shape_of(value))
-        self._graph.insert_after(node, [identity])
-        return identity.outputs[0]
 
     def _push(self, node: ir.Node) -> None:
         if node not in self._queued and node not in self._gone and node.graph is self._graph:

@@ -18,7 +18,7 @@ from ..graph._infer import same_shape
 from ..graph._layout import expand, reshape
 from ..graph._nonfinite import difference, only_finite
 from ..graph._ranges import Range, value_range
-from ..graph._values import REAL_KINDS, numpy_dtype, shape_of
+from ..graph._values import REAL_KINDS, numpy_dtype, shape_of, stamp
 from ..simplify import FOLD_LIMIT_BYTES
 from ..trace._memory import file_map
 from ._views import Axes, Part, View, refined, step, view, whole
@@ -68,6 +68,12 @@ class Rewriter:
         """A constant broadcast to a symbolic shape, once for the whole graph."""
         self.asked_for_sizes = True
         return expand(self._dims.builder, self._dims, x, shape)
+
+    def shaped(self, x: ir.Value, shape: Sequence[Any]) -> ir.Value:
+        """`x` itself, after saying its shape, where core could not infer it."""
+        if shape_of(x) is None:
+            stamp(x, None, shape)
+        return x
 
     def view(self, value: ir.Value, through: Callable[[ir.Node], bool] | None = None) -> View | None:
         """The value as a view of another; see `View`. `through` lets one reduction pass."""

@@ -6,15 +6,16 @@ it. Here stands, under the name of the row, how the nodes are written: one file 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any
 
 import onnx_ir as ir
 
-from .._composer import Composer
+from ...rewrite import Rewriter
 from . import _casts, _empty, _half_precision, _order, _quotients, _scales, _sums, _transposes, _zeros
 
-Replacement = Callable[[Composer, ir.Node], "Sequence[ir.Value] | None"]
-"""Writes a node with others, or returns None where the kernel is right for it."""
+Replacement = Callable[[Rewriter, ir.Node], Any]
+"""Writes a node with others and returns its value or values, or None where the kernel is right for it."""
 
 REPLACEMENTS: dict[str, Replacement] = {
     "reduce-sum-integers": _sums.reduce_sum,

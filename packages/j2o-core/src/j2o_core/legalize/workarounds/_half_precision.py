@@ -12,11 +12,11 @@ What is rounded is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import onnx_ir as ir
 
-from .._composer import Composer
+from ...rewrite import Rewriter
 
 T = ir.DataType
 
@@ -30,36 +30,31 @@ _NATIVE = frozenset(
 _EXACT = frozenset({T.BOOL, T.INT8, T.UINT8, T.INT4, T.UINT4, T.FLOAT16, T.FLOAT8E4M3FN, T.FLOAT8E5M2})
 
 
-def widened(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
-    """Cast(x) as Cast(Reshape(x)), whose kernel takes float16 and does nothing, where x is computed."""
+def widened(rw: Rewriter, node: ir.Node) -> Any:
+    """Cast(x) behind an optimization barrier, whose kernel takes float16 and does nothing, where x is computed."""
     x = node.inputs[0]
-    if x is None or x.dtype is not T.FLOAT16 or T(c.attribute("to", 0)) is T.FLOAT16 or not _is_computed(x):
+    if x is None or x.dtype is not T.FLOAT16 or T(rw.attr(node, "to")) is T.FLOAT16 or not _is_computed(x):
         return None
-    return [_cast(c, node, c.apart(x))]
+    return rw.op.plain("Cast", rw.op.barrier(x), **rw.attrs(node))
 
 
-def narrowed(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
-    """Cast(x) to float16 as Reshape(Cast(x)), where the result is computed with."""
+def narrowed(rw: Rewriter, node: ir.Node) -> Any:
+    """Cast(x) to float16 before an optimization barrier, where the result is computed with."""
     x, result = node.inputs[0], node.outputs[0]
-    if x is None or T(c.attribute("to", 0)) is not T.FLOAT16 or x.dtype in _EXACT:
+    if x is None or T(rw.attr(node, "to")) is not T.FLOAT16 or x.dtype in _EXACT:
         return None
     if all(reader.op_type in _NATIVE for reader, _ in result.uses()):
         return None
-    return [c.apart(_cast(c, node, x))]
+    return rw.op.barrier(rw.op.plain("Cast", x, **rw.attrs(node)))
 
 
-def compared(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
+def compared(rw: Rewriter, node: ir.Node) -> Any:
     """Equal(x, y) as Equal(Cast(x), Cast(y)) in float32, which casts as a program's own, where one is computed."""
     operands = [value for value in node.inputs if value is not None]
     if operands[0].dtype is not T.FLOAT16 or not any(map(_is_computed, operands)) or operands[0] is operands[1]:
         return None
-    wide = {value: c.cast(value, T.FLOAT) for value in dict.fromkeys(operands)}
-    return [c.op(node.op_type, *(wide[value] for value in operands), dtype=T.BOOL, shape=node.outputs[0].shape)]
-
-
-def _cast(c: Composer, node: ir.Node, x: ir.Value) -> ir.Value:
-    attributes = {name: c.attribute(name, None) for name in node.attributes}
-    return c.op("Cast", x, dtype=node.outputs[0].dtype, trusted=True, **attributes)
+    wide = {value: rw.op.cast(value, T.FLOAT) for value in dict.fromkeys(operands)}
+    return rw.op(node.op_type, *(wide[value] for value in operands))
 
 
 def _is_computed(x: ir.Value) -> bool:

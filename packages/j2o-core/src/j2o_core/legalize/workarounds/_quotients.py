@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import onnx_ir as ir
 
-from .._composer import Composer
-from .._emitter import read_constant
+from ...rewrite import Rewriter
 
 T = ir.DataType
 
 
-def reciprocal(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
+def reciprocal(rw: Rewriter, node: ir.Node) -> Any:
     """1 / y as (y == 1) - (y == -1), where a product reads it."""
-    one, y = node.inputs
-    number = read_constant(one)
-    if y is None or y.dtype not in (T.INT32, T.INT64) or number is None or number.size != 1 or number.item() != 1:
+    op, (one, y) = rw.op, node.inputs
+    if y is None or y.dtype not in (T.INT32, T.INT64) or rw.scalar(one) != 1:
         return None
     if all(user.op_type != "Mul" for user, _ in node.outputs[0].uses()):
         return None
-    shape = node.outputs[0].shape
-    above, below = (c.op("Equal", y, c.const(sign * number, y), dtype=T.BOOL, shape=shape) for sign in (1, -1))
-    return [c.op("Sub", c.cast(above, y.dtype), c.cast(below, y.dtype))]
+    above, below = (op.cast(op.Equal(y, op.const(sign, y)), y.dtype) for sign in (1, -1))
+    return op.Sub(above, below)

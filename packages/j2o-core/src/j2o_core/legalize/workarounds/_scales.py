@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from .._composer import Composer
-from .._emitter import read_constant
+from ...graph._values import shape_of
+from ...rewrite import Rewriter
 
 
-def scale(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
+def scale(rw: Rewriter, node: ir.Node) -> Any:
     """Mul or Div by a number, next to a MatMul: the number written out along an axis, which is not merged.
 
     An operand without an axis that is known to be longer than 1 keeps the number, and its error of 3e-8.
@@ -19,22 +19,18 @@ def scale(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
     if len(node.inputs) != 2 or node.outputs[0].dtype is not ir.DataType.DOUBLE or not _next_to_product(node):
         return None
     for position, value in enumerate(node.inputs):
-        if value is None:
-            return None
-        number = read_constant(value)
+        number = rw.constant(value)
         if number is None or number.size != 1 or (node.op_type == "Div" and position == 0):
             continue
         factor = np.float64(1) / number.reshape(()) if node.op_type == "Div" else number.reshape(())
         if np.float64(np.float32(factor)) == factor:
             return None
-        shape = node.outputs[0].shape
-        sizes = [size if isinstance(size, int) else 0 for size in shape] if shape is not None else []
+        sizes = [size if isinstance(size, int) else 0 for size in shape_of(node.outputs[0]) or ()]
         axis = next((axis for axis in reversed(range(len(sizes))) if sizes[axis] > 1), None)
         if axis is None:
             return None
-        line = c.const(np.full((sizes[axis], *(1,) * (len(sizes) - axis - 1)), number.reshape(())), value)
-        inputs = [line if value is other else other for other in node.inputs]
-        return [c.op(node.op_type, *inputs, dtype=ir.DataType.DOUBLE, shape=shape, trusted=True)]
+        line = rw.const(np.full((sizes[axis], *(1,) * (len(sizes) - axis - 1)), number.reshape(()), np.float64))
+        return rw.op.plain(node.op_type, *(line if value is other else other for other in node.inputs))
     return None
 
 
@@ -42,14 +38,14 @@ def scale(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
 _LEAST, _LARGEST = 1e-30, 1e30
 
 
-def scaled_convolution(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
-    """Mul(Conv(x, w), s) as Mul(Reshape(Conv(x, w)), s), where w * s is not finite, or nothing."""
-    for value, factor in ((node.inputs[0], node.inputs[1]), (node.inputs[1], node.inputs[0])):
-        conv = value.producer() if value is not None else None
-        if conv is None or value is None or conv.op_type != "Conv" or (numbers := read_constant(factor)) is None:
+def scaled_convolution(rw: Rewriter, node: ir.Node) -> Any:
+    """Mul(Conv(x, w), s) with an optimization barrier behind Conv, where w * s is not finite, or nothing."""
+    for value, factor in rw.both_ways(node):
+        conv, numbers = rw.producer(value, "Conv"), rw.constant(factor)
+        if conv is None or value is None or numbers is None or numbers.size == 0 or numbers.dtype.kind != "f":
             continue
-        constants = [array for array in map(read_constant, conv.inputs[1:]) if array is not None and array.size]
-        if not constants or numbers.size == 0 or numbers.dtype.kind != "f":
+        constants = [array for array in map(rw.constant, conv.inputs[1:]) if array is not None and array.size]
+        if not constants:
             continue
         with np.errstate(all="ignore"):
             sizes = np.abs(numbers.astype(np.float64))
@@ -57,8 +53,7 @@ def scaled_convolution(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
             least = float(np.abs(constants[0]).max()) * sizes[sizes != 0].min(initial=np.inf)
         if largest <= _LARGEST and least >= _LEAST:
             continue
-        inputs = [c.apart(value) if other is value else other for other in node.inputs]
-        return [c.op("Mul", *inputs, dtype=node.outputs[0].dtype, shape=node.outputs[0].shape, trusted=True)]
+        return rw.op.plain("Mul", *(rw.op.barrier(value) if other is value else other for other in node.inputs))
     return None
 
 

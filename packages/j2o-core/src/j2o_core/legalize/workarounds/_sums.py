@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from ...graph._values import is_empty, numpy_dtype
+from ...rewrite import Rewriter
 from ...target import INTEGERS, UNSIGNED, bits
-from .._composer import Composer, Declined, dimensions
+from .._declined import Declined, reduced_axes, sizes_of
 
 T = ir.DataType
 
@@ -19,25 +21,18 @@ _WORDS = (T.INT32, T.INT64, T.UINT32, T.UINT64)
 _STORED_ONES = 1024
 
 
-def reduce_sum(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
+def reduce_sum(rw: Rewriter, node: ir.Node) -> Any:
     """As products with vectors of ones, one axis after the other."""
     x = node.inputs[0]
     if x is None or x.dtype not in _WORDS:
         return None
-    sizes = dimensions(x)
-    axes = c.axes(len(sizes))
+    sizes, axes = sizes_of(x), reduced_axes(rw, node)
     if not axes:
-        return [c.op("Identity", x)]
-    if 0 in sizes or _sum_is_small(x, [sizes[axis] for axis in axes]):
+        return x
+    if is_empty(x) or _sum_is_small(x, [sizes[axis] for axis in axes]):
         return None
-    total = _times_ones(c, x, sizes, axes)
-    return [_keep_axes(c, node, total, axes)]
-
-
-def _keep_axes(c: Composer, node: ir.Node, value: ir.Value, axes: Sequence[int]) -> ir.Value:
-    if not c.attribute("keepdims", 1):
-        return value
-    return c.op("Unsqueeze", value, c.ints(axes), shape=node.outputs[0].shape)
+    total = _times_ones(rw, x, axes)
+    return rw.op.Unsqueeze(total, rw.const(axes, np.int64)) if rw.attr(node, "keepdims", 1) else total
 
 
 def _sum_is_small(x: ir.Value, summed: Sequence[Any]) -> bool:
@@ -53,81 +48,61 @@ def _sum_is_small(x: ir.Value, summed: Sequence[Any]) -> bool:
     return count * largest < 2**31
 
 
-def _times_ones(c: Composer, x: ir.Value, sizes: Sequence[Any], axes: Sequence[int]) -> ir.Value:
-    rank = len(sizes)
+def _times_ones(rw: Rewriter, x: ir.Value, axes: Sequence[int]) -> Any:
+    rank = len(sizes_of(x))
     if axes == (rank - 2,):
-        return c.op("MatMul", _ones(c, x, sizes[-2], rank - 2), x, shape=[*sizes[:-2], sizes[-1]])
-    x, sizes = _axes_last(c, x, sizes, axes)
+        return rw.op.MatMul(_ones(rw, x, rank - 2), x)
+    x = rw.op.Transpose(x, perm=[*(axis for axis in range(rank) if axis not in axes), *axes])
     total = x
     for last in reversed(range(rank - len(axes), rank)):
-        total = c.op("MatMul", total, _ones(c, x, sizes[last], last), shape=sizes[:last])
+        total = rw.op.MatMul(total, _ones(rw, x, last))
     return total
 
 
-def _axes_last(c: Composer, x: ir.Value, sizes: Sequence[Any], axes: Sequence[int]) -> tuple[ir.Value, list[Any]]:
-    order = [axis for axis in range(len(sizes)) if axis not in axes] + list(axes)
-    moved = [sizes[axis] for axis in order]
-    if order == sorted(order):
-        return x, moved
-    return c.op("Transpose", x, perm=order, shape=moved), moved
-
-
-def _ones(c: Composer, x: ir.Value, size: Any, axis: int) -> ir.Value:
+def _ones(rw: Rewriter, x: ir.Value, axis: int) -> Any:
     """As many ones as an axis of x is long."""
-    assert x.dtype is not None
-    one = np.ones((1,), x.dtype.numpy())
+    one, size = np.ones((1,), numpy_dtype(x)), sizes_of(x)[axis]
     if isinstance(size, int) and size <= _STORED_ONES:
-        return c.const(np.repeat(one, size))
+        return rw.const(np.repeat(one, size))
     if isinstance(size, int):
-        length = c.ints([size])
+        length = rw.const([size], np.int64)
     else:
-        length = c.op("Shape", x, dtype=T.INT64, shape=[1], start=axis, end=axis + 1)
-    return c.op("ConstantOfShape", length, dtype=x.dtype, shape=[size], value=ir.Tensor(one, dtype=x.dtype))
+        length = rw.op.Shape(x, start=axis, end=axis + 1)
+    return rw.shaped(rw.op.ConstantOfShape(length, value=ir.Tensor(one)), [size])
 
 
-def reduce_prod(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
+def reduce_prod(rw: Rewriter, node: ir.Node) -> Any:
     """As element-wise products of halves: n factors take log2(n) steps."""
     x = node.inputs[0]
     if x is None or x.dtype not in _WORDS:
         return None
-    sizes = dimensions(x)
-    axes = c.axes(len(sizes))
+    sizes, axes = sizes_of(x), reduced_axes(rw, node)
     if not axes:
-        return [c.op("Identity", x)]
-    if 0 in sizes:
+        return x
+    if is_empty(x):
         return None
     if not all(isinstance(sizes[axis], int) for axis in axes):
         raise Declined("the sizes of the axes have to be known for a product of integers that wraps")
     total = x
     for axis in axes:
-        total = _product(c, total, axis)
-    if c.attribute("keepdims", 1):
-        return [total]
-    return [c.op("Squeeze", total, c.ints(axes), shape=node.outputs[0].shape)]
+        total = _product(rw, total, axis)
+    return total if rw.attr(node, "keepdims", 1) else rw.op.Squeeze(total, rw.const(axes, np.int64))
 
 
-def _product(c: Composer, x: ir.Value, axis: int) -> ir.Value:
-    def part(start: int, stop: int) -> ir.Value:
-        shape = [*sizes[:axis], stop - start, *sizes[axis + 1 :]]
-        return c.op("Slice", x, c.ints([start]), c.ints([stop]), c.ints([axis]), shape=shape)
-
-    sizes = dimensions(x)
-    while (count := sizes[axis]) > 1:
+def _product(rw: Rewriter, x: ir.Value, axis: int) -> ir.Value:
+    while (count := sizes_of(x)[axis]) > 1:
         half = count // 2
-        product = c.op("Mul", part(0, half), part(half, 2 * half))
-        sizes[axis] = half + count % 2
-        if count % 2:
-            product = c.op("Concat", product, part(2 * half, count), axis=axis, shape=sizes)
-        x = product
+        product = rw.op.Mul(rw.cut(x, axis, 0, half), rw.cut(x, axis, half, 2 * half))
+        x = rw.op.Concat(product, rw.cut(x, axis, 2 * half, count), axis=axis) if count % 2 else product
     return x
 
 
-def einsum(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
+def einsum(rw: Rewriter, node: ir.Node) -> Any:
     """Sums the labels that only one operand has, which the kernel sums as ReduceSum does; products wrap already."""
     operands = [value for value in node.inputs if value is not None]
     if operands[0].dtype not in _WORDS:
         return None
-    equation = c.attribute("equation", "").replace(" ", "")
+    equation = rw.attr(node, "equation", "").replace(" ", "")
     left, arrow, right = equation.partition("->")
     terms = left.split(",")
     if not arrow or "." in equation or len(terms) > 2 or any(len(set(term)) < len(term) for term in terms):
@@ -138,25 +113,22 @@ def einsum(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
         alone = [axis for axis, label in enumerate(term) if label not in elsewhere]
         if alone:
             changed = True
-            kept = [size for axis, size in enumerate(dimensions(operands[index])) if axis not in alone]
-            operands[index] = c.op("ReduceSum", operands[index], c.ints(alone), shape=kept, keepdims=0)
+            operands[index] = rw.op.ReduceSum(operands[index], rw.const(alone, np.int64), keepdims=0)
             terms[index] = "".join(label for label in term if label in elsewhere)
     if not changed:
         return None
-    shape = node.outputs[0].shape
     if terms == [right]:
-        return [c.op("Identity", operands[0], shape=shape)]
-    return [c.op("Einsum", *operands, shape=shape, equation=f"{','.join(terms)}->{right}")]
+        return operands[0]
+    return rw.op.Einsum(*operands, equation=f"{','.join(terms)}->{right}")
 
 
-def mod(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
+def mod(rw: Rewriter, node: ir.Node) -> Any:
     """As x - x / z * z, with the sign of x; without signs the other kind of remainder is the same."""
     x, z = node.inputs
-    if x is None or z is None or not c.attribute("fmod", 0):
+    if x is None or z is None or not rw.attr(node, "fmod", 0):
         return None
-    shape = node.outputs[0].shape
     if x.dtype is T.UINT64:
-        return [c.op("Mod", x, z, shape=shape, fmod=0)]
+        return rw.op.Mod(x, z, fmod=0)
     if x.dtype is T.INT64:
-        return [c.op("Sub", x, c.op("Mul", c.op("Div", x, z, shape=shape), z), shape=shape)]
+        return rw.op.Sub(x, rw.op.Mul(rw.op.Div(x, z), z))
     return None

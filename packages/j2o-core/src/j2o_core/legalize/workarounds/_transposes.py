@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
+from ...graph import traits
+from ...graph._values import shape_of
+from ...rewrite import Rewriter
 from ...target import FLOATS
-from .._composer import Composer
 
 # Operators that the runtime moves no transpose through.
-_ENDS = frozenset({"MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum", "Attention", "If", "Loop", "Scan"})
+_ENDS = frozenset({"MatMul", "Gemm", *traits.CONVOLUTIONS, "Einsum", "Attention", *traits.CONTROL_FLOW})
 
 
-def matmul(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
+def matmul(rw: Rewriter, node: ir.Node) -> Any:
     """With the vector as a matrix of one column, where a transpose may come to stand before the product."""
-    matrix, vector = node.inputs
-    if matrix is None or vector is None or vector.shape is None or len(vector.shape) != 1:
+    op, (matrix, vector) = rw.op, node.inputs
+    if matrix is None or vector is None or len(shape_of(vector) or ()) != 1:
         return None
-    if matrix.shape is None or len(matrix.shape) < 2 or matrix.dtype not in FLOATS or not _is_transposed(matrix):
+    if len(shape_of(matrix) or ()) < 2 or matrix.dtype not in FLOATS or not _is_transposed(matrix):
         return None
-    last = c.ints([-1])
-    column = c.op("Unsqueeze", vector, last, shape=[*vector.shape, 1])
-    product = c.op("MatMul", matrix, column, shape=[*matrix.shape[:-1], 1])
-    return [c.op("Squeeze", product, last, shape=node.outputs[0].shape)]
+    last = op.const([-1], np.int64)
+    return op.Squeeze(op.MatMul(matrix, op.Unsqueeze(vector, last)), last)
 
 
 def _is_transposed(value: ir.Value) -> bool:

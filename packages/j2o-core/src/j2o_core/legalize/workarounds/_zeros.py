@@ -5,15 +5,13 @@ Its kernel takes whatever is not zero from the first operand, and the rest from 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import onnx_ir as ir
 
 from ...graph import traits
-from ...graph._ranges import value_range
+from ...rewrite import Rewriter
 from ...target import INTEGERS
-from .._composer import Composer
-from .._emitter import read_constant
 
 T = ir.DataType
 
@@ -21,9 +19,9 @@ T = ir.DataType
 _TYPES = (T.FLOAT16, T.FLOAT, T.DOUBLE)
 
 
-def choose(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
+def choose(rw: Rewriter, node: ir.Node) -> Any:
     """The operand that may be -0 goes second; Where(c, -x, x) becomes a product. Declined where both may be -0."""
-    condition, yes, no = node.inputs
+    op, (condition, yes, no) = rw.op, node.inputs
     if condition is None or yes is None or no is None or yes.dtype not in _TYPES or _all_blind(node.outputs[0]):
         return None
     flipped = False
@@ -32,23 +30,20 @@ def choose(c: Composer, node: ir.Node) -> Sequence[ir.Value] | None:
         # The runtime removes it by changing the operands for one another.
         condition, yes, no, flipped = producer.inputs[0], no, yes, not flipped
         producer = condition.producer()
-    shape = node.outputs[0].shape
     if _negates(yes, no) or _negates(no, yes):
         number, signs = (no, (-1.0, 1.0)) if _negates(yes, no) else (yes, (1.0, -1.0))
-        one, other = (c.const(sign, number) for sign in signs)
-        sign = c.op("Where", condition, one, other, dtype=number.dtype, shape=condition.shape)
-        return [c.op("Mul", number, sign, shape=shape)]
-    if _is_no_zero(yes, condition) or not _may_be_negative_zero(yes):
+        return op.Mul(number, op.Where(condition, *(op.const(sign, number) for sign in signs)))
+    if _is_no_zero(rw, yes, condition) or not rw.range(yes).negative_zero:
         if not flipped:
             return None
-    elif not _may_be_negative_zero(no):
+    elif not rw.range(no).negative_zero:
         # Not Not(condition), see above.
-        known = read_constant(condition)
-        opposite = c.op("Xor", condition, c.const(True)) if known is None else c.const(~known)
+        known = rw.constant(condition)
+        opposite = op.Xor(condition, op.const(True)) if known is None else op.const(~known)
         condition, yes, no = opposite, no, yes
     else:
         return None
-    return [c.op("Where", condition, yes, no, dtype=yes.dtype, shape=shape, trusted=True)]
+    return op.plain("Where", condition, yes, no)
 
 
 def _negates(a: ir.Value, b: ir.Value) -> bool:
@@ -56,14 +51,14 @@ def _negates(a: ir.Value, b: ir.Value) -> bool:
     return producer is not None and producer.op_type == "Neg" and producer.inputs[0] is b
 
 
-def _is_no_zero(value: ir.Value, condition: ir.Value) -> bool:
+def _is_no_zero(rw: Rewriter, value: ir.Value, condition: ir.Value) -> bool:
     """Whether the condition is that a value is above a number >= 0, or below a number <= 0."""
     compare = condition.producer()
     if compare is None or compare.op_type not in ("Greater", "Less") or value not in compare.inputs:
         return False
     place = 0 if compare.inputs[0] is value else 1
     other = compare.inputs[1 - place]
-    bound = read_constant(other) if other is not None else None
+    bound = rw.constant(other) if other is not None else None
     if bound is None:
         return False
     is_above = (compare.op_type == "Greater") == (place == 0)
@@ -78,7 +73,3 @@ def _all_blind(value: ir.Value) -> bool:
         or (user.op_type == "Cast" and user.outputs[0].dtype in (T.BOOL, *INTEGERS))
         for user, _ in value.uses()
     )
-
-
-def _may_be_negative_zero(value: ir.Value) -> bool:
-    return value_range(value, read_constant).negative_zero

@@ -9,7 +9,6 @@ ONNX Runtime evaluates such a Transpose when it loads the model: gpt2-small has 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ import onnx_ir as ir
 
 from ..graph._constants import Constants
 from ..graph._values import shape_of, stamp
+from ..graph._walk import used_constants
 
 # A node takes about as much room: smaller constants are stored again.
 _SMALLEST_BYTES = 256
@@ -26,21 +26,17 @@ _Stored = tuple[ir.Value, _Array]
 _Axis = tuple[int, int]
 
 
-def tie(graph: ir.Graph, initializers: Sequence[ir.Value], constants: Constants) -> list[ir.Value]:
+def tie(graph: ir.Graph, constants: Constants) -> None:
     """Compute constants that are transposes of others, in front of a graph.
 
     Only floats: what is known of indices and masks at export is worth more than their room.
 
     Args:
         graph: the main graph; it is changed.
-        initializers: the constants that it and the graphs inside it read.
-        constants: their arrays.
-
-    Returns:
-        The constants that they read now, in the same order.
+        constants: the arrays of the constants that it and the graphs inside it read.
     """
     groups: dict[Any, list[_Stored]] = {}
-    for value in initializers:
+    for value in used_constants(graph):
         array = constants.array(value)
         if array is not None and array.nbytes >= _SMALLEST_BYTES and value.dtype and value.dtype.is_floating_point():
             place = array.__array_interface__["data"][0]
@@ -55,7 +51,6 @@ def tie(graph: ir.Graph, initializers: Sequence[ir.Value], constants: Constants)
         graph.insert_before(graph[0], list(computed.values()))
     for value, node in computed.items():
         ir.convenience.replace_all_uses_with(value, node.outputs[0])
-    return [value for value in initializers if value not in computed]
 
 
 def _transposed(source: _Stored, other: _Stored) -> ir.Node:

@@ -8,18 +8,15 @@ ONNX Runtime would compute these nodes once, when it loads the model; a graph wi
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from ..graph._constants import Constants
-from ..graph._kept import KEPT, LEAVES, WEIGHT, KeptWeight, digest, value_of
+from ..graph._kept import KEPT, KeptWeight, value_of
 from ..graph._values import shape_of
 from ..graph._walk import all_graphs
-from ..simplify import ConstantTable
 
 _Array = np.ndarray[Any, Any]
 
@@ -82,34 +79,3 @@ _LAYOUTS = {
     "Flatten": _reshape,
     "Slice": _slice,
 }
-
-
-def write_leaves(model: ir.Model, leaves: Sequence[tuple[str, Any]], table: ConstantTable) -> None:
-    """Note which leaves a model has no initializers of: those that nothing reads, second names, and fixed values.
-
-    Args:
-        model: a finished model.
-        leaves: each leaf under each of its names.
-        table: which of them are fixed.
-    """
-    stored = {value.meta[KEPT].leaf for value in model.graph.initializers.values() if KEPT in value.meta}
-    fixed = {name: digest(value) for name, value in table.fixed}
-    tied: dict[str, str] = {}
-    unused: list[str] = []
-    for name, leaf in leaves:
-        known = table.name(leaf)
-        if name in stored or name in fixed:
-            continue
-        if known is not None and known in stored and known != name:
-            tied[name] = known
-        elif known not in fixed:
-            unused.append(name)
-    model.metadata_props[LEAVES] = json.dumps({"unused": unused, "tied": tied, "fixed": fixed})
-
-
-def write_records(graph: ir.Graph) -> None:
-    """Note at each initializer that is a leaf which one, and how it lies in it."""
-    for value in graph.initializers.values():
-        weight: KeptWeight | None = value.meta.get(KEPT)
-        if weight is not None and value.const_value is not None:
-            value.const_value.metadata_props[WEIGHT] = weight.record()

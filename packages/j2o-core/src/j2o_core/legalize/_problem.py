@@ -1,0 +1,50 @@
+"""Nodes without an exact form, and the error that lists them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import onnx_ir as ir
+
+from ..target import Target
+from ..trace._source import SOURCE
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """A node without a legal form."""
+
+    op_type: str
+    dtypes: str
+    reason: str
+    place: str
+
+    @classmethod
+    def of(cls, node: ir.Node, reason: str) -> Problem:
+        """The problem of a node."""
+        dtypes = [value.dtype for value in node.inputs if value is not None] or [v.dtype for v in node.outputs]
+        spelled = dict.fromkeys("?" if dtype is None else str(dtype.numpy()) for dtype in dtypes)
+        return cls(node.op_type, ", ".join(spelled), reason, node.metadata_props.get(SOURCE, "unknown source"))
+
+
+def spell(dtypes: Any) -> str:
+    """Names of element types, in order."""
+    return ", ".join(str(dtype.numpy()) for dtype in sorted(dtypes)) or "nothing"
+
+
+def message(problems: Sequence[Problem], target: Target) -> str:
+    """All problems, those of one kind on one line."""
+    count = f"{len(problems)} nodes have" if len(problems) > 1 else "1 node has"
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for problem in problems:
+        groups.setdefault((problem.op_type, problem.dtypes, problem.reason), []).append(problem.place)
+    lines = [f"{count} no exact form in {target.describe()} at opset {target.opset}."]
+    for (op_type, dtypes, reason), places in groups.items():
+        more = f" and {len(places) - 3} more" if len(places) > 3 else ""
+        lines.append(f"  {op_type}({dtypes})   {'; '.join(places[:3])}{more}")
+        lines.append(f"      {reason}")
+    advice = "Compute these parts in another element type"
+    lines.append(advice + (", or pass target=None and run the model elsewhere." if target.releases else "."))
+    return "\n".join(lines)
