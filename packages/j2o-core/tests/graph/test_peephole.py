@@ -54,6 +54,14 @@ def test_pairs_merge(op, x):
     assert merged.producer().inputs[0] is x
 
 
+def test_only_a_cast_goes_there_and_back(op):
+    counts = ir.Value(name="counts")
+    stamp(counts, np.int32, (7,))
+    sizes = op.Cast(op.Shape(counts), to=ir.DataType.INT32)
+    assert sizes is not counts
+    assert sizes.producer().op_type == "Cast"
+
+
 def test_casts_there_and_back_only_if_nothing_is_lost(op, x):
     assert op.Cast(op.Cast(x, to=ir.DataType.DOUBLE), to=ir.DataType.FLOAT) is x
     narrow = op.Cast(op.Cast(x, to=ir.DataType.FLOAT16), to=ir.DataType.FLOAT)
