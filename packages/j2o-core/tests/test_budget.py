@@ -16,7 +16,7 @@ from j2o_core import LoweringError, RewriteError, _budget
 
 @pytest.fixture(autouse=True)
 def _callbacks(monkeypatch):
-    """What is raised inside of a callback of Python's, as Ctrl-C may be, is printed and lost; the next comes later."""
+    """An error inside a callback of Python's, such as Ctrl-C, is printed and lost; the next comes later."""
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
 
 

@@ -28,7 +28,7 @@ R = TypeVar("R")
 
 
 class _State(threading.local):
-    """What a thread is doing."""
+    """The work of a thread."""
 
     running: limited | None = None
     watch: Callable[[], _Watch | None] = staticmethod(lambda: None)

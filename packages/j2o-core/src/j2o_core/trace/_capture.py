@@ -19,7 +19,7 @@ from .._compat import ContextOfExport
 from ..plugin._composite import Composite
 from ._modules import ModuleCall
 
-# What JAX is built on imports nothing of it, and is half of what is loaded.
+# Modules below JAX import nothing of it, and are half of those that are loaded.
 _BELOW_JAX = frozenset({*sys.stdlib_module_names, "jaxlib", "ml_dtypes", "numpy", "opt_einsum", "scipy"}) - {"__main__"}
 
 _lock = threading.RLock()

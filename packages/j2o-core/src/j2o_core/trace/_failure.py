@@ -30,7 +30,7 @@ _AS_CONSTRAINT = {">": (">=", 1), ">=": (">=", 0), "<": ("<=", -1), "<=": ("<=",
 
 
 def explain(fn: Callable[..., Any], leaves: Sequence[InputLeaf], error: Exception) -> str:
-    """What to say where tracing a function on these inputs raised an error."""
+    """The message for an error that tracing a function on these inputs raised."""
     shapes = ", ".join(f"{leaf.dtype}[{', '.join(map(str, leaf.shape))}]" for leaf in leaves)
     said = _said(leaves, error)
     lines = [f"JAX cannot trace {describe(fn)} with inputs ({shapes}).", f"{type(error).__name__}: {said}"]
