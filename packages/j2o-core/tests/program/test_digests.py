@@ -9,6 +9,7 @@ import onnx_ir as ir
 import pytest
 
 from j2o_core.cli.__main__ import main
+from j2o_core.program._save import save
 
 WEIGHT = np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32)
 BIAS = np.random.default_rng(1).standard_normal(64).astype(np.float32)
@@ -98,3 +99,12 @@ atexit.register(save, ir.Model(graph, ir_version=10), {str(tmp_path / "m.onnx")!
 """
     subprocess.run([sys.executable, "-c", code], check=True)
     assert main(["check", str(tmp_path / "m.onnx")]) == 0
+
+
+def test_a_model_that_was_read_and_saved_again_has_each_digest_once(export, tmp_path):
+    bias = jnp.asarray(BIAS)
+    path = export(lambda x: x + bias, [("B", 64)]).save(tmp_path / "m.onnx")[0]
+    save(ir.load(path), tmp_path / "n.onnx")
+    (tensor,) = onnx.load(tmp_path / "n.onnx").graph.initializer
+    assert len({entry.value for entry in tensor.metadata_props}) == 1
+    assert main(["check", str(tmp_path / "n.onnx")]) == 0

@@ -48,7 +48,8 @@ def write_model(file: BinaryIO, model: ir.Model, *, digests: bool = True) -> Non
             heads.append(described.SerializeToString(deterministic=True) + _field(_TENSOR_RAW_DATA, tensor.nbytes))
             continue
         kept.append(described)
-        if digests and described.HasField("raw_data"):
+        has_digest = any(entry.key == DIGEST for entry in described.metadata_props)  # of the file that it was read from
+        if digests and described.HasField("raw_data") and not has_digest:
             described.metadata_props.add(key=DIGEST, value=digest_of([described.raw_data]))
     del proto.graph.initializer[:]
     proto.graph.initializer.extend(kept)
