@@ -83,3 +83,11 @@ def test_no_plugin_says_what_to_install():
 
     with pytest.raises(UnsupportedError, match=r"Loaded plugins: none. .* pip install j2o-plugins-jax"):
         to_onnx(lambda x: jax.lax.sin(x), [(3,)], plugins=[])
+
+
+def test_a_constraint_on_an_unknown_name(export):
+    with pytest.raises(
+        SpecError, match=r"The constraint 'M >= 3' is on M, which is no size of the inputs. Those are N"
+    ):
+        export(jnp.sin, [("N",)], constraints=["N >= 2", "M >= 3"])
+    export(jnp.sin, [("N", "M2")], constraints=["max(N, M2) >= 2", "N <= 2*M2"])

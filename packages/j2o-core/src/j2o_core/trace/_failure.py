@@ -25,7 +25,7 @@ _ADVICE = {
     "TracerIntegerConversionError": "Python needs a number there: use a constant, or jax.numpy functions.",
     "ConcretizationTypeError": "Python needs a number there: keep it an array, or give a size that is known.",
 }
-_OF_JAX_PAGES = ("See https://docs.jax.dev", "Please see https://docs.jax.dev")
+_OF_JAX_PAGES = ("See https://docs.jax.dev", "Please see https://docs.jax.dev", "for more details")
 _AS_CONSTRAINT = {">": (">=", 1), ">=": (">=", 0), "<": ("<=", -1), "<=": ("<=", 0), "==": ("==", 0)}
 
 

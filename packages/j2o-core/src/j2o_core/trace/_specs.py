@@ -3,6 +3,7 @@
 import ast
 import inspect
 import operator
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -155,7 +156,9 @@ def parse_inputs(
             call[1][root] = one_each
     treedef = jax.tree.structure((tuple(call[0]), call[1]))
     leaves = _rename(leaves, input_names)
-    return Inputs(tuple(leaves), treedef, static, tuple(parameters), tuple(keywords), _signature(fn))
+    parsed = Inputs(tuple(leaves), treedef, static, tuple(parameters), tuple(keywords), _signature(fn))
+    _check_known(_given(constraints), parsed.symbols)
+    return parsed
 
 
 def _flatten(argument: Any) -> tuple[list[tuple[Any, Any]], Any]:
@@ -280,6 +283,17 @@ def unique_names(names: Iterable[str]) -> list[str]:
 
 def _given(constraints: Sequence[str]) -> Sequence[str]:
     return (constraints,) if isinstance(constraints, str) else constraints
+
+
+def _check_known(constraints: Sequence[str], symbols: Sequence[str]) -> None:
+    """Raise a SpecError if a constraint is on a name that no size has."""
+    for constraint in constraints:
+        if "==" in constraint:  # JAX has put one of the two in the place of the other
+            continue
+        for name in re.findall(r"[A-Za-z_]\w*(?!\w|\s*\()", constraint):
+            if name not in symbols:
+                known = f"Those are {', '.join(symbols)}" if symbols else "There are none"
+                raise SpecError(f"The constraint {constraint!r} is on {name}, which is no size of the inputs. {known}.")
 
 
 def _own_constraints(inputs: Any) -> list[str]:
