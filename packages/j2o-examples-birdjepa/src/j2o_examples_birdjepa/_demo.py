@@ -76,7 +76,7 @@ def configurations(steps: int, seed: int) -> dict[str, TrainConfig]:
         "lejepa": run(
             LeJepaConfig(n_views=2, hidden=256, lamb=0.3),
             n_views=2,
-            # What two crops have in common without being heard is taken away: loudness, noise, the silence at the end.
+            # Common traits of two crops that are not heard are removed: loudness, noise, the silence at the end.
             augmentations=(ColorJitter(0.4, 0.4), GaussianNoise(0.1), FreqMask(100, 2), TimeMask(10, 2)),
         ),
     }
