@@ -129,7 +129,7 @@ class _Watch:
                 with self._lock:
                     self._ended.set()
                 if self.stopped is not None:
-                    _raise_in(self._ident, None)  # it may be on its way still
+                    _take_exception(self._ident)
             except _Stopped:
                 pass
         _thread.watch = _State.watch
@@ -164,9 +164,18 @@ def _reason(rule: limited | None) -> J2oError:
     return rule.error()
 
 
-def _raise_in(ident: int, error: type[BaseException] | None) -> None:
-    exception = ctypes.py_object(error) if error is not None else None
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), exception)
+def _raise_in(ident: int, error: type[BaseException]) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(error))
+
+
+def _take_exception(ident: int) -> None:
+    """Let an exception that is on its way to this thread arrive here.
+
+    To withdraw it would leave Python's flag for it set: in Python 3.11, functions that are traced then never begin.
+    """
+    _raise_in(ident, _Stopped)  # in the place of the one on its way
+    for _ in range(1_000_000):  # it comes with the first turns
+        pass
 
 
 def _is_debugged(ident: int) -> bool:
