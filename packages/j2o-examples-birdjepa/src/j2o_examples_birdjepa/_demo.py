@@ -62,9 +62,8 @@ def configurations(steps: int, seed: int) -> dict[str, TrainConfig]:
     """The three runs: labels, a masked autoencoder, and LeJEPA."""
 
     def run(objective: Any, **data: Any) -> TrainConfig:
-        # AdamW moves all weights of the patch projection equally far. Neighbouring energies are alike, so that 512 such
-        # steps add up: at rates that the blocks need, nothing was learnt, not even high from low songs. Muon's updates
-        # are orthogonal.
+        # AdamW, at five rates, did not get beyond a quarter of the held-out songs; Muon, at three, knew nearly all. A
+        # likely reason: neighbouring energies are alike, so that Adam's equal steps add up in the patch projection.
         optimizer = OptimizerConfig(lr=1e-2, optimizer="muon", n_steps=steps, warmup_steps=steps // 10)
         return TrainConfig(
             ENCODER, objective, len(CLASSES), optimizer, data=DataConfig(32, seed=seed, **data), save_every=steps
