@@ -177,7 +177,14 @@ def test_rules_come_from_the_installed_package_if_no_plugin_asked_for_has_them()
     assert composite.transforms_ready
 
 
-def test_the_module_prints_the_table(capsys):
+def test_the_module_prints_the_tables(capsys, monkeypatch):
+    plugin = Plugin("other")
+    plugin.composite("other.function")
+    plugin.lowering("sin")(lambda ctx, x, *, accuracy: ctx.op.Sin(x))
+    monkeypatch.setattr(Registry, "installed", lambda: Registry([plugin]))
     runpy.run_module("j2o_autodiff", run_name="__main__")
-    title, *_ = capsys.readouterr().out.splitlines()
-    assert title == "| composite | plugin | batching | jvp | transpose | differentiable |"
+    titles = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("| composite", "| primitive"))]
+    assert titles == [
+        "| composite | plugin | batching | jvp | transpose | differentiable |",
+        "| primitive | lowering | vmap | jvp | grad |",
+    ]
