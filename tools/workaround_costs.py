@@ -97,7 +97,7 @@ def cost(graph: str, opset: int) -> float:
     header = f'<ir_version: {11 if opset > 22 else 10}, opset_import: ["" : {opset}]>'
     proto = onnx.shape_inference.infer_shapes(onnx.parser.parse_model(header + graph))
     plain, legal = ir.from_proto(proto), ir.from_proto(proto)
-    legalize_model(legal, Target("onnxruntime", opset))
+    legalize_model(legal, Target("onnxruntime", opset, exact_nonfinite=True))
     feeds, sessions = _feeds(plain), [_session(plain), _session(legal)]
     times: list[list[float]] = [[], []]
     for _ in range(_ROUNDS):

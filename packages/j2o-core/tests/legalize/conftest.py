@@ -18,8 +18,8 @@ from j2o_core.testing._legalized import legalize_model  # noqa: E402
 
 
 def legalize(model: ir.Model, target: str | None = "onnxruntime") -> None:
-    """Legalizes a model for a target given by name."""
-    legalize_model(model, Target(target, model.graph.opset_imports[""]))
+    """Legalizes a model for a target given by name, exactly for NaN and infinities too."""
+    legalize_model(model, Target(target, model.graph.opset_imports[""], exact_nonfinite=True))
 
 
 def dtype_of(array: Any) -> ir.DataType:

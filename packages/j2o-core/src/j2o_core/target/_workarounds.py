@@ -185,7 +185,7 @@ WORKAROUNDS: tuple[Workaround, ...] = (
         _FLOATS,
         "kernel",
         "NaN is lost.",
-        "A quotient, or Where, with the kinds of numbers in each window.",
+        'With `nonfinite="exact"`, a quotient, or Where, with the kinds of numbers in each window.',
         Witness(
             "g (float[1,1,3] x) => (float[1,1,1] y) { y = MaxPool <kernel_shape = [3]> (x) }",
             ([[[1.0, _NAN, 2.0]]],),
