@@ -43,7 +43,15 @@ def _reduced(x):
     return [x - f(x, 1, keepdims=True) for f in (jnp.min, jnp.prod, jnp.argmax, jnp.argmin)]
 
 
+def _loops(x, w):
+    def turn(carry, item):
+        return jnp.tanh(carry * jnp.exp(w).sum() + item @ w), carry + jnp.cumsum(w, 0)[0]
+
+    return lax.scan(turn, x[0], jnp.concatenate([x] * 20)), lax.fori_loop(0, 99, lambda i, c: c * jnp.sin(w) + i, x)
+
+
 PROGRAMS = NEAR_MISSES | {
+    "loops": (_loops, MATRIX, MATRIX),
     "bits": (_of_bits, MATRIX, np.arange(16, dtype=np.int32).reshape(4, 4)),
     "pointwise": (lambda x: jnp.round(jnp.floor(x) + jnp.ceil(x) * jnp.sign(x)).T ** 2.5, MATRIX),
     "reduced": (_reduced, MATRIX),
@@ -51,7 +59,7 @@ PROGRAMS = NEAR_MISSES | {
     "range": (lambda x: x + lax.iota(np.float32, x.shape[0])[:, None], jax.ShapeDtypeStruct((4, 4), np.float32)),
 }
 # Operators that rewrites look for and that the lowered programs do not have.
-MADE = {"Identity", "Range", "Squeeze", "Unsqueeze", "j2o::Erfc"}
+MADE = {"Flatten", "Loop", "Mod", "Range", "Scan", "Squeeze", "Unsqueeze", "j2o::Erfc"}
 
 
 @pytest.fixture
