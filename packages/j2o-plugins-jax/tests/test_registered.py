@@ -62,7 +62,7 @@ REFUSED = {
         NO_STATE,
     ),
     **dict.fromkeys(("check", "debug_callback", "debug_print", "shape_assertion", "unreachable"), NO_EFFECTS),
-    **dict.fromkeys(("cudnn_fusion", "custom_partitioning"), OF_ONE_DEVICE),
+    "cudnn_fusion": OF_ONE_DEVICE,
     **dict.fromkeys(
         (
             "call_exported",
