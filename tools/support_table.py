@@ -58,7 +58,7 @@ _DIFFERENCES = """### What differs
 - Samplers that accept by a comparison of rounded logarithms (`poisson` of rates above 10, `binomial`, the gamma
   family): where a last digit decides, other samples are drawn, of the same distribution.
 - Convolution of infinite numbers or weights with the zeros of the padding: NaN, where XLA leaves those products out.
-- `max_pool` keeps NaN always, XLA on the CPU loses it in large arrays.
+- `max_pool` loses NaN by default, and keeps it with `nonfinite="exact"`; XLA on the CPU loses it in large arrays.
 - Attention as one operator, from opset 23 on: NaN and infinities in hidden keys, and queries whose keys are all hidden
   by -inf; see [What exact means](exactness.md#attention). `nonfinite="exact"` gives JAX's.
 """
