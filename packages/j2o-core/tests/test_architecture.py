@@ -28,7 +28,6 @@ def imports(module, path):
 def test_folders_are_the_stages():
     assert sorted(path.parent.name for path in ROOT.glob("*/__init__.py")) == sorted(FOLDERS)
     assert {module[0] for module in modules() if len(module) == 1} == {
-        "_budget",
         "_compat",
         "_errors",
         "_export",

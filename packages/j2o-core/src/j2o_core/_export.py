@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ._budget import watched
 from ._errors import SpecError
 from .graph._nonfinite import asks_for_exact
+from .plugin._budget import watched
 from .plugin._discover import discover
 from .plugin._plugin import HIGHEST_OPSET, LOWEST_OPSET, Plugin
 from .program._program import OnnxProgram

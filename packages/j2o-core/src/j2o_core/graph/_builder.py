@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from .._budget import check_time
+from ..plugin._budget import check_time
 from ..target import Target, cast_attributes
 from . import traits
 from ._constant_folding import fold_node

@@ -8,13 +8,13 @@ from typing import Any
 import onnx_ir as ir
 
 from .. import _compat
-from .._budget import limited
 from .._compat import Literal, literal_value
 from .._errors import J2oError, LoweringError, UnknownParameter, UnsupportedError
 from ..graph._builder import Builder
 from ..graph._dims import Dimensions
 from ..graph._infer import may_equal, same_shape
 from ..graph._values import shape_of, stamp
+from ..plugin._budget import limited
 from ..plugin._registry import Registry
 from ..simplify import ConstantTable, decompositions_of, simplify
 from ..trace._modules import MODULE, Place, place_of

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
-from .._budget import limited
 from .._errors import J2oError, RewriteError
 from ..graph._builder import Builder
 from ..graph._domains import INTERNAL_DOMAIN
 from ..graph._infer import may_equal, same_shape
 from ..graph._values import shape_of, stamp
 from ..graph._walk import all_graphs, remove_unused_nodes, replace_output
+from ..plugin._budget import limited
 from ..plugin._plugin import Rewrite
 from ..trace._modules import MODULE, common_place
 from ._invariants import move_invariants

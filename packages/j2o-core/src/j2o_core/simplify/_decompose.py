@@ -12,9 +12,9 @@ from typing import Any
 import jax
 from jax.extend.core import InconclusiveDimensionOperation
 
-from .._budget import limited
 from .._compat import Literal, Primitive, as_closed, compiled_code, high_level_code, literal_value
 from .._errors import J2oError, LoweringError, UnknownParameter, UnsupportedError
+from ..plugin._budget import limited
 from ..plugin._registry import Registry
 from ..trace._source import user_line
 from ..trace._trace import trace_code

@@ -11,7 +11,8 @@ import types
 import jax
 import pytest
 
-from j2o_core import LoweringError, RewriteError, _budget
+from j2o_core import LoweringError, RewriteError
+from j2o_core.plugin import _budget
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from ._errors import J2oError
+from .._errors import J2oError
 
 # Rules take milliseconds.
 LIMIT_SECONDS = 120.0
