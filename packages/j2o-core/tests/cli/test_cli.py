@@ -495,16 +495,6 @@ def test_progress_and_table_without_rich(j2o, monkeypatch):
     assert "[4/10] simplify" in err
 
 
-def test_sizes_have_units():
-    assert [_output.bytes_text(n) for n in (0, 999, 1000, 2_500_000, 3_000_000_000)] == [
-        "0 B",
-        "999 B",
-        "1.0 kB",
-        "2.5 MB",
-        "3.00 GB",
-    ]
-
-
 def test_functions_without_a_signature_take_inputs_in_order():
     class Opaque:
         __signature__ = property(lambda self: (_ for _ in ()).throw(ValueError))

@@ -12,8 +12,9 @@ import jax
 
 from .._errors import CheckError, LegalizeError, SaveError, SpecError
 from ..plugin._discover import discover
+from ..program._number_text import bytes_text
 from ._arguments import load_function, parse_specs, parse_state
-from ._output import Section, Stages, bytes_text, show
+from ._output import Section, Stages, show
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -91,16 +91,6 @@ def table_lines(sections: Sequence[Section]) -> list[str]:
     ]
 
 
-def bytes_text(count: int) -> str:
-    """A size in the unit that fits."""
-    size = float(count)
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.2f} GB"
-
-
 def _rich(module: str) -> Any:
     """A module of `rich`, or None if it is not installed."""
     import importlib

@@ -6,6 +6,7 @@ import platform
 from importlib import metadata
 from typing import TYPE_CHECKING
 
+from ..finish._finish import TARGET
 from ..graph._nonfinite import DEFAULT, NONFINITE, differences
 from ..trace._source import describe
 from ._save import weight_bytes
@@ -26,7 +27,7 @@ def report(program: Exported, *, jaxpr: bool = False) -> str:
     lines = [
         f"function       {describe(program.fn)}",
         f"opset          {model.opset_imports['']}, IR version {model.ir_version}",
-        f"target         {model.metadata_props['j2o.target']}",
+        f"target         {model.metadata_props[TARGET]}",
         *(f"input          {signature(value)}" for value in model.graph.inputs),
         *(f"output         {signature(value)}" for value in model.graph.outputs),
         *(f"setting        {place} = {value!r}, fixed in the graph" for place, value in program.traced.settings),

@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..finish._finish import TARGET
 from ..graph._domains import qualified
 from ..graph._values import shape_text
 from ..graph._walk import all_graphs
 from ..trace._modules import MODULE
 from ..trace._source import name_of
+from ._number_text import bytes_text, count_text
 from ._save import weight_bytes
 
 if TYPE_CHECKING:
@@ -84,16 +86,16 @@ def _rows(model: ir.Model) -> Iterator[tuple[str, list[str]]]:
     yield "nodes", [f"{sum(counts.values())}: {common}{rest}"]
     tensors = [value.const_value for value in model.graph.initializers.values() if value.const_value is not None]
     numbers = sum(tensor.size for tensor in tensors)
-    yield "weights", [f"{len(tensors)} tensors, {_short(numbers)} numbers, {size_text(weight_bytes(model))}"]
+    yield "weights", [f"{len(tensors)} tensors, {count_text(numbers)} numbers, {bytes_text(weight_bytes(model))}"]
     found = modules(model)
     width = max((len(module.path) for module in found), default=0)
-    lines = [f"{m.path:{width}}  {_short(m.parameters):>7} parameters  {m.nodes:>5} nodes" for m in found]
+    lines = [f"{m.path:{width}}  {count_text(m.parameters):>7} parameters  {m.nodes:>5} nodes" for m in found]
     if lines:
         yield "modules", lines
 
 
 def _title(fn: Callable[..., Any], model: ir.Model) -> str:
-    target = model.metadata_props.get("j2o.target", "")
+    target = model.metadata_props.get(TARGET, "")
     return f"{name_of(fn)}, ONNX opset {model.opset_imports['']}{f' for {target}' if target else ''}"
 
 
@@ -113,20 +115,3 @@ def card(fn: Callable[..., Any], model: ir.Model) -> str:
         for heading, rows in _rows(model)
     )
     return f"<table><caption style='text-align:left'>{html.escape(_title(fn, model))}</caption>{body}</table>"
-
-
-def size_text(count: int) -> str:
-    """A number of bytes in the unit that fits."""
-    size = float(count)
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.2f} GB"
-
-
-def _short(count: int) -> str:
-    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
-        if count >= size:
-            return f"{count / size:.1f}{unit}"
-    return str(count)
