@@ -58,6 +58,12 @@ def remove_unused_nodes(graph: ir.Graph) -> None:
             graph.remove(node, safe=True)
 
 
+def detach(node: ir.Node) -> None:
+    """Forget a node that is in no graph: its inputs have one use less."""
+    for index in range(len(node.inputs)):
+        node.replace_input_with(index, None)
+
+
 def replace_output(graph: ir.Graph, old: ir.Value, new: ir.Value, anchor: ir.Node) -> None:
     """Put a value in the place of an output of a graph, behind an Identity where it cannot be one itself.
 

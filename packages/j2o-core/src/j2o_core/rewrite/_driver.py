@@ -14,10 +14,11 @@ from ..graph._builder import Builder
 from ..graph._domains import INTERNAL_DOMAIN
 from ..graph._infer import may_equal, same_shape
 from ..graph._values import shape_of, stamp
-from ..graph._walk import all_graphs, remove_unused_nodes, replace_output
+from ..graph._walk import all_graphs, detach, remove_unused_nodes, replace_output
 from ..plugin._budget import limited
 from ..plugin._plugin import Rewrite
 from ..trace._modules import MODULE, common_place
+from ..trace._source import source_of
 from ._invariants import move_invariants
 from ._items import move_item_maps
 from ._kept_layouts import store_layouts
@@ -123,7 +124,7 @@ class _Driver:
             for rule in self._rules.get(node.op_type, ()):
                 if (steps is None or not steps.done) and self._try(rule, node):
                     if steps is not None:
-                        steps.applied.append((rule, node.metadata_props.get("j2o.source", "unknown source")))
+                        steps.applied.append((rule, source_of(node) or "unknown source"))
                     budget -= 1
                     break
             if budget < 0:
@@ -148,7 +149,7 @@ class _Driver:
         except Exception as error:
             raise RewriteError(
                 f"The rewrite {rule.name} of plugin {rule.plugin.name!r} raised {type(error).__name__} at "
-                f"{node.op_type} ({node.metadata_props.get('j2o.source', 'unknown source')}): {error}"
+                f"{node.op_type} ({source_of(node) or 'unknown source'}): {error}"
             ) from error
         if result is None:
             self._discard()
@@ -183,10 +184,9 @@ class _Driver:
         return True
 
     def _discard(self) -> None:
-        """Take back what a rule built before it declined: it must not count as a reader of anything."""
+        """Take back the nodes that a rule built before it declined."""
         for node in self._new:
-            for index in range(len(node.inputs)):
-                node.replace_input_with(index, None)
+            detach(node)
         self._new.clear()
 
     def _check(self, rule: Rewrite, node: ir.Node, pairs: dict[ir.Value, Any]) -> None:

@@ -60,12 +60,18 @@ def _invariants(body: ir.Graph) -> list[ir.Node]:
 def _may_move(node: ir.Node, operands: list[ir.Value]) -> bool:
     if node.domain or node.op_type not in _MOVED:
         return False
-    if any(value.dtype is None or value.dtype in _HALF for value in (*operands, *node.outputs)):
+    if has_half(node):
         return False
     if node.op_type in _DIVISIONS and operands[0].dtype.is_integer():  # type: ignore[union-attr]
         return False
     shapes = [shape_of(value) for value in operands]
     return all(_is_small(shape_of(value), shapes) for value in node.outputs)
+
+
+def has_half(node: ir.Node) -> bool:
+    """Whether a node reads or makes float16 or bfloat16: a chain of them, which is rounded at its end, stays whole."""
+    values = [value for value in (*node.inputs, *node.outputs) if value is not None]
+    return any(value.dtype is None or value.dtype in _HALF for value in values)
 
 
 def _is_small(shape: tuple[Any, ...] | None, operands: Sequence[tuple[Any, ...] | None]) -> bool:

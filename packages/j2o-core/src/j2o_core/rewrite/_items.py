@@ -17,9 +17,9 @@ import onnx_ir as ir
 from ..graph import traits
 from ..graph._infer import same_shape
 from ..graph._values import shape_of, stamp
-from ..graph._walk import bodies
+from ..graph._walk import bodies, detach
+from ._invariants import has_half
 
-_HALF = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 # Numbers of a product beyond which copying it into a turn costs more than the node that is saved.
 _PRODUCT = 2048
 
@@ -54,7 +54,7 @@ def _move(graph: ir.Graph, scan: ir.Node) -> None:
     ]
     if not needed or len(moved) <= len(needed) - len(items):
         for whole in moved.values():
-            _detach(whole)
+            detach(whole)
         return
     graph.insert_before(scan, list(moved.values()))
     _read(scan, body, items, {value: sequences[value] for value in needed})
@@ -67,7 +67,7 @@ def _of_sequences(node: ir.Node, sequences: _Sequences, inside: set[ir.Value]) -
     items = [value for value in operands if value in sequences]
     if not items or any(value in inside and value not in sequences for value in operands):
         return None
-    if any(value.dtype is None or value.dtype in _HALF for value in (*operands, *node.outputs)):
+    if has_half(node):
         return None
     attributes = _attributes(node, items)
     if attributes is None:
@@ -133,9 +133,3 @@ def _read(scan: ir.Node, body: ir.Graph, items: list[ir.Value], sequences: _Sequ
     if directions is not None:  # the same for all: JAX reverses a whole scan
         reverse = directions.as_ints()[0]
         scan.attributes["scan_input_directions"] = ir.AttrInt64s("scan_input_directions", [reverse] * len(sequences))
-
-
-def _detach(node: ir.Node) -> None:
-    """Forget a node that is not used: it must not count as a reader of anything."""
-    for index in range(len(node.inputs)):
-        node.replace_input_with(index, None)
