@@ -3,19 +3,17 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import onnx_ir as ir
 import pytest
 from jax import lax
 
 from j2o_core.testing import Spec, check
 
+from .test_scan_items import operators
+
 
 def body_of(program):
-    for node in program.model.graph:
-        for attribute in node.attributes.values():
-            if attribute.type == ir.AttributeType.GRAPH:
-                return [one.op_type for one in attribute.as_graph()]
-    raise AssertionError("no loop")
+    """The operators of the first loop's body."""
+    return operators(program)[1]
 
 
 def scanned(x, w, xs):

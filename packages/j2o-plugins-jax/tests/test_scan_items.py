@@ -11,14 +11,14 @@ from j2o_core.testing import Spec, check
 
 
 def operators(program):
-    """Those in front of the first scan, and those of its body."""
+    """Those in front of the first loop, and those of its body."""
     before = []
     for node in program.model.graph:
         for attribute in node.attributes.values():
             if attribute.type == ir.AttributeType.GRAPH:
                 return before, [one.op_type for one in attribute.as_graph()]
         before.append(node.op_type)
-    raise AssertionError("no scan")
+    raise AssertionError("no loop")
 
 
 def recurrent(step, x, xs, reverse=False):
