@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,35 +70,53 @@ def _while(
     cond_consts = operands[:cond_nconsts]
     body_consts = operands[cond_nconsts : cond_nconsts + body_nconsts]
     carry = operands[cond_nconsts + body_nconsts :]
-    (going,) = ctx.lower_jaxpr(cond_jaxpr, *cond_consts, *carry)
+
+    def going(ctx: LoweringContext, carry: Sequence[ir.Value]) -> ir.Value:
+        return ctx.lower_jaxpr(cond_jaxpr, *cond_consts, *carry)[0]
+
+    def step(ctx: LoweringContext, carry: Sequence[ir.Value]) -> Sequence[ir.Value]:
+        return ctx.lower_jaxpr(body_jaxpr, *body_consts, *carry)
+
     batch = cond_jaxpr.jaxpr.outvars[0].aval.shape
     if not batch:
-
-        def body(inner: LoweringContext, _count: ir.Value, _going: ir.Value, *carry: ir.Value) -> Sequence[ir.Value]:
-            carry = tuple(inner.lower_jaxpr(body_jaxpr, *body_consts, *carry))
-            return [*inner.lower_jaxpr(cond_jaxpr, *cond_consts, *carry), *carry]
-
-        graph = ctx.subgraph(None, [(np.int64, ()), (np.bool_, ()), *ctx.avals_out], body)
-        return _as_tuple(ctx.op.Loop(None, going, *carry, body=graph, outputs=len(carry)))
+        return _loop_while(ctx, None, going, step, carry)
 
     # Under vmap each element has a condition of its own: it stays as it is once that is false.
     ranks = [len(aval.shape) for aval in ctx.avals_out]
 
     def masked(
-        inner: LoweringContext, _count: ir.Value, _go: ir.Value, going: ir.Value, *carry: ir.Value
+        inner: LoweringContext, _count: ir.Value, _go: ir.Value, still: ir.Value, *carry: ir.Value
     ) -> Sequence[ir.Value]:
-        moved = inner.lower_jaxpr(body_jaxpr, *body_consts, *carry)
         carry = tuple(
-            inner.op.Where(_with_rank(inner, going, rank, len(batch)), new, old)
-            for new, old, rank in zip(moved, carry, ranks, strict=True)
+            inner.op.Where(_with_rank(inner, still, rank, len(batch)), new, old)
+            for new, old, rank in zip(step(inner, carry), carry, ranks, strict=True)
         )
-        (going,) = inner.lower_jaxpr(cond_jaxpr, *cond_consts, *carry)
-        return [_any(inner, going, len(batch)), going, *carry]
+        still = going(inner, carry)
+        return [_any(inner, still, len(batch)), still, *carry]
 
     inputs = [(np.int64, ()), (np.bool_, ()), (np.bool_, batch), *ctx.avals_out]
     graph = ctx.subgraph(None, inputs, masked)
-    results = ctx.op.Loop(None, _any(ctx, going, len(batch)), going, *carry, body=graph, outputs=1 + len(carry))
+    first = going(ctx, carry)
+    results = ctx.op.Loop(None, _any(ctx, first, len(batch)), first, *carry, body=graph, outputs=1 + len(carry))
     return _as_tuple(results)[1:]
+
+
+def _loop_while(
+    ctx: LoweringContext,
+    limit: ir.Value | None,
+    going: Callable[[LoweringContext, Sequence[ir.Value]], ir.Value],
+    step: Callable[[LoweringContext, Sequence[ir.Value]], Sequence[ir.Value]],
+    carry: Sequence[ir.Value],
+) -> Sequence[ir.Value]:
+    """A Loop that ends when the carry says so, or after `limit` turns."""
+
+    def body(inner: LoweringContext, _count: ir.Value, _going: ir.Value, *carry: ir.Value) -> Sequence[ir.Value]:
+        carry = tuple(step(inner, carry))
+        return [going(inner, carry), *carry]
+
+    first = going(ctx, carry)
+    graph = ctx.subgraph(None, [(np.int64, ()), (np.bool_, ()), *ctx.avals_out], body)
+    return _as_tuple(ctx.op.Loop(limit, first, *carry, body=graph, outputs=len(carry)))
 
 
 def _with_rank(ctx: LoweringContext, going: ir.Value, rank: int, have: int) -> ir.Value:
@@ -175,7 +193,15 @@ def _counted(
     """A scan over nothing, which ONNX's Scan cannot be: a Loop that counts and stacks what each turn gives."""
     early = condition_and_step(jaxpr, len(consts)) if len(avals) == len(init) else None
     if early is not None:
-        return _while_going(ctx, *early, consts, init, length)
+        condition, step = early
+
+        def going(ctx: LoweringContext, carry: Sequence[ir.Value]) -> ir.Value:
+            (index,) = ctx.lower_jaxpr(condition, *consts, *carry)
+            return ctx.op.Greater(index, ctx.const(0, index))  # type: ignore[no-any-return]
+
+        return _loop_while(
+            ctx, ctx.dim(length), going, lambda inner, carry: inner.lower_jaxpr(step, *consts, *carry), init
+        )
 
     def body(inner: LoweringContext, _count: ir.Value, condition: ir.Value, *carry: ir.Value) -> Sequence[ir.Value]:
         return [condition, *inner.lower_jaxpr(jaxpr, *consts, *carry)]
@@ -187,23 +213,6 @@ def _counted(
     if reverse:
         stacked = tuple(_reversed(ctx, y) for y in stacked)
     return [*carry, *stacked]
-
-
-def _while_going(
-    ctx: LoweringContext, condition: Any, step: Any, consts: Sequence[ir.Value], init: Sequence[ir.Value], length: Any
-) -> Sequence[ir.Value]:
-    """A scan that ends when its turns have nothing left to do."""
-
-    def going(ctx: LoweringContext, carry: Sequence[ir.Value]) -> ir.Value:
-        (index,) = ctx.lower_jaxpr(condition, *consts, *carry)
-        return ctx.op.Greater(index, ctx.const(0, index))  # type: ignore[no-any-return]
-
-    def body(inner: LoweringContext, _count: ir.Value, _going: ir.Value, *carry: ir.Value) -> Sequence[ir.Value]:
-        carry = tuple(inner.lower_jaxpr(step, *consts, *carry))
-        return [going(inner, carry), *carry]
-
-    graph = ctx.subgraph(None, [(np.int64, ()), (np.bool_, ()), *ctx.avals_out], body)
-    return _as_tuple(ctx.op.Loop(ctx.dim(length), going(ctx, init), *init, body=graph, outputs=len(init)))
 
 
 def _reversed(ctx: LoweringContext, y: ir.Value) -> ir.Value:
