@@ -151,3 +151,10 @@ def test_the_time_of_inner_rules_is_theirs(monkeypatch):
         clock[0] += 130
         with pytest.raises(LoweringError, match="outer has been running for 120 s"):
             _budget.check_time()
+
+
+def test_the_thread_that_watches_ends_with_the_export(export):
+    """Not some time after it: one that counts threads or forks then finds its own."""
+    for _ in range(20):
+        export(lambda x: x + 1, [(3,)])
+        assert [thread.name for thread in threading.enumerate() if thread.name == "j2o-watch"] == []

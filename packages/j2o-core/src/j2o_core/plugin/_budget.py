@@ -112,6 +112,7 @@ class _Watch:
         self._state = _thread.__dict__
         self._ended = threading.Event()
         self._lock = threading.Lock()
+        self._other: threading.Thread | None = None
 
     def __enter__(self) -> _Watch:
         return self
@@ -120,8 +121,10 @@ class _Watch:
         """Begin to look. The other thread ends, too, when this object is garbage."""
         _thread.running = None  # one that was stopped as it ended may have stayed
         _thread.watch = reference = weakref.ref(self)
+        other = threading.Thread(target=_look_at, args=(reference, self._ended), name="j2o-watch", daemon=True)
         with contextlib.suppress(RuntimeError):  # there are no threads, as in browsers
-            threading.Thread(target=_look_at, args=(reference, self._ended), name="j2o-watch", daemon=True).start()
+            other.start()
+            self._other = other
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         while not self._ended.is_set():
@@ -133,6 +136,8 @@ class _Watch:
             except _Stopped:
                 pass
         _thread.watch = _State.watch
+        if self._other is not None:
+            self._other.join()  # an export leaves no thread behind
         if kind is _Stopped:
             raise _reason(self.stopped) from None
 
