@@ -15,7 +15,7 @@ from .program._record import Exported
 from .simplify import ConstantTable, decompositions_of, simplify
 from .trace._capture import Capture
 from .trace._constant_names import named_leaves
-from .trace._source import check_level
+from .trace._source import check_level, name_of
 from .trace._specs import parse_inputs
 from .trace._trace import trace
 
@@ -111,6 +111,7 @@ def to_onnx(
     from .finish._finish import finish
     from .finish._leaves import write_leaves
     from .finish._metadata import write_metadata
+    from .finish._signature import write_signature
     from .legalize import legalize
     from .rewrite import rewrite
 
@@ -121,6 +122,7 @@ def to_onnx(
     begin("finish")
     model = finish(lowered, traced, aim, registry.opset_imports)
     write_metadata(model, metadata, traced.modules)
+    write_signature(model, name_of(fn), traced)
     if keep_weights:
         write_leaves(model, named_leaves(fn), table)
     return OnnxProgram(Exported(model, fn, traced, lowered, registry))

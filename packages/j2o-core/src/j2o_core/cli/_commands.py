@@ -69,9 +69,10 @@ def export(options: argparse.Namespace) -> None:
 
 def check(options: argparse.Namespace) -> None:
     """`j2o check`."""
+    from ..program._read_model import read_model
     from ..target import Target
 
-    model = _load_model(options.model)
+    model = read_model(options.model)
     target = Target(options.target, model.opset_imports.get("", 0))
     lacking = _not_runnable(model, target)
     show(_model_sections(model))
@@ -86,12 +87,13 @@ def check(options: argparse.Namespace) -> None:
 
 def verify(options: argparse.Namespace) -> None:
     """`j2o verify`."""
+    from ..program._read_model import read_model
     from ..program._verify import verify_model
 
     stages = Stages(["load", "trace", "verify"])
     with stages.shown():
         stages("load")
-        model = _load_model(options.model, in_memory=True)
+        model = read_model(options.model, in_memory=True)
         function = _function(options)
         inputs: Any = parse_specs(function, options.input) if options.input else _specs_of(model)
         result = verify_model(
@@ -133,12 +135,13 @@ def swap_weights(options: argparse.Namespace) -> None:
     """`j2o swap-weights`."""
     import onnx_ir as ir
 
+    from ..program._read_model import read_model
     from ..program._read_weights import read_safetensors
     from ..program._replaced_weights import replaced
     from ..program._save import save
 
     _check_folder(options.output)
-    model = _load_model(options.model)
+    model = read_model(options.model)
     outside = [value.const_value for value in model.graph.initializers.values()]
     files = [tensor.location for tensor in outside if isinstance(tensor, ir.ExternalTensor)]
     form = "safetensors" if files and str(files[0]).endswith(".safetensors") else "data"
@@ -171,30 +174,6 @@ def _check_folder(path: str) -> None:
         raise SaveError(f"Cannot save to {path}: the folder {folder} does not exist. Create it first.")
     if not os.access(folder, os.W_OK):
         raise SaveError(f"Cannot save to {path}: Permission denied. Nothing was changed there.")
-
-
-def _load_model(path: str, *, in_memory: bool = False) -> ir.Model:
-    """A model file that ONNX's checker accepts, with the weights that were saved, in it or in its own folder."""
-    import onnx
-    import onnx_ir as ir
-
-    from ..program._digests import check_digests
-    from ..program._external_data import check_external_data
-
-    if not os.path.isfile(path):
-        raise CheckError(f"There is no file {path}.")
-    try:
-        onnx.checker.check_model(os.path.abspath(path), full_check=True)
-        model = ir.load(path)
-        check_external_data(model)
-        check_digests(model)
-        if in_memory:
-            ir.external_data.load_to_model(model)
-    except CheckError as error:
-        raise CheckError(f"{path} is not a valid ONNX model: {error}") from error
-    except Exception as error:  # protobuf, the checker and the reader each have errors of their own
-        raise CheckError(f"{path} is not a valid ONNX model: {str(error).strip() or type(error).__name__}") from error
-    return model
 
 
 def _specs_of(model: ir.Model) -> list[Any]:

@@ -17,29 +17,33 @@ from ._session import Session, as_fed
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from ..lower._lowered import Lowered
+    from ..plugin._registry import Registry
     from ._record import Exported
 
 _Place = tuple[int, int]  # an equation and one of its results
 _BUILDS_UP = "No single equation diverges by itself; the difference builds up."
+_LOADED = "Export the function and verify that program to be told the first equation that diverges."
 _FOLDED = "No equation is left in the graph: the numbers were computed when the program was exported."
 
 
 def first_divergence(program: Exported, leaves: Sequence[Any]) -> str:
     """A sentence that names the first equation whose results differ, or says why there is none to name."""
+    if program.lowered is None:
+        return _LOADED
     if any(_compat.symbol_names(d) for leaf in program.traced.inputs.leaves for d in leaf.shape):
         return "Verify a static shape to be told the first equation that diverges."
-    watched = _watched(program)
+    watched = _watched(program.lowered, program.model.graph)
     if not watched:
         return _FOLDED
     try:
-        return _first(program, _results(program.model, watched, leaves), leaves) or _BUILDS_UP
+        return _first(program.lowered, program.registry, _results(program.model, watched, leaves), leaves) or _BUILDS_UP
     except Exception as error:  # noqa: BLE001 - the diagnosis must not hide what it diagnoses
         return f"(The first diverging equation could not be found: {type(error).__name__}: {error})"
 
 
-def _watched(program: Exported) -> dict[_Place, ir.Value]:
+def _watched(lowered: Lowered, graph: ir.Graph) -> dict[_Place, ir.Value]:
     """The results of equations that the finished graph still has, in order; those that are its outputs always."""
-    lowered, graph = program.lowered, program.model.graph
     made = {value for node in graph for value in node.outputs if value.dtype is not None}
     watched = {
         (index, place): value
@@ -65,9 +69,9 @@ def _results(model: ir.Model, watched: dict[_Place, ir.Value], leaves: Sequence[
     return {place: results[value] for place, value in watched.items()}
 
 
-def _first(program: Exported, results: dict[_Place, Any], leaves: Sequence[Any]) -> str:
+def _first(lowered: Lowered, registry: Registry, results: dict[_Place, Any], leaves: Sequence[Any]) -> str:
     """The first difference that rounding of the operands does not explain, else the first one at all, else nothing."""
-    closed = program.lowered.jaxpr
+    closed = lowered.jaxpr
     jaxpr = closed.jaxpr
     given = [*closed.consts, *map(as_fed, leaves)]
     env = dict(zip(itertools.chain(jaxpr.constvars, jaxpr.invars), given, strict=True))
@@ -83,7 +87,7 @@ def _first(program: Exported, results: dict[_Place, Any], leaves: Sequence[Any])
             problem, _ = compare("", want, got)
             if not problem:
                 continue
-            text = _named(eqn, program.registry.libraries, problem) + _joined(jaxpr.eqns, index, results)
+            text = _named(eqn, registry.libraries, problem) + _joined(jaxpr.eqns, index, results)
             if compare("", want, got, scale=max(map(_magnitude, operands), default=0.0))[0]:
                 return text
             faint = faint or text

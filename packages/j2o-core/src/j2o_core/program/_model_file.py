@@ -39,6 +39,7 @@ def write_model(file: BinaryIO, model: ir.Model, *, digests: bool = True) -> Non
     """
     streamed = _large(model)
     proto = ir.serde.serialize_model(model_view(model, tensors=_emptied(streamed)))
+    _drop_types_of_weights(proto.graph)
     tensors, heads, kept = [], [], []
     for described in proto.graph.initializer:
         tensor = streamed.get(described.name)
@@ -74,6 +75,14 @@ def write_model(file: BinaryIO, model: ir.Model, *, digests: bool = True) -> Non
                 file.write(_digest_entry(digester.write(file, tensor)))
             else:
                 file.writelines(pieces(tensor))
+
+
+def _drop_types_of_weights(graph: Any) -> None:
+    """A weight's tensor has its type. Apart from it they would stand in an order that a reader does not know."""
+    weights = {tensor.name for tensor in graph.initializer}
+    others = [value for value in graph.value_info if value.name not in weights]
+    del graph.value_info[:]
+    graph.value_info.extend(others)
 
 
 def _digest_entry(digest: str) -> bytes:

@@ -35,8 +35,34 @@ class OnnxProgram:
         self.model: ir.Model = exported.model
         self.fn: Callable[..., Any] = exported.fn
         self.traced: Traced = exported.traced
-        self.lowered: Lowered = exported.lowered
+        self.lowered: Lowered | None = exported.lowered
         self.registry: Registry = exported.registry
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike[str], fn: Callable[..., Any] | None = None, inputs: Any = None
+    ) -> OnnxProgram:
+        """The program in a file that `save` wrote: trees, state, names, symbolic sizes and constraints come back.
+
+        It runs without the function. Arguments and results are dictionaries, lists and tuples as they were. Of named
+        tuples and nodes of other classes the file has the names of their fields: such an argument may be any object or
+        mapping that has them, such a result is a named tuple of that name, or a record with these attributes.
+
+        Args:
+            path: the `.onnx` file.
+            fn: the function that the program was exported from, for `verify`, or one that does the same. Results then
+                have the classes that it returns.
+            inputs: specs of its arguments, as for `to_onnx`, where these have classes that a file cannot hold, such as
+                modules.
+
+        Raises:
+            CheckError: if there is no such file, it is not valid ONNX, or a weight is not the one that was saved.
+            SpecError: if j2o did not write it, or function or specs do not fit it.
+            TraceError: if JAX cannot trace the function.
+        """
+        from ._load import load
+
+        return cls(load(path, fn, inputs))
 
     def __repr__(self) -> str:
         from ..trace._source import name_of

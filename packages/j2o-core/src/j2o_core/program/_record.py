@@ -22,12 +22,12 @@ class Exported:
         model: the finished model.
         fn: the function.
         traced: its specs, names and structure.
-        lowered: the jaxpr that was lowered, and the values of its equations.
+        lowered: the jaxpr that was lowered, and the values of its equations; None if the program was read from a file.
         registry: the plugins.
     """
 
     model: ir.Model
     fn: Callable[..., Any]
     traced: Traced
-    lowered: Lowered
+    lowered: Lowered | None
     registry: Registry

@@ -41,7 +41,9 @@ def report(program: Exported, *, jaxpr: bool = False) -> str:
     ]
     for plugin in program.registry.plugins:
         lines.append(f"plugin         {plugin.name} {plugin.version or ''} {plugin.distribution or ''}".rstrip())
-    return "\n".join([*lines, "jaxpr", str(program.lowered.jaxpr)] if jaxpr else lines)
+    if jaxpr:
+        lines += ["jaxpr", str(program.lowered.jaxpr) if program.lowered is not None else "not in a file"]
+    return "\n".join(lines)
 
 
 def _versions() -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -21,11 +22,30 @@ Expected arrays, numbers or a pytree of them. Return only arrays, for example wi
 lambda *args: [leaf for leaf in jax.tree.leaves(fn(*args)) if hasattr(leaf, "dtype")]."""
 
 
-def rebuild(paths: list[tuple[Any, Any]], treedef: Any, kept: list[int], results: Sequence[Any]) -> Any:
-    leaves = [leaf for _, leaf in paths]
-    for index, value in zip(kept, results, strict=True):
-        leaves[index] = value
-    return jax.tree.unflatten(treedef, leaves)
+@dataclass(frozen=True)
+class OutputTree:
+    """The structure of a function's result.
+
+    Attributes:
+        paths: all leaves with their paths; those that are outputs are None.
+        treedef: the structure.
+        kept: places of the outputs among the leaves.
+    """
+
+    paths: Sequence[tuple[Any, Any]]
+    treedef: Any
+    kept: Sequence[int]
+
+    def leaves(self, results: Sequence[Any]) -> list[tuple[Any, Any]]:
+        """All leaves with their paths, the results in place of the outputs."""
+        leaves = list(self.paths)
+        for index, value in zip(self.kept, results, strict=True):
+            leaves[index] = (leaves[index][0], value)
+        return leaves
+
+    def __call__(self, results: Sequence[Any]) -> Any:
+        """The function's result."""
+        return jax.tree.unflatten(self.treedef, [leaf for _, leaf in self.leaves(results)])
 
 
 def array_outputs(fn: Callable[..., Any], result: Any, paths: list[tuple[Any, Any]]) -> tuple[list[Any], list[int]]:

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import itertools
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax import export
-from jax.tree_util import GetAttrKey
+from jax.tree_util import DictKey, GetAttrKey, SequenceKey
 
 from .. import _compat
 from .._errors import SpecError
@@ -48,6 +49,7 @@ class Inputs:
         leaves: the arrays.
         treedef: structure of (positional arguments, keywords), settings of modules included.
         static: those settings, by their places among all leaves.
+        paths: paths of all leaves in the structure.
         parameters: names of the parameters that were given by position.
         keywords: names of those that were given by name.
         signature: the function's, None if Python does not know it.
@@ -56,18 +58,24 @@ class Inputs:
     leaves: tuple[InputLeaf, ...]
     treedef: Any
     static: dict[int, Any] = field(repr=False)
+    paths: tuple[Any, ...] = field(default=(), repr=False)
     parameters: tuple[str, ...] = ()
     keywords: tuple[str, ...] = ()
     signature: inspect.Signature | None = field(default=None, repr=False)
 
     def call(self, fn: Callable[..., Any], arrays: Iterable[Any]) -> Any:
         """Call `fn` with arrays in place of the leaves."""
+        args, kwargs = self.rebuild(arrays)
+        return fn(*args, **kwargs)
+
+    def rebuild(self, arrays: Iterable[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Positional arguments and keywords with arrays in place of the leaves."""
         arrays = iter(arrays)
         leaves = [
             self.static[i] if i in self.static else next(arrays) for i in range(len(self.leaves) + len(self.static))
         ]
         args, kwargs = jax.tree.unflatten(self.treedef, leaves)
-        return fn(*args, **kwargs)
+        return args, kwargs
 
     def flatten(self, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> list[Any]:
         """The array leaves of a call `fn(*args, **kwargs)`, in the order of the graph's inputs.
@@ -96,6 +104,15 @@ class Inputs:
         if given.keys() != {*self.parameters, *self.keywords}:
             return args, kwargs
         return tuple(given[name] for name in self.parameters), {name: given[name] for name in self.keywords}
+
+    @property
+    def positional(self) -> tuple[str, ...]:
+        """Names of the parameters that may be given by position, in order."""
+        if not self.keywords:
+            return self.parameters
+        parameters = self.signature.parameters.values() if self.signature is not None else ()
+        by_position = (p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
+        return tuple(itertools.takewhile({*self.parameters, *self.keywords}.__contains__, by_position))
 
     @property
     def symbols(self) -> list[str]:
@@ -130,12 +147,16 @@ def parse_inputs(
     reader = _SpecReader([*_given(constraints), *_own_constraints(inputs)])
     leaves: list[InputLeaf] = []
     static: dict[int, Any] = {}
+    places: list[Any] = []
     call: tuple[list[Any], dict[str, Any]] = ([], {})
     # JAX has the leaves of a dictionary in the order of its keys.
     for root, argument in (*zip(parameters, positional, strict=True), *sorted(keywords.items())):
         paths, treedef = _flatten(argument)
         modules = settings_below(argument)
+        by_position = len(call[0]) < len(positional)
+        before = (SequenceKey(0), SequenceKey(len(call[0]))) if by_position else (SequenceKey(1), DictKey(root))
         for path, value in paths:
+            places.append((*before, *path))
             place = (root, *map(path_part, path))
             name = ".".join(place)
             leaf = reader.read(name, value)
@@ -150,13 +171,13 @@ def parse_inputs(
                 raise SpecError(_WRONG_LEAF.format(where=f"The spec of {name!r}", given=value))
         # Specs may be tuples, which are pytrees themselves: the call's structure has one leaf in place of each.
         one_each = jax.tree.unflatten(treedef, [_OneLeaf()] * len(paths))
-        if len(call[0]) < len(positional):
+        if by_position:
             call[0].append(one_each)
         else:
             call[1][root] = one_each
     treedef = jax.tree.structure((tuple(call[0]), call[1]))
     leaves = _rename(leaves, input_names)
-    parsed = Inputs(tuple(leaves), treedef, static, tuple(parameters), tuple(keywords), _signature(fn))
+    parsed = Inputs(tuple(leaves), treedef, static, tuple(places), tuple(parameters), tuple(keywords), _signature(fn))
     _check_known(_given(constraints), parsed.symbols)
     return parsed
 

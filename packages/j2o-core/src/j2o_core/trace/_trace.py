@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,9 +16,8 @@ from ._capture import Capture, captured
 from ._constant_names import constant_names, roots
 from ._failure import explain
 from ._modules import ModulePaths, calls_of, noted
-from ._outputs import array_outputs
+from ._outputs import OutputTree, array_outputs
 from ._outputs import output_names as _names
-from ._outputs import rebuild as rebuild_outputs
 from ._settings import NUMBERS
 from ._source import describe
 from ._specs import Inputs, path_part
@@ -34,7 +32,8 @@ class Traced:
         jaxpr: the closed jaxpr, its inputs in the order of `inputs.leaves`.
         inputs: the arguments.
         output_names: one per result of the jaxpr.
-        output_tree: what puts the results back into the function's return value.
+        output_tree: a function that puts the results back into the function's return value; an `OutputTree` where the
+            function was traced.
         constant_names: where constants came from in module or closure, by `id` or place in memory of the array.
         state: indices of inputs whose next values are results, by the indices of those.
         settings: (place, value) of Python numbers in returned modules, which are no results.
@@ -44,7 +43,7 @@ class Traced:
     jaxpr: Any
     inputs: Inputs
     output_names: tuple[str, ...]
-    output_tree: Callable[[Sequence[Any]], Any]
+    output_tree: Any
     constant_names: dict[Any, str]
     state: dict[int, int] = field(default_factory=dict)
     settings: tuple[tuple[str, Any], ...] = ()
@@ -112,7 +111,7 @@ def trace(
     settings = [(tuple(map(path_part, path)), leaf) for path, leaf in paths if isinstance(leaf, NUMBERS)]
     pairs = pair_state(state, inputs.leaves, results, [place for place, _ in settings])
     names = _names(places, inputs, pairs, output_names)
-    rebuild = functools.partial(rebuild_outputs, paths, treedef, kept)
+    rebuild = OutputTree(paths, treedef, kept)
     classes = tuple(dict.fromkeys(type(root).__name__ for root in paths_of_modules.roots))
     named = tuple((".".join(place), value) for place, value in settings)
     return Traced(jaxpr, inputs, tuple(names), rebuild, names_of_constants, pairs, named, classes)
