@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import onnx_ir as ir
@@ -21,6 +21,7 @@ class Lowered:
         dims: symbolic dimensions as values of the graph.
         jaxpr: the simplified jaxpr that was lowered.
         values: for each equation of the jaxpr, the values of its results.
+        declined: (operator, reason, source line) of each pattern that a rewrite recognized and left as it was.
     """
 
     graph: ir.Graph
@@ -28,3 +29,4 @@ class Lowered:
     dims: Dimensions
     jaxpr: Any
     values: list[tuple[ir.Value, ...]]
+    declined: list[tuple[str, str, str]] = field(default_factory=list)

@@ -38,6 +38,7 @@ class Rewrite:
     opset: int
     late: bool
     plugin: Plugin = field(repr=False)
+    makes: str | None = None
 
     @property
     def name(self) -> str:
@@ -168,22 +169,27 @@ class Plugin:
         if self.opset_imports.setdefault(domain, version) != version:
             raise PluginError(f"{self!r} imports two opsets of the domain {domain!r}.")
 
-    def rewrite(self, *op_types: str, opset: int = LOWEST_OPSET, late: bool = False) -> Callable[[_F], _F]:
+    def rewrite(
+        self, *op_types: str, opset: int = LOWEST_OPSET, late: bool = False, makes: str | None = None
+    ) -> Callable[[_F], _F]:
         """Register a rewrite `rule(rw, node) -> value, values or None` tried at each node of these operators.
 
         The rule builds its replacement with `rw.op` and returns it (values for the node's outputs, or a dict from
-        values of the graph to their replacements), or `None` if it declines. Rules that are `late`
-        run when the others have come to rest: they undo a canonical form that only served the others, or expand
-        an operator such as `"j2o::Erfc"` (one that a lowering may use although ONNX has none) into ONNX's.
+        values of the graph to their replacements), or `None` if it declines; `return rw.decline(reason)` says why in
+        `program.report()`, if the node stays. Rules that are `late` run when the others have come to rest: they undo a
+        canonical form that only served the others, or expand an operator such as `"j2o::Erfc"` (one that a lowering
+        may use although ONNX has none) into ONNX's.
 
         Args:
             *op_types: operators, those of other domains by their whole names: `"com.microsoft::Gelu"`.
             opset: the lowest opset at which the rule runs.
             late: whether it runs after the others.
+            makes: what the report calls the result where the rule declines, such as `"LayerNormalization"`; by default
+                the name of the rule.
         """
 
         def register(rule: _F) -> _F:
-            self.rewrites.append(Rewrite(rule, op_types, opset, late, self))
+            self.rewrites.append(Rewrite(rule, op_types, opset, late, self, makes))
             return rule
 
         return register

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections import Counter
 from importlib import metadata
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ def report(program: Exported, *, jaxpr: bool = False) -> str:
         *(f"setting        {place} = {value!r}, fixed in the graph" for place, value in program.traced.settings),
         f"weights        {len(model.graph.initializers)} initializers, {weight_bytes(model) / 1e6:.1f} MB",
         *_nonfinite(model),
+        *_declined(program),
         f"nodes          {sum(counts.values())}",
         *(f"  {count:6} {op_type}" for op_type, count in counts.most_common()),
         *(f"module         {m.path}: {m.parameters} parameters, {m.nodes} nodes" for m in modules(model)),
@@ -54,6 +56,14 @@ def _versions() -> list[str]:
         except metadata.PackageNotFoundError:
             continue
     return lines
+
+
+def _declined(program: Exported) -> list[str]:
+    """Why patterns that are nearly those of an operator stayed decomposed; of layers that are alike, once."""
+    found = Counter(program.lowered.declined if program.lowered is not None else ())
+    places = [(f"  {operator}: {reason} ({place})", count) for (operator, reason, place), count in found.items()]
+    lines = [line if count == 1 else f"{line}, {count} times" for line, count in places]
+    return [f"decomposed     {len(lines)} near misses of a fusion", *lines] if lines else []
 
 
 def _nonfinite(model: ir.Model) -> list[str]:

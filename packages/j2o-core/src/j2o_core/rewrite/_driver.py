@@ -67,12 +67,14 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target) -> None:
     early = _by_operator([rule for rule in rewrites if not rule.late])
     late = _by_operator([rule for rule in rewrites if rule.late])
     asked_for_sizes = False
+    declined: dict[tuple[ir.Node, Rewrite], str] = {}
     remove_unused_nodes(lowered.graph)
     for graph in list(all_graphs(lowered.graph)):
         for rules in (early, late):
             driver = _Driver(graph, lowered, rules, target)
             driver.run()
             asked_for_sizes |= driver.asked_for_sizes
+            declined |= driver.declined
         left = sorted({node.op_type for node in graph if node.domain == INTERNAL_DOMAIN})
         if left:
             raise RewriteError(f"The internal operators {left} are left: a late rewrite that expands them is missing.")
@@ -83,6 +85,11 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target) -> None:
     remove_unused_nodes(lowered.graph)
     store_layouts(lowered.graph, lowered.constants)
     tie(lowered.graph, lowered.constants)
+    lowered.declined = [
+        (rule.makes or rule.name, reason, source_of(node) or "unknown source")
+        for (node, rule), reason in declined.items()
+        if node.graph is not None
+    ]
 
 
 def _by_operator(rewrites: list[Rewrite]) -> dict[str, list[Rewrite]]:
@@ -111,6 +118,8 @@ class _Driver:
         self._gone: set[ir.Node] = set()
         self._unsorted = False
         self._steps = counted.get()
+        # Why rules left nodes alone the last time they saw them.
+        self.declined: dict[tuple[ir.Node, Rewrite], str] = {}
 
     def run(self) -> None:
         budget = _REPLACEMENTS_PER_NODE * (len(self._queue) + 1)
@@ -139,6 +148,7 @@ class _Driver:
 
     def _try(self, rule: Rewrite, node: ir.Node) -> bool:
         self._new.clear()
+        self._rewriter.reason = None
         try:
             with limited(
                 lambda: f"The rewrite {rule.name} of plugin {rule.plugin.name!r} at {node.op_type}", RewriteError
@@ -151,8 +161,11 @@ class _Driver:
                 f"The rewrite {rule.name} of plugin {rule.plugin.name!r} raised {type(error).__name__} at "
                 f"{node.op_type} ({source_of(node) or 'unknown source'}): {error}"
             ) from error
+        self.declined.pop((node, rule), None)
         if result is None:
             self._discard()
+            if self._rewriter.reason is not None:
+                self.declined[node, rule] = self._rewriter.reason
             return False
         if isinstance(result, dict):
             self._unsorted = True  # some of the replaced values may be made further up

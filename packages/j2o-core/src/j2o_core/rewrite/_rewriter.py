@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx_ir as ir
@@ -22,6 +22,9 @@ from ..graph._values import REAL_KINDS, numpy_dtype, shape_of, stamp
 from ..simplify import FOLD_LIMIT_BYTES
 from ..trace._memory import file_map
 from ._views import Axes, Part, View, refined, step, view, whole
+
+# The result that a rule, or a part of it, did not return.
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,15 @@ class Rewriter:
         self._shared: dict[Hashable, ir.Value] = {}
         self.asked_for_sizes = False
         self.reused = False
+        self.reason: str | None = None
+
+    def decline(self, reason: str) -> _T | None:
+        """None, after saying why a pattern that is nearly the rule's is left as it is.
+
+        The first reason of a rule at a node counts. If the node is there at the end, `program.report()` has it.
+        """
+        self.reason = self.reason or reason
+        return None
 
     def const(self, value: Any, dtype: Any = None) -> ir.Value:
         """A constant; `dtype` is a dtype or a value whose dtype is taken."""

@@ -31,17 +31,21 @@ from ._multiples import number_times
 _DTYPES = (ir.DataType.FLOAT, ir.DataType.FLOAT16)
 
 
-@plugin.rewrite("Where")
+@plugin.rewrite("Where", makes="Elu")
 def _elu(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     sign = choice(rw, node)
-    if sign is None or sign.bound != 0 or sign.above is not sign.x or sign.x.dtype not in _DTYPES:
+    if sign is None or sign.bound != 0 or sign.above is not sign.x:
         return None
     alpha, curve = number_times(rw, sign.below)
     exp = rw.producer(_without_one(rw, curve), "Exp")
-    if exp is None or not math.isfinite(alpha) or alpha <= 0:
+    if exp is None:
         return None
     if exp.inputs[0] is not sign.x and _above_zero_is_zero(rw, exp.inputs[0]) is not sign.x:
         return None
+    if sign.x.dtype not in _DTYPES:
+        return rw.decline(f"the dtype is {sign.x.dtype}")
+    if not math.isfinite(alpha) or alpha <= 0:
+        return rw.decline(f"alpha is {alpha:g}, not positive")
     if sign.equal_above:
         return rw.op.Elu(sign.x, alpha=alpha)  # type: ignore[no-any-return]
     return rw.op.Selu(sign.x, alpha=alpha, gamma=1.0)  # type: ignore[no-any-return]

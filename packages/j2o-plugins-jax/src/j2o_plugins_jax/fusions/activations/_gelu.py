@@ -24,7 +24,7 @@ _TOLERANCE = 1e-5
 _HALF_TOLERANCE = 4e-3
 
 
-@plugin.rewrite("Mul", "Div", "Add", "Sub")
+@plugin.rewrite("Mul", "Div", "Add", "Sub", makes="Gelu")
 def _gelu(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     number, factors = rw.product(node.outputs[0])
     found = None
@@ -36,14 +36,17 @@ def _gelu(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     if found is None or not rw.same_shape(found[0], node.outputs[0]):
         return None
     x, kind = found
-    if not rw.target.runs_widened("Gelu" if rw.opset >= 20 else "Erf", x.dtype):
-        return None
+    op_type = "Gelu" if rw.opset >= 20 else "Erf"
+    if not rw.target.runs_widened(op_type, x.dtype):
+        return rw.decline(f"the target has no kernel of {op_type} for {x.dtype}")
     if kind == "none" and rw.opset < 20:
         y = rw.op.Cast(x, to=ir.DataType.FLOAT) if x.dtype is ir.DataType.BFLOAT16 else x
         half = rw.op.Erf(rw.op.Div(y, rw.const(math.sqrt(2), y)))
         one = rw.op.Add(half, rw.const(1, y))
         return rw.op.Cast(rw.op.Mul(rw.op.Mul(y, one), rw.const(0.5, y)), to=x.dtype)  # type: ignore[no-any-return]
-    return rw.op.Gelu(x, approximate=kind) if rw.opset >= 20 else None
+    if rw.opset < 20:
+        return rw.decline(f"the operator with tanh begins with opset 20, the program has {rw.opset}")
+    return rw.op.Gelu(x, approximate=kind)  # type: ignore[no-any-return]
 
 
 def _distributed(rw: Rewriter, total: ir.Node | None, number: float) -> tuple[ir.Value, str] | None:
@@ -95,7 +98,9 @@ def _is_scaled(rw: Rewriter, value: ir.Value | None, x: ir.Value, number: float)
     if value is None:
         return False
     scale, factors = rw.product(value)
-    return factors == [x] and _close(scale, number, x)
+    if factors != [x]:
+        return False
+    return _close(scale, number, x) or bool(rw.decline(f"x is multiplied by {scale:.6g}, not {number:.6g}"))
 
 
 def _is_tanh_argument(rw: Rewriter, value: ir.Value | None, x: ir.Value, sign: float) -> bool:
@@ -116,8 +121,8 @@ def _is_tanh_argument(rw: Rewriter, value: ir.Value | None, x: ir.Value, sign: f
         number, powers = rw.product(higher)
         power = rw.producer(powers[0], "Pow") if len(powers) == 1 else None
         exponent = rw.scalar(power.inputs[1]) if power is not None and power.inputs[0] is x else None
-        if (powers == [x] * (3 - taken) or exponent == 3 - taken) and _close(number, 0.044715, x):
-            return True
+        if powers == [x] * (3 - taken) or exponent == 3 - taken:
+            return _close(number, 0.044715, x) or bool(rw.decline(f"x**3 is multiplied by {number:.6g}, not 0.044715"))
     return False
 
 

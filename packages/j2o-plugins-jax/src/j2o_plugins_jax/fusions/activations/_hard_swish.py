@@ -29,7 +29,7 @@ from ._multiples import number_times
 _DTYPES = (ir.DataType.FLOAT, *HALVES)
 
 
-@plugin.rewrite("Clip", "Mul", "Div")
+@plugin.rewrite("Clip", "Mul", "Div", makes="HardSigmoid")
 def _hard_sigmoid(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     number, gate = number_times(rw, node.outputs[0])
     line = _clipped_line(rw, gate, number)
@@ -39,7 +39,7 @@ def _hard_sigmoid(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     return rw.op.HardSigmoid(x, alpha=alpha, beta=beta)  # type: ignore[no-any-return]
 
 
-@plugin.rewrite("Mul", "Div")
+@plugin.rewrite("Mul", "Div", makes="HardSwish")
 def _hard_swish(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     number, inner = number_times(rw, node.outputs[0])
     product = rw.producer(inner, "Mul")
@@ -65,14 +65,20 @@ def _hard_sigmoid_of(rw: Rewriter, gate: ir.Value, number: float) -> tuple[ir.Va
 def _clipped_line(rw: Rewriter, gate: ir.Value, number: float) -> tuple[ir.Value, float, float] | None:
     """(x, alpha, beta) if number * gate is alpha * x + beta between 0 and 1."""
     node = rw.producer(gate, "Clip")
-    if node is None or gate.dtype not in _DTYPES or len(node.inputs) != 3 or node.inputs[0] is None:
+    if node is None or len(node.inputs) != 3 or node.inputs[0] is None:
         return None
     low, high = rw.scalar(node.inputs[1]), rw.scalar(node.inputs[2])
     if low != 0 or high is None or not 0 < high < math.inf or not _is_quotient(number, high, gate):
         return None
     line = _line(rw, node.inputs[0])
+    if line is None:
+        return None
+    if gate.dtype not in _DTYPES:
+        return rw.decline(f"the dtype is {gate.dtype}")
     # A line that starts far from zero is nearly 0 where it is clipped: rounded to its start, it would lose that.
-    return None if line is None or abs(line[2] * number) > 1 else (line[0], line[1] * number, line[2] * number)
+    if abs(line[2] * number) > 1:
+        return rw.decline(f"beta is {line[2] * number:g}, beyond -1 to 1")
+    return line[0], line[1] * number, line[2] * number
 
 
 def _line(rw: Rewriter, value: ir.Value) -> tuple[ir.Value, float, float] | None:

@@ -24,7 +24,7 @@ from ._multiples import number_times
 _DTYPES = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 
 
-@plugin.rewrite("Where")
+@plugin.rewrite("Where", makes="LeakyRelu")
 def _chosen_slope(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     sign = choice(rw, node)
     if sign is None or sign.bound != 0 or sign.above is not sign.x:
@@ -33,7 +33,7 @@ def _chosen_slope(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     return _leaky_relu(rw, x, slope, sign.equal_above) if x is sign.x and x is not sign.below else None
 
 
-@plugin.rewrite("Mul")
+@plugin.rewrite("Mul", makes="LeakyRelu")
 def _times_slope(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     for x, factor in rw.both_ways(node):
         sign = choice(rw, rw.producer(factor))
@@ -45,7 +45,7 @@ def _times_slope(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     return None
 
 
-@plugin.rewrite("Max")
+@plugin.rewrite("Max", makes="LeakyRelu")
 def _larger_line(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     if len(node.inputs) != 2:
         return None
@@ -57,7 +57,10 @@ def _larger_line(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 
 def _leaky_relu(rw: Rewriter, x: ir.Value, slope: float, keeps_zeros: bool) -> ir.Value | None:
-    # A negative slope turns the sign of zeros where they are scaled.
-    if x.dtype not in _DTYPES or not math.isfinite(slope) or not (keeps_zeros or slope >= 0):
-        return None
+    if x.dtype not in _DTYPES:
+        return rw.decline(f"the dtype is {x.dtype}")
+    if not math.isfinite(slope):
+        return rw.decline(f"the slope is {slope}")
+    if not keeps_zeros and slope < 0:
+        return rw.decline("x > 0 with a negative slope turns the sign of zeros: use x >= 0")
     return rw.op.LeakyRelu(x, alpha=slope)  # type: ignore[no-any-return]

@@ -18,7 +18,7 @@ from ..._plugin import plugin
 from .._half import HALVES
 
 
-@plugin.rewrite("Div", "Mul")
+@plugin.rewrite("Div", "Mul", makes="Sigmoid")
 def _silu(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     for x, total in [node.inputs] if node.op_type == "Div" else rw.both_ways(node):
         if node.op_type == "Mul":
@@ -26,12 +26,16 @@ def _silu(rw: Rewriter, node: ir.Node) -> ir.Value | None:
             if inverse is None or (inverse.op_type == "Div" and rw.scalar(inverse.inputs[0]) != 1):
                 continue
             total = inverse.inputs[-1]
-        if x is None or x.dtype not in (ir.DataType.FLOAT, *HALVES) or not rw.same_shape(x, node.outputs[0]):
+        if x is None or not rw.same_shape(x, node.outputs[0]):
             continue
         for one, other in rw.both_ways(rw.producer(total, "Add")):
             exp = rw.producer(other, "Exp") if rw.scalar(one) == 1 else None
             number, factors = rw.product(exp.inputs[0]) if exp is not None and exp.inputs[0] is not None else (0.0, [])
-            if factors == [x] and number < 0:
+            if exp is not None and factors != [x]:
+                rw.decline("the numerator is not the x of the sigmoid, and may be large where the operator is 0")
+            elif factors == [x] and number < 0:
+                if x.dtype not in (ir.DataType.FLOAT, *HALVES):
+                    return rw.decline(f"the dtype is {x.dtype}")
                 scaled = x if number == -1 else rw.op.Mul(x, rw.const(-number, x))
                 return rw.op.Mul(x, rw.op.Sigmoid(scaled))  # type: ignore[no-any-return]
     return None

@@ -40,14 +40,16 @@ _LONGEST_CHAIN = 10
 _OTHER = 1000
 
 
-@plugin.rewrite("Div")
+@plugin.rewrite("Div", makes="Softmax")
 def _softmax(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     numerator, total = node.inputs
     exp = rw.producer(numerator, "Exp")
     if exp is not None:
         found = _of_exponentials(rw, exp, total)
-        if found is None or not (_has_plain_maximum(rw, exp) or _are_weights(node.outputs[0], found[1])):
+        if found is None:
             return None
+        if not (_has_plain_maximum(rw, exp) or _are_weights(node.outputs[0], found[1])):
+            return rw.decline("the maximum is replaced where it is infinite, which the operator does not do")
         return rw.op.Softmax(found[0], axis=found[1])  # type: ignore[no-any-return]
     product, behind = _behind_layouts(rw, numerator, "MatMul")
     if product is None or numerator is None or not rw.same_shape(numerator, node.outputs[0]):
@@ -227,8 +229,13 @@ def _of_exponentials(rw: Rewriter, exp: ir.Node, total: ir.Value | None) -> tupl
         return None
     x, maximum = found
     axis = _reduced_axis(rw, *_sum_and_summed(rw, exp, x, total), "ReduceSum")
-    if axis is None or _reduced_axis(rw, maximum, x, "ReduceMax", axis) is None:
+    if axis is None:
+        sums = rw.producer(total, "ReduceSum")
+        if sums is not None and sums.inputs[0] is exp.outputs[0]:
+            return rw.decline("the sum is over several axes")
         return None
+    if _reduced_axis(rw, maximum, x, "ReduceMax", axis) is None:
+        return rw.decline("what is subtracted is not the maximum along the axis of the sum")
     return x, axis
 
 

@@ -20,12 +20,16 @@ from ._choices import choice
 _DTYPES = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 
 
-@plugin.rewrite("Where")
+@plugin.rewrite("Where", makes="ThresholdedRelu")
 def _thresholded_relu(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     size = choice(rw, node)
-    if size is None or size.above is not size.x or size.equal_above or size.nan_above or size.x.dtype not in _DTYPES:
+    zero = rw.scalar(size.below) if size is not None else None
+    if size is None or size.above is not size.x or zero != 0:
         return None
-    zero = rw.scalar(size.below)
-    if zero != 0 or np.signbit(zero):
-        return None
+    if np.signbit(zero):
+        return rw.decline("what is below the threshold becomes -0")
+    if size.equal_above or size.nan_above:
+        return rw.decline("NaN or the threshold itself is kept: use x > threshold")
+    if size.x.dtype not in _DTYPES:
+        return rw.decline(f"the dtype is {size.x.dtype}")
     return rw.op.ThresholdedRelu(size.x, alpha=size.bound)  # type: ignore[no-any-return]

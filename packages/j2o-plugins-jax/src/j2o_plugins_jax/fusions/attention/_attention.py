@@ -75,10 +75,8 @@ class _Frame:
     first: tuple[int, int]
 
 
-@plugin.rewrite("MatMul", opset=23)
+@plugin.rewrite("MatMul", makes="Attention")
 def _attention(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    if node.outputs[0].dtype not in _DTYPES or rw.exact_nonfinite:
-        return None
     for side in (0, 1):
         softmax, path = _softmax_behind(rw, node.inputs[side])
         if softmax is not None and (result := _fused(rw, node, side, softmax, path)) is not None:
@@ -87,9 +85,9 @@ def _attention(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 
 def _softmax_behind(rw: Rewriter, value: ir.Value | None) -> tuple[ir.Node | None, list[ir.Node]]:
-    """The Softmax that makes a value, and layouts, casts and zeros put in between, each without another use."""
+    """The Softmax that makes a value, and layouts, casts and zeros put in between."""
     path: list[ir.Node] = []
-    while value is not None and rw.only_use(value) and len(path) < _LONGEST_CHAIN:
+    while value is not None and len(path) < _LONGEST_CHAIN:
         softmax = rw.producer(value, "Softmax")
         if softmax is not None:
             return softmax, path[::-1]
@@ -106,37 +104,51 @@ def _fused(rw: Rewriter, node: ir.Node, side: int, softmax: ir.Node, path: Seque
     if chain is None:
         return None
     product, steps = chain
+    if rw.opset < 23:
+        return rw.decline(f"the operator begins with opset 23, the program has {rw.opset}")
+    if rw.exact_nonfinite:
+        return rw.decline('the operator is not exact for NaN and infinities: nonfinite="exact"')
+    if node.outputs[0].dtype not in _DTYPES:
+        return rw.decline(f"the dtype is {node.outputs[0].dtype}")
+    if not all(rw.only_use(step.outputs[0]) for step in (softmax, *path)):
+        return rw.decline("the weights are read elsewhere")
+    if not all(rw.only_use(step.outputs[0]) for step in (product, *(step for step, _ in steps))):
+        return rw.decline("the scores are read elsewhere")
     own = _product_axes(rw, product)
     scores = read_scores(rw, own, steps)
-    dtype = _dtype(node, softmax, path, product, wide=scores.wide) if scores is not None else None
-    if scores is None or dtype is None:
-        return None
+    if scores is None:
+        return rw.decline("the scores go through more than scales, one softcap, biases and masks")
+    dtype = _dtype(node, softmax, path, product, wide=scores.wide)
+    if dtype is None:
+        return rw.decline("a Cast between the products rounds more, or less, than the operator")
     if not all(_is_zero_anyway(rw, zeros, softmax, scores) for zeros in path if zeros.op_type == "Where"):
-        return None
+        return rw.decline("weights are set to zero, which the mask does not show to be zero")
     frame = _frame(rw, own, scores.axes, softmax, path, side)
     other = node.inputs[1 - side]
     if frame is None or other is None or any(len(rw.shape(x) or ()) < 2 for x in (other, *product.inputs)):
-        return None
+        return rw.decline("the axis of the softmax is not that of the keys in both products")
     q, k = _queries_and_keys(rw, product, frame)
     frame = _with_groups(rw, frame, q)
     (q, q_scale), (k, k_scale) = _unscaled(rw, q), _unscaled(rw, k)
     scale = scores.scale * q_scale * k_scale
-    if not scale > 0 or (scale > 1 and dtype is ir.DataType.FLOAT16):
-        return None  # its root is multiplied on queries and keys, which may then be infinite
+    if not scale > 0:
+        return rw.decline(f"the scale is {scale:g}, not positive")
+    if scale > 1 and dtype is ir.DataType.FLOAT16:  # its root is multiplied on queries and keys
+        return rw.decline(f"queries and keys of float16 may overflow with the scale {scale:g}")
     v = rw.op.Transpose(other, perm=_swapped(rw, other)) if side == 1 else other
     operands = _operands(rw, frame, *(_narrow(rw, value) for value in (q, k, v)))
     if operands is None:
-        return None
+        return rw.decline("several batches of values have the same weights")
     operands = [rw.op.Cast(value, to=dtype) for value in operands]
     target = (frame.batch, frame.heads, frame.queries, frame.keys)
     masking = attention_mask(rw, scores, target, dtype)
     if masking is None:
-        return None
+        return rw.decline("the operator cannot say these masks and biases")
     if masking.clean_keys is not None:
         operands[1] = rw.op.Where(masking.clean_keys, operands[1], rw.const(0, operands[1]))
     q_scaled = _scaled_queries(rw, operands[0], scores.factors, target)
     if q_scaled is None:
-        return None
+        return rw.decline("the scores are multiplied by what varies along the keys")
     attributes = {
         "is_causal": 1 if masking.is_causal else None,
         "softmax_precision": int(ir.DataType.FLOAT) if scores.wide else None,
@@ -214,7 +226,7 @@ def _swapped(rw: Rewriter, value: ir.Value) -> list[int]:
 
 def _scores_chain(rw: Rewriter, value: ir.Value | None, depth: int) -> tuple[ir.Node, list[tuple[ir.Node, int]]] | None:
     """The product of queries and keys, and what happens to it on the way: (node, which operand it is)."""
-    if value is None or depth == 0 or not rw.only_use(value):
+    if value is None or depth == 0:
         return None
     node = value.producer()
     if node is None:

@@ -87,9 +87,9 @@ def attention_mask(rw: Rewriter, scores: Scores, target: Axes, dtype: ir.DataTyp
     biases = [entry for entry in scores.entries if isinstance(entry, Bias)]
     masks = [entry for entry in scores.entries if isinstance(entry, Mask)]
     if any(not mask.low <= _LOW[dtype] for mask in masks) or len({mask.low for mask in masks}) > 1:
-        return None
+        return rw.decline("masks put different numbers, or numbers that are not low, in place of scores")
     if any(_evens_scores(rw, bias, target) for bias in biases):
-        return None
+        return rw.decline("a bias is as low as -512 in bfloat16, where it evens scores: use -inf or -1e9")
     first = scores.entries.index(masks[0]) if masks else len(scores.entries)
     behind = [entry for entry in scores.entries[first:] if isinstance(entry, Bias)]
     kept = _constant_kept(rw, masks, target)
@@ -101,7 +101,7 @@ def attention_mask(rw: Rewriter, scores: Scores, target: Axes, dtype: ir.DataTyp
     causal = _is_triangular(kept) if kept is not None else _compares_indices(rw, masks, target)
     seen = causal or not masks or (kept is not None and bool(kept.any(-1).all()))
     if not all(_is_absorbed(rw, bias, masks[0].low, seen) for bias in behind):
-        return None
+        return rw.decline("a bias is added behind a mask: add it to the scores before")
     clean = None if causal else _clean_keys(rw, masks, target)
     spread = masks if clean is None else [mask for mask in masks if _varies(mask, (*target[1], *target[2]))]
     hidden = (HIDDEN_KEYS,) if spread else ()
@@ -111,8 +111,10 @@ def attention_mask(rw: Rewriter, scores: Scores, target: Axes, dtype: ir.DataTyp
             return replace(_of_constant(rw, biases, kept, target, dtype), clean_keys=clean, differences=hidden)
         total = _written_out(rw, _sum(rw, biases, target, dtype), target) if biases else None
         return OperatorMask(total, causal, differences=hidden)
-    if dtype is not ir.DataType.FLOAT or (masks and _number_of_hidden(masks[0].low, least) is None):
-        return None
+    if dtype is not ir.DataType.FLOAT:
+        return rw.decline("in float16 a mask or bias may leave a query without a key")
+    if masks and _number_of_hidden(masks[0].low, least) is None:
+        return rw.decline("a bias may be as low as the number that hides keys")
     heads = any(_varies(entry, target[1]) for entry in scores.entries)
     may_be_empty = least < _LOWEST or (bool(masks) and masks[0].low == -math.inf)
     key = ("attention mask", scores.entries, target)

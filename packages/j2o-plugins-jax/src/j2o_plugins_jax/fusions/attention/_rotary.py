@@ -54,7 +54,7 @@ class _Table:
     make: Callable[[Array], Array]
 
 
-@plugin.rewrite("Add")
+@plugin.rewrite("Add", makes="RotaryEmbedding")
 def _of_swapped(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """The form with the numbers of each pair exchanged."""
     for x, cos, other, sin in _products(rw, node):
@@ -67,6 +67,7 @@ def _of_swapped(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         result = _turned(rw, x, one, negated, cos, sin) or _with_signs_in_table(rw, x, one, negated, cos, sin)
         if result is not None:
             return result
+        rw.decline("the tables differ within a pair, vary by head, or do not vary by position alone")
     return None
 
 
@@ -155,7 +156,7 @@ def _with_signs_in_table(
     return rw.op.Add(rw.op.Mul(x, cos), rw.op.Mul(exchanged, signed))  # type: ignore[no-any-return]
 
 
-@plugin.rewrite("Concat", opset=23)
+@plugin.rewrite("Concat", makes="RotaryEmbedding")
 def _of_products(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """The form with first and second numbers by themselves."""
     if len(node.inputs) != 2:
@@ -174,7 +175,10 @@ def _of_products(rw: Rewriter, node: ir.Node) -> ir.Value | None:
             axes = through(rw, nodes, first.axes)
             if axes is None or axes != through(rw, others, first.axes):
                 continue
-            return _from_root(rw, first, cos, sin, joined_axes(first, rw.attr(node, "axis") % len(axes), axes))
+            if rw.opset < 23:
+                return rw.decline(f"the operator begins with opset 23, the program has {rw.opset}")
+            result = _from_root(rw, first, cos, sin, joined_axes(first, rw.attr(node, "axis") % len(axes), axes))
+            return result or rw.decline("the tables vary by head, or do not vary by position alone")
     return None
 
 
@@ -302,8 +306,12 @@ def _computed(
 def _embedding(rw: Rewriter, x: ir.Value, axis: int, tables: Tables, *, interleaved: bool) -> ir.Value | None:
     """The operator wants [batch, heads, length, size]; around attention the changes of layout cancel."""
     rank = len(rw.shape(x) or ())
-    if rw.opset < 23 or x.dtype not in _DTYPES or rank not in (3, 4) or axis not in (rank - 2, rank - 3):
-        return None
+    if rw.opset < 23:
+        return rw.decline(f"the operator begins with opset 23, the program has {rw.opset}")
+    if x.dtype not in _DTYPES:
+        return rw.decline(f"the dtype is {x.dtype}")
+    if rank not in (3, 4) or axis not in (rank - 2, rank - 3):
+        return rw.decline(f"x has rank {rank} and positions along axis {axis}, not [batch, heads, length, size]")
     tokens_first, batched = axis == rank - 3, rank == 4
     first = rw.const([0], np.int64)
     rows = x if batched else rw.op.Unsqueeze(x, first)

@@ -32,24 +32,38 @@ from .._half import SINGLE_RANGE, before_half_cast, rounded, widened
 from ..weights._repeated_constants import equal
 
 
-@plugin.rewrite("Mul", "Div")
+@plugin.rewrite("Mul", "Div", makes="LayerNormalization")
 def _normalise(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    inverted = node.op_type == "Mul"
     for d, root, weight in parts_and_weight(rw, node):
         centred = rw.producer(d, "Sub")
         x = centred.inputs[0] if centred is not None else None
-        axis = mean_axis(rw, centred.inputs[1], x) if centred is not None else None
-        if x is None or axis is None or not rw.same_shape(d, node.outputs[0]):
+        if centred is None or x is None or not rw.same_shape(d, node.outputs[0]):
             continue
+        if not _is_mean(rw, centred.inputs[1], x) or square_root(rw, plain(rw, root), inverted=inverted) is None:
+            continue
+        axis = mean_axis(rw, centred.inputs[1], x)
         sizes = (rw.shape(x) or ())[axis:]
-        if not all(isinstance(size, int) for size in sizes) or x.dtype not in SINGLE_RANGE:
-            continue
-        epsilon = _epsilon(rw, root, x, axis, inverted=node.op_type == "Mul")
-        if epsilon is None:
-            continue
-        on_axes = rw.const(np.ones(sizes), x) if weight is None else on_last_axes(rw, x, axis, weight)
-        if on_axes is not None:
-            return rw.op.LayerNormalization(x, on_axes, axis=axis, epsilon=epsilon)  # type: ignore[no-any-return]
+        if axis is None:
+            rw.decline("the mean is not over the last axes")
+        elif x.dtype not in SINGLE_RANGE:
+            rw.decline(f"the dtype is {x.dtype}")
+        elif not all(isinstance(size, int) for size in sizes):
+            rw.decline(f"the sizes {sizes} of the axes are symbolic")
+        elif (epsilon := _epsilon(rw, root, x, axis, inverted=inverted)) is None:
+            rw.decline("the root is not that of the variance along the same axes and a constant epsilon")
+        else:
+            on_axes = rw.const(np.ones(sizes), x) if weight is None else on_last_axes(rw, x, axis, weight)
+            if on_axes is not None:
+                return rw.op.LayerNormalization(x, on_axes, axis=axis, epsilon=epsilon)  # type: ignore[no-any-return]
+            rw.decline("the weight varies along other axes")
     return None
+
+
+def _is_mean(rw: Rewriter, value: ir.Value | None, x: ir.Value) -> bool:
+    """Whether a value is a mean of x, over whichever axes."""
+    mean = rw.producer(plain(rw, value), "ReduceMean")
+    return mean is not None and widened(rw, mean.inputs[0]) is widened(rw, x)
 
 
 def parts_and_weight(rw: Rewriter, node: ir.Node) -> Iterator[tuple[ir.Value, ir.Value, ir.Value | None]]:

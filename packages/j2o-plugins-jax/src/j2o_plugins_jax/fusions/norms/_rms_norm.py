@@ -31,7 +31,7 @@ from ._layer_norm import (
 )
 
 
-@plugin.rewrite("Mul", "Div", opset=23)
+@plugin.rewrite("Mul", "Div", opset=23, makes="RMSNormalization")
 def _rms_norm(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     found = _normalised(rw, node)
     if found is None:
@@ -39,9 +39,11 @@ def _rms_norm(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     x, axis, epsilon, weight = found
     sizes = (rw.shape(x) or ())[axis:]
     if not all(isinstance(size, int) for size in sizes):
-        return None
+        return rw.decline(f"the sizes {sizes} of the axes are symbolic")
     on_axes = rw.const(np.ones(sizes), x) if weight is None else on_last_axes(rw, x, axis, weight)
-    return None if on_axes is None else rw.op.RMSNormalization(x, on_axes, axis=axis, epsilon=epsilon)
+    if on_axes is None:
+        return rw.decline("the weight varies along other axes")
+    return rw.op.RMSNormalization(x, on_axes, axis=axis, epsilon=epsilon)  # type: ignore[no-any-return]
 
 
 @plugin.rewrite("Mul", opset=23)
@@ -53,7 +55,7 @@ def _absorb_weight(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     return None
 
 
-@plugin.rewrite("Mul", "Div")
+@plugin.rewrite("Mul", "Div", makes="RMSNormalization")
 def _below(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     if rw.opset >= 23:
         return None
@@ -90,7 +92,7 @@ def _is_written_for_runtime(rw: Rewriter, node: ir.Node) -> bool:
 def _normalised(rw: Rewriter, node: ir.Node) -> tuple[ir.Value, int, float, ir.Value | None] | None:
     """(x, first axis from behind, epsilon, weight) of x / sqrt(mean(x * x) + epsilon), times the weight if any."""
     for x, root, weight in parts_and_weight(rw, node):
-        if x.dtype not in SINGLE_RANGE or not rw.same_shape(x, node.outputs[0]):
+        if not rw.same_shape(x, node.outputs[0]):
             continue
         centred = rw.producer(x, "Sub")
         if centred is not None and rw.producer(plain(rw, centred.inputs[1]), "ReduceMean") is not None:
@@ -107,10 +109,13 @@ def _axis_of_mean_square(rw: Rewriter, value: ir.Value | None, x: ir.Value, scal
     """The first of the last axes, from behind, if `scale` has the shape of the mean of x * x over these."""
     mean = rw.producer(value, "ReduceMean")
     root = square_of(rw, widened(rw, mean.inputs[0])) if mean is not None else None
-    if mean is None or root is None or root.dtype not in SINGLE_RANGE or widened(rw, root) is not widened(rw, x):
+    if mean is None or root is None or widened(rw, root) is not widened(rw, x):
         return None
+    for dtype in (x.dtype, root.dtype):
+        if dtype not in SINGLE_RANGE:
+            return rw.decline(f"the dtype is {dtype}")
     first = first_of_last_axes(rw, mean, x)
     if first is None:
-        return None
+        return rw.decline("the mean of squares is not over the last axes")
     axis = first - len(rw.shape(x) or ())
     return axis if is_reduced(rw, scale, x, axis) else None
