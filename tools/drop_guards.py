@@ -1,37 +1,65 @@
 """Drop guards of matchers and workarounds, one at a time, and count which the same package's tests notice.
 
-    python tools/drop_guards.py packages/j2o-core/src/j2o_core/graph/_peephole.py --tests packages/j2o-core/tests/graph
+    python tools/drop_guards.py packages/j2o-core/src/j2o_core/graph --tests packages/j2o-core/tests/graph
 
 A guard is an `if` whose body only declines (`return None`, `return False`, `return`, `continue`, `raise`). Its
-condition, or one operand of a condition joined by `or`, is made False. The sources are put back afterwards, also when
-the program is told to stop. Of 40 guards that are drawn 38 are to be noticed; the others are listed, as tests to write.
+condition, or one operand of a condition joined by `or`, counts as False. No source is changed: the files are compiled
+with each condition passed through `_Guards.ask`. The tests run once as they are, which shows the tests in which each
+guard is ever true; only these run again without it, the quick ones first. Of 40 guards that are drawn 38 are to be
+noticed; the others are listed, as tests to write or guards to delete.
 """
 
 import argparse
 import ast
+import builtins
+import importlib.machinery
 import random
 import signal
-import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+ASK = "__j2o_guard__"
+# A guard may be all that ends a loop: a test that takes this many seconds without it has noticed.
+LONGEST = 30
+# All tests of one guard.
+SECONDS = 120
 
 
-def guards(path: Path) -> list[tuple[int, str, str]]:
-    """(line, condition, source without it) of each guard of a file."""
-    source = path.read_text()
-    lines = source.splitlines(keepends=True)
-    found = []
-    for node in ast.walk(ast.parse(source)):
-        if not isinstance(node, ast.If) or node.orelse or not _declines(node.body):
-            continue
-        one = node.test
-        parts = one.values if isinstance(one, ast.BoolOp) and isinstance(one.op, ast.Or) else [one]
-        for part in parts:
-            text = ast.get_source_segment(source, part)
-            if "is None" in text and not isinstance(part, ast.BoolOp):
-                continue  # without it the next line fails by itself
-            found.append((part.lineno, text, _without(lines, part)))
-    return found
+class Guard(NamedTuple):
+    """One operand of a guard's condition."""
+
+    path: Path
+    line: int
+    condition: str
+
+
+class _Instrument(ast.NodeTransformer):
+    """Passes the conditions of guards through `ASK`, with the guard's number."""
+
+    def __init__(self, path: Path, found: list[Guard]):
+        self.path, self.found = path, found
+
+    def visit_If(self, node: ast.If) -> ast.AST:
+        self.generic_visit(node)
+        if node.orelse or not _declines(node.body):
+            return node
+        if isinstance(node.test, ast.BoolOp) and isinstance(node.test.op, ast.Or):
+            node.test.values = [self._asked(one) for one in node.test.values]
+        else:
+            node.test = self._asked(node.test)
+        return node
+
+    def _asked(self, condition: ast.expr) -> ast.expr:
+        text = ast.unparse(condition)
+        if "is None" in text and not isinstance(condition, ast.BoolOp):
+            return condition  # without it the next line fails by itself
+        self.found.append(Guard(self.path, condition.lineno, text))
+        number = ast.Constant(len(self.found) - 1)
+        return ast.Call(ast.Name(ASK, ast.Load()), [number, condition], [])
 
 
 def _declines(body: list[ast.stmt]) -> bool:
@@ -41,41 +69,123 @@ def _declines(body: list[ast.stmt]) -> bool:
     return not rest and isinstance(first, (ast.Continue, ast.Raise))
 
 
-def _without(lines: list[str], node: ast.expr) -> str:
-    """The source with an expression made False; columns count bytes."""
-    before, after = lines[node.lineno - 1].encode(), lines[node.end_lineno - 1].encode()
-    new = before[: node.col_offset] + b"False" + after[node.end_col_offset :]
-    return "".join([*lines[: node.lineno - 1], new.decode(), *lines[node.end_lineno :]])
+class _Guards:
+    """The pytest plugin: runs all tests, then for each guard those that it decides."""
+
+    def __init__(self, paths: list[Path]):
+        self.found: list[Guard] = []
+        self.codes: dict[str, Any] = {}
+        for path in paths:
+            tree = _Instrument(path, self.found).visit(ast.parse(path.read_text()))
+            self.codes[str(path)] = compile(ast.fix_missing_locations(tree), str(path), "exec", dont_inherit=True)
+        self.drawn: list[int] = []
+        self.missed: list[Guard] = []
+        self._dropped: int | None = None
+        self._true = set[int]()
+        self._failures: list[str] = []
+
+    def ask(self, number: int, condition: Any) -> Any:
+        """The condition of a guard, False for the one that is dropped."""
+        if condition:
+            self._true.add(number)
+        return False if number == self._dropped else condition
+
+    def install(self) -> None:
+        """Have the files imported with their guards asked."""
+        setattr(builtins, ASK, self.ask)
+        get_code = importlib.machinery.SourceFileLoader.get_code
+
+        def asked(loader: Any, name: str) -> Any:
+            code = self.codes.get(str(Path(loader.path).resolve()))
+            return get_code(loader, name) if code is None else code
+
+        importlib.machinery.SourceFileLoader.get_code = asked  # type: ignore[method-assign]
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Instead of the loop of pytest, which runs each test once."""
+        tests: dict[int, list[tuple[float, pytest.Item]]] = {}
+        for item in session.items:
+            self._true.clear()
+            start = time.perf_counter()
+            if self._fails(item):
+                print(
+                    f"{item.nodeid} does not pass as it is, so it shows nothing of a guard:", *self._failures, sep="\n"
+                )
+                raise session.Failed
+            seconds = time.perf_counter() - start
+            for number in self._true:
+                tests.setdefault(number, []).append((seconds, item))
+        for number in sorted(self.drawn):
+            self._report(number, sorted(tests.get(number, ()), key=lambda one: one[0]))
+        print(f"\n{len(self.drawn)} guards; {len(self.drawn) - len(self.missed)} noticed")
+        return True
+
+    def _report(self, number: int, tests: list[tuple[float, pytest.Item]]) -> None:
+        guard, tried, start = self.found[number], 0, time.perf_counter()
+        self._dropped, noticed = number, False
+        for _, item in tests:
+            tried += 1
+            noticed = self._fails(item)
+            if noticed or time.perf_counter() - start > SECONDS:
+                break
+        self._dropped = None
+        if not noticed:
+            self.missed.append(guard)
+        seen = "" if noticed else f"  ({tried} of {len(tests)} tests in which it is true)"
+        print(
+            f"{'noticed' if noticed else 'MISSED '}  {guard.path.name}:{guard.line}  {guard.condition}{seen}",
+            flush=True,
+        )
+
+    def _fails(self, item: pytest.Item) -> bool:
+        """Runs a test, again perhaps."""
+        self._failures.clear()
+        item._initrequest()  # type: ignore[attr-defined]
+        signal.signal(signal.SIGALRM, _too_long)
+        signal.alarm(LONGEST)
+        try:
+            item.ihook.pytest_runtest_protocol(item=item, nextitem=None)
+        finally:
+            signal.alarm(0)
+        return bool(self._failures)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keeps what failed."""
+        if report.failed:
+            self._failures.append(report.longreprtext)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Says which file cannot be collected: without it a guard that is noticed looks as if it were not."""
+        if report.failed:
+            print(report.longreprtext)
+            raise pytest.UsageError("The tests cannot be collected as they are.")
+
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Only this plugin prints: tests fail on purpose."""
+        session.config.pluginmanager.unregister(name="terminalreporter")
+
+
+def _too_long(*_: Any) -> None:
+    raise TimeoutError("A test does not end.")
 
 
 def main() -> int:
-    """Drop the guards and print what was not noticed."""
+    """Drop the guards and print those that no test notices."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", nargs="+", type=Path, help="sources with guards")
+    parser.add_argument("sources", nargs="+", type=Path, help="files with guards, or folders of them")
     parser.add_argument("--tests", nargs="+", required=True, help="tests of the same package, as for pytest")
     parser.add_argument("--count", type=int, default=40, help="how many guards; 40 unless told otherwise")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
+    parser.add_argument("--every", type=int, default=1, help="run about every Nth case of a parametrized test")
     options = parser.parse_args()
-    every = [(path, *guard) for path in options.files for guard in guards(path)]
-    drawn = random.Random(options.seed).sample(every, min(options.count, len(every)))
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "0", "-p", "no:cacheprovider", *options.tests]
-    unchanged = subprocess.run(command, capture_output=True, check=False, text=True)
-    if unchanged.returncode:
-        sys.exit(f"The tests do not pass as they are, so they show nothing of a guard:\n{unchanged.stdout[-2000:]}")
-    missed = []
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    for path, line, condition, mutated in sorted(drawn, key=lambda one: (str(one[0]), one[1])):
-        original = path.read_text()
-        try:
-            path.write_text(mutated)
-            noticed = subprocess.run(command, capture_output=True, check=False).returncode != 0
-        finally:
-            path.write_text(original)
-        print(f"{'noticed' if noticed else 'MISSED '}  {path.name}:{line}  {' '.join(condition.split())}", flush=True)
-        if not noticed:
-            missed.append((path, line))
-    print(f"{len(drawn) - len(missed)} of {len(drawn)} noticed")
-    return int(len(missed) * 20 > len(drawn))
+    folders = [source.resolve() for source in options.sources]
+    guards = _Guards([path for one in folders for path in (sorted(one.rglob("*.py")) if one.is_dir() else [one])])
+    numbers = range(len(guards.found))
+    guards.drawn = random.Random(options.seed).sample(numbers, min(options.count, len(numbers)))
+    guards.install()
+    plain = ["-q", "-s", "-n", "0", "-p", "no:cacheprovider", f"--every={options.every}"]
+    status = pytest.main([*plain, *options.tests], plugins=[guards])
+    return int(status != pytest.ExitCode.OK or len(guards.missed) * 20 > len(guards.drawn))
 
 
 if __name__ == "__main__":
