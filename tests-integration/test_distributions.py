@@ -38,6 +38,12 @@ def test_core_and_equinox_install_fewer_than_25_distributions() -> None:
     assert "onnxruntime" not in tree
 
 
+def test_the_runtime_is_small_and_brings_neither_jax_nor_onnx() -> None:
+    assert required_by("j2o-runtime").isdisjoint({"jax", "jaxlib", "ml-dtypes", "onnx", "onnx-ir"})
+    files = (ROOT / "packages" / "j2o-runtime" / "src").rglob("*.py")
+    assert sum(file.stat().st_size for file in files) < 100_000
+
+
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
 def test_no_package_requires_a_framework_or_a_hub_client(package: Path) -> None:
     assert not required_by(package.name) & UNWANTED

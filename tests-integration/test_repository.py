@@ -48,6 +48,13 @@ def test_files_that_pages_name_exist(page):
     assert {name for name in named - known if not re.search("NAME|STAGE", name)} == set()
 
 
+def test_both_readers_of_signatures_are_one_file():
+    core, runtime = (
+        ROOT / "packages" / name for name in ("j2o-core/src/j2o_core/trace", "j2o-runtime/src/j2o_runtime")
+    )
+    assert (core / "_trees.py").read_bytes() == (runtime / "_trees.py").read_bytes(), "copy the one that was changed"
+
+
 def sentences(path: Path) -> Iterator[str]:
     """The docstrings and comments of a file."""
     source = path.read_text(encoding="utf-8")
