@@ -159,6 +159,15 @@ def test_an_export_looks_for_captured_functions_once(library, plugin, composites
     assert [count for count in scans if count] == [2]
 
 
+def test_a_settled_module_is_looked_through_again_once_it_has_another_name(library, composites, export, monkeypatch):
+    import jax.tree_util
+
+    export(lambda x: library.gelu(x), [(3,)])
+    monkeypatch.setattr(jax.tree_util, "activation", library.gelu, raising=False)
+    assert operators(export(lambda x: jax.tree_util.activation(x), [(3,)])) == ["Gelu"]
+    assert jax.tree_util.activation is library.gelu
+
+
 def test_also_after_an_error(library, composites, export):
     before = library.gelu
 

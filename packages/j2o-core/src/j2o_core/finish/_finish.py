@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 
@@ -42,9 +43,14 @@ def finish(lowered: Lowered, traced: Traced, target: Target, domains: Mapping[st
         graph,
         ir_version=_IR_VERSIONS.get(target.opset, _OLDEST_IR_VERSION),
         producer_name="j2o",
-        producer_version=metadata.version("j2o-core"),
+        producer_version=_version(),
         metadata_props={NONFINITE: EXACT if target.exact_nonfinite else DEFAULT, TARGET: target.describe()},
     )
+
+
+@functools.cache
+def _version() -> str:
+    return metadata.version("j2o-core")
 
 
 def name_values(graph: ir.Graph, inputs: Sequence[str], outputs: Sequence[str]) -> None:

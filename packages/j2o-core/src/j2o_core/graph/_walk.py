@@ -26,7 +26,7 @@ def all_graphs(graph: G) -> Iterator[G | ir.Graph]:
 
 def bodies(node: ir.Node) -> list[ir.Graph]:
     """The graphs that a node holds."""
-    if node.domain == "" and node.op_type not in _HOLDS_GRAPHS:
+    if node.op_type not in _HOLDS_GRAPHS and node.domain == "":
         return []
     return [
         body

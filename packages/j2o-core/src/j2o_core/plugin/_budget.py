@@ -42,10 +42,10 @@ class _Stopped(BaseException):
 
 
 class limited:  # noqa: N801 - used like a function
-    """A block that runs a rule.
+    """A block that runs a rule, or several one after the other: then `restart` comes before each.
 
     Args:
-        describe: gives the rule, its plugin and where it is applied, as text.
+        describe: gives the rule that runs, its plugin and where it is applied, as text.
         error: what is raised if it takes too long.
     """
 
@@ -55,10 +55,15 @@ class limited:  # noqa: N801 - used like a function
         self._describe = describe
         self._error = error
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> limited:
         self._begin = self._start = time.monotonic()
         self._outer = _thread.running
         _thread.running = self
+        return self
+
+    def restart(self) -> None:
+        """Count the time of the next rule."""
+        self._start = time.monotonic()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         _thread.running = self._outer

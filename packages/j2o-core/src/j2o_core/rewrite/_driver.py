@@ -120,8 +120,14 @@ class _Driver:
         self._steps = counted.get()
         # Why rules left nodes alone the last time they saw them.
         self.declined: dict[tuple[ir.Node, Rewrite], str] = {}
+        self._running: tuple[Rewrite, ir.Node] | None = None
+        self._limit = limited(self._describe, RewriteError)
 
     def run(self) -> None:
+        with self._limit:
+            self._run()
+
+    def _run(self) -> None:
         budget = _REPLACEMENTS_PER_NODE * (len(self._queue) + 1)
         while self._queue:
             node = self._queue.popleft()
@@ -149,11 +155,10 @@ class _Driver:
     def _try(self, rule: Rewrite, node: ir.Node) -> bool:
         self._new.clear()
         self._rewriter.reason = None
+        self._limit.restart()
+        self._running = rule, node
         try:
-            with limited(
-                lambda: f"The rewrite {rule.name} of plugin {rule.plugin.name!r} at {node.op_type}", RewriteError
-            ):
-                result = rule.rule(self._rewriter, node)
+            result = rule.rule(self._rewriter, node)
         except J2oError:
             raise
         except Exception as error:
@@ -163,7 +168,8 @@ class _Driver:
             ) from error
         self.declined.pop((node, rule), None)
         if result is None:
-            self._discard()
+            if self._new:
+                self._discard()
             if self._rewriter.reason is not None:
                 self.declined[node, rule] = self._rewriter.reason
             return False
@@ -195,6 +201,11 @@ class _Driver:
         for new in added:
             self._push(new)
         return True
+
+    def _describe(self) -> str:
+        assert self._running is not None
+        rule, node = self._running
+        return f"The rewrite {rule.name} of plugin {rule.plugin.name!r} at {node.op_type}"
 
     def _discard(self) -> None:
         """Take back the nodes that a rule built before it declined."""

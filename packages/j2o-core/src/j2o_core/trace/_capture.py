@@ -19,13 +19,19 @@ from .._compat import ContextOfExport
 from ..plugin._composite import Composite
 from ._modules import ModuleCall
 
-# Modules below JAX import nothing of it, and are half of those that are loaded.
-_BELOW_JAX = frozenset({*sys.stdlib_module_names, "jaxlib", "ml_dtypes", "numpy", "opt_einsum", "scipy"}) - {"__main__"}
+# Modules that import nothing of JAX are half of those that are loaded.
+_WITHOUT_JAX = {"flatbuffers", "google", "jaxlib", "ml_dtypes", "numpy", "onnx", "onnx_ir", "onnxruntime", "opt_einsum"}
+_PASSED_OVER = frozenset({*sys.stdlib_module_names, *_WITHOUT_JAX, "pygments", "scipy"}) - {"__main__"}
+# Most names are in these, and they stay as they are once they are imported: each is looked through again only if it
+# has another number of names. If somebody puts a captured function in the place of another there, its body is exported.
+_SETTLED = ("jax.", "j2o_")
 
 _lock = threading.RLock()
 _thread = threading.local()
 _Replaced = Composite | ModuleCall
 _installed: dict[_Replaced, "_Installed"] = {}
+# Settled modules without any of some functions: their names, how many they were, and the functions by `id`.
+_without: dict[str, tuple[dict[str, Any], int, dict[int, Any]]] = {}
 
 
 class _Held:
@@ -178,13 +184,19 @@ def _find_places(fresh: dict[int, _Installed]) -> None:
     """Add every module attribute that is one of the original functions."""
     if not fresh:
         return
+    originals = {key: entry.original for key, entry in fresh.items()}
     for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] in _BELOW_JAX:
+        if name.partition(".")[0] in _PASSED_OVER:
             continue
         namespace = getattr(module, "__dict__", None)
         if type(namespace) is not dict:
             continue
+        before, count, functions = _without.get(name, (None, 0, originals))
+        if before is namespace and count == len(namespace) and fresh.keys() <= functions.keys():
+            continue
         if fresh.keys().isdisjoint(map(id, list(namespace.values()))):
+            if name.startswith(_SETTLED):
+                _without[name] = namespace, len(namespace), originals
             continue
         for attribute, value in list(namespace.items()):
             entry = fresh.get(id(value))
