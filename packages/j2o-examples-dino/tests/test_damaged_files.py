@@ -69,8 +69,89 @@ def test_every_damage_is_a_checkpoint_error(whole, suffix, tmp_path):
         try:
             load(path, CONFIG)
         except CheckpointError as error:
-            refused += str(path) in str(error)
+            check_error(error, path)
+            refused += 1
     assert refused >= 20
+
+
+def check_error(error, path):
+    """It names the file, the part of it that is wrong, and what to do, all in its text."""
+    assert error.path == path
+    assert error.record
+    assert error.remedy
+    for part in (str(path), error.record, error.remedy):
+        assert part in str(error)
+
+
+def test_damaged_shards_and_indices(whole, tmp_path):
+    from safetensors.numpy import load as parse
+    from safetensors.numpy import save_file
+
+    tensors = parse(whole["safetensors"])
+    parts = {f"model-{i}.safetensors": dict(list(tensors.items())[i::2]) for i in range(2)}
+    for name, part in parts.items():
+        save_file(part, tmp_path / name)
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {key: name for name, part in parts.items() for key in part}}))
+    load(tmp_path, CONFIG)
+    chance = random.Random(0)
+    refused = 0
+    for path in [index, *(tmp_path / name for name in parts)] * 20:
+        content = path.read_bytes()
+        path.write_bytes(damaged(content, chance))
+        try:
+            load(tmp_path, CONFIG)
+        except CheckpointError as error:
+            # Whether all tensors are there, the index tells or, where it tells less, the folder.
+            check_error(error, tmp_path if error.path == tmp_path else index if error.path == index else path)
+            refused += 1
+        path.write_bytes(content)
+    assert refused >= 30
+
+
+@pytest.mark.parametrize(
+    ("change", "record"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:7]), r"the header \(bytes 0 to \d+\)"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), r"the header \(bytes 0 to \d+\)"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1] + b"x"), r"the weights \(bytes \d+ to \d+\)"),
+    ],
+)
+def test_errors_name_the_bytes(whole, tmp_path, change, record):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(whole["safetensors"])
+    change(path)
+    with pytest.raises(CheckpointError, match=record) as failure:
+        load(path, CONFIG)
+    check_error(failure.value, path)
+
+
+def test_a_damaged_storage_is_named_with_its_tensor(whole, tmp_path):
+    path = tmp_path / "a.pth"
+    changed = bytearray(whole["pth"])
+    changed[len(changed) // 3] ^= 1
+    path.write_bytes(changed)
+    with pytest.raises(
+        CheckpointError, match=r"tensor '[\w.]+' in the entry '\w+/data/\d+' \(bytes \d+ to \d+\): .*checksum"
+    ):
+        load(path, CONFIG)
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"embeddings.cls_token": (1, 1, 16), "embeddings.mask_token": (0, 1, 16)},
+        {"embeddings.cls_token": (), **{f"layer.0.attention.{letter}_proj.weight": () for letter in "qkv"}},
+    ],
+)
+def test_tensors_that_the_layout_cannot_have(tensors, tmp_path):
+    from safetensors.numpy import save_file
+
+    path = tmp_path / "a.safetensors"
+    save_file({name: np.zeros(shape, np.float32) for name, shape in tensors.items()}, path)
+    with pytest.raises(CheckpointError) as failure:
+        load(path, CONFIG)
+    check_error(failure.value, path)
 
 
 @pytest.mark.parametrize("suffix", CHECKED)
@@ -195,7 +276,7 @@ def test_hostile_files_are_refused_and_take_no_memory(what, tmp_path):
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert str(path) in str(failure.value)
+    check_error(failure.value, path)
     assert peak < 256 << 20
 
 

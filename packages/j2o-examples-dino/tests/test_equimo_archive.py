@@ -146,7 +146,7 @@ def test_other_configuration_than_asked_for(tmp_path):
         ({"init_values": None}, "no layer scale"),
         ({"ffn_layer": "convmlp"}, "ffn must be one of"),
         ({"windows": 3}, "arguments that DINO does not have: windows"),
-        ({"depths": [3]}, r"has 62 records, but the model it describes has 88"),
+        ({"depths": [3]}, r"has 62 records, but the model in metadata.json has another number"),
         ({"dim": 64}, r"of another shape"),
         ({"dim": "64"}, "cannot be read"),
         ({"num_heads": 5}, "whole number of channels"),

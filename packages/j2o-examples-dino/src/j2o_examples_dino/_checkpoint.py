@@ -1,5 +1,6 @@
 """Loading and saving weights in whatever layout and container they come."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -14,7 +15,7 @@ from jax.typing import DTypeLike
 
 from ._build import Model
 from ._config import DinoConfig
-from ._damage import check_sha256, read_as, read_record, unpacked_limit
+from ._damage import check_sha256, checkpoint_error, in_bytes, read_as, read_record, reading, unpacked_limit
 from ._equimo_archive import read_equimo_archive, write_equimo_archive
 from ._eqx_file import read_eqx, write_eqx
 from ._errors import CheckpointError
@@ -27,42 +28,50 @@ from ._variants import AnyConfig
 
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
+_SHARDS = "Copy or download the whole folder again: an index and its files belong together."
 
 # Fields of configurations that are a choice of the user, whatever the checkpoint says.
 _CHOICES = ("rope_periods", "resize_mode", "resize_antialias", "resize_offset")
 
 
 def _read_sharded(index: Path) -> dict[str, np.ndarray]:
-    with read_as(index, "an index of safetensors files"):
+    with read_as(index, "an index of safetensors files"), reading("its weight_map"):
         weight_map = dict(json.loads(index.read_text("utf-8"))["weight_map"])
         shards = sorted(set(weight_map.values()))
         present = {shard: isinstance(shard, str) and (index.parent / shard).is_file() for shard in shards}
     tensors: dict[str, np.ndarray] = {}
     for shard in shards:
         if not isinstance(shard, str) or Path(shard).name != shard or shard == "..":
-            raise CheckpointError(f"{index} refers to {shard!r}, but only files beside it may be read.")
+            problem = f"{index} refers to {shard!r} in its weight_map, but only files beside it may be read."
+            raise checkpoint_error(problem, index, "weight_map", _SHARDS)
         if not present[shard]:
-            raise CheckpointError(f"{index} refers to {shard}, which is not there.")
+            problem = f"{index} refers to {shard} in its weight_map, which is not there."
+            raise checkpoint_error(problem, index, "weight_map", _SHARDS)
         content = map_safetensors(index.parent / shard)
         tensors.update({name: content[name] for name, file in weight_map.items() if file == shard and name in content})
     lost = [name for name in weight_map if name not in tensors]
     if lost:
-        raise CheckpointError(f"{index} lists {len(lost)} tensors that its files do not hold, the first is {lost[0]}.")
+        problem = f"{index} lists {len(lost)} tensors that its files do not hold, the first is {lost[0]}."
+        raise checkpoint_error(problem, index, str(lost[0]), _SHARDS)
     return tensors
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     tensors = {}
-    with read_as(path, "an .npz file"), zipfile.ZipFile(path) as archive:
+    with read_as(path, "an .npz file"), contextlib.ExitStack() as stack:
+        with reading("the directory of the archive, at its end"):
+            archive = stack.enter_context(zipfile.ZipFile(path))
         limit = unpacked_limit(path)
         for info in archive.infolist():
-            limit -= info.file_size
-            if limit < 0:
-                raise ValueError(f"{info.filename} has {info.file_size} bytes, which no file of this size holds")
-            with archive.open(info) as file:
-                record = read_record(file, info.filename)
-                if record is None or file.read(1):
-                    raise ValueError(f"{info.filename} is not one .npy record")
+            end = info.header_offset + info.compress_size
+            with reading(in_bytes(f"the entry {info.filename!r}", info.header_offset, end)):
+                limit -= info.file_size
+                if limit < 0:
+                    raise ValueError(f"it has {info.file_size} bytes, which no file of this size holds")
+                with archive.open(info) as file:
+                    record = read_record(file, info.filename)
+                    if record is None or file.read(1):
+                        raise ValueError("it is not one .npy record")
             tensors[info.filename.removesuffix(".npy")] = record
     return tensors
 
@@ -154,7 +163,8 @@ def load(
     tensors, found = _read(path)
     if found is not None:
         if config is not None and (differences := _differences(config, found)):
-            raise CheckpointError(f"{path} holds another model than asked for: {'; '.join(differences)}.")
+            problem = f"{path} holds another model than asked for: {'; '.join(differences)}, say its settings."
+            raise checkpoint_error(problem, path, "its settings", "Give the configuration of the file, or none.")
         config = _chosen(config, found)
     elif config is None:
         raise CheckpointError(
@@ -162,7 +172,8 @@ def load(
         )
     mapped = None if scratch is None else Scratch(scratch)
     if is_hf_layout(set(tensors)):
-        tensors = hf_to_published(tensors, mapped.join if mapped else np.concatenate)
+        with read_as(path, "a checkpoint in Hugging Face's layout"):
+            tensors = hf_to_published(tensors, mapped.join if mapped else np.concatenate)
         if isinstance(config, DinoConfig):  # that layout leaves the norm for local crops out
             config = dataclasses.replace(config, local_cls_norm=False)
     return from_state_dict(

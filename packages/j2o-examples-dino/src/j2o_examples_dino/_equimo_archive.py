@@ -17,7 +17,7 @@ import numpy as np
 
 from ._build import Model
 from ._config import ConvNextConfig
-from ._damage import SETTINGS_BYTES, read_as, read_json, read_record, unpacked_limit
+from ._damage import SETTINGS_BYTES, read_as, read_json, read_record, reading, unpacked_limit
 from ._equimo_layout import from_equimo, read_arguments, record_names, to_equimo, write_arguments
 from ._errors import CheckpointError
 from ._state_dict import state_dict
@@ -68,24 +68,28 @@ def _lz4_tar(path: Path) -> Iterator[tarfile.TarFile]:
 
 def _read_parts(path: Path) -> tuple[Any, list[np.ndarray]]:
     """The metadata and the records of a folder or an archive."""
+    metadata: Any
     if path.is_dir():
-        with (path / _WEIGHTS).open("rb") as weights, (path / _METADATA).open("rb") as settings:
-            return read_json(settings), read_records(weights)
-    metadata: Any = None
+        with reading(_METADATA), (path / _METADATA).open("rb") as settings:
+            metadata = read_json(settings)
+        with reading(_WEIGHTS), (path / _WEIGHTS).open("rb") as weights:
+            return metadata, read_records(weights)
+    metadata = None
     records: list[np.ndarray] | None = None
-    with _lz4_tar(path) as archive:
+    with reading("the compressed archive"), _lz4_tar(path) as archive:
         for member in archive:
             file = archive.extractfile(member) if member.isreg() else None
             if file is None:
                 continue
-            if member.name == _METADATA and metadata is None:
-                metadata = read_json(file)
-            elif member.name == _WEIGHTS and records is None:
-                if member.size > unpacked_limit(path):
-                    raise ValueError(f"{_WEIGHTS} has {member.size} bytes, which no file of this size holds")
-                records = read_records(file)
-    if metadata is None or records is None:
-        raise ValueError(f"it does not hold both {_METADATA} and {_WEIGHTS}")
+            with reading(f"the entry {member.name!r}"):
+                if member.name == _METADATA and metadata is None:
+                    metadata = read_json(file)
+                elif member.name == _WEIGHTS and records is None:
+                    if member.size > unpacked_limit(path):
+                        raise ValueError(f"it has {member.size} bytes, which no file of this size holds")
+                    records = read_records(file)
+        if metadata is None or records is None:
+            raise ValueError(f"it does not hold both {_METADATA} and {_WEIGHTS}")
     return metadata, records
 
 
@@ -104,14 +108,16 @@ def read_equimo_archive(path: Path) -> tuple[dict[str, np.ndarray], AnyConfig]:
     """
     with read_as(path, "an Equimo archive of DINO"):
         metadata, records = _read_parts(path)
-        arguments = metadata["model_config"]
-        config = read_arguments(arguments)
-        mask_token = arguments.get("use_mask_token", False)
-        # No further than there are records: the metadata may announce any number of blocks.
-        names = list(itertools.islice(record_names(config, mask_token=mask_token), len(records) + 1))
-        if len(records) != len(names):
-            raise ValueError(f"{_WEIGHTS} has {len(records)} records, but the model it describes has another number")
-        return from_equimo(dict(zip(names, records, strict=True)), config), config
+        with reading(f"the settings in {_METADATA}"):
+            arguments = metadata["model_config"]
+            config = read_arguments(arguments)
+            mask_token = arguments.get("use_mask_token", False)
+        with reading(_WEIGHTS):
+            # No further than there are records: the metadata may announce any number of blocks.
+            names = list(itertools.islice(record_names(config, mask_token=mask_token), len(records) + 1))
+            if len(records) != len(names):
+                raise ValueError(f"it has {len(records)} records, but the model in {_METADATA} has another number")
+            return from_equimo(dict(zip(names, records, strict=True)), config), config
 
 
 def _write_records(file: IO[bytes], records: Iterable[np.ndarray]) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ._build import Model
 from ._config import ConvNextConfig, DinoConfig, DinoV2Config
-from ._damage import SETTINGS_BYTES, read_as
+from ._damage import SETTINGS_BYTES, in_bytes, read_as, reading
 from ._equimo_archive import read_records
 from ._errors import ConfigError
 from ._state_dict import file_shape, leaf_names
@@ -70,12 +70,16 @@ def read_eqx(path: Path) -> tuple[dict[str, np.ndarray], AnyConfig]:
     """
     with read_as(path, "an .eqx file of DINO"):
         with path.open("rb") as file:
-            config = config_from_json(json.loads(file.readline(SETTINGS_BYTES)))
+            line = file.readline(SETTINGS_BYTES)
+            settings = in_bytes("its first line, the settings", 0, len(line))
+            with reading(settings):
+                config = config_from_json(json.loads(line))
             records = read_records(file)
-        if max(_count(config), 1) > len(records):  # before as many blocks are made
-            raise ValueError(f"it has {len(records)} records, but {_count(config)} blocks are announced")
-        names = leaf_names(config)
-        if len(records) != len(names):
-            raise ValueError(f"it has {len(records)} records, but the model it describes has {len(names)}")
+        with reading(settings):
+            if max(_count(config), 1) > len(records):  # before as many blocks are made
+                raise ValueError(f"{_count(config)} blocks are announced, but {len(records)} records follow")
+            names = leaf_names(config)
+            if len(records) != len(names):
+                raise ValueError(f"the model has {len(names)} records, but {len(records)} follow")
         stored = zip(names, records, strict=True)
         return {name: array.reshape(file_shape(name, array.shape)) for name, array in stored if array.size}, config

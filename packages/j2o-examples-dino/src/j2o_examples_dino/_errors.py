@@ -1,5 +1,7 @@
 """Errors before an export begins: a configuration or a checkpoint that cannot be right."""
 
+from pathlib import Path
+
 from j2o_core import J2oError
 
 
@@ -12,7 +14,18 @@ class ConfigError(DinoError):
 
 
 class CheckpointError(DinoError):
-    """A file of weights that cannot be read, or that does not fit the configuration."""
+    """A file of weights that cannot be read, or that does not fit the configuration.
+
+    Attributes:
+        path: The file or folder, where there is one.
+        record: The part of it that is wrong, with its bytes where they are known: a header, a tensor, an entry of an
+            archive. None if it is not about the content of a file.
+        remedy: What to do about it.
+    """
+
+    path: Path | None = None
+    record: str | None = None
+    remedy: str | None = None
 
 
 class ImageError(DinoError):

@@ -75,7 +75,7 @@ def hf_to_published(
     thirds: dict[str, dict[str, tuple[str, np.ndarray]]] = {}
     for name, array in stripped.items():
         block = re.fullmatch(r"layer\.(\d+)\.(.+)", name)
-        if name == "embeddings.mask_token" and array.ndim == 3:
+        if name == "embeddings.mask_token" and array.ndim == 3 and len(array) == 1:
             published["mask_token"] = array[0]
         elif name in _FROM_TOP:
             published[_FROM_TOP[name]] = array
@@ -90,7 +90,7 @@ def hf_to_published(
         arrays = {letter: array for letter, (_, array) in parts.items()}
         if joint.endswith(".bias") and arrays.keys() == {"q", "v"}:
             arrays["k"] = np.zeros_like(arrays["q"])
-        if arrays.keys() == {"q", "k", "v"} and len({array.shape for array in arrays.values()}) == 1:
+        if arrays.keys() == {"q", "k", "v"} and len({(array.shape, array.dtype) for array in arrays.values()}) == 1:
             published[joint] = join([arrays["q"], arrays["k"], arrays["v"]])
         else:
             published.update(dict(parts.values()))

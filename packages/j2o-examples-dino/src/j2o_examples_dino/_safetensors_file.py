@@ -11,7 +11,7 @@ import ml_dtypes
 import numpy as np
 from safetensors import safe_open
 
-from ._damage import read_as
+from ._damage import in_bytes, read_as, reading
 from ._whole_file import whole_file
 
 _DTYPES: dict[str, np.dtype[Any]] = {
@@ -38,23 +38,27 @@ def map_safetensors(path: Path) -> dict[str, np.ndarray]:
         CheckpointError: If the file is damaged.
     """
     with read_as(path, "a safetensors file"):
-        # The library checks the header: sizes, offsets, overlaps, the end of the file.
-        with safe_open(path, framework="numpy"):
-            pass
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length))
-        digest = (header.pop("__metadata__", None) or {}).get(_DIGEST)
+            with reading(in_bytes("the header", 0, 8 + length)):
+                # The library checks it: sizes, offsets, overlaps, the end of the file.
+                with safe_open(path, framework="numpy"):
+                    pass
+                header = json.loads(file.read(length))
+                digest = (header.pop("__metadata__", None) or {}).get(_DIGEST)
+        size = path.stat().st_size
         if digest is not None and digest != (found := _digest_behind(path, 8 + length)):
-            raise ValueError(f"its weights have the digest {found} instead of {digest}")
+            with reading(in_bytes("the weights", 8 + length, size)):
+                raise ValueError(f"they have the digest {found} instead of {digest}")
         content = np.memmap(path, np.uint8, "r", offset=0)
         tensors = {}
         for name, entry in header.items():
-            dtype = _DTYPES.get(entry["dtype"])
-            if dtype is None:
-                raise ValueError(f"{name} has dtype {entry['dtype']}")
             start, end = (8 + length + place for place in entry["data_offsets"])
-            tensors[name] = content[start:end].view(dtype).reshape(entry["shape"])
+            with reading(in_bytes(f"tensor {name!r}", start, end)):
+                dtype = _DTYPES.get(entry["dtype"])
+                if dtype is None:
+                    raise ValueError(f"it has dtype {entry['dtype']}, expected one of {', '.join(_DTYPES)}")
+                tensors[name] = content[start:end].view(dtype).reshape(entry["shape"])
         return tensors
 
 

@@ -5,6 +5,7 @@ The fields of the models bear the published names, so only a few reshapes and bu
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -151,6 +152,14 @@ def _misfits(config: AnyConfig, tensors: Mapping[str, np.ndarray]) -> list[str]:
     return [f"  {len(names)} {kind}: {listed(names)}" for kind, names in kinds.items() if names]
 
 
+def _misfit(source: str, config: AnyConfig, misfits: list[str]) -> CheckpointError:
+    remedy = "Give the configuration that the weights were saved with, or copy them again."
+    lines = [f"{source} does not fit the model configuration; of its tensors are", *misfits, f"  {config}", remedy]
+    error = CheckpointError("\n".join(lines))
+    error.path, error.record, error.remedy = Path(source), "\n".join(misfits), remedy
+    return error
+
+
 def from_state_dict(
     tensors: Mapping[str, np.ndarray],
     config: AnyConfig,
@@ -180,9 +189,7 @@ def from_state_dict(
         tensors = {name: np.asarray(array) for name, array in tensors.items()}
     misfits = _misfits(config, tensors)
     if misfits:
-        raise CheckpointError(
-            "\n".join([f"{source} does not fit the model configuration; of its tensors are", *misfits, f"  {config}"])
-        )
+        raise _misfit(source, config, misfits)
     tensors = {name: array for name, array in tensors.items() if name not in _aliases(config)}
     if isinstance(config, DinoConfig):
         tensors = _fold_bias_masks(tensors, config.dim)

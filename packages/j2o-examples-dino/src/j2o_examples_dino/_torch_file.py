@@ -4,6 +4,7 @@ Such a file is a zip archive: a pickle that describes the tensors, and the raw b
 knows a handful of names, all of them stand-ins that can do nothing but note down sizes; any other name is an error.
 """
 
+import contextlib
 import io
 import math
 import pickle
@@ -18,8 +19,7 @@ from typing import IO, Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from ._damage import read_as
-from ._errors import CheckpointError
+from ._damage import checkpoint_error, in_bytes, read_as, reading
 
 _STORAGE_DTYPES = {
     "FloatStorage": np.dtype(np.float32),
@@ -39,6 +39,8 @@ _STORAGE_DTYPES = {
 _DESCRIPTION_BYTES = 1 << 25
 
 _CHUNK_BYTES = 1 << 24
+
+_DIRECTORY = "the directory of the archive, at its end"
 
 _OPCODES = frozenset(
     """PROTO FRAME STOP MARK POP POP_MARK DUP GLOBAL STACK_GLOBAL REDUCE BUILD BINPERSID
@@ -186,15 +188,6 @@ def _tensor(tensor: _Tensor, flat: np.ndarray) -> np.ndarray:
     return np.lib.stride_tricks.as_strided(flat[tensor.offset :], tensor.shape, strides, writeable=False)
 
 
-def _named(name: str, tensor: _Tensor, read_storage: Callable[[_Storage], np.ndarray]) -> np.ndarray:
-    try:
-        return _tensor(tensor, read_storage(tensor.storage))
-    except KeyError as error:
-        raise pickle.UnpicklingError(f"{name}: it lacks {error}") from error
-    except (pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise pickle.UnpicklingError(f"{name}: {error}") from error
-
-
 def read_torch_file(path: Path) -> dict[str, np.ndarray]:
     """Read the tensors of a state dict that `torch.save` wrote.
 
@@ -210,19 +203,37 @@ def read_torch_file(path: Path) -> dict[str, np.ndarray]:
     with read_as(path, "a PyTorch state dict"):
         archived = zipfile.is_zipfile(path)
     if not archived:
-        raise CheckpointError(
-            f"{path} is not a zip archive, so it is either damaged or from before PyTorch 1.6. In the latter case, "
-            "load it with torch.load(path, weights_only=True) and save it again."
+        raise checkpoint_error(
+            f"{path} is not a zip archive: it lacks {_DIRECTORY}. So it is either damaged or from before PyTorch 1.6.",
+            path,
+            _DIRECTORY,
+            "Copy or download it again; one from before 1.6 is loaded with torch.load(path, weights_only=True) and "
+            "saved again.",
         )
-    with read_as(path, "a PyTorch state dict"), zipfile.ZipFile(path) as archive:
-        pickles = [name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"]
-        if len(pickles) != 1:
-            raise pickle.UnpicklingError(f"it holds {len(pickles)} files data.pkl instead of one")
+    with read_as(path, "a PyTorch state dict"), contextlib.ExitStack() as stack:
+        with reading(_DIRECTORY):
+            archive = stack.enter_context(zipfile.ZipFile(path))
+            pickles = [name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"]
+            if len(pickles) != 1:
+                raise pickle.UnpicklingError(f"it lists {len(pickles)} files data.pkl instead of one")
         prefix = pickles[0].removesuffix("data.pkl")
         if f"{prefix}byteorder" in archive.namelist():
-            with archive.open(f"{prefix}byteorder") as file:
+            with reading(_entry(archive, f"{prefix}byteorder")), archive.open(f"{prefix}byteorder") as file:
                 if file.read(16) != b"little":
                     raise pickle.UnpicklingError("it was written on a big-endian machine")
         read_storage = _storage_reader(path, archive, prefix)
-        tensors = _describe(archive, prefix)
-        return {name: _named(name, tensor, read_storage) for name, tensor in tensors.items()}
+        with reading(_entry(archive, f"{prefix}data.pkl")):
+            described = _describe(archive, prefix)
+        tensors = {}
+        for name, tensor in described.items():
+            with reading(f"tensor {name!r}"):
+                storage = f"{prefix}data/{tensor.storage.key}"
+                with reading(f"tensor {name!r} in {_entry(archive, storage)}"):
+                    tensors[name] = _tensor(tensor, read_storage(tensor.storage))
+        return tensors
+
+
+def _entry(archive: zipfile.ZipFile, name: str) -> str:
+    """An entry with its bytes in the file; the description of the entry is among them."""
+    info = archive.getinfo(name)
+    return in_bytes(f"the entry {name!r}", info.header_offset, info.header_offset + info.compress_size)
