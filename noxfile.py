@@ -285,7 +285,7 @@ def nightly(session: nox.Session) -> None:
 def faults(session: nox.Session) -> None:
     """Racing savers, killed processes, interrupts, damaged checkpoints, large programs; `-- --share 0.01` of it."""
     _install(session, *_editable("j2o-plugins-jax", "j2o-examples-dino", extras="test"))
-    session.run("python", "-W", "ignore", "tools/faults.py", *session.posargs)
+    session.run("python", "-W", "ignore", "tools/faults", *session.posargs)
 
 
 @nox.session

@@ -23,28 +23,35 @@ def read_safetensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray[Any, 
     Raises:
         SpecError: if it cannot be read, or is no safetensors file.
     """
+    record = "its header"
     try:
         size = os.path.getsize(path)
         with open(path, "rb") as file:
             length = int.from_bytes(file.read(8), "little")
             if length > min(size, _LARGEST_HEADER):
-                raise ValueError("its header is longer than the file")
-            header = json.loads(file.read(length))
+                raise ValueError(f"it has {length} bytes, the file has {size}")
+            header = dict(json.loads(file.read(length)))
         header.pop("__metadata__", None)
-        return {name: _array(path, name, entry, 8 + length, size) for name, entry in header.items()}
+        arrays = {}
+        for name, entry in header.items():
+            record = f"the tensor {name!r}"
+            arrays[name] = _array(path, entry, 8 + length, size)
+        return arrays
     except OSError as error:
         raise SpecError(f"{os.fspath(path)} cannot be read: {error.strerror}.") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SpecError(f"{os.fspath(path)} is no safetensors file: {error}.") from error
+    except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
+        raise SpecError(
+            f"{os.fspath(path)} is no safetensors file, or damaged: {record}: {error}. Copy it anew, or save it again."
+        ) from error
 
 
-def _array(path: Any, name: str, entry: Any, begin: int, size: int) -> np.ndarray[Any, Any]:
+def _array(path: Any, entry: Any, begin: int, size: int) -> np.ndarray[Any, Any]:
     dtype, shape = np.dtype(_DTYPES[entry["dtype"]]), tuple(int(n) for n in entry["shape"])
     first, last = entry["data_offsets"]
     if min(shape, default=0) < 0 or last - first != math.prod(shape) * dtype.itemsize or not 0 <= first <= last:
-        raise ValueError(f"the size of {name!r} is not that of its shape")
+        raise ValueError("its size is not that of its shape")
     if begin + last > size:
-        raise ValueError(f"{name!r} ends behind the file")
+        raise ValueError(f"it ends at byte {begin + last}, the file at {size}")
     if last == first:
         return np.zeros(shape, dtype)
     return np.memmap(path, np.uint8, "r", begin + first, (last - first,)).view(dtype).reshape(shape)
