@@ -12,6 +12,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
 
+import audit
 from architecture_picture import PICTURE, ROOT, picture, reduced, rows
 
 
@@ -32,6 +33,11 @@ def test_variables_of_the_tests_are_listed_for_contributors():
     listed = set(re.findall(r"`(J2O_[A-Z_]+)`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))
     assert used
     assert listed == used
+
+
+def test_no_requirement_lets_a_release_with_a_known_vulnerability_in():
+    assert audit.known_faults().keys() <= {requirement.name for _, requirement in audit.declared()}
+    assert audit.too_low() == []
 
 
 @pytest.mark.parametrize("page", sorted(path.name for path in (ROOT / "docs").glob("*.md")))

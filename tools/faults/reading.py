@@ -20,7 +20,7 @@ _CHECKED = ("a.safetensors", "a.tar.lz4", "a.npz", "a.pth")
 
 
 def checkpoints(folder: Path) -> dict[Path, list[Path]]:
-    """What `load` takes, in every format that it reads, and the files of each."""
+    """Checkpoints in every format that `load` reads, and the files of each."""
     model = build(CONFIG, key=jax.random.key(0))
     tensors = state_dict(model)
     paths = {folder / name: [folder / name] for name in (*_CHECKED, "a.eqx", "plain.safetensors")}

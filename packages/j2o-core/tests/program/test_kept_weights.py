@@ -171,6 +171,8 @@ def test_safetensors_are_read_from_the_file(export, tmp_path):
         b"\xff" * 8,
         (10).to_bytes(8, "little") + b"{",
         (2).to_bytes(8, "little") + b"[]",
+        (100_000).to_bytes(8, "little") + b"[" * 100_000,
+        (69).to_bytes(8, "little") + b'{"a": {"dtype": "F32", "shape": [1e999], "data_offsets": [0, 8]}}    ',
         (66).to_bytes(8, "little") + b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}     ',
         (66).to_bytes(8, "little") + b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 9]}}     ' + b"0" * 9,
     ],

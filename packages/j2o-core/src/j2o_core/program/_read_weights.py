@@ -30,7 +30,9 @@ def read_safetensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray[Any, 
             length = int.from_bytes(file.read(8), "little")
             if length > min(size, _LARGEST_HEADER):
                 raise ValueError(f"it has {length} bytes, the file has {size}")
-            header = dict(json.loads(file.read(length)))
+            header = json.loads(file.read(length))
+        if not isinstance(header, dict):
+            raise ValueError("it is no table")
         header.pop("__metadata__", None)
         arrays = {}
         for name, entry in header.items():
