@@ -88,10 +88,38 @@ def test_linen_transformer_with_any_batch_and_length() -> None:
     check(lambda tokens: model.apply(variables, jnp.abs(tokens)), Spec(("B", "T"), np.int32), opsets=(21, 23))
 
 
-def test_linen_recurrent_layer() -> None:
-    model = nn.RNN(nn.LSTMCell(6), return_carry=True)
-    variables = model.init(jax.random.key(0), jnp.zeros((1, 5, 3)))
-    check(lambda x: model.apply(variables, x), ("B", 5, 3), opsets=(21,))
+@pytest.mark.parametrize(
+    ("cell", "op_type"),
+    [
+        ("LSTMCell", "LSTM"),
+        ("OptimizedLSTMCell", "LSTM"),
+        ("GRUCell", "GRU"),
+        ("MGUCell", "GRU"),
+        ("SimpleCell", "RNN"),
+    ],
+)
+def test_linen_recurrent_layers(cell: str, op_type: str) -> None:
+    batch = 2 if op_type == "RNN" else "B"
+    model = nn.RNN(getattr(nn, cell)(6), return_carry=True)
+    variables = model.init(jax.random.key(0), jnp.zeros((1, 40, 3)))
+    check(lambda x: model.apply(variables, x), (batch, 40, 3), opsets=(21,), contains=[op_type], absent=["Scan"])
+
+
+def test_linen_layer_of_both_directions() -> None:
+    model = nn.Bidirectional(nn.RNN(nn.LSTMCell(6)), nn.RNN(nn.LSTMCell(6)))
+    variables = model.init(jax.random.key(0), jnp.zeros((1, 40, 3)))
+    check(lambda x: model.apply(variables, x), ("B", 40, 3), opsets=(21,), contains=["LSTM"], absent=["Scan"])
+
+
+@pytest.mark.parametrize(("cell", "op_type"), [("OptimizedLSTMCell", "LSTM"), ("GRUCell", "GRU")])
+def test_nnx_recurrent_layers(cell: str, op_type: str) -> None:
+    graph, state = nnx.split(nnx.RNN(getattr(nnx, cell)(3, 6, rngs=nnx.Rngs(0))))
+
+    def fn(state: nnx.State, x: jax.Array) -> jax.Array:
+        carry = jnp.zeros((x.shape[0], 6))
+        return nnx.merge(graph, state)(x, initial_carry=(carry, carry) if op_type == "LSTM" else carry)
+
+    check(fn, state, ("B", 40, 3), opsets=(21,), contains=[op_type], absent=["Scan"])
 
 
 class Residual(nnx.Module):

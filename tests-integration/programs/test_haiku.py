@@ -40,6 +40,17 @@ def test_recurrent_network_and_attention() -> None:
     check(lambda x: model.apply(parameters, x), (5, 2, 3), opsets=(21,))
 
 
+@pytest.mark.parametrize("core", ["LSTM", "GRU"])
+def test_recurrent_cores_are_operators(core: str) -> None:
+    def forward(x: jax.Array) -> object:
+        cell = getattr(hk, core)(8)
+        return hk.dynamic_unroll(cell, x, cell.initial_state(x.shape[1]))
+
+    model = hk.without_apply_rng(hk.transform(forward))
+    parameters = model.init(jax.random.key(0), jnp.zeros((40, 2, 3)))
+    check(lambda x: model.apply(parameters, x), (40, "B", 3), opsets=(21,), contains=[core], absent=["Scan"])
+
+
 def test_dropout_follows_its_key() -> None:
     model = hk.transform(lambda x: hk.dropout(hk.next_rng_key(), 0.4, hk.Linear(7)(x)))
     parameters = model.init(jax.random.key(0), jnp.zeros((2, 3)))

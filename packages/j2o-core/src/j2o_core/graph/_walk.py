@@ -56,6 +56,15 @@ def remove_unused_nodes(graph: ir.Graph) -> None:
                 remove_unused_nodes(body)
         else:
             graph.remove(node, safe=True)
+            for body in bodies(node):
+                empty(body)
+
+
+def empty(graph: ir.Graph) -> None:
+    """Forget the nodes of a graph that is in no node: what they read of outer graphs has fewer uses."""
+    for inner in all_graphs(graph):
+        for node in inner:
+            detach(node)
 
 
 def detach(node: ir.Node) -> None:

@@ -178,7 +178,8 @@ class Plugin:
         values of the graph to their replacements), or `None` if it declines; `return rw.decline(reason)` says why in
         `program.report()`, if the node stays. Rules that are `late` run when the others have come to rest: they undo a
         canonical form that only served the others, or expand an operator such as `"j2o::Erfc"` (one that a lowering
-        may use although ONNX has none) into ONNX's.
+        may use although ONNX has none) into ONNX's. Late rules at If, Loop and Scan find bodies at rest, without
+        what is computed in front of a loop.
 
         Args:
             *op_types: operators, those of other domains by their whole names: `"com.microsoft::Gelu"`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -10,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import onnx_ir as ir
 
 from .._errors import J2oError, RewriteError
+from ..graph import traits
 from ..graph._builder import Builder
 from ..graph._domains import INTERNAL_DOMAIN
 from ..graph._infer import may_equal, same_shape
 from ..graph._values import shape_of, stamp
-from ..graph._walk import all_graphs, detach, remove_unused_nodes, replace_output
+from ..graph._walk import all_graphs, bodies, detach, empty, remove_unused_nodes, replace_output
 from ..plugin._budget import limited
 from ..plugin._plugin import Rewrite
 from ..trace._modules import MODULE, common_place
@@ -66,6 +68,7 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target) -> None:
     rewrites = [rule for rule in (*clean_ups.rewrites, *registry.rewrites) if rule.opset <= target.opset]
     early = _by_operator([rule for rule in rewrites if not rule.late])
     late = _by_operator([rule for rule in rewrites if rule.late])
+    of_bodies = {op_type: late.pop(op_type) for op_type in traits.CONTROL_FLOW if op_type in late}
     asked_for_sizes = False
     declined: dict[tuple[ir.Node, Rewrite], str] = {}
     remove_unused_nodes(lowered.graph)
@@ -80,6 +83,13 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target) -> None:
             raise RewriteError(f"The internal operators {left} are left: a late rewrite that expands them is missing.")
     move_invariants(lowered.graph)
     move_item_maps(lowered.graph)
+    for graph in list(all_graphs(lowered.graph)) if of_bodies else ():
+        # The other rules run on what these add, and around it.
+        driver = _Driver(
+            graph, lowered, early | of_bodies, target, [node for node in graph if node.op_type in of_bodies]
+        )
+        driver.run()
+        asked_for_sizes |= driver.asked_for_sizes
     if asked_for_sizes:  # they are computed at the end of the main graph, whichever graph asked
         lowered.graph.sort()
     remove_unused_nodes(lowered.graph)
@@ -107,13 +117,14 @@ class _Driver:
         lowered: Lowered,
         rules: dict[str, list[Rewrite]],
         target: Target,
+        start: Iterable[ir.Node] | None = None,
     ):
         self._graph = graph
         self._rules = rules
         self._new: list[ir.Node] = []
         self._builder = Builder(lowered.constants, target, append=self._new.append, share=False)
         self._rewriter = Rewriter(self._builder, lowered.dims)
-        self._queue: deque[ir.Node] = deque(graph)
+        self._queue: deque[ir.Node] = deque(graph if start is None else start)
         self._queued = set(self._queue)
         self._gone: set[ir.Node] = set()
         self._unsorted = False
@@ -262,6 +273,8 @@ class _Driver:
                 continue
             producers = [value.producer() for value in dead.inputs if value is not None]
             self._graph.remove(dead, safe=True)
+            for body in bodies(dead):
+                empty(body)
             self._gone.add(dead)
             removed.append(dead)
             for producer in producers:

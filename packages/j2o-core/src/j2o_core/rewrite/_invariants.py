@@ -24,7 +24,7 @@ _MOVED = {
     *traits.POINTWISE,
     *traits.LAYOUT,
     *traits.REDUCTIONS,
-    *("MatMul", "Concat", "Softmax", "LogSoftmax", "CumSum", "Conv"),
+    *("MatMul", "Concat", "Slice", "Split", "Softmax", "LogSoftmax", "CumSum", "Conv"),
 }
 _DIVISIONS = ("Div", "Mod")  # of integers by zero they end the process
 _HALF = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)

@@ -17,6 +17,7 @@ from .activations import _leaky_relu as _leaky_relu
 from . import _negative_indices as _negative_indices
 from .activations import _relu as _relu
 from .weights import _repeated_constants as _repeated_constants
+from .recurrent import _recurrent as _recurrent
 from .norms import _rms_norm as _rms_norm
 from .attention import _rotary as _rotary
 from .weights import _scaled_products as _scaled_products
