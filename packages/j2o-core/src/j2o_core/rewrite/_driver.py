@@ -85,11 +85,11 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target) -> None:
     move_item_maps(lowered.graph)
     for graph in list(all_graphs(lowered.graph)) if of_bodies else ():
         # The other rules run on what these add, and around it.
-        driver = _Driver(
-            graph, lowered, early | of_bodies, target, [node for node in graph if node.op_type in of_bodies]
-        )
+        start = [node for node in graph if node.op_type in of_bodies]
+        driver = _Driver(graph, lowered, early | of_bodies, target, start)
         driver.run()
         asked_for_sizes |= driver.asked_for_sizes
+        declined |= driver.declined
     if asked_for_sizes:  # they are computed at the end of the main graph, whichever graph asked
         lowered.graph.sort()
     remove_unused_nodes(lowered.graph)

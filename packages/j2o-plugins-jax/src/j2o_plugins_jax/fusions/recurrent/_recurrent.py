@@ -33,7 +33,7 @@ _ROWS, _SHORT = 64, 64
 _NUMBERS_OF_NAN = "NaN in front of a gate becomes a number, where JAX has NaN"
 
 
-@plugin.rewrite("Scan", late=True)
+@plugin.rewrite("Scan", late=True, makes="LSTM, GRU or RNN")
 def _recurrent(rw: Rewriter, scan: ir.Node) -> Sequence[ir.Value] | None:
     states = len(scan.inputs) - rw.attr(scan, "num_scan_inputs")
     shapes = [rw.shape(value) for value in scan.inputs[:states]]
@@ -46,10 +46,14 @@ def _recurrent(rw: Rewriter, scan: ir.Node) -> Sequence[ir.Value] | None:
         return None
     body = Body(rw, scan)
     cell = find_cell(rw, body)
-    if cell is None or not _is_whole(rw, scan, body, cell) or not rw.target.runs(cell.op_type, scan.inputs[0].dtype):  # type: ignore[union-attr]
+    if cell is None or not rw.target.runs(cell.op_type, scan.inputs[0].dtype):  # type: ignore[union-attr]
         return None
-    if (rw.exact_nonfinite and cell.op_type != "RNN") or _has_many_rows(cell, body.shape(body.states[0])):
-        return None
+    if not _is_whole(rw, scan, body, cell):
+        return rw.decline("a turn gives more than the next hidden state, or its gates weigh several sequences")
+    if rw.exact_nonfinite and cell.op_type != "RNN":
+        return rw.decline(f'nonfinite is "exact": {_NUMBERS_OF_NAN}')
+    if _has_many_rows(cell, body.shape(body.states[0])):
+        return rw.decline(f"{cell.op_type} of so many short rows is slower")
     return _operator(rw, scan, cell, direction)
 
 
