@@ -44,7 +44,7 @@ def part(array, place):
 
 
 def sums(p, x, h, bias=True, joined=True):
-    """What is in front of each gate, by one product or one for each."""
+    """The sums in front of the gates, by one product or one for each."""
     if joined:
         total = jnp.concatenate([x, h], -1) @ jnp.concatenate([p["w"], p["r"]]) + (p["b"] if bias else 0)
         return jnp.split(total, total.shape[-1] // SIZE, -1)
