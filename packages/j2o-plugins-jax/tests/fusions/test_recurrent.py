@@ -259,7 +259,7 @@ def test_both_directions():
 @pytest.mark.parametrize("op_type", ["LSTM", "GRU"])
 def test_gates_far_from_zero(op_type):
     cell, p, states = CELLS[op_type]
-    p = {**p, "r": p["r"] * 0}  # what is far from zero would be far from exact once it is multiplied again
+    p = {**p, "r": p["r"] * 0}  # rounding of large numbers would be multiplied by it
 
     def fn(x, xs):
         return lax.scan(cell(p), (x, x) if states == 2 else x, xs)
