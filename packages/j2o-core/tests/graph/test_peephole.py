@@ -46,6 +46,12 @@ def test_pairs_cancel(op, x):
     assert op.Not(op.Not(op.Less(x, x))) is op.Less(x, x)
 
 
+def test_a_transpose_that_reverses_the_axes_says_so(op, x):
+    reverse = op.Transpose(x)
+    assert tuple(reverse.producer().attributes["perm"].as_ints()) == (2, 1, 0)
+    assert op.Transpose(reverse) is x
+
+
 def test_pairs_merge(op, x):
     twice = op.Transpose(op.Transpose(x, perm=(1, 2, 0)), perm=(1, 2, 0))
     assert twice.producer().inputs[0] is x

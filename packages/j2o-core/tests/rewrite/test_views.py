@@ -5,7 +5,7 @@ import pytest
 
 import j2o_core
 from j2o_core import Plugin
-from j2o_core.rewrite._views import Part, joined, refined, whole
+from j2o_core.rewrite._views import Part, _regrouped, joined, refined, whole
 
 
 @pytest.fixture
@@ -46,6 +46,20 @@ def test_parts_side_by_side_are_one():
 def test_axes_are_cut_where_others_begin():
     assert refined(((Part(0, 1, 12),),), ((Part(0, 4, 3),), (Part(0, 1, 4),))) == [[Part(0, 4, 3), Part(0, 1, 4)]]
     assert whole((1, 2), 7) == ((), (Part(8, 1, 2),))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "shape"),
+    [
+        pytest.param((6,), (6, 2), id="more elements"),
+        pytest.param((6, 4), (4, 6), id="a fraction of the first part"),
+        pytest.param((4, 3), (6, 2), id="a fraction of the second part"),
+        pytest.param((2, 0), (0, 2), id="nothing of the first part"),
+        pytest.param((2, 3), (2,), id="fewer elements"),
+    ],
+)
+def test_parts_that_are_no_axes_of_a_shape(sizes, shape):
+    assert _regrouped([Part(axis, 1, size) for axis, size in enumerate(sizes)], shape) is None
 
 
 def test_symbolic_axes_stay_whole(rewriter):

@@ -70,18 +70,17 @@ def _holds(wide: np.dtype[Any], narrow: np.dtype[Any]) -> bool:
 def _transpose(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | Simpler | None:
     (x,) = inputs
     assert x is not None
-    perm = attrs.get("perm")
-    if perm is None:
-        return None
+    shape, perm = shape_of(x), attrs.get("perm")
+    if perm is None:  # all that read it expect the attribute
+        return None if shape is None else Simpler("Transpose", [x], {"perm": tuple(range(len(shape)))[::-1]})
     perm = tuple(int(axis) for axis in perm)
     if perm == tuple(range(len(perm))):
         return x
     producer = x.producer()
-    if producer is not None and producer.op_type == "Transpose":
+    if producer is not None and producer.op_type == "Transpose" and "perm" in producer.attributes:
         first = producer.attributes["perm"].as_ints()
         merged = tuple(first[axis] for axis in perm)
         return Simpler("Transpose", [producer.inputs[0]], {"perm": merged})
-    shape = shape_of(x)
     if shape is not None and _moves_only_ones(shape, perm):
         return Simpler("Reshape", [x, constants.get(np.array([shape[a] for a in perm], np.int64))], {})
     return None

@@ -81,7 +81,7 @@ def _cast_before_expand(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 def _keep_axes(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """Unsqueeze(ReduceX(x, axes, keepdims=0), axes) -> ReduceX(x, axes, keepdims=1)."""
     reduction = rw.producer(node.inputs[0], *traits.REDUCTIONS)
-    if reduction is None or rw.attr(reduction, "keepdims", 1):
+    if reduction is None:
         return None
     attrs = rw.attrs(reduction)
     kept = rw.op(reduction.op_type, *reduction.inputs, **{**attrs, "keepdims": 1})
@@ -99,11 +99,11 @@ def _reduce_transposed(rw: Rewriter, node: ir.Node) -> dict[ir.Value, ir.Value] 
         return None
     x, axes = reduction.inputs[0], rw.constant(reduction.inputs[1])
     shape = rw.shape(x)
-    if x is None or shape is None or axes is None or rw.attr(reduction, "keepdims", 1) or len(shape) != len(result):
+    if x is None or shape is None or axes is None:
         return None
     reduced = {int(axis) % len(shape) for axis in axes}
     for transpose, _ in x.uses():
-        perm = list(rw.attr(transpose, "perm", ())) if transpose.op_type == "Transpose" else []
+        perm = list(rw.attr(transpose, "perm")) if transpose.op_type == "Transpose" else []
         kept = [axis for axis in perm if axis not in reduced]
         wanted = tuple(1 if axis in reduced else shape[axis] for axis in perm)
         if perm and kept == sorted(kept) and same_shape(wanted, result):
@@ -121,7 +121,7 @@ def _drop_ones_before_transpose(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     if transpose is None or not rw.only_use(transpose.outputs[0]):
         return None
     shape, wanted = rw.shape(transpose.outputs[0]), rw.shape(node.outputs[0])
-    if shape is None or wanted is None or len(wanted) >= len(shape):
+    if shape is None or wanted is None:
         return None
     kept = _kept_axes(shape, wanted)
     if kept is None:
@@ -137,13 +137,11 @@ def _drop_ones_before_transpose(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 
 def _kept_axes(shape: Shape, wanted: Shape) -> list[int] | None:
-    """The axes that stay if `wanted` is `shape` without some axes of size 1; of several ones, the first stay."""
+    """The axes that stay if `wanted`, of as many elements, is `shape` without some axes of size 1."""
     kept: list[int] = []
     for axis, size in enumerate(shape):
         if len(kept) < len(wanted) and same_dimension(size, wanted[len(kept)]):
             kept.append(axis)
-        elif not same_dimension(size, 1):
-            return None
     return kept if len(kept) == len(wanted) else None
 
 
@@ -190,8 +188,8 @@ def _transposes_below_pointwise(rw: Rewriter, node: ir.Node) -> ir.Value | None:
             return None
         else:
             sources[value] = transpose.inputs[0]
-            perms.add(tuple(rw.attr(transpose, "perm", ())))
-    if len(perms) != 1 or () in perms or sum(value is not source for value, source in sources.items()) < 2:
+            perms.add(tuple(rw.attr(transpose, "perm")))
+    if len(perms) != 1 or sum(value is not source for value, source in sources.items()) < 2:
         return None
     result = rw.op(node.op_type, *(sources[value] for value in node.inputs), **rw.attrs(node))
     return rw.op.Transpose(result, perm=perms.pop())  # type: ignore[no-any-return]
@@ -202,7 +200,7 @@ def _layout_below_gate(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """Mul(Transpose(x), Sigmoid(Transpose(x))) -> Transpose(Mul(x, Sigmoid(x))), and other functions of one value."""
     for moved, gate in rw.both_ways(node):
         function, layout = rw.producer(gate, *traits.MAPS), rw.producer(moved, "Reshape", "Transpose")
-        if function is None or layout is None or moved is None or gate is None or function.inputs[0] is not moved:
+        if function is None or layout is None or moved is None or gate is None:
             continue
         steps, x = moved.meta.get(_STEPS, 0) + 1, layout.inputs[0]
         readers = {reader for reader, _ in moved.uses()}

@@ -101,7 +101,7 @@ def _split_axis(shape: Shape, split: Shape, axis: int) -> int | None:
     if extra < 1 or axis >= len(shape):
         return None
     parts = split[axis : axis + extra + 1]
-    if not all(isinstance(size, int) for size in (shape[axis], *parts)) or shape[axis] != math.prod(parts):
+    if not all(isinstance(size, int) for size in (shape[axis], *parts)):
         return None
     stays = same_shape(shape[:axis], split[:axis]) and same_shape(shape[axis + 1 :], split[axis + extra + 1 :])
     return axis if stays else None
@@ -148,7 +148,7 @@ def _slices_as_split(rw: Rewriter, node: ir.Node) -> dict[ir.Value, ir.Value] | 
     """Slices that cut a value up without a gap -> Split."""
     cut = rw.slice_of(node.outputs[0])
     parts = rw.slices(cut.source, other_uses=True) if cut is not None else None
-    if cut is None or parts is None or len(parts) < 2:
+    if cut is None or parts is None:
         return None
     size = (rw.shape(cut.source) or ())[cut.axis]
     stops = [0, *(part.stop for part in parts)]

@@ -1,6 +1,8 @@
-"""Legalize for models that were not exported here: what tests and measurements of workarounds begin with."""
+"""Rewrite and legalize for models that were not exported here: tests and measurements of single nodes begin with it."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -15,6 +17,9 @@ from ..graph._values import shape_of, stamp
 from ..graph._walk import all_graphs, remove_unused_nodes
 from ..legalize import legalize
 from ..lower._lowered import Lowered
+from ..plugin._discover import discover
+from ..plugin._plugin import Plugin
+from ..rewrite import rewrite
 from ..target import Target
 
 
@@ -28,6 +33,25 @@ def legalize_model(model: ir.Model, target: Target) -> None:
     Raises:
         LegalizeError: if nodes have no exact form for the target.
     """
+    _through(lambda lowered: legalize(lowered, target), model, target)
+
+
+def rewrite_model(model: ir.Model, target: Target, *plugins: Plugin) -> None:
+    """Apply core's rewrites and those of plugins to a model in place. Inputs and outputs keep their names.
+
+    Args:
+        model: a model without functions; its inputs have element types and shapes.
+        target: where it is to run.
+        *plugins: those whose rewrites are applied, too.
+
+    Raises:
+        RewriteError: if a rewrite fails.
+    """
+    registry = discover(plugins)
+    _through(lambda lowered: rewrite(lowered, registry, target), model, target)
+
+
+def _through(stage: Callable[[Lowered], None], model: ir.Model, target: Target) -> None:
     graph, constants = model.graph, Constants()
     outputs = [value.name or f"output_{place}" for place, value in enumerate(graph.outputs)]
     scope = jax.export.SymbolicScope()
@@ -46,7 +70,7 @@ def legalize_model(model: ir.Model, target: Target) -> None:
                 inner.remove(node, safe=True)
     builder = Builder(constants, target, append=graph.append)
     shapes = [(value, shape) for value in graph.inputs if (shape := shape_of(value)) is not None]
-    legalize(Lowered(graph, constants, Dimensions(builder, shapes), None, []), target)
+    stage(Lowered(graph, constants, Dimensions(builder, shapes), None, []))
     remove_unused_nodes(graph)
     name_values(graph, [value.name or "" for value in graph.inputs], outputs)
     finish_domains(graph, {})
