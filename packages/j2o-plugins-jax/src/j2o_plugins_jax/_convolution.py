@@ -1,4 +1,4 @@
-"""Convolution: Conv, ConvTranspose, and a matrix product over gathered windows where the target has no kernel."""
+"""Convolution: Conv, ConvTranspose, and a matrix product over gathered windows for integers and symbolic windows."""
 
 from __future__ import annotations
 
@@ -92,13 +92,17 @@ def _convolve(
     groups: int,
 ) -> ir.Value:
     """Batch, features, space by out-features, in-features, window."""
-    if not ctx.target.runs_widened("Conv", x.dtype) or not is_static(*w_shape):
+    assert x.dtype is not None
+    if not x.dtype.is_floating_point() or not is_static(*w_shape):
         return _matrix_product(ctx, x, w, x_shape, w_shape, windows, groups)
-    if any(window.base > 1 for window in windows) and all(window.stride == 1 for window in windows):
+    is_dilated = any(window.base > 1 for window in windows)
+    # Without a kernel legalize writes Conv as a product, whose zeros cost little beside it.
+    runs = ctx.target.runs_widened("ConvTranspose", x.dtype)
+    if is_dilated and runs and all(window.stride == 1 for window in windows):
         return _transposed(ctx, x, w, w_shape, windows, groups)
     zero = ctx.const(0, x)
     amounts = [amount for window in windows for amount in (window.low, window.high)]
-    if any(window.base > 1 for window in windows) or not is_static(*amounts) or min(amounts) < 0:
+    if is_dilated or not is_static(*amounts) or min(amounts) < 0:
         x = dilate_and_pad(ctx, x, zero, x_shape, windows)
         pads = None
     else:

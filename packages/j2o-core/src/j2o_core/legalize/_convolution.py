@@ -31,7 +31,7 @@ class _Window:
         self.dilations: list[int] = list(rw.attr(node, "dilations", [1] * spatial))
         self.pads: list[int] = list(rw.attr(node, "pads", [0] * 2 * spatial))
         if rw.attr(node, "auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
-            raise Declined("auto_pad has to be written out as pads")
+            raise Declined("auto_pad has to be given as pads")
         if rw.attr(node, "ceil_mode", 0):
             raise Declined("ceil_mode has to be 0")
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from ..graph import traits
 from ..target import INTEGERS, NARROW_FLOATS, SIGNED, UNSIGNED, Signature, Types, bits
 
 T = ir.DataType
@@ -108,31 +109,37 @@ for _kind, _variable, _names in (
     (
         Use.MOVES,
         "T",
-        "Where Pad Transpose Reshape Gather GatherElements GatherND Concat Slice Split Expand Tile Trilu Compress"
-        " Squeeze Unsqueeze Flatten ReverseSequence DepthToSpace SpaceToDepth TensorScatter CenterCropPad Shape Size"
-        " Equal",
+        (
+            *(*traits.MOVES, "Where", "Pad", "Concat", "Trilu", "Compress", "ReverseSequence", "DepthToSpace"),
+            *("SpaceToDepth", "TensorScatter", "CenterCropPad", "Shape", "Size"),
+        ),
     ),
-    (Use.MOVES, "V", "Identity"),
-    (Use.MOVES, "T3", "OneHot"),
-    (Use.MOVES, "T2", "ConstantOfShape EyeLike"),
-    (Use.MOVES, "T1", "EyeLike RandomNormalLike RandomUniformLike"),
+    (Use.MOVES, "V", ("Identity",)),
+    (Use.MOVES, "T3", ("OneHot",)),
+    (Use.MOVES, "T2", ("ConstantOfShape", "EyeLike")),
+    (Use.MOVES, "T1", ("EyeLike", "RandomNormalLike", "RandomUniformLike")),
     (
         Use.COMPARES,
         "T",
-        "Max Min Clip ReduceMax ReduceMin ArgMax ArgMin TopK Less LessOrEqual Greater GreaterOrEqual MaxPool Unique"
-        " GlobalMaxPool",
+        (
+            *(*traits.COMPARISONS, *traits.ARG_REDUCTIONS, "Max", "Min", "Clip", "ReduceMax", "ReduceMin", "TopK"),
+            *("MaxPool", "GlobalMaxPool", "Unique"),
+        ),
     ),
+    (Use.MOVES, "T", ("Equal",)),  # whatever their order
     (
         Use.WRAPS,
         "T",
-        "Add Sub Mul Neg MatMul ReduceSum ReduceSumSquare ReduceProd CumSum CumProd Sum Einsum BitwiseAnd BitwiseOr "
-        "BitwiseXor BitwiseNot",
+        (
+            *("Add", "Sub", "Mul", "Neg", "MatMul", "ReduceSum", "ReduceSumSquare", "ReduceProd", "CumSum", "CumProd"),
+            *("Sum", "Einsum", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitwiseNot"),
+        ),
     ),
-    (Use.COMPUTES, "T", "Abs Sign Div Mod Range Relu"),
-    (Use.COMPUTES, "T1", "Pow"),
-    (Use.TESTS, "T", "NonZero"),
+    (Use.COMPUTES, "T", ("Abs", "Sign", "Div", "Mod", "Range", "Relu")),
+    (Use.COMPUTES, "T1", ("Pow",)),
+    (Use.TESTS, "T", ("NonZero",)),
 ):
-    for _name in _names.split():
+    for _name in _names:
         USES.setdefault(_name, {})[_variable] = _kind
 
 USES["ScatterND"] = USES["ScatterElements"] = {"T": _SCATTER}

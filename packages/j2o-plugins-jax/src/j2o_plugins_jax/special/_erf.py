@@ -16,11 +16,6 @@ from .._precision import in_float32
 from ._interpolation import Interpolant
 
 
-def _erf_over_x(square: float) -> float:
-    x = math.sqrt(square)
-    return math.erf(x) / x if square > 1e-12 else 2 / math.sqrt(math.pi)
-
-
 def _scaled_erfc(t: float) -> float:
     """exp(x^2) erfc(x)/t for t = 1/(1 + x/2), in which it is smooth up to infinity."""
     x = 2 * (1 / t - 1)
@@ -36,8 +31,7 @@ def _erf_inv_over_y(w: float) -> float:
     return -statistics.NormalDist().inv_cdf(upper_tail) / math.sqrt(2) / y
 
 
-# For float64 and float32: erf below 1, erfc from 1/2 to where it vanishes, erf_inv in the middle and in the tails.
-_ERF_NEAR = Interpolant(_erf_over_x, 0.0, 1.0, 12)
+# For float64 and float32: erfc from 1/2 to where it vanishes, erf_inv in the middle and in the tails.
 _ERFC_FAR = {
     np.float64: Interpolant(_scaled_erfc, 1 / (1 + 26.6 / 2), 1 / 1.25, 18),
     np.float32: Interpolant(_scaled_erfc, 1 / (1 + 10.2 / 2), 1 / 1.25, 8),
@@ -78,13 +72,7 @@ def _erfc_of(op: Any, x: ir.Value) -> Any:
     magnitude, zero, one = op.Abs(x), op.const(0, x), op.const(1, x)
     far = _erfc_far(op, magnitude)
     far = op.Where(op.Less(x, zero), op.Sub(op.const(2, x), far), far)
-    half = op.const(0.5, x)
-    if x.dtype is ir.DataType.DOUBLE:
-        limited = op.Min(magnitude, half)
-        erf = op.Mul(x, _ERF_NEAR(op, op.Mul(limited, limited)))
-    else:
-        erf = op.Erf(x)
-    return op.Where(op.Less(magnitude, half), op.Sub(one, erf), far)
+    return op.Where(op.Less(magnitude, op.const(0.5, x)), op.Sub(one, op.Erf(x)), far)
 
 
 def _erfc_far(op: Any, x: ir.Value) -> Any:

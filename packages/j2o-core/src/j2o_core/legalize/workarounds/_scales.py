@@ -12,7 +12,7 @@ from ...rewrite import Rewriter
 
 
 def scale(rw: Rewriter, node: ir.Node) -> Any:
-    """Mul or Div by a number, next to a MatMul: the number written out along an axis, which is not merged.
+    """Mul or Div by a number, next to a MatMul: the number broadcast along an axis, which is not merged.
 
     An operand without an axis that is known to be longer than 1 keeps the number, and its error of 3e-8.
     """

@@ -11,7 +11,7 @@ without batch, and may have been moved there. Declines for other ranks, for tabl
 Constant tables vary by position alone, and are looked up by it; there the sign may be in the table of sines. Tables
 that are computed (of positions that are an input, or gathered by them) may vary by batch, too. The operator takes one
 number for each pair: the graph must show that both are equal, see `_per_pair`. ONNX Runtime takes no tables of one row
-for a batch of several, so they are written out for each.
+for a batch of several, so they are broadcast to each.
 
 before: y = Concat(RotaryEmbedding(x[..., :n]), x[..., n:])                  a part of each head
 after:  y = RotaryEmbedding(x, rotary_embedding_dim=n)
