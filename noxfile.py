@@ -363,6 +363,19 @@ def endurance(session: nox.Session) -> None:
     session.run("pytest", *tests, *session.posargs)
 
 
+@nox.session(python="3.11", venv_backend="venv", default=False)
+def parity(session: nox.Session) -> None:
+    """References in PyTorch give the numbers that j2o-examples-birdjepa is tested with; `-- --write` keeps new ones.
+
+    PyPI's wheels of torch for Linux bring CUDA, gigabytes: `PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu`
+    finds smaller ones.
+    """
+    _install(session, "torch==2.13.0", *_editable("j2o-examples-birdjepa", extras="test"))
+    folder = "packages/j2o-examples-birdjepa/tests/parity"
+    session.run("python", f"{folder}/write_goldens.py", *session.posargs)
+    session.run("pytest", folder)
+
+
 @nox.session
 def docs(session: nox.Session) -> None:
     """Run every example of the documentation and of the READMEs, then build the site, strictly.

@@ -1,7 +1,5 @@
 """Models small enough to run in a test, with weights that a formula gives."""
 
-import math
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -10,19 +8,11 @@ import pytest
 
 from j2o_examples_birdjepa import BirdMae, BirdMaeConfig, Transformer, TransformerConfig
 
+from .parity.cases import formula_array
+
 SMALL = {"input_h": 32, "input_w": 48, "embed_dim": 32, "depth": 2, "n_heads": 2, "n_cls_tokens": 2, "use_scan": False}
 MODERN = {"use_rope": True, "use_qk_norm": True, "use_swiglu": True, "use_layerscale": True}
 TINY_MAE = BirdMaeConfig(embed_dim=32, depth=2, n_heads=2, input_h=32, input_w=48)
-
-
-def formula_array(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """An array whose every number is a sine of its place and of its name."""
-    array = 0.2 * np.sin(0.7 * np.arange(math.prod(shape)) + sum(map(ord, name)) % 97)
-    if name.endswith(".weight") and "norm" in name.split(".")[-2]:
-        array += 1
-    if "gamma" in name:
-        array += 0.5
-    return array.reshape(shape).astype(np.float32)
 
 
 def formula_weights(model: eqx.Module) -> eqx.Module:

@@ -49,7 +49,7 @@ class Attention(eqx.Module):
             rope: Cosines and sines `[tokens, head_dim]`, or None for no rotation.
 
         Returns:
-            `[tokens, dim]` in the dtype of `x`; the softmax is taken at least in float32.
+            `[tokens, dim]` in the dtype of `x`; the softmax is taken in float32.
         """
         tokens, dim = x.shape
         qkv = per_token(self.qkv, x).reshape(tokens, 3, self.heads, dim // self.heads)

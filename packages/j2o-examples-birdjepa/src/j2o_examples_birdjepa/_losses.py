@@ -8,9 +8,14 @@ from jax import Array
 _KNOTS = 17
 
 
+def at_least_float32(x: Array) -> Array:
+    """The array in float32 if its dtype is narrower, else as it is: losses and norms are computed so."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 def cross_entropy(logits: Array, target: Array) -> Array:
-    """The mean negative log likelihood of integer targets `[batch]` under logits `[batch, classes]`, in float32."""
-    log_probabilities = jax.nn.log_softmax(logits.astype(jnp.float32))
+    """The mean negative log likelihood of integer targets `[batch]` under logits `[batch, classes]`."""
+    log_probabilities = jax.nn.log_softmax(at_least_float32(logits))
     return -jnp.mean(jnp.take_along_axis(log_probabilities, target[:, None], axis=1))
 
 
@@ -32,17 +37,17 @@ def sigreg(z: Array, directions: Array) -> Array:
         directions: `[dim, count]`, as `random_directions` draws them; anew for every call.
 
     Returns:
-        A float32 scalar, the mean over views and directions.
+        A scalar, at least float32, the mean over views and directions.
     """
     points = 3 * np.arange(_KNOTS) / (_KNOTS - 1)
     spacing = np.full(_KNOTS, 2 * points[1])
     spacing[[0, -1]] /= 2
     normal = np.exp(-(points**2) / 2)
-    weights = jnp.asarray(spacing * normal, jnp.float32)
-    z = z.astype(jnp.float32)
-    angles = (z @ directions)[..., None] * jnp.asarray(points, jnp.float32)  # [views, batch, count, knots]
+    z = at_least_float32(z)
+    weights = jnp.asarray(spacing * normal, z.dtype)
+    angles = (z @ directions)[..., None] * jnp.asarray(points, z.dtype)  # [views, batch, count, knots]
     real, imaginary = jnp.mean(jnp.cos(angles), axis=1), jnp.mean(jnp.sin(angles), axis=1)
-    statistic = ((real - jnp.asarray(normal, jnp.float32)) ** 2 + imaginary**2) @ weights
+    statistic = ((real - jnp.asarray(normal, z.dtype)) ** 2 + imaginary**2) @ weights
     return z.shape[1] * jnp.mean(statistic)
 
 
@@ -54,9 +59,9 @@ def asymmetric_loss(logits: Array, target: Array) -> Array:
         target: `[batch, classes]` of 0 and 1.
 
     Returns:
-        A float32 scalar, the mean over samples and classes.
+        A scalar, at least float32, the mean over samples and classes.
     """
-    positive = jax.nn.sigmoid(logits.astype(jnp.float32))
+    positive = jax.nn.sigmoid(at_least_float32(logits))
     negative = jnp.minimum(1 - positive + 0.05, 1)
     likelihood = target * jnp.log(jnp.maximum(positive, 1e-8)) + (1 - target) * jnp.log(jnp.maximum(negative, 1e-8))
     certain = positive * target + negative * (1 - target)

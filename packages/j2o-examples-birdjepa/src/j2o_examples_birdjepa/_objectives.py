@@ -15,7 +15,7 @@ from jax import Array
 
 from ._attention import per_token
 from ._config import require
-from ._losses import cross_entropy, random_directions, sigreg
+from ._losses import at_least_float32, cross_entropy, random_directions, sigreg
 from ._model import EncoderOutput, Transformer
 
 Batch = Mapping[str, Array]
@@ -26,7 +26,7 @@ class Outcome(NamedTuple):
     """The result of an objective for a batch.
 
     Attributes:
-        losses: float32 scalars by name; training minimises their sum.
+        losses: Scalars by name, at least float32; training minimises their sum.
         output: What the encoder gave, with a leading axis of samples, or of views and samples, the views slowest.
         target: `[samples]` integers.
     """
@@ -140,8 +140,11 @@ class BatchNorm(eqx.Module):
         self.bias = jnp.zeros(dim)
 
     def __call__(self, x: Array) -> Array:
-        """Map `[samples, dim]` to `[samples, dim]`; statistics are float32 and, on several devices, of all samples."""
-        wide = x.astype(jnp.float32)
+        """Map `[samples, dim]` to `[samples, dim]`.
+
+        Statistics are at least float32 and, on several devices, of all samples.
+        """
+        wide = at_least_float32(x)
         centred = wide - jnp.mean(wide, axis=0)
         normed = centred * jax.lax.rsqrt(jnp.mean(centred**2, axis=0) + 1e-5)
         return (normed * self.weight + self.bias).astype(x.dtype)
@@ -187,7 +190,7 @@ class LeJepa(eqx.Module):
         views = view_major(batch["views"])
         output = encoder.encode(views, key=encoder_key)
         n_views, size = batch["views"].shape[1], batch["views"].shape[0]
-        projected = self.projector(jnp.mean(output.cls, axis=1)).astype(jnp.float32).reshape(n_views, size, -1)
+        projected = at_least_float32(self.projector(jnp.mean(output.cls, axis=1))).reshape(n_views, size, -1)
         agreement = jnp.mean((jnp.mean(projected, axis=0, keepdims=True) - projected) ** 2)
         normality = sigreg(projected, random_directions(direction_key, self.config.proj_dim))
         losses = {"inv": (1 - self.config.lamb) * agreement, "sigreg": self.config.lamb * normality}

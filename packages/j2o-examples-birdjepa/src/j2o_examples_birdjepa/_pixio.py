@@ -11,6 +11,7 @@ from jax import Array
 from ._attention import per_token
 from ._block import Block
 from ._config import require
+from ._losses import at_least_float32
 from ._masks import make_block_mask, visible_patches
 from ._model import EncoderOutput, Transformer, token_init
 from ._objectives import Batch, Outcome
@@ -104,7 +105,7 @@ class Pixio(eqx.Module):
         patches, grid = patchify(batch["data"], encoder.config.patch_h, encoder.config.patch_w)
         mask = self.mask(encoder, patches.shape[0], key=mask_key)
         predicted, output = self._predict(encoder, patches, grid, mask, key=encoder_key)
-        wrong = jnp.mean((predicted.astype(jnp.float32) - self.normalise(patches)) ** 2, axis=-1)
+        wrong = jnp.mean((at_least_float32(predicted) - self.normalise(patches)) ** 2, axis=-1)
         if key is None:
             output = encoder(patches, grid)
         return Outcome({"mse": jnp.sum(wrong * mask) / jnp.sum(mask)}, output, batch["target"])
@@ -116,8 +117,8 @@ class Pixio(eqx.Module):
         return make_block_mask(batch, config.n_patches_h, config.n_patches_w, size, ratio, key=key)
 
     def normalise(self, patches: Array) -> Array:
-        """The targets: patches `[..., patch_size]` less their mean, over their standard deviation, in float32."""
-        patches = patches.astype(jnp.float32)
+        """The targets: patches `[..., patch_size]` less their mean, over their standard deviation."""
+        patches = at_least_float32(patches)
         ddof = 1 if self.config.variance == "unbiased" else 0
         centred = patches - jnp.mean(patches, axis=-1, keepdims=True)
         return centred / jnp.sqrt(jnp.var(patches, axis=-1, ddof=ddof, keepdims=True) + 1e-6)

@@ -9,7 +9,7 @@ from jax import Array, lax
 
 from ._attention import per_token
 from ._config import require
-from ._losses import cross_entropy
+from ._losses import at_least_float32, cross_entropy
 from ._model import EncoderOutput
 
 
@@ -62,7 +62,7 @@ def online_probe_loss(probe: LinearProbe, embeddings: Array, target: Array) -> A
 
     Otherwise labels would train the encoder, in self-supervised training too.
     """
-    return cross_entropy(per_token(probe, lax.stop_gradient(embeddings).astype(jnp.float32)), target)
+    return cross_entropy(per_token(probe, at_least_float32(lax.stop_gradient(embeddings))), target)
 
 
 class MlpProbe(eqx.Module):
