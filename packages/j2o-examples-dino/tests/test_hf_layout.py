@@ -1,9 +1,22 @@
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
+import safetensors.numpy
 
-from j2o_examples_dino import CheckpointError, from_state_dict, hf_to_published, published_to_hf, state_dict
+from j2o_examples_dino import (
+    CheckpointError,
+    ConvNextConfig,
+    DinoV2Config,
+    build,
+    from_state_dict,
+    hf_to_published,
+    load,
+    published_to_hf,
+    save,
+    state_dict,
+)
 
 
 def test_published_to_hf_to_published_is_bit_exact(tiny, weights):
@@ -123,3 +136,98 @@ def test_incomplete_projection_is_reported(tiny, weights, lost):
     del theirs[lost]
     with pytest.raises(CheckpointError, match=r"1 missing: blocks\.1\.attn\.qkv"):
         from_state_dict(hf_to_published(theirs), tiny)
+
+
+def _linear(name, rows, columns):
+    return {f"{name}.weight": (rows, columns), f"{name}.bias": (rows,)}
+
+
+def _norm(name, width):
+    return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
+
+
+def _dinov2(config):
+    """Names and shapes in Hugging Face's layout of DINOv2, written out here independently of the package."""
+    dim, places = config.dim, 1 + config.side**2
+    shapes = {
+        "embeddings.cls_token": (1, 1, dim),
+        "embeddings.mask_token": (1, dim),
+        "embeddings.position_embeddings": (1, places, dim),
+        "embeddings.patch_embeddings.projection.weight": (dim, 3, 14, 14),
+        "embeddings.patch_embeddings.projection.bias": (dim,),
+        **_norm("layernorm", dim),
+    }
+    if config.registers:
+        shapes["embeddings.register_tokens"] = (1, config.registers, dim)
+    for index in range(config.depth):
+        layer = f"encoder.layer.{index}"
+        shapes |= _norm(f"{layer}.norm1", dim) | _norm(f"{layer}.norm2", dim)
+        for part in ("query", "key", "value"):
+            shapes |= _linear(f"{layer}.attention.attention.{part}", dim, dim)
+        shapes |= _linear(f"{layer}.attention.output.dense", dim, dim)
+        shapes |= {f"{layer}.layer_scale{place}.lambda1": (dim,) for place in (1, 2)}
+        if config.ffn == "mlp":
+            shapes |= _linear(f"{layer}.mlp.fc1", config.hidden, dim) | _linear(f"{layer}.mlp.fc2", dim, config.hidden)
+        else:
+            shapes |= _linear(f"{layer}.mlp.weights_in", 2 * config.hidden, dim)
+            shapes |= _linear(f"{layer}.mlp.weights_out", dim, config.hidden)
+    return shapes
+
+
+def _convnext(config):
+    """The same of DINOv3's ConvNeXts."""
+    shapes, width = _norm("layer_norm", config.dims[-1]), 3
+    for stage, (dim, depth) in enumerate(zip(config.dims, config.depths, strict=True)):
+        size, before = (2, f"stages.{stage}.downsample_layers") if stage else (4, "stages.0.downsample_layers")
+        norm, convolution = (0, 1) if stage else (1, 0)
+        shapes |= _norm(f"{before}.{norm}", width if stage else dim)
+        shapes |= {f"{before}.{convolution}.weight": (dim, width, size, size), f"{before}.{convolution}.bias": (dim,)}
+        for index in range(depth):
+            layer = f"stages.{stage}.layers.{index}"
+            shapes |= {f"{layer}.depthwise_conv.weight": (dim, 1, 7, 7), f"{layer}.depthwise_conv.bias": (dim,)}
+            shapes |= _norm(f"{layer}.layer_norm", dim) | {f"{layer}.gamma": (dim,)}
+            shapes |= _linear(f"{layer}.pointwise_conv1", 4 * dim, dim)
+            shapes |= _linear(f"{layer}.pointwise_conv2", dim, 4 * dim)
+        width = dim
+    return shapes
+
+
+FAMILIES = {
+    "dinov2": (DinoV2Config(dim=32, depth=2, heads=2, image_size=28), _dinov2),
+    "dinov2-registers": (
+        DinoV2Config(dim=32, depth=1, heads=2, image_size=42, registers=2, ffn="swiglu_fused"),
+        _dinov2,
+    ),
+    "convnext": (ConvNextConfig(depths=(1, 2), dims=(8, 12)), _convnext),
+}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_other_families(tmp_path, name):
+    config, expected = FAMILIES[name]
+    model = build(config, key=jax.random.key(0))
+    save(tmp_path / "hf.safetensors", model, layout="hf")
+    theirs = safetensors.numpy.load_file(tmp_path / "hf.safetensors")
+    assert {name: array.shape for name, array in theirs.items()} == expected(config)
+    published = state_dict(model)
+    for back in (load(tmp_path / "hf.safetensors", config), from_state_dict(hf_to_published(theirs), config)):
+        again = state_dict(back)
+        assert again.keys() == published.keys()
+        for key, array in published.items():
+            np.testing.assert_array_equal(again[key], array, err_msg=key)
+
+
+@pytest.mark.parametrize("prefix", ["dinov2.", "dinov2_with_registers."])
+def test_a_classifier_keeps_its_backbone_under_a_name(prefix):
+    config, _ = FAMILIES["dinov2"]
+    published = state_dict(build(config, key=jax.random.key(1)))
+    theirs = {prefix + name: array for name, array in published_to_hf(published).items()}
+    assert state_dict(from_state_dict(hf_to_published(theirs), config)).keys() == published.keys()
+    with pytest.raises(CheckpointError, match=r"unknown: classifier\.weight"):
+        from_state_dict(hf_to_published(theirs | {"classifier.weight": np.zeros((3, 64), np.float32)}), config)
+
+
+def test_names_that_no_family_has():
+    for name in ("decoder.weight", "stages.0.0.dwconv.weight"):
+        with pytest.raises(CheckpointError, match=r"decoder\.weight has no place in Hugging Face's layout"):
+            published_to_hf({name: np.zeros(3, np.float32), "decoder.weight": np.zeros(3, np.float32)})

@@ -36,14 +36,14 @@ class Published(NamedTuple):
         stem: What the names of Meta's and Equimo's files begin with.
         meta_file: Name of Meta's file.
         meta: Where Meta gives it away.
-        hugging_face: Repository at Hugging Face in a layout that `load` reads, or None.
+        hugging_face: Repository at Hugging Face, in a layout that `load` reads.
         equimo: Address of Equimo's archive, or None.
     """
 
     stem: str
     meta_file: str
     meta: str
-    hugging_face: str | None
+    hugging_face: str
     equimo: str | None
 
 
@@ -59,7 +59,9 @@ def published(name: str) -> Published:
         model = name.removesuffix("_reg")
         file = f"{model}_{'reg4_' if config.registers else ''}pretrain.pth"
         equimo = f"{archives}/dinov2/{name}.tar.lz4"
-        return Published(name, file, f"https://dl.fbaipublicfiles.com/dinov2/{model}/{file}", None, equimo)
+        size = {"s": "small", "b": "base", "l": "large", "g": "giant"}[model.removeprefix("dinov2_vit")[0]]
+        theirs = f"facebook/dinov2-{'with-registers-' if config.registers else ''}{size}"
+        return Published(name, file, f"https://dl.fbaipublicfiles.com/dinov2/{model}/{file}", theirs, equimo)
     model = name.removesuffix("_sat493m")
     stem = f"dinov3_{model}_pretrain_{'lvd1689m' if name == model else 'sat493m'}"
     convolutional = isinstance(config, ConvNextConfig)
@@ -67,7 +69,7 @@ def published(name: str) -> Published:
         stem,
         f"{stem}-{_HASHES[name]}.pth",
         "https://ai.meta.com/resources/models-and-libraries/dinov3-downloads/ (an address comes by mail on request)",
-        None if convolutional else f"facebook/{stem.replace('_', '-')}",
+        f"facebook/{stem.replace('_', '-')}",
         None if convolutional else f"{archives}/dinov3/{stem}.tar.lz4",
     )
 
@@ -133,20 +135,19 @@ def find_pretrained(name: str, folder: str | os.PathLike[str] | None = None) -> 
         for place in folders:
             looked.append(place)
             yield from _in_folder(place, name, source)
-        if source.hugging_face is not None:
-            for snapshot in _hugging_face_snapshots(source.hugging_face):
-                looked.append(snapshot)
-                yield from _in_folder(snapshot, name, source)
+        for snapshot in _hugging_face_snapshots(source.hugging_face):
+            looked.append(snapshot)
+            yield from _in_folder(snapshot, name, source)
 
     found = next(candidates(), None)
     if found is not None:
         return found
     ways = [f"  {source.meta_file}\n    from {source.meta}\n    to {next(_torch_folders())}, or to a folder of yours"]
-    if source.hugging_face is not None:
-        ways.append(
-            f"  {source.hugging_face} (you accept the licence there first)\n"
-            f"    with hf download {source.hugging_face}\n    to Hugging Face's cache, or with --local-dir to a folder"
-        )
+    licence = " (you accept the licence there first)" if source.meta_file.startswith("dinov3") else ""
+    ways.append(
+        f"  {source.hugging_face}{licence}\n"
+        f"    with hf download {source.hugging_face}\n    to Hugging Face's cache, or with --local-dir to a folder"
+    )
     if source.equimo is not None:
         file = source.equimo.rpartition("/")[2]
         ways.append(f"  {file}\n    from {source.equimo}\n    to {_equimo_folder(name)}")
