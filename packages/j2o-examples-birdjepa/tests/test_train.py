@@ -80,14 +80,18 @@ OBJECTIVES = {
 }
 
 
+# Tests of a step have these in common, so that it is compiled once an objective.
+STEP = {"optimizer": OptimizerConfig(lr=1e-2, n_steps=40), "step": StepConfig(ema=0.75)}
+
+
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_losses_fall_on_one_batch(name):
     objective, n_views = OBJECTIVES[name]
-    config = run_config(objective, n_views, optimizer=OptimizerConfig(lr=1e-2, n_steps=40))
-    state = eqx.filter_jit(first_state)(config)
+    config = run_config(objective, n_views, **STEP)
+    state, given = first_state(config), batch(n_views=n_views)
     found = []
     for _ in range(10):
-        state, metrics = one_step(state, batch(n_views=n_views), config)
+        state, metrics = one_step(state, given, config)
         found.append(
             sum(float(metrics[f"train/{loss}"]) for loss in ("ce", "inv", "mse") if f"train/{loss}" in metrics)
         )
@@ -114,7 +118,7 @@ def test_the_demonstrations_optimizer_learns_eight_songs_by_heart(folder):
     one_of_each = [next(song for song in songs if song.target == target) for target in range(8)]
     data = np.stack([transform(song.read(0, 160_000)) for song in one_of_each])
     songs_of_all = {"data": jnp.asarray(data), "target": jnp.arange(8), "index": jnp.arange(8)}
-    state = eqx.filter_jit(first_state)(config)
+    state = first_state(config)
     found = []
     for _ in range(40):
         state, metrics = one_step(state, songs_of_all, config)
@@ -125,8 +129,8 @@ def test_the_demonstrations_optimizer_learns_eight_songs_by_heart(folder):
 
 def test_norms_are_of_before_and_after_the_update():
     """The norm that is logged must be that of what is saved."""
-    config = run_config()
-    before = eqx.filter_jit(first_state)(config)
+    config = run_config(OBJECTIVES["supervised"][0], **STEP)
+    before = first_state(config)
     after, metrics = one_step(before, batch(), config)
     for state, name in ((before, "train/param_norm_pre"), (after, "train/param_norm")):
         leaves = jax.tree.leaves((state.encoder, state.objective, state.probe))
@@ -136,34 +140,35 @@ def test_norms_are_of_before_and_after_the_update():
 
 
 def test_mixed_precision():
-    config = run_config(step=StepConfig(precision="bfloat16"))
-    state = eqx.filter_jit(first_state)(config)
+    exactly = run_config(OBJECTIVES["supervised"][0], **STEP)
+    config = dataclasses.replace(exactly, step=StepConfig(precision="bfloat16", ema=0.75))
+    state = first_state(config)
     halved = half(state.encoder)
     assert halved.norm.weight.dtype == halved.blocks.norm1.weight.dtype == jnp.float32
     assert halved.blocks.attn.qkv.weight.dtype == jnp.bfloat16
     after, metrics = one_step(state, batch(), config)
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves((after.encoder, after.objective)))
     assert all(value.dtype == jnp.float32 for value in metrics.values())
-    _, exact = one_step(state, batch(), run_config())
+    _, exact = one_step(state, batch(), exactly)
     np.testing.assert_allclose(metrics["train/ce"], exact["train/ce"], rtol=2e-2)
     assert metrics["train/ce"] != exact["train/ce"]
 
 
 def test_moving_average():
-    config = run_config(step=StepConfig(ema=0.75))
-    before = eqx.filter_jit(first_state)(config)
+    config = run_config(OBJECTIVES["supervised"][0], **STEP)
+    before = first_state(config)
     after, _ = one_step(before, batch(), config)
     expected = jax.tree.map(lambda old, new: 0.75 * old + 0.25 * new, before.encoder, after.encoder)
     for one, other in zip(jax.tree.leaves(after.ema), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-8)
-    assert eqx.filter_jit(first_state)(run_config()).ema is None
+    assert first_state(run_config()).ema is None
 
 
 @pytest.mark.parametrize("orbax", [False, True])
 def test_checkpoints_come_back_bit_for_bit(tmp_path, orbax):
     """Also from arrays on all devices: some have come back scaled by the square root of the number of devices."""
     config = run_config(step=StepConfig(ema=0.9))
-    state = eqx.filter_jit(first_state)(config)
+    state = first_state(config)
     for step in (1, 2, 3):
         advanced = eqx.tree_at(lambda s: s.step, state, jnp.asarray(step, jnp.int32))
         save_checkpoint(tmp_path, advanced, config=config.as_json(), data=[f"data {step}"], keep=2, orbax=orbax)
@@ -177,7 +182,7 @@ def test_checkpoints_come_back_bit_for_bit(tmp_path, orbax):
 
 def test_other_configurations_are_refused(tmp_path):
     config = run_config()
-    state = eqx.filter_jit(first_state)(config)
+    state = first_state(config)
     path = save_checkpoint(tmp_path, state, config=config.as_json(), data=[])
     other = dataclasses.replace(config, optimizer=OptimizerConfig(lr=2e-3, n_steps=6))
     with pytest.raises(CheckpointError, match=r"optimizer\.lr is 0\.001 there and 0\.002 here"):
@@ -195,7 +200,7 @@ def test_what_a_dead_process_left_is_no_checkpoint(tmp_path):
     (tmp_path / "step_0000000x").mkdir()
     assert checkpoints(tmp_path) == []
     config = run_config()
-    save_checkpoint(tmp_path, eqx.filter_jit(first_state)(config), config=config.as_json(), data=[])
+    save_checkpoint(tmp_path, first_state(config), config=config.as_json(), data=[])
     assert not (tmp_path / ".step_00000009.123.part").exists()
 
 
@@ -215,7 +220,7 @@ def test_logs_are_cut_where_a_run_continues(tmp_path):
 @pytest.mark.parametrize("name", ["supervised", pytest.param("lejepa", marks=pytest.mark.slow)])
 def test_a_run_continues_as_if_it_had_not_stopped(folder, tmp_path, name):
     objective, n_views = OBJECTIVES[name]
-    config = run_config(objective, n_views)
+    config = run_config(objective, n_views, data=DataConfig(4, augmentations=(GaussianNoise(0.1),), n_views=n_views))
     source, held_out = FolderSource(folder, split="train"), FolderSource(folder, split="test")
     whole = train(config, source, tmp_path / "whole", held_out=held_out, quiet=True)
 

@@ -25,7 +25,7 @@ from ._objectives import LeJepa, LeJepaConfig, Supervised, SupervisedConfig
 from ._optimizer import OptimizerConfig
 from ._pipeline import Batches, DataConfig, one_pass
 from ._pixio import Pixio, PixioConfig
-from ._probes import online_probe, pool
+from ._probes import LinearProbe, online_probe, pool
 from ._step import Objective, State, StepConfig, eval_step, init_state, train_step
 
 ObjectiveConfig = SupervisedConfig | LeJepaConfig | PixioConfig
@@ -86,20 +86,25 @@ def _described(augmentation: Augmentation) -> str:
 
 def first_state(config: TrainConfig) -> State:
     """The state of a run before its first step; equal seeds give equal states."""
-    encoder_key, objective_key, probe_key = jax.random.split(jax.random.key(config.step.seed), 3)
-    encoder = Transformer(config.encoder, key=encoder_key)
+    models = _first_models(config.encoder, config.objective, config.n_classes, config.step.seed)
+    return init_state(*models, config.optimizer, config.step)
+
+
+@eqx.filter_jit
+def _first_models(
+    encoder_config: TransformerConfig, objective_config: ObjectiveConfig, n_classes: int, seed: int
+) -> tuple[Transformer, Objective, LinearProbe]:
+    """Encoder, objective and probe with random weights, compiled once for all runs that differ in other settings."""
+    encoder_key, objective_key, probe_key = jax.random.split(jax.random.key(seed), 3)
+    encoder = Transformer(encoder_config, key=encoder_key)
     objective: Objective
-    if isinstance(config.objective, SupervisedConfig):
-        objective = Supervised(config.objective, encoder, key=objective_key)
-    elif isinstance(config.objective, LeJepaConfig):
-        objective = LeJepa(config.objective, encoder, key=objective_key)
+    if isinstance(objective_config, SupervisedConfig):
+        objective = Supervised(objective_config, encoder, key=objective_key)
+    elif isinstance(objective_config, LeJepaConfig):
+        objective = LeJepa(objective_config, encoder, key=objective_key)
     else:
-        objective = Pixio(config.objective, encoder, key=objective_key)
-    probe = online_probe(config.encoder.embed_dim, config.n_classes, key=probe_key)
-    return init_state(encoder, objective, probe, config.optimizer, config.step)
-
-
-_compiled_first_state = eqx.filter_jit(first_state)
+        objective = Pixio(objective_config, encoder, key=objective_key)
+    return encoder, objective, online_probe(encoder_config.embed_dim, n_classes, key=probe_key)
 
 
 @eqx.filter_jit(donate="all-except-first")
@@ -150,7 +155,7 @@ def train(
     replicated, sharded = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))
     process, processes = jax.process_index(), jax.process_count()
     batches = Batches(source, config.data, process=process, processes=processes)
-    state = _compiled_first_state(config)
+    state = first_state(config)
     written = config.as_json()
     folder.mkdir(parents=True, exist_ok=True)
     found = checkpoints(folder)
