@@ -114,8 +114,8 @@ RULES = [
     (broken_rule, "The rule for sin raised KeyError: 'axis'"),
     (wrong_dtype, "returned dtype INT32, JAX's result is FLOAT"),
     (wrong_shape, r"returned shape \(1, 3\), JAX's result is \(float32\[3\]\)"),
-    (wrong_count, "returned 2 results"),
-    (no_value, r"returned 1 results \(3,\), the equation has 1"),
+    (wrong_count, "returned 2 values, the equation has 1 result: "),
+    (no_value, "returned 3, which is no value of the graph"),
 ]
 
 

@@ -208,10 +208,10 @@ def dim_terms(dimension: Any) -> list[tuple[int, list[tuple[Any, int]]]]:
     return terms
 
 
-def dim_constraints(dimension: Any) -> list[tuple[Any, bool]]:
-    """The constraints of a dimension's scope: (expression, True) if it is zero, (expression, False) if not negative."""
+def dim_constraints(dimension: Any) -> list[tuple[Any, bool, str]]:
+    """The constraints of a dimension's scope: expression, whether it is 0 or else >= 0, the user's text."""
     return [
-        (constraint.diff, constraint.cmp == _shape_poly.Comparator.EQ)
+        (constraint.diff, constraint.cmp == _shape_poly.Comparator.EQ, constraint.debug_str)
         for constraint in dimension.scope._explicit_constraints
     ]
 

@@ -1,8 +1,21 @@
 """The one tree of errors, by stage. Each message says what was given, where, what was expected and what to do."""
 
+from typing import Any
+
+PAGE = "docs/errors.md"
+
 
 class J2oError(Exception):
-    """Root of everything that j2o raises on purpose."""
+    """Root of everything that j2o raises on purpose. A traceback ends with the page on errors of its kind."""
+
+    def __init__(self, *args: Any):
+        super().__init__(*args)
+        self.add_note(f"See {self.page}.")
+
+    @property
+    def page(self) -> str:
+        """The place in the documentation that is about this class."""
+        return f"{PAGE}#{type(self).__name__.lower()}"
 
 
 class PluginError(J2oError):

@@ -16,6 +16,7 @@ from .simplify import ConstantTable, decompositions_of, simplify
 from .trace._capture import Capture
 from .trace._constant_names import named_leaves
 from .trace._source import check_level, name_of
+from .trace._spec_advice import short
 from .trace._specs import parse_inputs
 from .trace._trace import trace
 
@@ -139,7 +140,10 @@ def _keeps(weights: str) -> bool:
 
 def _check_arguments(fn: Any, opset: Any, target: Any) -> None:
     if not callable(fn):
-        raise SpecError(f"fn is {fn!r}, which cannot be called. Expected a function, module or other callable.")
+        raise SpecError(
+            f"fn is {short(fn)}, which cannot be called. Expected a function, module or other callable, and then its "
+            f'specs: to_onnx(fn, [("B", 3)]). The function itself, not a result of it: fn, not fn(x).'
+        )
     if isinstance(opset, bool) or not isinstance(opset, int) or not LOWEST_OPSET <= opset <= HIGHEST_OPSET:
         raise SpecError(
             f"opset is {opset!r}. j2o writes opsets {LOWEST_OPSET} to {HIGHEST_OPSET}; 21 is the default, "

@@ -2,6 +2,7 @@ import subprocess
 import sys
 import textwrap
 
+import jax
 import pytest
 
 import j2o_core
@@ -117,9 +118,35 @@ def test_two_rules_for_one_primitive_name_both_sides():
     with pytest.raises(PluginError) as failure:
         Registry([one, two])
     assert str(failure.value) == (
-        "Two plugins lower sin at opset 18: 'one' of distribution j2o-one 1.1 and 'two' of distribution j2o-two 2.2. "
-        "Uninstall one of them, or pass plugins=[...] to to_onnx."
+        "Two plugins lower sin at opset 18: 'one' of distribution j2o-one 1.1 and 'two' of distribution j2o-two 2.2.\n"
+        "A rule that is to take the place of the other says so: @plugin.lowering(..., override=True). Else "
+        "uninstall one of the\ntwo, or pass plugins=[...] to to_onnx."
     )
+
+
+def test_a_rule_takes_the_place_of_others_where_it_says_so():
+    one, two, three = named("one"), named("two"), named("three")
+    one.lowering("sin")(rule)
+    one.lowering("sin", opset=23)(rule)
+    two.lowering("sin", opset=20, override=True)(rule)
+    one.decomposition("cos")(rule)
+    two.lowering("cos", override=True)(rule)
+    for plugins in ([one, two], [two, one]):
+        registry = Registry(plugins)
+        used = {opset: registry.lowering(jax.lax.sin_p, opset).plugin for opset in (18, 20, 24)}
+        assert used == {18: one, 20: two, 24: two}
+        assert registry.decompositions == {}
+        assert ("sin", two) in {(name, lowering.plugin) for name, lowering, _ in registry.overrides()}
+    three.lowering("sin", opset=20, override=True)(rule)
+    with pytest.raises(PluginError, match="Two plugins lower sin at opset 20"):
+        Registry([one, two, three])
+
+
+def test_a_rule_needs_its_primitive():
+    with pytest.raises(PluginError, match=r'which is no primitive\.\nExpected .* @plugin\.lowering\("tanh"\)'):
+        named("one").lowering(rule)
+    with pytest.raises(PluginError, match=r'@plugin\.decomposition\("tanh"\)'):
+        named("one").decomposition(rule)
 
 
 def test_rules_at_different_opsets_do_not_clash():
@@ -173,8 +200,10 @@ def test_one_plugin_with_two_rules_or_an_unknown_opset():
 
 
 def test_what_is_no_plugin_cannot_be_passed():
-    with pytest.raises(PluginError, match=r"plugins contains 'jax', which is not a j2o_core\.Plugin"):
+    with pytest.raises(PluginError, match=r"plugins contains 'jax', which is no j2o_core\.Plugin"):
         discover(["jax"])
+    with pytest.raises(PluginError, match=r"plugins is .* Expected a list of plugins"):
+        discover(named("one"))
 
 
 def test_primitives_are_known_by_object_name_or_composite():

@@ -4,7 +4,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from j2o_core import VerifyError
+from j2o_core import SpecError, VerifyError
 from j2o_core.program._comparison import compare
 from j2o_core.program._random_inputs import random_array
 
@@ -204,6 +204,39 @@ def test_random_keys_are_keys():
 
 def test_sizes_that_no_constraint_allows(export):
     program = export(lambda x: x + 1, [("T",)], constraints=["T >= 10"])
-    with pytest.raises(VerifyError, match=r"No size out of \[1, 2, 5\] satisfies the constraints on \['T'\]"):
-        program.verify()
+    assert program.verify().runs == ({"T": 10}, {"T": 11})
+    two = export(lambda x: x + 1, [("T", "N")], constraints=["T >= 40", "N <= 3", "T <= 90"])
+    assert all(run["T"] >= 40 and run["N"] <= 3 for run in two.verify().runs)
+    far = export(lambda x: x + 1, [("T",)], constraints=["T*T >= 5", "T*T <= 5"])
+    with pytest.raises(SpecError, match=r"No sizes were found for T that the constraints allow: T\*T"):
+        far.verify(sizes=(1,))
+    with pytest.raises(SpecError, match="sizes is "):
+        program.verify(sizes=())
     assert program.verify(sizes=(3, 12)).runs == ({"T": 12},)
+
+
+def test_several_seeds_and_kinds_of_inputs(export):
+    program = export(lambda x, n: (x / 3, n), [("B", 3), jax.ShapeDtypeStruct((), np.int32)])
+    result = program.verify(sizes=(1, 2), seed=(0, 1), kinds=("normal", "large", "zeros"))
+    assert len(result.runs) == 2 * (2 + 2 + 1)
+    assert [line.split()[0] for line in result.table()] == ["output", "output_0", "output_1"]
+    assert result.table()[2].split() == ["output_1", "0", "0", "0", "1.000000000"]
+    with pytest.raises(SpecError, match=r"kinds is 'huge'\. Expected some of "):
+        program.verify(kinds="huge")
+
+
+def test_the_table_has_units_in_the_last_place_and_cosines(export, plugin):
+    want = np.array([1, 2, 0], np.float32)
+    _, found = compare("y", want, np.nextafter(want, np.float32(4)))
+    assert (found.ulps, found.max_rel) == (1.0, np.finfo(np.float32).eps)
+    assert compare("y", want, -want)[1].cosine == pytest.approx(-1)
+    assert compare("y", want.astype(ml_dtypes.bfloat16), want.astype(ml_dtypes.bfloat16))[1].cosine == pytest.approx(1)
+
+
+def test_the_kind_of_inputs_is_said_where_it_matters(export, plugin):
+    plugin.lowerings["sin"].clear()
+    plugin.lowering("sin")(lambda ctx, x, **_: ctx.op.Sin(ctx.op.Min(x, ctx.const(9.0, x))))
+    program = export(jnp.sin, [(3,)])
+    program.verify()
+    with pytest.raises(VerifyError, match="with large inputs, seed 1"):
+        program.verify(seed=(1, 2), kinds=("normal", "large"))

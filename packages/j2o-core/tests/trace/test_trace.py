@@ -159,7 +159,7 @@ def test_numbers_of_equinox_modules_are_settings(check):
     assert program.output_names == ["array"]
     assert "setting        number = 2.5, fixed in the graph" in program.report()
     assert program(Layered(X, 2.5), X).number == 2.5
-    with pytest.raises(SpecError, match=r"Argument \[0\]\.number is 3.5 in this call, and was 2.5 at export"):
+    with pytest.raises(SpecError, match=r"'layer.number' is 3.5 in this call, and was 2.5 at export"):
         program(Layered(X, 3.5), X)
 
 
@@ -182,11 +182,11 @@ def test_names_of_outputs(export):
     assert export(lambda x: x + 1, [(3,)]).output_names == ["output"]
     assert export(lambda x: [x + 1], [(3,)]).output_names == ["output_0"]
     assert export(lambda x: (x, x), [(3,)], output_names=["a", "b"]).output_names == ["a", "b"]
-    with pytest.raises(SpecError, match=r"output_names has 1 names \['a'\], the program has 2"):
+    with pytest.raises(SpecError, match=r"output_names has 1 name, \['a'\]\. Expected 2"):
         export(lambda x: (x, x), [(3,)], output_names=["a"])
     with pytest.raises(SpecError, match="name twice"):
         export(lambda x: (x, x), [(3,)], output_names=["a", "a"])
-    with pytest.raises(SpecError, match=r"output_names has \['x'\], which are names of inputs"):
+    with pytest.raises(SpecError, match="output_names has 'x', as inputs are named"):
         export(lambda x: x * 2, [(3,)], output_names=["x"])
 
 
@@ -232,7 +232,7 @@ def test_what_jax_rejects_export_rejects(export):
     with pytest.raises(TraceError) as failure:
         export(model, [("B", 3), (4, 2)])
     message = str(failure.value)
-    assert "JAX cannot trace test_what_jax_rejects_export_rejects.<locals>.model" in message
+    assert "JAX cannot trace model (" in message
     assert "float32[B, 3], float32[4, 2]" in message
     assert "TypeError" in message
     assert isinstance(failure.value.__cause__, TypeError)
@@ -244,8 +244,10 @@ def test_python_control_flow_on_values_is_jax_error(export):
 
 
 def test_the_wrong_number_of_arguments(export):
-    with pytest.raises(TraceError, match="TypeError"):
+    with pytest.raises(SpecError, match=r"takes \(x\), inputs has 2 specs\.\n.* 1 positional argument"):
         export(lambda x: x, [(3,), (3,)])
+    with pytest.raises(SpecError, match=r"takes \(x, y\), inputs has 2 specs with the names x, z\."):
+        export(lambda x, y: x, {"x": (3,), "z": (3,)})
 
 
 def test_x64_is_as_it_is_set(check, export):

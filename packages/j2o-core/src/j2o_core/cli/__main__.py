@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     export = commands.add_parser("export", help="export a function to an ONNX file")
     _add_function(export)
     export.add_argument("-o", "--output", required=True, metavar="FILE", help="the .onnx file to write")
-    export.add_argument("--opset", type=int, default=21, metavar="N", help="ONNX opset, 18 to 26 (default: 21)")
+    export.add_argument("--opset", type=_opset, default=21, metavar="N", help="ONNX opset, 18 to 26 (default: 21)")
     export.add_argument("--target", default="onnxruntime", metavar="RUNTIME", help=_TARGET)
     export.add_argument("--nonfinite", choices=("exact",), help="JAX's NaN and infinities at any cost")
     export.add_argument("--input-names", type=_names, metavar="A,B", help="names of the graph's inputs, in order")
@@ -116,7 +116,17 @@ def _names(text: str) -> list[str]:
 
 
 def _sizes(text: str) -> tuple[int, ...]:
-    return tuple(int(size) for size in text.split(","))
+    try:
+        return tuple(int(size) for size in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of integers, such as 1,2,5") from error
+
+
+def _opset(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no integer, such as 21; j2o writes 18 to 26") from error
 
 
 if __name__ == "__main__":

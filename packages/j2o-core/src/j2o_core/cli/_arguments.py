@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import inspect
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -37,12 +39,17 @@ def load_function(reference: str, *, call: bool = False) -> Callable[..., Any]:
     """
     module_name, colon, path = reference.partition(":")
     if not colon or not module_name or not path:
-        raise SpecError(f"{reference!r} does not name a function. Expected MODULE:NAME, such as my_models.vit:model.")
+        module = module_name.removesuffix(".py") or "my_models.vit"
+        raise SpecError(
+            f"{reference!r} does not name a function. Expected MODULE:NAME, such as {module}:{path or 'model'}."
+        )
     try:
         value: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
-            hint = f" Give the module's name without .py: {module_name[:-3]}." if module_name.endswith(".py") else ""
+            hint = nearest(error.name, sorted(path.stem for path in Path().glob("*.py")))
+            if module_name.endswith(".py"):
+                hint = f" Give the module's name without .py: {module_name[:-3]}."
             raise SpecError(
                 f"There is no module {error.name!r} in the current folder or among what is installed.{hint}"
             ) from error
@@ -51,12 +58,11 @@ def load_function(reference: str, *, call: bool = False) -> Callable[..., Any]:
         raise SpecError(f"{module_name} raised {type(error).__name__} while it was imported: {error}") from error
     for step in path.split("."):
         if not hasattr(value, step):
-            names = (
-                ", ".join(name for name in vars(value) if not name.startswith("_"))
-                if hasattr(value, "__dict__")
-                else ""
+            names = [name for name in getattr(value, "__dict__", {}) if not name.startswith("_")]
+            raise SpecError(
+                f"{reference}: there is no {step!r}.{nearest(step, names)} Public names there: "
+                f"{', '.join(names) or 'none'}."
             )
-            raise SpecError(f"{reference}: there is no {step!r}. Public names there: {names or 'none'}.")
         value = getattr(value, step)
     if call:
         value = _called(value, reference)
@@ -65,6 +71,12 @@ def load_function(reference: str, *, call: bool = False) -> Callable[..., Any]:
     if isinstance(value, type):
         raise SpecError(f"{reference} is a class. Name an instance of it, or a function that makes one with --call.")
     return value  # type: ignore[no-any-return]
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """A question whether the name was meant that is most like this one, with a space before; nothing if none is."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f" Did you mean {near[0]}?" if near else ""
 
 
 def _called(factory: Any, reference: str) -> Any:
@@ -166,4 +178,5 @@ def _dtype(text: str, name: str) -> Any:
     for short, dtype in _DTYPES.items():
         if name in (short, np.dtype(dtype).name):
             return np.dtype(dtype)
-    raise SpecError(f"--input {text}: unknown dtype {name!r}. Known are {', '.join([*_DTYPES, 'key'])}.")
+    near = nearest(name, [*_DTYPES, *(np.dtype(dtype).name for dtype in _DTYPES.values())])
+    raise SpecError(f"--input {text}: unknown dtype {name!r}.{near} Known are {', '.join([*_DTYPES, 'key'])}.")

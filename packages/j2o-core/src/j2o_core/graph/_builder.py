@@ -17,8 +17,11 @@ from ._constants import Constants
 from ._domains import domain_of, standard
 from ._infer import infer_dtypes, infer_shapes
 from ._peephole import Simpler, simplify_node
+from ._schemas import check_node
 from ._values import shape_of, stamp
 
+_NO_VALUE = """input {position} of {op_type} is {given!r}, which is no value of the graph.
+A constant is ctx.const({given!r}, x), with the dtype of x."""
 _DOMAIN = 'An operator of the domain {domain!r} is written op("{domain}::{op_type}", ...).'
 
 
@@ -52,7 +55,7 @@ class Builder:
 
     def __getattr__(self, op_type: str) -> Callable[..., Any]:
         if not op_type[:1].isupper():
-            raise AttributeError(op_type)
+            raise AttributeError(f"{op_type!r}: operators of ONNX begin with a capital letter, as in op.Tanh(x)")
 
         def add(*inputs: ir.Value | None, **attrs: Any) -> Any:
             return self(op_type, *inputs, **attrs)
@@ -147,6 +150,10 @@ class Builder:
     def _add(
         self, op_type: str, inputs: Sequence[ir.Value | None], outputs: int, attrs: dict[str, Any]
     ) -> tuple[ir.Value, ...]:
+        check_node(op_type, len(inputs), tuple(attrs), self.opset)
+        for position, value in enumerate(inputs):
+            if value is not None and not isinstance(value, ir.Value):
+                raise TypeError(_NO_VALUE.format(position=position, op_type=op_type, given=value))
         node = ir.Node(
             domain_of(op_type),
             op_type,

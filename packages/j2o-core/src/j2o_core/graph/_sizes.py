@@ -152,11 +152,11 @@ def broken_constraint(dimension: Any, sizes: dict[str, int]) -> str | None:
     """The first constraint given with a dimension that sizes break; those on other symbols are kept."""
     if not _compat.is_symbolic(dimension):
         return None
-    for difference, is_zero in _compat.dim_constraints(dimension):
+    for difference, is_zero, text in _compat.dim_constraints(dimension):
         if _compat.symbol_names(difference) <= sizes.keys():
             value = evaluate_dimension(difference, sizes)
             if value < 0 or (is_zero and value != 0):
-                return f"{difference} {'==' if is_zero else '>='} 0"
+                return text
     return None
 
 
@@ -167,6 +167,6 @@ def may_be_zero(dimension: Any) -> bool:
     """
     if not _compat.is_symbolic(dimension):
         return int(dimension) == 0
-    asked = {str(difference) for difference, is_zero in _compat.dim_constraints(dimension) if not is_zero}
+    asked = {str(difference) for difference, is_zero, _ in _compat.dim_constraints(dimension) if not is_zero}
     sizes = {name: 0 if name in asked else 1 for name in _compat.symbol_names(dimension)}
     return 0 in sizes.values() and evaluate_dimension(dimension, sizes) <= 0

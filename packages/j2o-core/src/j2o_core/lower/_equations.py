@@ -17,6 +17,7 @@ from ..graph._values import shape_of, stamp
 from ..plugin._budget import limited
 from ..plugin._registry import Registry
 from ..simplify import ConstantTable, decompositions_of, simplify
+from ..trace._failure import raised_at
 from ..trace._modules import MODULE, Place, place_of
 from ..trace._source import SOURCE, user_line
 from ..trace._trace import trace_code
@@ -28,6 +29,8 @@ _KNOWN_SIZE = 64
 
 # Protobuf reads a hundred messages inside each other: three for each graph, and a few for the type of a value in it.
 _DEEPEST = 31
+
+_NOTHING = "None (without a return?)"
 
 _TOO_DEEP = """Control flow is nested {depth} levels deep at {line}: no program can read such a file of ONNX.
 Expected {deepest} levels at most: one loop that keeps its place in an array can do what many nested ones do."""
@@ -151,7 +154,7 @@ class Lowerer:
             ):
                 result = self._apply(eqn, operands, avals_out)
         except UnknownParameter as error:
-            raise LoweringError(f"{error}\n  at {line}") from None
+            raise LoweringError(f"{error}\n  for the equation at {line}") from None
         except J2oError:
             raise
         except RecursionError:
@@ -159,8 +162,10 @@ class Lowerer:
         except Exception as error:
             raise LoweringError(
                 f"The rule for {eqn.primitive.name} raised {type(error).__name__}: {error}\n"
-                f"  at {line}\n  operands {_signature(operands)}, results {_avals(avals_out)}\n"
-                f"This is a defect of {self._plugin_of(eqn)}: please report it."
+                f"  in the rule of {self._plugin_of(eqn)} at {raised_at(error) or 'a line without source'}\n"
+                f"  for the equation at {line}\n"
+                f"  operands {_signature(operands)}, results {_avals(avals_out)}\n"
+                f"{self._advice(eqn)}"
             ) from error
         finally:
             builder.metadata, self.place = outer_metadata, outer_place
@@ -194,12 +199,24 @@ class Lowerer:
         lowering = self.registry.lowering(eqn.primitive, self.builder.opset)
         return f"plugin {lowering.plugin.name!r}" if lowering is not None else "j2o"
 
+    def _advice(self, eqn: Any) -> str:
+        lowering = self.registry.lowering(eqn.primitive, self.builder.opset)
+        distribution = lowering.plugin.distribution if lowering is not None else "j2o-core"
+        return f"This is a defect of {distribution}: please report it." if distribution else "Correct the rule there."
+
     def _checked(self, eqn: Any, results: tuple[Any, ...], avals: Sequence[Any], line: str) -> tuple[ir.Value, ...]:
         """Stamp the results from the avals, after comparing what is known of them already."""
-        if len(results) != len(avals) or not all(isinstance(value, ir.Value) for value in results):
+        who = f"The rule for {eqn.primitive.name} ({self._plugin_of(eqn)})"
+        foreign = [value for value in results if not isinstance(value, ir.Value)]
+        if foreign:
             raise LoweringError(
-                f"The rule for {eqn.primitive.name} ({self._plugin_of(eqn)}) returned {len(results)} results "
-                f"{results!r}, the equation has {len(avals)}.\n  at {line}"
+                f"{who} returned {_NOTHING if foreign[0] is None else repr(foreign[0])}, which is no value of the "
+                f"graph. Expected what ctx.op or ctx.const gave.\n  for the equation at {line}"
+            )
+        if len(results) != len(avals):
+            raise LoweringError(
+                f"{who} returned {len(results)} values, the equation has {len(avals)} result"
+                f"{'' if len(avals) == 1 else 's'}: {_avals(avals)}.\n  for the equation at {line}"
             )
         for value, aval in zip(results, avals, strict=True):
             if type(aval).__name__ == "AbstractToken" or not hasattr(aval, "dtype"):
@@ -208,13 +225,13 @@ class Lowerer:
             shape = shape_of(value)
             if wanted is not None and value.dtype is not None and value.dtype != wanted:
                 raise LoweringError(
-                    f"The rule for {eqn.primitive.name} ({self._plugin_of(eqn)}) returned dtype {value.dtype.name}, "
-                    f"JAX's result is {wanted.name} ({_avals([aval])}).\n  at {line}"
+                    f"{who} returned dtype {value.dtype.name}, JAX's result is {wanted.name}: {_avals([aval])}. "
+                    f"Convert it: ctx.cast(result, ctx.avals_out[0].dtype).\n  for the equation at {line}"
                 )
             if shape is not None and wanted is not None and not may_equal(shape, aval.shape):
                 raise LoweringError(
-                    f"The rule for {eqn.primitive.name} ({self._plugin_of(eqn)}) returned shape {shape}, "
-                    f"JAX's result is {_avals([aval])}.\n  at {line}"
+                    f"{who} returned shape {shape}, JAX's result is {_avals([aval])}. "
+                    f"Expected ctx.avals_out[0].shape.\n  for the equation at {line}"
                 )
             if wanted is not None and not same_shape(shape, tuple(aval.shape)) and value.producer() is not None:
                 stamp(value, wanted, aval.shape)

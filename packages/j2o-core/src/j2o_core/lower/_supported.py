@@ -17,6 +17,11 @@ from ..trace._source import user_line
 
 _NO_PLUGINS = "JAX's own operations are in a package: pip install j2o-plugins-jax."
 
+_CALLBACKS = ("pure_callback", "io_callback", "debug_callback")
+_NO_CALLBACKS = """\
+Callbacks run Python, which a graph cannot: write their code with jax.numpy, or run it outside and pass its results as
+arguments. One whose results are not used (a print, a log) belongs outside of what is exported."""
+
 
 def check_supported(jaxpr: Any, registry: Registry, opset: int) -> None:
     """Raise an UnsupportedError that lists every primitive without a rule at this opset, or names a foreign type."""
@@ -36,12 +41,14 @@ def check_supported(jaxpr: Any, registry: Registry, opset: int) -> None:
         advice = f"   (has a lowering from opset {lowest} on)" if lowest is not None else ""
         lines.append(f"  {name:{width}}  {count:13} {user_line(eqns[0], registry.libraries)}{advice}")
     loaded = ", ".join(f"{plugin.name} {plugin.version or ''}".strip() for plugin in registry.plugins) or "none"
-    advice = "See docs/write-a-plugin.md to add one." if registry.plugins else _NO_PLUGINS
+    advice, separator = "See docs/write-a-plugin.md to add one." if registry.plugins else _NO_PLUGINS, " "
+    if any(name in _CALLBACKS for name in missing):
+        advice, separator = _NO_CALLBACKS, "\n"
     plural = "primitives have" if len(missing) > 1 else "primitive has"
     raise UnsupportedError(
         f"{len(missing)} {plural} no ONNX lowering at opset {opset}.\n"
         + "\n".join(lines)
-        + f"\nLoaded plugins: {loaded}. {advice}"
+        + f"\nLoaded plugins: {loaded}.{separator}{advice}"
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from .._errors import PluginError
 from ._plugin import Plugin
 from ._registry import Registry
+
+_EXAMPLE = "plugins=[j2o_plugins_jax.plugin, mine]"
 
 
 def discover(plugins: Sequence[Plugin] | None = None) -> Registry:
@@ -17,7 +19,11 @@ def discover(plugins: Sequence[Plugin] | None = None) -> Registry:
     """
     if plugins is None:
         return Registry.installed()
+    if isinstance(plugins, (Plugin, str)) or not isinstance(plugins, Iterable):
+        raise PluginError(f"plugins is {plugins!r}. Expected a list of plugins: {_EXAMPLE}.")
     for plugin in plugins:
         if not isinstance(plugin, Plugin):
-            raise PluginError(f"plugins contains {plugin!r}, which is not a j2o_core.Plugin.")
+            raise PluginError(
+                f"plugins contains {plugin!r}, which is no j2o_core.Plugin. Expected them as they are: {_EXAMPLE}."
+            )
     return Registry(plugins)

@@ -11,7 +11,8 @@ from .._errors import UnknownParameter
 
 _UNKNOWN = """The rule of plugin {plugin!r} for {primitive} does not know the parameter {name} = {value!r}
 of JAX {version}. It reads {reads} and ignores {ignores}.
-Whether it is still right, its authors have to say: update the package of the plugin."""
+Whether it is still right, its authors have to say: update the package of the plugin. A rule of your own reads it, or
+says that it makes no difference: ignores=["{name}"]."""
 
 
 def reads(rule: Callable[..., Any]) -> frozenset[str] | None:

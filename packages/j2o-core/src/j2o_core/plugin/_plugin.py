@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 Rule = Callable[..., Any]
 _F = TypeVar("_F", bound=Callable[..., Any])
 
+_NO_PRIMITIVE = """{plugin!r} registers a rule for {given!r}, which is no primitive.
+Expected a primitive, its name or a composite: @plugin.{method}("tanh") above the function."""
+
 LOWEST_OPSET = 18
 HIGHEST_OPSET = 26
 
@@ -27,6 +30,7 @@ class Lowering:
     rule: Rule
     opset: int
     plugin: Plugin = field(repr=False)
+    override: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,12 @@ class Plugin:
         return f"Plugin({self.name!r})"
 
     def lowering(
-        self, primitive: Primitive | Composite | str, *, opset: int = LOWEST_OPSET, ignores: Sequence[str] = ()
+        self,
+        primitive: Primitive | Composite | str,
+        *,
+        opset: int = LOWEST_OPSET,
+        ignores: Sequence[str] = (),
+        override: bool = False,
     ) -> Callable[[_F], _F]:
         """Register a rule `rule(ctx, *operands, **params) -> value or values`.
 
@@ -87,25 +96,31 @@ class Plugin:
             ignores: parameters that the rule need not read: placement, hints, what the results' dtypes say. A parameter
                 that it neither has as a keyword nor ignores stops the export with an error that names it; such a
                 keyword of a composite has the body lowered.
+            override: whether the rule takes the place of those that other plugins have, from its opset on.
 
         Raises:
             PluginError: if this plugin already has a rule for the primitive at this opset, or the opset is unknown.
         """
+        if not isinstance(primitive, (str, Composite)) and not isinstance(getattr(primitive, "name", None), str):
+            raise PluginError(_NO_PRIMITIVE.format(plugin=self.name, given=primitive, method="lowering"))
         if not LOWEST_OPSET <= opset <= HIGHEST_OPSET:
             raise PluginError(
                 f"{self!r} registers a rule for {_key_name(primitive)} at opset {opset}; "
-                f"j2o knows opsets {LOWEST_OPSET} to {HIGHEST_OPSET}."
+                f"j2o knows opsets {LOWEST_OPSET} to {HIGHEST_OPSET}. Leave it out for all of them."
             )
 
         def register(rule: _F) -> _F:
             rules = self.lowerings.setdefault(lowering_key(primitive), [])
             if any(other.opset == opset for other in rules):
-                raise PluginError(f"{self!r} registers two rules for {_key_name(primitive)} at opset {opset}.")
+                raise PluginError(
+                    f"{self!r} registers two rules for {_key_name(primitive)} at opset {opset}. Leave one of them out, "
+                    f"or give the newer one the opset that it needs: opset=23."
+                )
             if isinstance(primitive, Composite):
                 call = or_body(rule, ignores)
             else:
                 call = with_known(rule, ignores, self.name, _key_name(primitive))
-            rules.append(Lowering(call, opset, self))
+            rules.append(Lowering(call, opset, self, override))
             return rule
 
         return register
@@ -120,6 +135,8 @@ class Plugin:
         Raises:
             PluginError: if this plugin already has one for the primitive.
         """
+        if not isinstance(primitive, str) and not isinstance(getattr(primitive, "name", None), str):
+            raise PluginError(_NO_PRIMITIVE.format(plugin=self.name, given=primitive, method="decomposition"))
 
         def register(fn: _F) -> _F:
             if lowering_key(primitive) in self.decompositions:
@@ -167,7 +184,10 @@ class Plugin:
             PluginError: if this plugin stated another version.
         """
         if self.opset_imports.setdefault(domain, version) != version:
-            raise PluginError(f"{self!r} imports two opsets of the domain {domain!r}.")
+            raise PluginError(
+                f"{self!r} imports two opsets of the domain {domain!r}, {self.opset_imports[domain]} and {version}. "
+                f"A model has one of each domain: import the higher one."
+            )
 
     def rewrite(
         self, *op_types: str, opset: int = LOWEST_OPSET, late: bool = False, makes: str | None = None

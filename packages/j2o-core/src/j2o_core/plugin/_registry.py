@@ -15,6 +15,10 @@ from ._plugin import Lowering, Plugin, Rewrite, lowering_key
 _NO_RULES = """No plugin knows what jax.vmap and jax.grad do with these composites: {names}.
 Install j2o-autodiff, which derives it from their bodies, or make it a dependency of the package that declares them."""
 
+_CLASH = """Two plugins lower {name} at opset {opset}: {one} and {other}.
+A rule that is to take the place of the other says so: @plugin.lowering(..., override=True). Else uninstall one of the
+two, or pass plugins=[...] to to_onnx."""
+
 
 class Registry:
     """All rules, composites and rewrites of a set of plugins.
@@ -36,9 +40,15 @@ class Registry:
             if names.setdefault(plugin.name, plugin) is not plugin:
                 raise PluginError(
                     f"Two plugins are named {plugin.name!r}: {_origin(names[plugin.name])} and {_origin(plugin)}. "
-                    f"Uninstall one of them."
+                    f"Give one of them another name, or uninstall it."
                 )
             self._add(plugin)
+        for key, rules in self._lowerings.items():
+            if any(
+                rule.override and self.decompositions.get(key) not in (None, rule.plugin.decompositions.get(key))
+                for rule in rules
+            ):
+                del self.decompositions[key]
         self._give_rules()
         # Stands for this set of composites in JAX's tracing caches.
         self.context = tuple(sorted(composite.target for composite in self.composites))
@@ -65,16 +75,22 @@ class Registry:
         for key, rules in plugin.lowerings.items():
             for rule in rules:
                 for other in self._lowerings.get(key, ()):
-                    if other.opset == rule.opset and other.plugin is not plugin:
-                        name = key if isinstance(key, str) else key.name
+                    same = other.opset == rule.opset and other.override == rule.override
+                    if same and other.plugin is not plugin:
                         raise PluginError(
-                            f"Two plugins lower {name} at opset {rule.opset}: {_origin(other.plugin)} and "
-                            f"{_origin(plugin)}. Uninstall one of them, or pass plugins=[...] to to_onnx."
+                            _CLASH.format(
+                                name=_name(key), opset=rule.opset, one=_origin(other.plugin), other=_origin(plugin)
+                            )
                         )
-            self._lowerings[key] = sorted([*self._lowerings.get(key, ()), *rules], key=lambda rule: rule.opset)
+            self._lowerings[key] = sorted(
+                [*self._lowerings.get(key, ()), *rules], key=lambda rule: (rule.opset, rule.override)
+            )
         for name, fn in plugin.decompositions.items():
             if self.decompositions.setdefault(name, fn) is not fn:
-                raise PluginError(f"Two plugins decompose {name}; one is {_origin(plugin)}. Uninstall one of them.")
+                raise PluginError(
+                    f"Two plugins decompose {name}; one is {_origin(plugin)}. Uninstall one of them, or pass "
+                    f"plugins=[...] to to_onnx."
+                )
         targets = {composite.target: composite for composite in self.composites}
         for composite in plugin.composites:
             if composite.target in targets:
@@ -107,7 +123,7 @@ class Registry:
         key = getattr(primitive, "composite", None) or lowering_key(primitive)
         best = None
         for rule in self._lowerings.get(key, ()):
-            if rule.opset <= opset:
+            if rule.opset <= opset and (rule.override or best is None or not best.override):
                 best = rule
         return best
 
@@ -120,15 +136,21 @@ class Registry:
     def overrides(self) -> Iterator[tuple[str, Lowering, Lowering]]:
         """(primitive or composite, rule, rule of another plugin in whose place it is from its own opset on)."""
         for key, rules in self._lowerings.items():
-            for other, rule in itertools.pairwise(rules):
+            overriding = [rule for rule in rules if rule.override]
+            pairs = [(other, rule) for rule in overriding for other in rules if not other.override]
+            for other, rule in pairs or itertools.pairwise(rules):
                 if other.plugin is not rule.plugin:
-                    yield (key if isinstance(key, str) else key.name), rule, other
+                    yield _name(key), rule, other
 
     def rows(self) -> Iterable[tuple[str, Lowering]]:
         """(primitive or composite, rule) for tables."""
         for key, rules in self._lowerings.items():
             for rule in rules:
-                yield (key if isinstance(key, str) else key.name), rule
+                yield _name(key), rule
+
+
+def _name(key: Any) -> str:
+    return key if isinstance(key, str) else str(key.name)
 
 
 @functools.lru_cache(maxsize=4)

@@ -12,6 +12,7 @@ from .. import _compat
 from .._errors import SpecError
 from ..graph._sizes import broken_constraint, evaluate_dimension, linear_symbol, symbol_sizes
 from ..trace._settings import NUMBERS
+from ..trace._spec_advice import short
 from ..trace._specs import InputLeaf
 
 
@@ -30,7 +31,10 @@ def call_arrays(leaves: Sequence[InputLeaf], values: Sequence[Any]) -> list[Any]
             _compat.is_symbolic(wanted) or wanted == size for wanted, size in zip(leaf.shape, array.shape, strict=True)
         )
         if not fits:
-            raise SpecError(f"The argument {leaf.name!r} is {_signature(array)}, the program takes {signature(leaf)}.")
+            raise SpecError(
+                f"The argument {leaf.name!r} is {_signature(array)}, the program takes {leaf.signature}. "
+                f"{_shape_advice(leaf, array)}"
+            )
     _check_sizes(leaves, arrays)
     return arrays
 
@@ -42,21 +46,68 @@ def _of_dtype(leaf: InputLeaf, value: Any) -> Any:
             try:
                 return np.asarray(value, wanted)
             except OverflowError as error:
-                raise SpecError(f"The argument {leaf.name!r} is {value}, the program takes {wanted}.") from error
+                limits = np.iinfo(wanted)
+                raise SpecError(
+                    f"The argument {leaf.name!r} is {value}, the program takes {wanted}: {limits.min} to {limits.max}. "
+                    f"Export with a spec of a wider dtype, such as jax.ShapeDtypeStruct((), jnp.int32)."
+                ) from error
+        key = _compat.is_extended_dtype(wanted)
+        advice = f"Give a key: jax.random.key({value!r})." if key else "Export with a spec of its type, or convert it."
         raise SpecError(
-            f"The argument {leaf.name!r} is the number {value!r}, the program takes {signature(leaf)}. "
-            f"Export with a spec of its type, or convert it."
+            f"The argument {leaf.name!r} is the number {value!r}, the program takes {leaf.signature}. {advice}"
+        )
+    if isinstance(value, str):
+        raise SpecError(
+            f"The argument {leaf.name!r} is the text {short(value)}, the program takes {leaf.signature}. "
+            f"Turn it into an array first, with the tokenizer of the model, say."
         )
     if not isinstance(value, jax.Array):
         value = np.asarray(value)
         if value.dtype != wanted and jax.dtypes.canonicalize_dtype(value.dtype) == wanted:
             value = value.astype(wanted)
+    if value.dtype.kind in "iu" and not _compat.is_extended_dtype(wanted) and _holds_integers(wanted, value.dtype):
+        return _as_float(leaf, value)
     if value.dtype != wanted:
         raise SpecError(
-            f"The argument {leaf.name!r} is {_signature(value)}, the program takes {signature(leaf)}. "
+            f"The argument {leaf.name!r} is {_signature(value)}, the program takes {leaf.signature}. "
             f"Export with a spec of its dtype, or convert it."
         )
     return value
+
+
+def _holds_integers(wanted: Any, dtype: Any) -> bool:
+    """Whether JAX takes an integer of a dtype for a float of another without being asked."""
+    floating = jax.numpy.issubdtype(wanted, jax.numpy.floating)
+    return bool(floating and jax.numpy.promote_types(wanted, jax.dtypes.canonicalize_dtype(dtype)) == wanted)
+
+
+def _as_float(leaf: InputLeaf, value: Any) -> Any:
+    """Integers as floats of the same numbers."""
+    result = value.astype(leaf.dtype)
+    if not np.array_equal(np.asarray(result).astype(np.float64), np.asarray(value).astype(np.float64)):
+        raise SpecError(
+            f"The argument {leaf.name!r} is {_signature(value)} with numbers that {leaf.dtype} does not have, and the "
+            f"program takes {leaf.signature}. Round them with .astype({str(leaf.dtype)!r}), or export with an integer "
+            f"spec."
+        )
+    return result
+
+
+def _shape_advice(leaf: InputLeaf, array: Any) -> str:
+    """The difference between the rank or sizes of an input and an argument, and what to do about it."""
+    if len(leaf.shape) != array.ndim:
+        batch = len(leaf.shape) == array.ndim + 1 and _compat.is_symbolic(leaf.shape[0])
+        advice = ", one example is x[None]" if batch else ""
+        return f"It has {array.ndim} axes instead of {len(leaf.shape)}{advice}."
+    axis = next(
+        axis
+        for axis, (wanted, size) in enumerate(zip(leaf.shape, array.shape, strict=True))
+        if not _compat.is_symbolic(wanted) and wanted != size
+    )
+    return (
+        f"Axis {axis} has size {array.shape[axis]} instead of {leaf.shape[axis]}; if it is to vary, export with a name "
+        f"in its place."
+    )
 
 
 def _check_sizes(leaves: Sequence[InputLeaf], arrays: Sequence[Any]) -> None:
@@ -67,31 +118,29 @@ def _check_sizes(leaves: Sequence[InputLeaf], arrays: Sequence[Any]) -> None:
             if not _compat.symbol_names(dimension) <= sizes.keys():
                 if linear_symbol(dimension) is not None:  # it would be known if there were a whole number
                     raise SpecError(
-                        f"The argument {leaf.name!r} is {_signature(array)}, the program takes {signature(leaf)}: "
-                        f"{size} is not {dimension} for any size."
+                        f"The argument {leaf.name!r} is {_signature(array)}, the program takes {leaf.signature}: "
+                        f"{size} is not {dimension} for any size. Pad or cut it to one that is."
                     )
                 continue
             expected = evaluate_dimension(dimension, sizes)
             if size != expected:
+                known = f"{dimension} is {expected} in the arguments before"
+                if str(dimension) not in sizes:
+                    known = f"{dimension} is {expected} where {_text(sizes)}"
                 raise SpecError(
-                    f"The argument {leaf.name!r} is {_signature(array)}, the program takes {signature(leaf)}: "
-                    f"{dimension} is {expected} by the other sizes ({_text(sizes)}), not {size}."
+                    f"The argument {leaf.name!r} is {_signature(array)}, the program takes {leaf.signature}: {known}, "
+                    f"and {size} here. Sizes of one name are equal."
                 )
             broken = broken_constraint(dimension, sizes)
             if broken is not None:
                 raise SpecError(
                     f"The argument {leaf.name!r} is {_signature(array)}, but the program was exported with the "
-                    f"constraint {broken}, and here {_text(sizes)}."
+                    f"constraint {broken!r}, and here {_text(sizes)}. Pad or cut it, or export with another constraint."
                 )
 
 
 def _text(sizes: dict[str, int]) -> str:
     return ", ".join(f"{name} = {size}" for name, size in sizes.items())
-
-
-def signature(leaf: InputLeaf) -> str:
-    """Dtype and shape of an input, such as `float32[B, 3]`."""
-    return f"{leaf.dtype}[{', '.join(map(str, leaf.shape))}]"
 
 
 def _signature(array: Any) -> str:

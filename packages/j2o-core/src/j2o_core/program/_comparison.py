@@ -27,11 +27,28 @@ class OutputDifference:
         name: the output.
         max_abs: largest absolute difference.
         relative: `max_abs` over JAX's largest magnitude.
+        max_rel: largest difference of an element over its own magnitude in JAX.
+        ulps: largest difference in units in the last place of JAX's element.
+        cosine: of the two outputs as vectors.
     """
 
     name: str
     max_abs: float
     relative: float
+    max_rel: float = 0.0
+    ulps: float = 0.0
+    cosine: float = 1.0
+
+    def worse(self, other: OutputDifference) -> OutputDifference:
+        """The worse of two in each respect."""
+        return OutputDifference(
+            self.name,
+            max(self.max_abs, other.max_abs),
+            max(self.relative, other.relative),
+            max(self.max_rel, other.max_rel),
+            max(self.ulps, other.ulps),
+            min(self.cosine, other.cosine),
+        )
 
 
 def compare(
@@ -67,11 +84,31 @@ def compare(
     largest = float(np.abs(wide[finite]).max())
     relative, fraction = TOLERANCES.get(want.dtype.name, _NARROW)
     relative, fraction = rtol if rtol is not None else relative, atol if atol is not None else fraction
-    result = OutputDifference(name, float(difference.max()), float(difference.max()) / largest if largest else 0.0)
     tiny = float(ml_dtypes.finfo(want.dtype).tiny)
+    result = _measured(name, wide[finite], other[finite], difference, largest, want.dtype)
     if (difference > relative * np.abs(wide[finite]) + fraction * max(largest, scale) + tiny).any():
         return (
             f"Output {name!r} differs from JAX by up to {result.max_abs:.3g} "
             f"({result.relative:.3g} of the largest magnitude {largest:.3g})"
         ), result
     return "", result
+
+
+def _measured(
+    name: str, want: Any, got: Any, difference: Any, largest: float, dtype: np.dtype[Any]
+) -> OutputDifference:
+    """How far finite values are apart; elements below the smallest normal number count as that."""
+    info = ml_dtypes.finfo(dtype)
+    magnitude = np.maximum(np.abs(want), float(info.tiny))
+    with np.errstate(over="ignore"):
+        ulp = np.exp2(np.floor(np.log2(magnitude))) * float(info.eps)
+        lengths = float(np.linalg.norm(want)) * float(np.linalg.norm(got))
+        cosine = float(want.reshape(-1) @ got.reshape(-1)) / lengths if 0 < lengths < np.inf else 1.0
+    return OutputDifference(
+        name,
+        float(difference.max()),
+        float(difference.max()) / largest if largest else 0.0,
+        float((difference / magnitude).max()),
+        float((difference / ulp).max()),
+        min(cosine, 1.0),
+    )

@@ -216,10 +216,11 @@ class OnnxProgram:
         self,
         *args: Any,
         sizes: Sequence[int] = (1, 2, 5),
-        seed: int = 0,
+        seed: int | Sequence[int] = 0,
         rtol: float | None = None,
         atol: float | None = None,
         ulps: float | None = None,
+        kinds: Sequence[str] = ("normal",),
     ) -> Verification:
         """Run ONNX Runtime and JAX on the same inputs and compare.
 
@@ -229,12 +230,18 @@ class OnnxProgram:
 
         Args:
             args: arguments of the function to use; by default random ones.
-            sizes: sizes to try for every symbolic dimension.
-            seed: seed of the random inputs.
+            sizes: sizes to try for every symbolic dimension. Where the constraints allow none of them, some are tried
+                that they allow.
+            seed: seed of the random inputs, or several.
             rtol: relative tolerance instead of the dtype's.
             atol: tolerance relative to the largest magnitude of each output, instead of the dtype's.
             ulps: for floats, also the largest difference in units in the last place of JAX's result, or in what a
                 change of the inputs by one such unit changes there, where that is more.
+            kinds: kinds of floats in the random inputs: `"normal"` (mean 0, deviation 1), `"large"` (100 times that),
+                `"small"` (a thousandth) and `"zeros"`.
+
+        Returns:
+            The differences by output; printed, a table.
 
         Raises:
             VerifyError: if they disagree; it names the first equation that diverges and its source line.
@@ -250,7 +257,7 @@ class OnnxProgram:
 
         wide = functools.partial(in_float64, self.fn, self.traced.inputs)
         sides = Sides(self.reference, self.model, self.session, self.traced.inputs, self.output_names, diagnose, wide)
-        return verify(sides, args, sizes=sizes, seed=seed, rtol=rtol, atol=atol, ulps=ulps)
+        return verify(sides, args, sizes=sizes, seed=seed, rtol=rtol, atol=atol, ulps=ulps, kinds=kinds)
 
     def report(self, *, jaxpr: bool = False) -> str:
         """A text to attach to a bug report: signature, operators, differences and versions.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -17,8 +19,9 @@ from ..trace._specs import Inputs
 
 def check_sizes(sizes: Any) -> None:
     """Raise a SpecError unless these are sizes for symbolic dimensions."""
-    if not isinstance(sizes, Sequence) or not all(isinstance(size, (int, np.integer)) for size in sizes):
-        raise SpecError(f"sizes is {sizes!r}. Expected integers in a sequence, such as sizes=(1, 2, 5).")
+    whole = isinstance(sizes, Sequence) and all(isinstance(size, (int, np.integer)) for size in sizes)
+    if not whole or not sizes or min(sizes) < 0:
+        raise SpecError(f"sizes is {sizes!r}. Expected integers >= 0 in a sequence, such as sizes=(1, 2, 5).")
 
 
 def size_runs(symbols: Sequence[str], sizes: Sequence[int]) -> list[dict[str, int]]:
@@ -30,19 +33,69 @@ def size_runs(symbols: Sequence[str], sizes: Sequence[int]) -> list[dict[str, in
     ]
 
 
-def random_leaves(inputs: Inputs, sizes: dict[str, int], seed: int) -> list[Any] | None:
-    """Random arguments with these sizes of the symbols, None if a size would be negative or not fit a constraint."""
+def fitting_runs(inputs: Inputs, sizes: Sequence[int]) -> list[dict[str, int]]:
+    """Sizes for each run that the constraints allow: of these sizes, or where none fits of those near the constraints.
+
+    Raises:
+        SpecError: if none of them fits.
+    """
+    symbols = inputs.symbols
+    runs = [run for run in size_runs(symbols, sizes) if _fits(inputs, run)]
+    if runs:
+        return runs
+    dimensions = [dimension for leaf in inputs.leaves for dimension in leaf.shape if _compat.is_symbolic(dimension)]
+    texts = _compat.constraint_texts(dimensions[0])
+    numbers = {int(number) for text in texts for number in re.findall(r"\d+", text)}
+    near = sorted({*sizes, *numbers, *(number + 1 for number in numbers), 1, 2, 3, 4, 8})
+    tried = itertools.islice(itertools.product(near, repeat=len(symbols)), _MOST_TRIED)
+    runs = [run for each in tried if _fits(inputs, run := dict(zip(symbols, each, strict=True)))]
+    if not runs:
+        raise SpecError(
+            f"No sizes were found for {', '.join(symbols)} that the constraints allow: {', '.join(texts)}. "
+            f"Pass some, sizes=(64, 128), or the arguments themselves."
+        )
+    return runs[:2]
+
+
+_MOST_TRIED = 20_000
+
+
+def _fits(inputs: Inputs, sizes: dict[str, int]) -> bool:
+    return all(
+        evaluate_dimension(dimension, sizes) >= 0 and broken_constraint(dimension, sizes) is None
+        for leaf in inputs.leaves
+        for dimension in leaf.shape
+    )
+
+
+def random_leaves(inputs: Inputs, sizes: dict[str, int], seed: int, kind: str = "normal") -> list[Any]:
+    """Arguments with these sizes of the symbols: random ones, or one of the other `KINDS`."""
     rng = np.random.default_rng(seed)
     leaves = []
     for leaf in inputs.leaves:
-        shape = []
-        for dimension in leaf.shape:
-            size = evaluate_dimension(dimension, sizes)
-            if size < 0 or broken_constraint(dimension, sizes) is not None:
-                return None
-            shape.append(size)
-        leaves.append(random_array(rng, tuple(shape), leaf.dtype))
+        shape = tuple(evaluate_dimension(dimension, sizes) for dimension in leaf.shape)
+        array = random_array(rng, shape, leaf.dtype)
+        leaves.append(KINDS[kind](array) if _is_inexact(array) else array)
     return leaves
+
+
+def _is_inexact(array: Any) -> bool:
+    return not _compat.is_key_dtype(array.dtype) and bool(jax.numpy.issubdtype(array.dtype, jax.numpy.inexact))
+
+
+# Kinds of floats; integers and keys, which may be indices and seeds, are the same in all of them.
+KINDS: dict[str, Callable[[Any], Any]] = {
+    "normal": lambda array: array,
+    "large": lambda array: (array * 100).astype(array.dtype),
+    "small": lambda array: (array * 1e-3).astype(array.dtype),
+    "zeros": np.zeros_like,
+}
+
+
+def check_kinds(kinds: Any) -> None:
+    """Raise a SpecError unless these are kinds of inputs."""
+    if isinstance(kinds, str) or not isinstance(kinds, Sequence) or not kinds or not set(kinds) <= KINDS.keys():
+        raise SpecError(f"kinds is {kinds!r}. Expected some of {list(KINDS)}.")
 
 
 def random_array(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from ..trace._trace import trace
 from ._attention_inputs import attention_cases
 from ._call import call_arrays
 from ._comparison import OutputDifference, compare
-from ._random_inputs import check_sizes, random_leaves, size_runs
+from ._random_inputs import KINDS, check_kinds, check_sizes, fitting_runs, random_leaves
 from ._reference import Reference
 from ._session import Session
 from ._ulps import beyond, conditions
@@ -51,7 +52,22 @@ class Verification:
 
     def __str__(self) -> str:
         worst = f"max difference {self.max_abs:.3g}, relative to the largest value {self.relative:.3g}"
-        return "\n".join([f"{len(self.runs)} runs, {worst}", *self.notes])
+        count = f"{len(self.runs)} run{'' if len(self.runs) == 1 else 's'}"
+        return "\n".join([f"{count}, {worst}", *(self.table() if len(self.outputs) > 1 else ()), *self.notes])
+
+    def table(self) -> list[str]:
+        """The differences of each output as lines of columns."""
+        rows = [("output", "max abs", "max rel", "ulps", "cosine")]
+        rows += [
+            (one.name, f"{one.max_abs:.3g}", f"{one.max_rel:.3g}", f"{one.ulps:.3g}", f"{one.cosine:.9f}")
+            for one in self.outputs
+        ]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        return [
+            f"  {name:{widths[0]}}"
+            + "".join(f"  {cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
+            for name, *cells in rows
+        ]
 
 
 @dataclass(frozen=True)
@@ -82,28 +98,21 @@ def verify(
     args: Sequence[Any],
     *,
     sizes: Sequence[int],
-    seed: int,
+    seed: int | Sequence[int],
     rtol: float | None,
     atol: float | None,
     ulps: float | None = None,
+    kinds: Sequence[str] = ("normal",),
 ) -> Verification:
     """Compare; see `OnnxProgram.verify`."""
     inputs = sides.inputs
     check_sizes(sizes)
+    check_kinds(kinds)
     worst: dict[str, OutputDifference] = {}
     done = []
-    cases: list[tuple[list[Any], dict[str, int]]]
-    if args:
-        cases = [(call_arrays(inputs.leaves, inputs.flatten(args)), {})]
-    else:
-        runs = size_runs(inputs.symbols, sizes)
-        cases = [(leaves, run) for run in runs if (leaves := random_leaves(inputs, run, seed)) is not None]
-    if not cases:
-        raise VerifyError(
-            f"No size out of {list(sizes)} satisfies the constraints on {inputs.symbols}; pass sizes=... or arguments."
-        )
+    cases = list(_given_case(inputs, args) if args else _random_cases(inputs, sizes, seed, kinds))
     notes: dict[str, None] = {}
-    for leaves, run in cases:
+    for leaves, run, text in cases:
         expected, actual = _expected(sides.reference, leaves), sides.session.run(leaves)
         problem, found = _compared(sides, expected, actual, rtol, atol)
         if problem:
@@ -114,15 +123,35 @@ def verify(
         elif ulps is not None:
             problem = _beyond(sides, leaves, expected, actual, ulps)
         if problem:
-            sizes_text = f" with sizes {run}" if run else ""
-            raise VerifyError(f"{problem}{sizes_text}.\n{sides.diagnose(leaves)}".rstrip())
+            raise VerifyError(f"{problem}{text}.\n{sides.diagnose(leaves)}".rstrip())
         for difference in found:
-            if difference.name not in worst or difference.relative >= worst[difference.name].relative:
-                worst[difference.name] = difference
+            known = worst.get(difference.name)
+            worst[difference.name] = difference if known is None else known.worse(difference)
         done.append(run)
     if not args:
         notes |= dict.fromkeys(_attention_notes(sides, cases[-1][0], rtol, atol))
     return Verification(tuple(worst.values()), tuple(done), (*notes, *dict.fromkeys(sides.reference.notes)))
+
+
+_Case = tuple[list[Any], dict[str, int], str]
+"""Arguments, the sizes of symbolic dimensions, and both in words for errors."""
+
+
+def _given_case(inputs: Inputs, args: Sequence[Any]) -> Iterator[_Case]:
+    yield call_arrays(inputs.leaves, inputs.flatten(args)), {}, ""
+
+
+def _random_cases(
+    inputs: Inputs, sizes: Sequence[int], seed: int | Sequence[int], kinds: Sequence[str]
+) -> Iterator[_Case]:
+    seeds = [seed] if isinstance(seed, (int, np.integer)) else list(seed)
+    for run, kind, one in itertools.product(fitting_runs(inputs, sizes), kinds, seeds):
+        if one != seeds[0] and KINDS[kind] is np.zeros_like:
+            continue
+        parts = [f"sizes {run}"] if run else []
+        parts += [f"{kind} inputs"] if kind != "normal" else []
+        parts += [f"seed {one}"] if len(seeds) > 1 else []
+        yield random_leaves(inputs, run, int(one), kind), run, f" with {', '.join(parts)}" if parts else ""
 
 
 def _compared(
@@ -205,9 +234,10 @@ def verify_model(
     *,
     constraints: Sequence[str] = (),
     sizes: Sequence[int] = (1, 2, 5),
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     rtol: float | None = None,
     atol: float | None = None,
+    kinds: Sequence[str] = ("normal",),
     progress: Callable[[str], None] | None = None,
 ) -> Verification:
     """Compare a model, such as one read from a file, with the function that it was made from.
@@ -218,9 +248,10 @@ def verify_model(
         inputs: one spec per argument, as for `to_onnx`.
         constraints: what is known of symbolic dimensions.
         sizes: sizes to try for symbolic dimensions.
-        seed: seed of the random inputs.
+        seed: seed of the random inputs, or several.
         rtol: relative tolerance instead of the dtype's.
         atol: tolerance relative to the largest magnitude of each output, instead of the dtype's.
+        kinds: kinds of floats in the inputs.
         progress: called with the name of each stage when it begins.
 
     Raises:
@@ -240,4 +271,4 @@ def verify_model(
     output_names = [str(value.name) for value in model.graph.outputs]
     reference = Reference(fn, traced.inputs)
     sides = Sides(reference, model, Session(model), traced.inputs, output_names, lambda leaves: "")
-    return verify(sides, (), sizes=sizes, seed=seed, rtol=rtol, atol=atol)
+    return verify(sides, (), sizes=sizes, seed=seed, rtol=rtol, atol=atol, kinds=kinds)

@@ -19,6 +19,7 @@ from ..graph._values import shape_of, stamp
 from ..graph._walk import all_graphs, bodies, detach, empty, remove_unused_nodes, replace_output
 from ..plugin._budget import limited
 from ..plugin._plugin import Rewrite
+from ..trace._failure import raised_at
 from ..trace._modules import MODULE, common_place
 from ..trace._source import source_of
 from ._invariants import move_invariants
@@ -175,7 +176,8 @@ class _Driver:
         except Exception as error:
             raise RewriteError(
                 f"The rewrite {rule.name} of plugin {rule.plugin.name!r} raised {type(error).__name__} at "
-                f"{node.op_type} ({source_of(node) or 'unknown source'}): {error}"
+                f"{node.op_type} ({source_of(node) or 'unknown source'}): {error}\n"
+                f"  in the rewrite at {raised_at(error) or 'a line without source'}"
             ) from error
         self.declined.pop((node, rule), None)
         if result is None:
@@ -231,7 +233,8 @@ class _Driver:
             if old.dtype != new.dtype or wrong_shape:
                 raise RewriteError(
                     f"The rewrite {rule.name} of plugin {rule.plugin.name!r} replaced {node.op_type} of "
-                    f"{old.dtype}{shapes[0]} by {new.dtype}{shapes[1]}."
+                    f"{old.dtype}{shapes[0]} by {new.dtype}{shapes[1]}, at {source_of(node) or 'unknown source'}. "
+                    f"Expected the same dtype and shape: convert or reshape the replacement, or return None to decline."
                 )
             if new.producer() is not None and not same_shape(*shapes) and shapes[0] is not None:
                 stamp(new, old.dtype, shapes[0])

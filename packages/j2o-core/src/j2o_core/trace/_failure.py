@@ -1,4 +1,4 @@
-"""The message where JAX cannot trace a function: the user's line, what JAX says, and what to do."""
+"""The error where JAX cannot trace a function: the user's line, what JAX says, and what to do."""
 
 from __future__ import annotations
 
@@ -12,34 +12,94 @@ from typing import Any
 import jax
 
 from .. import _compat
+from .._errors import J2oError, SpecError, TraceError
 from ._source import describe
-from ._specs import InputLeaf
+from ._specs import InputLeaf, Inputs
 
 _OWN_FOLDER = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _JAX_FOLDER = os.path.dirname(jax.__file__) + os.sep
 _MOST_LINES = 8
+_NONE = jax.tree.structure(None)
 
+_ONE_BY_ONE = (
+    "Python cannot count up to a symbolic size: use jnp.arange, jax.vmap, jax.lax.scan or fori_loop, or a fixed size."
+)
+
+# Pieces of an error's class and text, the first that is in it: what to do.
 _ADVICE = {
+    "argument must be known statically": "It is a setting, no array: functools.partial(fn, axis=0), say, and no spec.",
+    "size argument of": "The number of results depends on values: give the most that there may be, size=N.",
     "TracerBoolConversionError": "Python's `if` and `while` need a value: use jnp.where, jax.lax.cond or while_loop.",
     "TracerArrayConversionError": "NumPy needs values: use jax.numpy there.",
     "TracerIntegerConversionError": "Python needs a number there: use a constant, or jax.numpy functions.",
     "ConcretizationTypeError": "Python needs a number there: keep it an array, or give a size that is known.",
+    "NonConcreteBooleanIndexError": (
+        "The number of results depends on values: use jnp.where(mask, x, 0), or jnp.nonzero(mask, size=N)."
+    ),
+    "'_DimExpr' object cannot be": _ONE_BY_ONE,
+    "has no attribute 'process_primitive'": _ONE_BY_ONE,
+    "key_data": "The spec of a random key is a key itself: jax.random.key(0).",
+    "requires a key when running": "Export the model as it is used: eqx.nn.inference_mode(model).",
 }
+_SAME = "jax.eval_shape raises the same for these inputs: it is the function, or the specs, that have to change."
+_NOT_BOUND = """{fn} takes ({takes}), inputs has {given}.
+{error}
+Give one spec for each argument, in order or as a mapping from their names (--input at the command line)."""
 _OF_JAX_PAGES = ("See https://docs.jax.dev", "Please see https://docs.jax.dev", "for more details")
 _AS_CONSTRAINT = {">": (">=", 1), ">=": (">=", 0), "<": ("<=", -1), "<=": ("<=", 0), "==": ("==", 0)}
 
 
-def explain(fn: Callable[..., Any], leaves: Sequence[InputLeaf], error: Exception) -> str:
-    """The message for an error that tracing a function on these inputs raised."""
+def failure(fn: Callable[..., Any], inputs: Inputs, error: Exception) -> J2oError:
+    """The error to raise where tracing a function on these inputs raised this one."""
+    if isinstance(error, TypeError) and (problem := _not_bound(fn, inputs, error)) is not None:
+        return SpecError(problem)
+    leaves = inputs.leaves
     shapes = ", ".join(f"{leaf.dtype}[{', '.join(map(str, leaf.shape))}]" for leaf in leaves)
     said = _said(leaves, error)
     lines = [f"JAX cannot trace {describe(fn)} with inputs ({shapes}).", f"{type(error).__name__}: {said}"]
-    if (place := _users_line(error)) is not None:
+    if (place := raised_at(error)) is not None:
         lines.append(f"  at {place}")
     symbols = frozenset().union(*(_compat.symbol_names(size) for leaf in leaves for size in leaf.shape))
-    if (advice := _advice(type(error).__name__, said, symbols)) is not None:
-        lines.append(advice)
-    return "\n".join(lines)
+    advice = [*_about(fn, inputs), *_advice(f"{type(error).__name__}: {said}", symbols)]
+    return TraceError("\n".join([*lines, *(advice or _alike(fn, inputs, error))]))
+
+
+def _not_bound(fn: Callable[..., Any], inputs: Inputs, error: Exception) -> str | None:
+    """The complaint that there are more or fewer specs than arguments, None if there are not."""
+    if isinstance(fn, type) or inputs.signature is None:
+        return None
+    try:
+        inputs.signature.bind(*inputs.parameters, **dict.fromkeys(inputs.keywords))
+    except TypeError:
+        takes = ", ".join(map(str, inputs.signature.parameters.values()))
+        count = len(inputs.parameters) + len(inputs.keywords)
+        given = f"{count} spec{'' if count == 1 else 's'}"
+        names = f" with the names {', '.join(inputs.keywords)}" if inputs.keywords else ""
+        return _NOT_BOUND.format(fn=describe(fn), takes=takes, given=given + names, error=error)
+    return None
+
+
+def _about(fn: Callable[..., Any], inputs: Inputs) -> list[str]:
+    """The remarkable about the function and its specs."""
+    remarks = []
+    if isinstance(fn, type):
+        remarks.append(f"{fn.__name__} is a class: export an instance of it.")
+    positional, named = inputs.treedef.children()
+    for name, tree in zip(
+        (*inputs.parameters, *sorted(inputs.keywords)), positional.children() + named.children(), strict=True
+    ):
+        if tree == _NONE:
+            remarks.append(f'{name} is None here: an array of it has a spec, such as ("B", 3), or () for a scalar.')
+    return remarks
+
+
+def _alike(fn: Callable[..., Any], inputs: Inputs, error: Exception) -> list[str]:
+    """The advice that JAX alone fails in the same way, if it does."""
+    try:
+        jax.eval_shape(lambda *arrays: inputs.call(fn, arrays), *(leaf.struct for leaf in inputs.leaves))
+    except Exception as other:  # noqa: BLE001 - the function's own
+        return [_SAME] if type(other) is type(error) else []
+    return []
 
 
 def _said(leaves: Sequence[InputLeaf], error: Exception) -> str:
@@ -56,7 +116,7 @@ def _said(leaves: Sequence[InputLeaf], error: Exception) -> str:
     return "\n".join(lines[:_MOST_LINES])
 
 
-def _users_line(error: BaseException) -> str | None:
+def raised_at(error: BaseException) -> str | None:
     """The innermost line outside JAX and j2o on the way to an error, with its text."""
     frames = [
         frame
@@ -71,11 +131,13 @@ def _users_line(error: BaseException) -> str | None:
     return f"{frame.filename}:{frame.lineno} in {frame.name}" + (f": {text}" if text else "")
 
 
-def _advice(kind: str, said: str, symbols: frozenset[str]) -> str | None:
-    if kind in _ADVICE:
-        return _ADVICE[kind]
-    if not symbols:
-        return None
+def _advice(said: str, symbols: frozenset[str]) -> list[str]:
+    known = next((advice for piece, advice in _ADVICE.items() if piece in said), None)
+    found = known or (_about_sizes(said, symbols) if symbols else None)
+    return [found] if found is not None else []
+
+
+def _about_sizes(said: str, symbols: frozenset[str]) -> str | None:
     compared = re.search(r"comparison '(.+?)' (>=|<=|>|<|==) '(.+?)' is inconclusive", said)
     if compared is not None:
         left, sign, right = compared.groups()
@@ -96,4 +158,6 @@ def _advice(kind: str, said: str, symbols: frozenset[str]) -> str | None:
     named = [name for name in sorted(symbols) if re.search(rf"\b{re.escape(name)}\b", said)]
     if len(named) > 1:
         return f"Sizes that are equal take one name: {', '.join(named)} are different sizes here."
+    if named and "contracting dimensions" in said:
+        return f"If the function is one for a single example, {named[0]} is its batch: export jax.vmap(fn)."
     return None

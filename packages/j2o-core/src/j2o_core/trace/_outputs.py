@@ -75,7 +75,9 @@ def array_outputs(fn: Callable[..., Any], result: Any, paths: list[tuple[Any, An
             where = jax.tree_util.keystr(path) or "0"
             raise TraceError(_NOT_ARRAY.format(fn=describe(fn), value=leaf, type=type(leaf).__name__, where=where))
     if not kept:
-        raise TraceError(f"{describe(fn)} returns no array. A graph needs at least one output.")
+        raise TraceError(
+            f"{describe(fn)} returns no array. Expected at least one, an output of the graph: is a return missing?"
+        )
     return leaves, kept
 
 
@@ -83,10 +85,13 @@ def output_names(paths: list[Any], inputs: Inputs, state: Mapping[int, int], cho
     """State is called after its input, other results as was asked or after their place."""
     rest = [path for index, path in enumerate(paths) if index not in state]
     if chosen:
-        check_names("output_names", chosen, len(rest))
+        check_names("output_names", chosen, [_place_name(path) for path in rest])
         taken = sorted({leaf.name for leaf in inputs.leaves}.intersection(chosen))
         if taken:
-            raise SpecError(f"output_names has {taken}, which are names of inputs. Names of a graph must differ.")
+            raise SpecError(
+                f"output_names has {', '.join(map(repr, taken))}, as inputs are named. Names of a graph differ: choose "
+                f"others, or rename the inputs with input_names."
+            )
     others = iter(chosen or map(_place_name, rest))
     return unique_names(
         f"{PREFIX}{inputs.leaves[state[index]].name}" if index in state else next(others) for index in range(len(paths))

@@ -102,5 +102,5 @@ def describe(fn: Callable[..., Any]) -> str:
     while isinstance(inner, functools.partial):
         inner = inner.func
     code = getattr(inner, "__code__", None) or getattr(getattr(inner, "__func__", None), "__code__", None)
-    name = getattr(inner, "__qualname__", type(inner).__name__)
+    name = name_of(fn)
     return f"{name} ({code.co_filename}:{code.co_firstlineno})" if code else name

@@ -17,12 +17,16 @@ from jax.tree_util import DictKey, GetAttrKey, SequenceKey
 from .. import _compat
 from .._errors import SpecError
 from ._settings import NUMBERS, is_below, settings_below
+from ._spec_advice import short, spec_advice
 
-_WRONG_LEAF = """{where} is {given!r}, which is not a spec.
+_WRONG_LEAF = """{where} is {given}, which is not a spec.
 Expected an array, a jax.ShapeDtypeStruct, a shape tuple such as ("B", 3, 224, 224) (float32), or a pytree of these.
-A Python value that is not an input belongs into the function: functools.partial(fn, ...) or a lambda."""
+{advice}"""
 _FIXED = """{where} is {given!r} in this call, and was {known!r} at export: settings of a module are fixed in the graph.
 Export with the new value."""
+_OTHER_CALL = """The call {problems}.
+The program takes {leaves}."""
+_MOST_NAMED = 12
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,11 @@ class InputLeaf:
     def struct(self) -> jax.ShapeDtypeStruct:
         """The leaf as JAX wants it for tracing."""
         return jax.ShapeDtypeStruct(self.shape, self.dtype, weak_type=self.weak_type)
+
+    @property
+    def signature(self) -> str:
+        """Dtype and shape, such as `float32[B, 3]`."""
+        return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
 
 
 @dataclass(frozen=True)
@@ -85,11 +94,11 @@ class Inputs:
         """
         paths, treedef = jax.tree_util.tree_flatten_with_path(self._arranged(tuple(args), dict(kwargs or {})))
         if treedef != self.treedef:
-            raise SpecError(f"The call has the structure {treedef}, the program was exported with {self.treedef}.")
+            raise SpecError(self._other_call(paths, treedef))
         for index, known in self.static.items():
             path, given = paths[index]
             if isinstance(known, (*NUMBERS, str)) and (type(given) is not type(known) or given != known):
-                where = f"Argument {jax.tree_util.keystr(path[1:])}"
+                where = repr(".".join(self._place(path)))
                 raise SpecError(_FIXED.format(where=where, given=given, known=known))
         return [leaf for i, (_, leaf) in enumerate(paths) if i not in self.static]
 
@@ -97,13 +106,40 @@ class Inputs:
         """The same arguments, by position and by name as the specs were."""
         if len(args) == len(self.parameters) and kwargs.keys() == set(self.keywords):
             return args, kwargs
+        if self.signature is None:
+            return args, kwargs
         try:
-            given = self.signature.bind(*args, **kwargs).arguments if self.signature is not None else {}
+            given = self.signature.bind(*args, **kwargs).arguments
         except TypeError:
             return args, kwargs
+        for name in (*self.parameters, *self.keywords):
+            parameter = self.signature.parameters.get(name)
+            if name not in given and parameter is not None and parameter.default is not parameter.empty:
+                given[name] = parameter.default
         if given.keys() != {*self.parameters, *self.keywords}:
             return args, kwargs
         return tuple(given[name] for name in self.parameters), {name: given[name] for name in self.keywords}
+
+    def _place(self, path: Sequence[Any]) -> tuple[str, ...]:
+        """The parameter and the tree path of a leaf of (positional arguments, keywords)."""
+        where, root, *rest = map(path_part, path)
+        if where == "0":
+            place = int(root)
+            root = self.parameters[place] if place < len(self.parameters) else f"argument {place}"
+        return root, *rest
+
+    def _other_call(self, paths: Sequence[tuple[Any, Any]], treedef: Any) -> str:
+        given = [self._place(path) for path, _ in paths]
+        taken = [leaf.path for leaf in self.leaves]
+        missing = [".".join(place) for place in taken if place not in given]
+        unknown = [".".join(place) for place in given if place not in taken]
+        problems = [f"lacks {_quoted(missing)}"] if missing else []
+        if unknown and len(given) != len(taken) + len(self.static) - len(missing):
+            problems.append(f"has {_quoted(unknown)}, which the program does not take")
+        leaves = ", ".join(f"{'.'.join(leaf.path)}: {leaf.signature}" for leaf in self.leaves[:_MOST_NAMED])
+        more = f" and {len(taken) - _MOST_NAMED} more" if len(taken) > _MOST_NAMED else ""
+        other = f"has the structure {treedef}, the program was exported with {self.treedef}"
+        return _OTHER_CALL.format(problems=" and ".join(problems) or other, leaves=leaves + more)
 
     @property
     def positional(self) -> tuple[str, ...]:
@@ -122,6 +158,11 @@ class Inputs:
             for dimension in leaf.shape:
                 names.update(dict.fromkeys(sorted(_compat.symbol_names(dimension))))
         return list(names)
+
+
+def _quoted(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(map(repr, names[:_MOST_NAMED])) + more
 
 
 def parse_inputs(
@@ -168,7 +209,8 @@ def parse_inputs(
             elif inside:
                 static[len(leaves) + len(static)] = value  # a setting of a module, such as an activation or a flag
             else:
-                raise SpecError(_WRONG_LEAF.format(where=f"The spec of {name!r}", given=value))
+                advice = spec_advice(root, argument, path, value)
+                raise SpecError(_WRONG_LEAF.format(where=f"The spec of {name!r}", given=short(value), advice=advice))
         # Specs may be tuples, which are pytrees themselves: the call's structure has one leaf in place of each.
         one_each = jax.tree.unflatten(treedef, [_OneLeaf()] * len(paths))
         if by_position:
@@ -203,7 +245,7 @@ def _arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return (), dict(inputs)
     if isinstance(inputs, (str, bytes)) or not isinstance(inputs, Sequence):
         raise SpecError(
-            f"inputs is {inputs!r}. Expected a sequence with one spec per argument, such as "
+            f"inputs is {short(inputs)}. Expected a sequence with one spec per argument, such as "
             f'[("B", 3, 224, 224)], or a mapping from parameter names to specs.'
         )
     if isinstance(inputs, tuple) and inputs and _is_shape(inputs):
@@ -269,20 +311,25 @@ def _rename(leaves: list[InputLeaf], names: Sequence[str] | None) -> list[InputL
     if names is None:
         names = unique_names([leaf.name for leaf in leaves])
     else:
-        check_names("input_names", names, len(leaves))
+        check_names("input_names", names, [leaf.name for leaf in leaves])
     return [replace(leaf, name=name) for leaf, name in zip(leaves, names, strict=True)]
 
 
-def check_names(what: str, names: Sequence[str], count: int) -> None:
-    """Raise a SpecError unless `names` are `count` different non-empty strings."""
+def check_names(what: str, names: Sequence[str], arrays: Sequence[str]) -> None:
+    """Raise a SpecError unless `names` are different non-empty strings, one for each of these arrays."""
+    count = len(arrays)
     if isinstance(names, str) or not all(isinstance(name, str) and name for name in names):
-        raise SpecError(f"{what} is {names!r}. Expected a sequence of {count} non-empty strings.")
+        wanted = f'one name, such as ["{names or arrays[0]}"]' if count == 1 else f"a list of {count} names"
+        raise SpecError(f"{what} is {names!r}. Expected {wanted}: no empty text, and no text in place of the list.")
     if any(name != _as_text(name) for name in names):
         raise SpecError(f"{what} is {names!r}. Expected names in Unicode without null characters.")
     if len(names) != count:
-        raise SpecError(f"{what} has {len(names)} names {list(names)!r}, the program has {count} arrays there.")
+        raise SpecError(
+            f"{what} has {len(names)} name{'' if len(names) == 1 else 's'}, {list(names)!r}. "
+            f"Expected {count}: for {', '.join(arrays)}."
+        )
     if len(set(names)) != count:
-        raise SpecError(f"{what} {list(names)!r} has a name twice. Names of a graph must differ.")
+        raise SpecError(f"{what} {list(names)!r} has a name twice. Names of a graph differ: give each its own.")
 
 
 def unique_names(names: Iterable[str]) -> list[str]:
@@ -306,15 +353,35 @@ def _given(constraints: Sequence[str]) -> Sequence[str]:
     return (constraints,) if isinstance(constraints, str) else constraints
 
 
+def _is_constraint(text: Any) -> bool:
+    if not isinstance(text, str):
+        return False
+    sides = re.split(">=|<=|==", text)
+    return len(sides) == 2 and all(side.strip() for side in sides)
+
+
 def _check_known(constraints: Sequence[str], symbols: Sequence[str]) -> None:
-    """Raise a SpecError if a constraint is on a name that no size has."""
+    """Raise a SpecError if a constraint is on a name that no size has, or excludes another."""
+    limits: dict[tuple[str, str], tuple[int, str]] = {}
+    for constraint in constraints:
+        simple = re.fullmatch(r"\s*(\w+)\s*(>=|<=)\s*(\d+)\s*", constraint)
+        if simple is None:
+            continue
+        name, sign, number = simple[1], simple[2], int(simple[3])
+        other = limits.get((name, "<=" if sign == ">=" else ">="))
+        if other is not None and (number > other[0] if sign == ">=" else number < other[0]):
+            raise SpecError(f"The constraints {other[1]!r} and {constraint!r} leave no size for {name}. Correct one.")
+        limits[name, sign] = number, constraint
     for constraint in constraints:
         if "==" in constraint:  # JAX has put one of the two in the place of the other
             continue
         for name in re.findall(r"[A-Za-z_]\w*(?!\w|\s*\()", constraint):
             if name not in symbols:
                 known = f"Those are {', '.join(symbols)}" if symbols else "There are none"
-                raise SpecError(f"The constraint {constraint!r} is on {name}, which is no size of the inputs. {known}.")
+                raise SpecError(
+                    f"The constraint {constraint!r} is on {name}, which is no size of the inputs. {known}: write the "
+                    f"name as it is in the specs, or leave the constraint out."
+                )
 
 
 def _own_constraints(inputs: Any) -> list[str]:
@@ -339,7 +406,12 @@ class _SpecReader:
         try:
             self._scope = export.SymbolicScope(tuple(constraints))
         except ValueError as error:
-            raise SpecError(f"constraints {constraints!r} cannot be read: {error}") from error
+            one = next((text for text in constraints if not _is_constraint(text)), None)
+            said = str(error).partition("\n")[0] if one is None else "it is no comparison"
+            raise SpecError(
+                f"The constraint {one if one is not None else list(constraints)!r} cannot be read: {said}. "
+                f'Expected ">=", "<=" or "==" between sizes, such as "T >= 4" (for "T > 3") or "M == 2*N".'
+            ) from error
 
     def read(self, name: str, value: Any) -> InputLeaf | None:
         if _is_shape(value):
@@ -376,9 +448,13 @@ class _SpecReader:
                     f"A dimension of input {name!r} has {len(text)} characters, too many to be read: "
                     f"{text[:60]}... Give it a name of its own, such as 'N'."
                 ) from error
-            except (ValueError, TypeError, SyntaxError) as error:
+            except SyntaxError as error:
                 raise SpecError(
-                    f"Dimension {dimension!r} of input {name!r} {shape!r} cannot be read: {error}"
+                    f"Dimension {dimension!r} of input {name!r} {shape!r} cannot be read: {error.msg}. {_EXPRESSION}"
+                ) from error
+            except (ValueError, TypeError) as error:
+                raise SpecError(
+                    f"Dimension {dimension!r} of input {name!r} {shape!r} cannot be read: {error}. {_EXPRESSION}"
                 ) from error
             if not export.is_symbolic_dim(parsed) and parsed < 0:
                 raise SpecError(f"Dimension {dimension!r} of input {name!r} {shape!r} is negative.")
@@ -405,10 +481,7 @@ class _SpecReader:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _FUNCTIONS:
             left, right = map(self._expression, node.args)
             return self._symbolic(f"{node.func.id}({left}, {right})")
-        raise ValueError(
-            f"{ast.unparse(node)!r} is not an expression of sizes. Known are integers, names, + - * // % and "
-            f"{', '.join(_FUNCTIONS)} of two."
-        )
+        raise ValueError(f"{ast.unparse(node)!r} is not an expression of sizes")
 
     def _symbolic(self, text: str) -> Any:
         (parsed,) = export.symbolic_shape(text, scope=self._scope)
@@ -416,6 +489,7 @@ class _SpecReader:
 
 
 _FUNCTIONS = ("max", "min", "floordiv", "mod")
+_EXPRESSION = f'Expected integers, names such as B, + - * // %, and {", ".join(_FUNCTIONS)} of two: "2*T", "B//2".'
 _OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -427,10 +501,13 @@ _OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
 
 def _check_dtype(name: str, dtype: np.dtype[Any]) -> None:
     if dtype.kind in "OSUMm":
-        raise SpecError(f"Input {name!r} has dtype {dtype}, which JAX does not have. Expected a numeric or bool dtype.")
+        raise SpecError(
+            f"Input {name!r} has dtype {dtype}, which JAX does not have. Expected numbers or truth values. Text is "
+            f"turned into them before, by a tokenizer, say."
+        )
     if jax.dtypes.canonicalize_dtype(dtype) != dtype:
         raise SpecError(
             f"Input {name!r} has dtype {dtype}, but JAX's 64-bit types are off, so JAX would make it "
             f"{jax.dtypes.canonicalize_dtype(dtype)}.\nGive the 32-bit dtype, or switch on 64-bit types with "
-            f'jax.config.update("jax_enable_x64", True) before exporting.'
+            f'jax.config.update("jax_enable_x64", True) before exporting (--x64 at the command line).'
         )

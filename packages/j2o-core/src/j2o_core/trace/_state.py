@@ -62,7 +62,9 @@ def pair_state(
     pairs: dict[int, int] = {}
     for index, name in enumerate(state):
         if name not in known:
-            raise SpecError(f"state has {name!r}, which is no argument with arrays. Those are {known}.")
+            raise SpecError(
+                f"state has {name!r}, which is no argument with arrays. Expected some of {', '.join(known)}."
+            )
         places = [(str(state[name]),)] if isinstance(state, Mapping) else [(name,), (str(index),), ()]
         for output, input_ in _pair(name, places, inputs, outputs, settings):
             if output in pairs:
@@ -121,8 +123,14 @@ def _check_fits(before: InputLeaf, after: OutputLeaf) -> None:
     if not fits or after.aval.dtype != before.dtype:
         raise SpecError(
             f"The state {before.name!r} goes in as {_text(before.dtype, before.shape)} and comes out as "
-            f"{_text(after.aval.dtype, shape)} (result {'.'.join(after.path)!r}): the next call could not take it."
+            f"{_text(after.aval.dtype, shape)} ({_place(after.path)}): the next call could not take it.\n"
+            f"Return its next value in the dtype and shape that it has, or say where that is: "
+            f"state={{{before.path[0]!r}: PLACE}}, an index or key of what the function returns."
         )
+
+
+def _place(path: tuple[str, ...]) -> str:
+    return f"result {'.'.join(path)!r}" if path else "the function's result"
 
 
 def _text(dtype: np.dtype[Any], shape: Sequence[Any]) -> str:

@@ -14,7 +14,7 @@ from ..plugin._composite import Composite
 from ..plugin._registry import Registry
 from ._capture import Capture, captured
 from ._constant_names import constant_names, roots
-from ._failure import explain
+from ._failure import failure
 from ._modules import ModulePaths, calls_of, noted
 from ._outputs import OutputTree, array_outputs
 from ._outputs import output_names as _names
@@ -93,14 +93,14 @@ def trace(
         return leaves
 
     structs = [leaf.struct for leaf in inputs.leaves]
-    with capture, capture:
-        capture.bind(composites, context)
-        try:
+    try:
+        with capture, capture:
+            capture.bind(composites, context)
             jaxpr = jax.make_jaxpr(flat)(*structs)
-        except J2oError:
-            raise
-        except Exception as error:
-            raise TraceError(explain(fn, inputs.leaves, error)) from error
+    except J2oError:
+        raise
+    except Exception as error:
+        raise failure(fn, inputs, error) from error
     names_of_constants = constant_names(fn)
     _check_constants(fn, jaxpr, names_of_constants)
     paths, treedef, kept = outputs
