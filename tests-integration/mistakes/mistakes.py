@@ -793,7 +793,7 @@ def a_number_for_a_value():
 
 @mistake
 def an_attribute_that_is_an_object():
-    with_rule(lambda ctx, x, **_: ctx.op.Softmax(x, axis=slice(1)))
+    with_rule(lambda ctx, x, **_: ctx.op.Softmax(x, axis={"last"}))
 
 
 @mistake

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -130,9 +130,11 @@ class Builder:
             return None
         items = []
         for name, value in sorted(attrs.items()):
-            if isinstance(value, (ir.Graph, ir.Tensor, np.ndarray)):
+            if isinstance(value, list):
+                value = tuple(value)
+            if isinstance(value, (ir.Graph, ir.Tensor, np.ndarray)) or not isinstance(value, Hashable):
                 return None
-            items.append((name, tuple(value) if isinstance(value, (list, tuple)) else value))
+            items.append((name, value))
         return (op_type, outputs, tuple(id(value) if value is not None else None for value in inputs), *items)
 
     def _known(self, key: Any, inputs: Sequence[ir.Value | None]) -> tuple[ir.Value, ...] | None:
