@@ -38,7 +38,11 @@ def folder() -> Iterator[Path]:
     """A folder with the files that the command line is run beside, as the current one."""
     with tempfile.TemporaryDirectory() as path, contextlib.chdir(path):
         table.folder(Path(path))
+        others = sys.modules.pop("models", None)
         yield Path(path)
+        sys.modules.pop("models", None)
+        if others is not None:
+            sys.modules["models"] = others
 
 
 def code(mistake: table.Mistake) -> tuple[str, int]:
