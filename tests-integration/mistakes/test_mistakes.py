@@ -74,6 +74,7 @@ def message(mistake: table.Mistake, place: Path) -> str:
     text = re.sub(re.escape(str(Path(table.__file__))) + r":(\d+)", line, text)
     text = text.replace(str(place.resolve()), "/home/you").replace(str(place), "/home/you")
     text = text.replace(jax.__version__, JAX)
+    text = re.sub(r"/\S*/site-packages/(\S+\.py):\d+", r"site-packages/\1:...", text)
     text = re.sub(r"\b0x[0-9a-f]+", "0x...", text)
     text = re.sub(r"\.py:\d+\)", ".py:...)", text)
     return re.sub(r"(?m)^ +$", "", text)
