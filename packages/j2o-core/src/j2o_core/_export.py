@@ -61,7 +61,8 @@ def to_onnx(
             longer; `report()` lists these operators.
         weights: `"fold"` lets the graph depend on the values of weights where that spares work; `"keep"` stores each
             float that the function holds as it is, under its path: the graph is the same whatever the values are, and
-            `with_weights` replaces them.
+            `with_weights` replaces them. A small array that is only read behind `jax.lax.stop_gradient` is a buffer,
+            such as the periods of a rotary embedding, and no weight.
         metadata: what nodes say of where they come from: `"relative"` for their module and the line of source, by its
             package; `"full"` for lines with whole paths; `"none"` for neither.
         plugins: plugins to use instead of all installed ones.

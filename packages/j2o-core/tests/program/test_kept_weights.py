@@ -147,6 +147,31 @@ def test_weights_inside_of_branches(export, tmp_path):
     assert content(replaced, tmp_path) == content(export(fn(new), specs, weights="keep"), tmp_path)
 
 
+def test_small_arrays_behind_stop_gradient_are_buffers(export):
+    """The graph may depend on their values; the same array read elsewhere, or a large one, is a weight."""
+
+    def fn(leaves):
+        stop = jax.lax.stop_gradient
+        inner = jax.jit(lambda x, period: x * jnp.sin(stop(period)))
+
+        def call(x):
+            y = inner(x, leaves["period"]) + stop(leaves["shared"]) * leaves["shared"]
+            return y @ stop(leaves["frozen"]), stop(leaves["alone"])
+
+        return call
+
+    period, shared = jnp.arange(3.0), jnp.ones(3)
+    leaves = {"period": period, "shared": shared, "frozen": jnp.ones((3, 8192)), "alone": jnp.ones(2)}
+    program = export(fn(leaves), [("B", 3)], weights="keep")
+    assert stored(program).keys() == {"shared", "frozen"}
+    assert "Sin" not in {node.op_type for node in program.model.graph}
+    program.verify()
+    other = {**leaves, "shared": shared * 2}
+    np.testing.assert_allclose(program.with_weights(other)(X)[0], fn(other)(X)[0], rtol=1e-5)
+    with pytest.raises(SpecError, match="period has another value than at export, and is fixed in the graph"):
+        program.with_weights({**leaves, "period": period + 1})
+
+
 def test_folded_weights_cannot_be_replaced(export):
     with pytest.raises(SpecError, match='Export with weights="keep"'):
         export(Model(), [("B", 3)]).with_weights(Model(1))

@@ -109,7 +109,7 @@ def _dot_general(ctx: LoweringContext, lhs: ir.Value, rhs: ir.Value, *, dimensio
     wanted = ctx.avals_out[0].dtype
     dtype = _product_dtype(ctx, wanted)
     sides = [
-        _Side(ctx.cast(x, dtype), tuple(aval.shape), tuple(batch), tuple(contract), ctx.constant_value(x) is not None)
+        _Side(ctx.cast(x, dtype), tuple(aval.shape), tuple(batch), tuple(contract), ctx.is_weight(x))
         for x, aval, batch, contract in (
             (lhs, ctx.avals_in[0], lhs_batch, lhs_contract),
             (rhs, ctx.avals_in[1], rhs_batch, rhs_contract),

@@ -21,6 +21,9 @@ LEAVES = "j2o.leaves"
 # In `meta` of a value: a weight whose value no stage looks at.
 KEPT = "j2o_kept"
 
+# Operators whose result, for a weight that is kept, is a view of it and stored as such.
+STORED_LAYOUTS = frozenset({"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice"})
+
 _Array = np.ndarray[Any, Any]
 
 
@@ -54,6 +57,14 @@ def digest(value: Any) -> str:
     array = np.asarray(value)
     told = f"{array.dtype}{list(array.shape)}".encode()
     return hashlib.sha256(told + array.tobytes()).hexdigest()[:32]
+
+
+def is_kept(value: ir.Value | None) -> bool:
+    """Whether a value is a weight that is kept, or one in a layout that is stored."""
+    while value is not None and KEPT not in value.meta:
+        node = value.producer()
+        value = node.inputs[0] if node is not None and node.op_type in STORED_LAYOUTS else None
+    return value is not None
 
 
 def kept_weight(leaf: str, value: Any) -> ir.Value:

@@ -13,6 +13,7 @@ import onnx_ir as ir
 from .._errors import LoweringError
 from ..graph._builder import Builder
 from ..graph._dims import Dimensions
+from ..graph._kept import is_kept
 from ..graph._layout import expand, reshape
 from ..graph._nonfinite import only_finite
 from ..graph._ranges import Range, value_range
@@ -94,6 +95,10 @@ class LoweringContext:
     def constant_value(self, value: ir.Value) -> np.ndarray[Any, Any] | None:
         """The array of an operand that is a constant, else None."""
         return self.op.constant_value(value)
+
+    def is_weight(self, value: ir.Value) -> bool:
+        """Whether an operand is a constant, or a weight that is kept: its transposes and slices are stored as such."""
+        return self.constant_value(value) is not None or is_kept(value)
 
     def range(self, value: ir.Value) -> Range:
         """How low and high the numbers in a value may be, and whether NaN or -0 may be among them."""

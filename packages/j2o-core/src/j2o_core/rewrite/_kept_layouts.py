@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..graph._constants import Constants
-from ..graph._kept import KEPT, KeptWeight, value_of
+from ..graph._kept import KEPT, STORED_LAYOUTS, KeptWeight, value_of
 from ..graph._values import shape_of
 from ..graph._walk import all_graphs
 
@@ -79,3 +79,4 @@ _LAYOUTS = {
     "Flatten": _reshape,
     "Slice": _slice,
 }
+assert _LAYOUTS.keys() == STORED_LAYOUTS

@@ -15,6 +15,7 @@ from .._compat import is_symbolic
 from ..graph._builder import Builder, in_graph
 from ..graph._dims import Dimensions
 from ..graph._infer import same_shape
+from ..graph._kept import is_kept
 from ..graph._layout import expand, reshape
 from ..graph._nonfinite import difference, only_finite
 from ..graph._ranges import Range, value_range
@@ -167,6 +168,10 @@ class Rewriter:
     def constant(self, value: ir.Value | None) -> np.ndarray[Any, Any] | None:
         """The array of a constant, None for everything else."""
         return self.op.constant_value(value)
+
+    def is_weight(self, value: ir.Value | None) -> bool:
+        """Whether a value is a constant, or a weight that is kept, whose transposes and slices are stored as such."""
+        return self.constant(value) is not None or is_kept(value)
 
     def range(self, value: ir.Value | None) -> Range:
         """How low and high the numbers in a value may be, and whether NaN or -0 may be among them."""

@@ -109,7 +109,7 @@ def _split_axis(shape: Shape, split: Shape, axis: int) -> int | None:
 
 @plugin.rewrite("Slice")
 def _slice_before_product(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    """Slice(Add(MatMul(x, W), b)) -> Add(MatMul(x, Slice(W)), Slice(b)) on the last axis, for constant W and b.
+    """Slice(Add(MatMul(x, W), b)) -> Add(MatMul(x, Slice(W)), Slice(b)) on the last axis, for weights W and b.
 
     A packed projection becomes its parts: copying parts out costs more than a larger product saves.
     """
@@ -123,18 +123,18 @@ def _slice_before_product(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     assert left is not None
     assert right is not None
     if producer.op_type == "MatMul":
-        array = rw.constant(right)
-        if array is None or array.ndim < 2:
+        rank = len(rw.shape(right) or ())
+        if not rw.is_weight(right) or rank < 2:
             return None
-        return rw.op.MatMul(left, rw.cut(right, array.ndim - 1, cut.start, cut.stop))  # type: ignore[no-any-return]
+        return rw.op.MatMul(left, rw.cut(right, rank - 1, cut.start, cut.stop))  # type: ignore[no-any-return]
     for one, other in ((left, right), (right, left)):
-        product, array = rw.producer(one, "MatMul"), rw.constant(other)
-        if product is None or array is None or array.ndim == 0 or rw.constant(product.inputs[1]) is None:
+        product, shape = rw.producer(one, "MatMul"), rw.shape(other)
+        if product is None or not shape or not rw.is_weight(other) or not rw.is_weight(product.inputs[1]):
             continue
-        if array.shape[-1] != (rw.shape(cut.source) or ())[-1] or not _read_by(one, producer):
+        if shape[-1] != (rw.shape(cut.source) or ())[-1] or not _read_by(one, producer):
             continue
         part = rw.cut(one, cut.axis, cut.start, cut.stop)
-        return rw.op.Add(part, rw.cut(other, array.ndim - 1, cut.start, cut.stop))  # type: ignore[no-any-return]
+        return rw.op.Add(part, rw.cut(other, len(shape) - 1, cut.start, cut.stop))  # type: ignore[no-any-return]
     return None
 
 
@@ -148,7 +148,7 @@ def _slices_as_split(rw: Rewriter, node: ir.Node) -> dict[ir.Value, ir.Value] | 
     """Slices that cut a value up without a gap -> Split."""
     cut = rw.slice_of(node.outputs[0])
     parts = rw.slices(cut.source, other_uses=True) if cut is not None else None
-    if cut is None or parts is None:
+    if cut is None or parts is None or rw.is_weight(cut.source):
         return None
     size = (rw.shape(cut.source) or ())[cut.axis]
     stops = [0, *(part.stop for part in parts)]

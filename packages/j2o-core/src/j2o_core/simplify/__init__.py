@@ -40,9 +40,10 @@ def simplify(
     """
     constants = constants if constants is not None else ConstantTable({})
     # Dead code first: an unused equation is neither folded nor reported as unsupported.
-    inlined = inline_calls(jaxpr)
+    stopped: set[Any] = set()
+    inlined = inline_calls(jaxpr, stopped if keep_weights else None)
     if keep_weights:
-        inlined, constants.kept = open_weights(inlined, constants)
+        inlined, constants.kept = open_weights(inlined, constants, stopped)
         constants.fixed = fixed_weights(inlined, constants)
     folded = fold_constants(drop_dead_code(inlined), constants)
     # A primitive of constants is a constant: the code of the others comes after.

@@ -13,9 +13,15 @@ _MANY_DEVICES = """shard_map at {line} spreads its work over {count} devices, an
 Give it a mesh of one device (pmap: a leading axis of size 1), or export the function that it maps."""
 
 
-def inline_calls(jaxpr: Any) -> Any:
-    """The same closed jaxpr without calls and without equations that only pass a value on."""
-    return complete(_inlined(jaxpr, _NOTHING))
+def inline_calls(jaxpr: Any, stopped: set[Any] | None = None) -> Any:
+    """The same closed jaxpr without calls and without equations that only pass a value on.
+
+    Args:
+        jaxpr: a closed jaxpr.
+        stopped: if given, a constant behind `stop_gradient` is a second constant of the same array, whose variable is
+            added to it.
+    """
+    return complete(_inlined(jaxpr, _NOTHING, stopped))
 
 
 def decompose(jaxpr: Any, decompositions: Decompositions) -> Any:
@@ -26,8 +32,8 @@ def decompose(jaxpr: Any, decompositions: Decompositions) -> Any:
 _NOTHING = Decompositions()
 
 
-def _inlined(jaxpr: Any, decompositions: Decompositions) -> Steps:
-    inliner = _Inliner(decompositions)
+def _inlined(jaxpr: Any, decompositions: Decompositions, stopped: set[Any] | None = None) -> Steps:
+    inliner = _Inliner(decompositions, stopped)
     env = dict(zip(jaxpr.jaxpr.invars, jaxpr.jaxpr.invars, strict=True))
     outs = yield inliner.run(jaxpr, env)
     constvars = list(inliner.consts)
@@ -39,8 +45,10 @@ def _has_any(jaxpr: Any, decompositions: Decompositions) -> bool:
 
 
 class _Inliner:
-    def __init__(self, decompositions: Decompositions) -> None:
+    def __init__(self, decompositions: Decompositions, stopped: set[Any] | None = None) -> None:
         self._decompositions = decompositions
+        self._stopped = stopped
+        self._behind_stop: dict[Any, Any] = {}
         self.eqns: list[Any] = []
         self.consts: dict[Any, Any] = {}
         self._by_identity: dict[int, Any] = {}
@@ -52,6 +60,16 @@ class _Inliner:
             known = self._by_identity[id(value)] = new_var(var.aval)
             self.consts[known] = value
         return known
+
+    def behind_stop(self, var: Any) -> Any:
+        """The variable behind `stop_gradient` of a constant."""
+        if self._stopped is None or var not in self.consts or var in self._stopped:
+            return var
+        if var not in self._behind_stop:
+            other = self._behind_stop[var] = new_var(var.aval)
+            self.consts[other] = self.consts[var]
+            self._stopped.add(other)
+        return self._behind_stop[var]
 
     def run(self, closed: Any, env: dict[Any, Any], caller: Any = None) -> Steps:
         """Append the equations of a jaxpr, in the scopes of their caller."""
@@ -65,6 +83,8 @@ class _Inliner:
             invars = [read(atom) for atom in eqn.invars]
             name = eqn.primitive.name
             if name in IDENTITIES and len(invars) == len(eqn.outvars):
+                if name == "stop_gradient":
+                    invars = [atom if isinstance(atom, Literal) else self.behind_stop(atom) for atom in invars]
                 env.update(zip(eqn.outvars, invars, strict=True))
                 continue
             if caller is not None:

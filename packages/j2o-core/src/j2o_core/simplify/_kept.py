@@ -7,23 +7,35 @@ from typing import Any
 import jax
 import numpy as np
 
-from .._compat import make_closed
+from .._compat import Literal, make_closed
 from ._fold import ConstantTable
 from ._nested import nested
 
+# A larger array behind `stop_gradient` is no table of a few numbers but a weight that is not trained.
+_BUFFER_BYTES = 1 << 16
 
-def open_weights(jaxpr: Any, constants: ConstantTable) -> tuple[Any, list[tuple[str, Any]]]:
+
+def open_weights(
+    jaxpr: Any, constants: ConstantTable, stopped: set[Any] | frozenset[Any] = frozenset()
+) -> tuple[Any, list[tuple[str, Any]]]:
     """A closed jaxpr with the floats among its named constants as further inputs, and their names and arrays.
 
     before: lambda w:f32[3,3] m:i32[3] ; x. ...        constants w, m
     after:  lambda m:i32[3] ; x w. ...                 constant m
 
-    Integers, booleans and keys stay constants: shapes and indices may follow from them.
+    Integers, booleans and keys stay constants: shapes and indices may follow from them. So do buffers: small arrays
+    that are read behind `stop_gradient` alone, as periods of a rotary embedding are.
+
+    Args:
+        jaxpr: a closed jaxpr.
+        constants: names of constants.
+        stopped: variables of constants behind `stop_gradient`.
     """
+    jaxpr = _without_stops(jaxpr, stopped)
     constvars, consts, opened, kept = [], [], [], []
     for var, value in zip(jaxpr.jaxpr.constvars, jaxpr.consts, strict=True):
         name = constants.name(value)
-        if name is not None and jax.numpy.issubdtype(var.aval.dtype, np.floating):
+        if name is not None and var not in stopped and jax.numpy.issubdtype(var.aval.dtype, np.floating):
             opened.append(var)
             kept.append((name, value))
         else:
@@ -31,6 +43,32 @@ def open_weights(jaxpr: Any, constants: ConstantTable) -> tuple[Any, list[tuple[
             consts.append(value)
     invars = [*jaxpr.jaxpr.invars, *opened]
     return make_closed(constvars, consts, invars, jaxpr.jaxpr.outvars, jaxpr.jaxpr.eqns), kept
+
+
+def _without_stops(jaxpr: Any, stopped: set[Any] | frozenset[Any]) -> Any:
+    """A closed jaxpr in which an array is one constant: a buffer if all that read it have it behind `stop_gradient`."""
+    if not stopped:
+        return jaxpr
+    read = {atom for eqn in jaxpr.jaxpr.eqns for atom in eqn.invars if not isinstance(atom, Literal)}
+    read |= {atom for atom in jaxpr.jaxpr.outvars if not isinstance(atom, Literal)}
+    arrays = dict(zip(jaxpr.jaxpr.constvars, jaxpr.consts, strict=True))
+    plain = {id(value): var for var, value in arrays.items() if var not in stopped}
+    merged: dict[Any, Any] = {}
+    for var in stopped & arrays.keys():
+        other = plain[id(arrays[var])]
+        if other in read or arrays[var].nbytes > _BUFFER_BYTES:
+            merged[var] = other
+        else:
+            del arrays[other]
+    eqns = [
+        eqn.replace(invars=[atom if isinstance(atom, Literal) else merged.get(atom, atom) for atom in eqn.invars])
+        if not merged.keys().isdisjoint(atom for atom in eqn.invars if not isinstance(atom, Literal))
+        else eqn
+        for eqn in jaxpr.jaxpr.eqns
+    ]
+    outvars = [atom if isinstance(atom, Literal) else merged.get(atom, atom) for atom in jaxpr.jaxpr.outvars]
+    left = {var: value for var, value in arrays.items() if var not in merged}
+    return make_closed(list(left), list(left.values()), jaxpr.jaxpr.invars, outvars, eqns)
 
 
 def fixed_weights(jaxpr: Any, constants: ConstantTable) -> list[tuple[str, Any]]:

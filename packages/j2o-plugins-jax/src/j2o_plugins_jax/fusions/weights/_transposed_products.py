@@ -26,8 +26,9 @@ def _transposed_product(rw: Rewriter, node: ir.Node) -> Any:
         return None
     if any(len(rw.shape(value) or ()) != rank for value in (left, right)):
         return None
-    before = 1 + sum(_undoes(rw, value, swap) for value in (left, right))
-    after = sum(not _undoes(rw, value, swap) and rw.constant(value) is None for value in (left, right))
+    moved = [value for value in (left, right) if not rw.is_weight(value)]  # a weight is stored as it is read
+    before = 1 + sum(_undoes(rw, value, swap) for value in moved)
+    after = sum(not _undoes(rw, value, swap) for value in moved)
     if after >= before:
         return None
     return rw.op.MatMul(rw.op.Transpose(right, perm=swap), rw.op.Transpose(left, perm=swap))

@@ -1,0 +1,56 @@
+"""Fusions look at the layout of a weight that is kept as at that of a constant: it is stored as it is read."""
+
+import json
+from collections import Counter
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from j2o_core import to_onnx
+
+RNG = np.random.default_rng(0)
+
+
+def array(*shape):
+    return jnp.asarray(RNG.standard_normal(shape), jnp.float32)
+
+
+def packed(leaves, rows=5):
+    """Self-attention of four heads with one projection, mapped over rows, and a projection behind it."""
+
+    def fn(x):
+        q, k, v = jnp.split(jax.vmap(lambda row: leaves["qkv"] @ row + leaves["bias"])(x), 3, axis=-1)
+        q, k, v = (part.reshape(rows, 4, 2) for part in (q, k, v))
+        y = jax.nn.dot_product_attention(q, k, v).reshape(rows, 8)
+        return jax.vmap(lambda row: leaves["out"] @ row)(y)
+
+    return fn
+
+
+def leaves():
+    return {"qkv": array(24, 8), "bias": array(24), "out": array(8, 8)}
+
+
+@pytest.mark.parametrize("opset", [21, 23])
+def test_a_packed_projection_is_read_in_parts(opset):
+    first, second = leaves(), leaves()
+    kept, folded = (to_onnx(packed(first), [(5, 8)], opset=opset, weights=how) for how in ("keep", "fold"))
+    operators = [Counter(node.op_type for node in program.model.graph) for program in (kept, folded)]
+    assert operators[0] == operators[1]
+    assert "Split" not in operators[0]
+    kept.verify()
+    replaced = kept.with_weights(second)
+    x = RNG.standard_normal((5, 8)).astype(np.float32)
+    np.testing.assert_allclose(replaced(x), packed(second)(x), rtol=1e-4, atol=1e-5)
+    records = [value.const_value.metadata_props.get("j2o.weight") for value in kept.model.graph.initializers.values()]
+    found = Counter(json.loads(record)["leaf"] for record in records if record is not None)
+    assert found == {"qkv": 3, "bias": 3, "out": 1}
+
+
+def test_a_mapped_product_with_a_kept_matrix_is_a_product_of_rows():
+    matrix = {"weight": array(4, 3)}
+    program = to_onnx(jax.vmap(lambda x: jnp.sin(matrix["weight"] @ x)), [("B", 3)], weights="keep")
+    assert [node.op_type for node in program.model.graph] == ["MatMul", "Sin"]
+    program.verify()
