@@ -65,6 +65,7 @@ def test_the_arguments_of_to_onnx_are_a_promise():
         "target": "onnxruntime",
         "nonfinite": None,
         "weights": "fold",
+        "unroll": "auto",
         "metadata": "relative",
         "plugins": None,
         "progress": None,

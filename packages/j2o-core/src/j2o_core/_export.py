@@ -34,6 +34,7 @@ def to_onnx(
     target: str | None = "onnxruntime",
     nonfinite: str | None = None,
     weights: str = "fold",
+    unroll: bool | str = "auto",
     metadata: str = "relative",
     plugins: Sequence[Plugin] | None = None,
     progress: Callable[[str], None] | None = None,
@@ -63,6 +64,9 @@ def to_onnx(
             float that the function holds as it is, under its path: the graph is the same whatever the values are, and
             `with_weights` replaces them. A small array that is only read behind `jax.lax.stop_gradient` is a buffer,
             such as the periods of a rotary embedding, and no weight.
+        unroll: `"auto"` writes a loop of known length out where ONNX Runtime runs that faster: short ones, and those
+            whose turns are layers with constant weights, up to 8,192 equations. True writes out all up to 65,536, False
+            none.
         metadata: what nodes say of where they come from: `"relative"` for their module and the line of source, by its
             package; `"full"` for lines with whole paths; `"none"` for neither.
         plugins: plugins to use instead of all installed ones.
@@ -84,6 +88,7 @@ def to_onnx(
     exact_nonfinite = asks_for_exact(nonfinite)
     check_level(metadata)
     keep_weights = _keeps(weights)
+    _check_unroll(unroll)
     begin = progress or (lambda stage: None)
     begin("discover")
     registry = discover(plugins)
@@ -108,7 +113,7 @@ def to_onnx(
         from .target import Target
 
         begin("lower")
-        aim = Target(target, opset, exact_nonfinite)
+        aim = Target(target, opset, exact_nonfinite, unroll)
         lowered = lower(traced, jaxpr, registry, aim, table)
     from .finish._finish import finish
     from .finish._leaves import write_leaves
@@ -137,6 +142,13 @@ def _keeps(weights: str) -> bool:
             f"(each is stored as it is, and can be replaced)."
         )
     return weights == "keep"
+
+
+def _check_unroll(unroll: Any) -> None:
+    if not isinstance(unroll, bool) and unroll != "auto":
+        raise SpecError(
+            f'unroll is {unroll!r}. Expected "auto" (loops are written out where that is faster), True or False.'
+        )
 
 
 def _check_arguments(fn: Any, opset: Any, target: Any) -> None:

@@ -125,6 +125,11 @@ def test_nonfinite_is_an_option(j2o):
     assert {"j2o.nonfinite": "exact"}.items() <= {p.key: p.value for p in onnx.load("m.onnx").metadata_props}.items()
 
 
+@pytest.mark.parametrize("unroll", ["auto", "always", "never"])
+def test_unroll_is_an_option(j2o, unroll):
+    assert j2o(*EXPORT, "--unroll", unroll)[0] == 0
+
+
 def test_inputs_may_come_in_any_order_and_without_names(j2o):
     status, _, _ = j2o("export", "models:model", "--input", "scale=:f32", "--input", "x=B,3", "-o", "m.onnx")
     assert status == 0

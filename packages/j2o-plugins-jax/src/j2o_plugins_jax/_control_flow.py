@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,9 +16,7 @@ from j2o_core._compat import scan_counts
 from ._early_exit import condition_and_step
 from ._empty_sequences import unless_empty
 from ._plugin import plugin
-
-# A scan is unrolled if that makes at most this many equations.
-_UNROLLED_EQUATIONS = 64
+from ._unrolling import is_unrolled, unrolled
 
 
 @plugin.lowering(lax.cond_p, ignores=("branches_platforms",))
@@ -138,8 +137,8 @@ def _scan(ctx: LoweringContext, *operands: ir.Value, jaxpr: Any, length: Any, re
     if static and length == 0:
         ys = [ctx.expand(ctx.const(0, aval.dtype), aval.shape) for aval in ctx.avals_out[len(init) :]]
         return [*init, *ys]
-    if static and _is_unrolled(jaxpr, length):
-        return _unrolled(ctx, jaxpr, consts, init, xs, length, reverse)
+    if is_unrolled(ctx, jaxpr, length, consts, xs):
+        return unrolled(ctx, length, init, xs, reverse, functools.partial(ctx.lower_jaxpr, jaxpr, *consts))
     if not xs:
         return _counted(ctx, jaxpr, consts, init, body_outs, length, reverse)
 
@@ -219,55 +218,6 @@ def _reversed(ctx: LoweringContext, y: ir.Value) -> ir.Value:
     ends = (ctx.const([value], np.int64) for value in (-1, np.iinfo(np.int64).min, 0, -1))
     result: ir.Value = ctx.op.Slice(y, *ends)
     return result
-
-
-def _unrolled(
-    ctx: LoweringContext,
-    jaxpr: Any,
-    consts: Sequence[ir.Value],
-    carry: Sequence[ir.Value],
-    xs: Sequence[ir.Value],
-    length: int,
-    reverse: bool,
-) -> Sequence[ir.Value]:
-    count = len(carry)
-    turns: list[Sequence[ir.Value]] = []
-    order = range(length)[::-1] if reverse else range(length)
-    first = ctx.const([0], np.int64)
-    for turn in order:
-        items = [ctx.op.Gather(x, ctx.const(turn, np.int64), axis=0) for x in xs]
-        outs = ctx.lower_jaxpr(jaxpr, *consts, *carry, *items)
-        carry = outs[:count]
-        turns.append(outs[count:])
-    if reverse:
-        turns.reverse()
-    stacks = [ctx.op.Concat(*(ctx.op.Unsqueeze(y, first) for y in ys), axis=0) for ys in zip(*turns, strict=True)]
-    return [*carry, *stacks]
-
-
-def _is_unrolled(jaxpr: Any, length: int) -> bool:
-    most = _UNROLLED_EQUATIONS // length
-    return length == 1 or _size(jaxpr, most) <= most
-
-
-def _size(jaxpr: Any, most: int) -> int:
-    """Equations that a jaxpr comes to, those of the jaxprs inside it too: of a scan that is unrolled, for each turn.
-
-    Counting ends when there are more than `most`.
-    """
-    total = 0
-    for eqn in jaxpr.jaxpr.eqns:
-        total += 1
-        length = eqn.params["length"] if eqn.primitive is lax.scan_p else 1
-        turns = length if isinstance(length, int) else 1
-        for value in eqn.params.values():
-            for inner in value if isinstance(value, (tuple, list)) else (value,):
-                if total > most:
-                    return total
-                if hasattr(inner, "jaxpr"):
-                    inside = _size(inner, most - total)
-                    total += turns * inside if turns * inside <= _UNROLLED_EQUATIONS else inside
-    return total
 
 
 def _as_tuple(values: Any) -> tuple[ir.Value, ...]:

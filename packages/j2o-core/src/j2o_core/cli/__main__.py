@@ -64,6 +64,12 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--opset", type=_opset, default=21, metavar="N", help="ONNX opset, 18 to 26 (default: 21)")
     export.add_argument("--target", default="onnxruntime", metavar="RUNTIME", help=_TARGET)
     export.add_argument("--nonfinite", choices=("exact",), help="JAX's NaN and infinities at any cost")
+    export.add_argument(
+        "--unroll",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="write loops of known length out: where that is faster (default), always or never",
+    )
     export.add_argument("--input-names", type=_names, metavar="A,B", help="names of the graph's inputs, in order")
     export.add_argument("--output-names", type=_names, metavar="A,B", help="names of the graph's outputs, in order")
     export.add_argument("--state", action="append", default=[], metavar="NAME[=PLACE]", help=_STATE)

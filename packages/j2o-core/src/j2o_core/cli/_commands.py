@@ -49,6 +49,7 @@ def export(options: argparse.Namespace) -> None:
             target=None if options.target == "onnx" else options.target,
             nonfinite=options.nonfinite,
             weights="keep" if options.keep_weights else "fold",
+            unroll={"always": True, "never": False}.get(options.unroll, "auto"),
             progress=stages,
         )
         stages("check")

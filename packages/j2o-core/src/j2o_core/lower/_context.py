@@ -88,6 +88,11 @@ class LoweringContext:
         """Whether `to_onnx` got `nonfinite="exact"`."""
         return self.op.target.exact_nonfinite
 
+    @property
+    def unroll(self) -> bool | str:
+        """The option `unroll` of `to_onnx`."""
+        return self.op.target.unroll
+
     def const(self, value: Any, dtype: Any = None) -> ir.Value:
         """A constant. `dtype` is a dtype, or a value whose dtype is taken; equal constants are stored once."""
         return self.op.const(value, dtype)
@@ -99,6 +104,15 @@ class LoweringContext:
     def is_weight(self, value: ir.Value) -> bool:
         """Whether an operand is a constant, or a weight that is kept: its transposes and slices are stored as such."""
         return self.constant_value(value) is not None or is_kept(value)
+
+    def constant_part(self, value: ir.Value, index: tuple[int | slice, ...]) -> ir.Value | None:
+        """`value[index]` as a constant that shares the memory of a constant; None if the value is none."""
+        array = self.op.constant_value(value)
+        if array is None:
+            return None
+        hint = self.op.constants.hint(value)
+        places = ", ".join(f"{one.start}:{one.stop}" if isinstance(one, slice) else str(one) for one in index)
+        return self.op.constants.get(array[index], f"{hint}[{places}]" if hint else None)
 
     def range(self, value: ir.Value) -> Range:
         """How low and high the numbers in a value may be, and whether NaN or -0 may be among them."""

@@ -33,11 +33,13 @@ class Target:
             `"onnxruntime-web"` for the WebAssembly build of the npm package, None for standard ONNX.
         opset: the opset that is written.
         exact_nonfinite: whether NaN and infinities are JAX's at any cost: `to_onnx(nonfinite="exact")`.
+        unroll: whether loops of known length are written out, `"auto"` where that is faster: `to_onnx(unroll=)`.
     """
 
     name: str | None
     opset: int
     exact_nonfinite: bool = False
+    unroll: bool | str = "auto"
 
     def __post_init__(self) -> None:
         if self.name is not None and self.name not in target_names():

@@ -87,7 +87,16 @@ def dynamic_slice(
     begins = {axis: starts[axis] for axis in cut}
     single = [axis for axis in cut if same_size(sizes[axis], 1) and ctx.constant_value(begins[axis]) is None]
     ranges = [axis for axis in cut if axis not in single]
-    if ranges:
+    known = [ctx.constant_value(begins[axis]) for axis in ranges]
+    part = None
+    if ranges and all(begin is not None for begin in known) and not any(map(is_symbolic_dim, sizes)):
+        index = [slice(0, size) for size in sizes]
+        for axis, begin in zip(ranges, known, strict=True):
+            index[axis] = slice(int(begin), int(begin) + sizes[axis])  # type: ignore[arg-type]
+        part = ctx.constant_part(x, tuple(index)) if not single else None
+    if part is not None:
+        x = part
+    elif ranges:
         begin = as_vector(ctx, [begins[axis] for axis in ranges])
         end = ctx.op.Add(begin, ctx.shape([sizes[axis] for axis in ranges]))
         x = ctx.op.Slice(x, begin, end, ctx.const(ranges, np.int64))
