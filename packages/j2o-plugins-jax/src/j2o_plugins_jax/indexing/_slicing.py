@@ -87,13 +87,7 @@ def dynamic_slice(
     begins = {axis: starts[axis] for axis in cut}
     single = [axis for axis in cut if same_size(sizes[axis], 1) and ctx.constant_value(begins[axis]) is None]
     ranges = [axis for axis in cut if axis not in single]
-    known = [ctx.constant_value(begins[axis]) for axis in ranges]
-    part = None
-    if ranges and all(begin is not None for begin in known) and not any(map(is_symbolic_dim, sizes)):
-        index = [slice(0, size) for size in sizes]
-        for axis, begin in zip(ranges, known, strict=True):
-            index[axis] = slice(int(begin), int(begin) + sizes[axis])  # type: ignore[arg-type]
-        part = ctx.constant_part(x, tuple(index)) if not single else None
+    part = _constant_part(ctx, x, begins, sizes) if ranges and not single else None
     if part is not None:
         x = part
     elif ranges:
@@ -103,6 +97,19 @@ def dynamic_slice(
     for axis in reversed(single):
         x = ctx.op.Gather(x, begins[axis], axis=axis)
     return insert_axes(ctx, x, sizes, single)
+
+
+def _constant_part(
+    ctx: LoweringContext, x: ir.Value, begins: dict[int, ir.Value], sizes: Sequence[Any]
+) -> ir.Value | None:
+    """The slice of a constant whose starts are constants, too: the weights of a layer in a loop that is written out."""
+    index = [slice(0, size) for size in sizes]
+    for axis, begin in begins.items():
+        start = ctx.constant_value(begin)
+        if start is None or is_symbolic_dim(sizes[axis]):
+            return None
+        index[axis] = slice(int(start), int(start) + sizes[axis])
+    return ctx.constant_part(x, tuple(index))
 
 
 @plugin.lowering("dynamic_update_slice")
