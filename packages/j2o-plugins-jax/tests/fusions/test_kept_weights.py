@@ -54,3 +54,20 @@ def test_a_mapped_product_with_a_kept_matrix_is_a_product_of_rows():
     program = to_onnx(jax.vmap(lambda x: jnp.sin(matrix["weight"] @ x)), [("B", 3)], weights="keep")
     assert [node.op_type for node in program.model.graph] == ["MatMul", "Sin"]
     program.verify()
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_a_kept_bias_is_the_bias_of_its_convolution(mapped):
+    model = {"weight": array(4, 3, 3, 3), "bias": array(4, 1, 1)}
+
+    def fn(x):
+        return jax.lax.conv(x[None], model["weight"], (1, 1), "SAME")[0] + model["bias"]
+
+    spec = ("B", 3, 8, 8) if mapped else (3, 8, 8)
+    program = to_onnx(jax.vmap(fn) if mapped else fn, [spec], weights="keep")
+    assert [node.op_type for node in program.model.graph if node.op_type in ("Conv", "Add")] == ["Conv"]
+    program.verify()
+    other = {"weight": model["weight"] * 2, "bias": model["bias"] + 1}
+    x = RNG.standard_normal((2, 3, 8, 8) if mapped else (3, 8, 8)).astype(np.float32)
+    want = jax.lax.conv(x if mapped else x[None], other["weight"], (1, 1), "SAME") + other["bias"]
+    np.testing.assert_allclose(program.with_weights(other)(x), want if mapped else want[0], rtol=1e-4, atol=1e-4)

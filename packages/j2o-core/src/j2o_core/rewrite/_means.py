@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..graph import traits
+from ..graph._infer import same_shape
 from ._plugin import plugin
 from ._rewriter import Rewriter
 
@@ -48,16 +49,26 @@ def _mean(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 @plugin.rewrite("Add")
 def _bias_of_convolution(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    """Add(Conv(x, w), b) -> Conv(x, w, b) for a constant b with one number per channel."""
-    for conv, bias in [*rw.operands(node, "Conv"), *rw.operands(node, "ConvTranspose")]:
-        array, shape = rw.constant(bias), rw.shape(conv.outputs[0])
-        if array is None or shape is None or len(conv.inputs) > 2 or not rw.only_use(conv.outputs[0]):
+    """Add(Conv(x, w), b) -> Conv(x, w, b) for a weight b with one number per channel.
+
+    Of one example also Add(Reshape(Conv(x, w), [channels, ...]), b) -> Reshape(Conv(x, w, b), [channels, ...]), where b
+    is no constant: those have rules of their own, which go on with what they compute.
+    """
+    for value, bias in rw.both_ways(node):
+        layout = rw.producer(value, "Reshape", "Squeeze") if rw.constant(bias) is None else None
+        whole = layout.inputs[0] if layout is not None else value
+        conv, shape, given = rw.producer(whole, *traits.CONVOLUTIONS), rw.shape(whole), rw.shape(bias)
+        if conv is None or value is None or bias is None or shape is None or given is None or len(conv.inputs) > 2:
             continue
-        channels = shape[1]
-        per_channel = [1] * len(shape)
-        per_channel[1] = channels
-        if list((1,) * (len(shape) - array.ndim) + array.shape) != per_channel:
+        if not rw.is_weight(bias) or not rw.only_use(conv.outputs[0]) or not rw.same_shape(value, node.outputs[0]):
             continue
-        attrs = rw.attrs(conv)
-        return rw.op(conv.op_type, *conv.inputs, rw.reshape(bias, [channels]), **attrs)  # type: ignore[no-any-return]
+        if layout is not None and (
+            shape[0] != 1 or not same_shape(shape[1:], rw.shape(value)) or not rw.only_use(value)
+        ):
+            continue
+        per_channel = [1, shape[1], *[1] * (len(shape) - 2)]
+        if [*[1] * (len(shape) - len(given)), *given] != per_channel:
+            continue
+        result = rw.op(conv.op_type, *conv.inputs, rw.reshape(bias, [shape[1]]), **rw.attrs(conv))
+        return result if layout is None else rw.reshape(result, rw.shape(value))
     return None
