@@ -77,19 +77,98 @@ def test_the_wrong_equation_is_found(name: str) -> None:
     assert program.output_names == outputs
 
 
-def test_a_wrong_equation_inside_a_body_is_blamed_on_its_loop() -> None:
-    """A loop is one equation; the sentence names the line of the loop."""
+def first_in(failure: pytest.ExceptionInfo[j2o_core.VerifyError]) -> str:
+    return str(failure.value).partition("\n")[2]
 
-    def fn(x: jax.Array) -> jax.Array:
-        y = jnp.cos(x)
-        return lax.scan(lambda c, v: (suspect(c) + v, c), 1.0, y)[1]  # the loop
 
-    program = j2o_core.to_onnx(fn, [X], plugins=[j2o_plugins_jax.plugin, wrong])
+WHERE = f"The first equation that diverges is asinh at {__file__}:{suspect.__code__.co_firstlineno + 1} in suspect: it "
+
+SYMBOLIC: dict[str, Callable[[jax.Array], object]] = {
+    "alone": suspect,
+    "between others": lambda x: jnp.sin(suspect(jnp.cos(x)) * 2),
+    "summed": lambda x: suspect(x).sum() * x.shape[0],
+    "reshaped": lambda x: suspect(x.reshape(2, -1)).sum(0),
+    "softmax": lambda x: jax.nn.softmax(suspect(x)),
+    "mean": lambda x: x - suspect(x).mean(),
+    "gradient": quadratic(suspect),
+    "padded": lambda x: jnp.pad(suspect(x), (1, 2)),
+    "outer": lambda x: jnp.outer(suspect(x), x) @ x,
+    "sorted": lambda x: jnp.sort(suspect(x))[:2],
+    "counted": lambda x: suspect(x) * jnp.arange(x.shape[0]),
+    "joined": lambda x: jnp.concatenate([suspect(x), x]),
+    "attention": lambda x: jax.nn.dot_product_attention(*[suspect(x).reshape(1, -1, 1, 2)] * 3),
+    "detrend": lambda x: suspect(x) - jnp.polyval(jnp.polyfit(jnp.arange(6.0), jnp.ones(6), 1), x),
+}
+
+
+@pytest.mark.parametrize("name", SYMBOLIC)
+def test_the_wrong_equation_is_found_with_symbolic_sizes(name: str) -> None:
+    spec = jax.ShapeDtypeStruct(("2*N",), jnp.float32)
+    program = j2o_core.to_onnx(SYMBOLIC[name], [spec], plugins=[j2o_plugins_jax.plugin, wrong], constraints=["N >= 2"])
+    with pytest.raises(j2o_core.VerifyError) as failure:
+        program.verify(sizes=(3,))
+    assert first_in(failure).startswith(WHERE)
+
+
+def test_a_rule_that_is_wrong_for_symbolic_sizes_alone_is_found() -> None:
+    plugin = j2o_core.Plugin("symbolic")
+
+    @plugin.lowering("asinh", override=True)
+    def _asinh(ctx: j2o_core.LoweringContext, x: object, **_: object) -> object:
+        result = ctx.op.Asinh(x)
+        fixed = all(isinstance(size, int) for size in ctx.avals_in[0].shape)
+        return result if fixed else ctx.op.Add(result, ctx.const(np.float32(1)))
+
+    program = j2o_core.to_onnx(lambda x: jnp.sin(suspect(x)), [("N",)], plugins=[j2o_plugins_jax.plugin, plugin])
+    with pytest.raises(j2o_core.VerifyError) as failure:
+        program.verify()
+    assert first_in(failure).startswith(WHERE)
+
+
+def _scanned(c: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return suspect(c) + v, jnp.sin(c)
+
+
+def _rows(x: jax.Array) -> jax.Array:
+    return jnp.stack([x, x * 2, x + 1])
+
+
+LOOPS: dict[str, tuple[Callable[[jax.Array], object], str]] = {
+    "scan": (lambda x: lax.scan(_scanned, 1.0, x)[1], "step 0 of the scan"),
+    "scan from behind": (lambda x: lax.scan(_scanned, 1.0, x, reverse=True)[1], "step 5 of the scan"),
+    "scan of rows": (lambda x: lax.scan(lambda c, v: (suspect(c) + v, c), x, _rows(x))[1], "step 0 of the scan"),
+    "from the second step on": (
+        lambda x: lax.scan(lambda c, v: (suspect(c) + v, c), 0.0, jnp.abs(x) + 1)[1],
+        "step 1 of the scan",
+    ),
+    "what a scan returns": (lambda x: lax.scan(lambda c, v: (c + v, suspect(v)), 0.0, x), "step 0 of the scan"),
+    "scan in a scan": (
+        lambda x: lax.scan(lambda c, v: (lax.scan(_scanned, c, x)[0] + v, c), 1.0, x)[0],
+        "step 0 of the scan",
+    ),
+    "while_loop": (lambda x: lax.while_loop(lambda c: c.max() < 9, lambda c: 2 + suspect(c) * c, x + 2), "step 0 of"),
+    "the condition": (
+        lambda x: lax.while_loop(lambda c: suspect(c).max() < 1.6, lambda c: c * 1.2, jnp.abs(x)),
+        "the condition of step 0 of the while_loop",
+    ),
+    "fori_loop": (lambda x: lax.fori_loop(0, x.astype(int)[2] + 3, lambda i, c: suspect(c) + i, x), "step 0 of"),
+    "cond": (lambda x: lax.cond(x[0] > 0, lambda y: suspect(y) * 2, jnp.sin, x), "branch 1 of the cond"),
+    "map": (lambda x: lax.map(lambda v: suspect(v) + 1, x), "step 0 of the scan"),
+}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+@pytest.mark.parametrize("spec", [X, ("N",)], ids=["static", "symbolic"])
+def test_a_wrong_equation_inside_a_body_is_found(name: str, spec: object) -> None:
+    """The body is exported by itself, for the operands of its steps."""
+    fn, step = LOOPS[name]
+    program = j2o_core.to_onnx(
+        fn, [spec], plugins=[j2o_plugins_jax.plugin, wrong], constraints=["N >= 3"] if spec is not X else ()
+    )
     with pytest.raises(j2o_core.VerifyError) as failure:
         program.verify(X)
-    with open(__file__, encoding="utf-8") as file:
-        line = next(number for number, text in enumerate(file, 1) if "# the loop" in text)
-    assert f"The first equation that diverges is scan at {__file__}:{line} in " in str(failure.value)
+    assert first_in(failure).startswith(WHERE)
+    assert f", in {step}" in first_in(failure)
 
 
 RIGHT = {

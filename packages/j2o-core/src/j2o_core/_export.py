@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -132,7 +133,10 @@ def to_onnx(
     write_signature(model, name_of(fn), traced)
     if keep_weights:
         write_leaves(model, named_leaves(fn), table)
-    return OnnxProgram(Exported(model, fn, traced, lowered, registry))
+    again = functools.partial(
+        to_onnx, opset=opset, target=target, nonfinite=nonfinite, weights=weights, plugins=registry.plugins
+    )
+    return OnnxProgram(Exported(model, fn, traced, lowered, registry, again))
 
 
 def _keeps(weights: str) -> bool:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 
 from .. import _compat
 from ..trace._source import user_line
 from ._comparison import compare
+from ._loop_bodies import steps
 from ._model_view import model_view
 from ._session import Session, as_fed
 
@@ -18,11 +20,14 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from ..lower._lowered import Lowered
-    from ..plugin._registry import Registry
     from ._record import Exported
 
 _Place = tuple[int, int]  # an equation and one of its results
 _BUILDS_UP = "No single equation diverges by itself; the difference builds up."
+_FIRST = "The first equation that diverges"
+_ONLY_SYMBOLIC = (
+    "With these sizes as numbers no equation diverges: the graph computes something else from its symbolic sizes."
+)
 _LOADED = "Export the function and verify that program to be told the first equation that diverges."
 _FOLDED = "No equation is left in the graph: the numbers were computed when the program was exported."
 
@@ -31,15 +36,53 @@ def first_divergence(program: Exported, leaves: Sequence[Any]) -> str:
     """A sentence that names the first equation whose results differ, or says why there is none to name."""
     if program.lowered is None:
         return _LOADED
-    if any(_compat.symbol_names(d) for leaf in program.traced.inputs.leaves for d in leaf.shape):
-        return "Verify a static shape to be told the first equation that diverges."
-    watched = _watched(program.lowered, program.model.graph)
-    if not watched:
-        return _FOLDED
     try:
-        return _first(program.lowered, program.registry, _results(program.model, watched, leaves), leaves) or _BUILDS_UP
+        return _diagnosed(program, leaves)
     except Exception as error:  # noqa: BLE001 - the diagnosis must not hide what it diagnoses
         return f"(The first diverging equation could not be found: {type(error).__name__}: {error})"
+
+
+def _diagnosed(program: Exported, leaves: Sequence[Any]) -> str:
+    lowered = program.lowered
+    assert lowered is not None
+    watched = _watched(lowered, program.model.graph)
+    if not watched:
+        return _FOLDED
+    jaxpr, numbers = lowered.jaxpr, None
+    if any(_compat.symbol_names(size) for leaf in program.traced.inputs.leaves for size in leaf.shape):
+        inputs = program.traced.inputs
+        numbers = _again(program, lambda *arrays: inputs.call(program.fn, arrays), leaves)
+        assert numbers.lowered is not None
+        jaxpr = numbers.lowered.jaxpr
+        if [_named_results(eqn) for eqn in jaxpr.eqns] != [_named_results(eqn) for eqn in lowered.jaxpr.eqns]:
+            found = _diagnosed(numbers, leaves)
+            return found if found.startswith(_FIRST) else _ONLY_SYMBOLIC
+    return _first(program, jaxpr, _results(program.model, watched, leaves), leaves) or _BUILDS_UP
+
+
+def _named_results(eqn: Any) -> tuple[str, int]:
+    return eqn.primitive.name, len(eqn.outvars)
+
+
+def _again(program: Exported, fn: Callable[..., Any], arrays: Sequence[Any]) -> Exported:
+    """The export of a function for the shapes of these arrays."""
+    assert program.export_again is not None
+    specs = [jax.ShapeDtypeStruct(np.shape(array), array.dtype) for array in arrays]
+    return program.export_again(fn, specs).exported
+
+
+def _inside(program: Exported, eqn: Any, operands: Sequence[Any]) -> str:
+    """The sentence about the first equation that diverges inside of control flow, nothing if none does."""
+    copies: dict[int, Exported] = {}
+    for step in steps(eqn, operands):
+        arrays = [np.asarray(operand) for operand in step.operands]
+        copy = copies.get(id(step.body))
+        if copy is None:
+            copy = copies[id(step.body)] = _again(program, _compat.as_function(step.body), arrays)
+        found = _diagnosed(copy, arrays)
+        if found.startswith(_FIRST):
+            return f"{found.removesuffix('.')}, in {step.text} at {user_line(eqn, program.registry.libraries)}."
+    return ""
 
 
 def _watched(lowered: Lowered, graph: ir.Graph) -> dict[_Place, ir.Value]:
@@ -69,9 +112,8 @@ def _results(model: ir.Model, watched: dict[_Place, ir.Value], leaves: Sequence[
     return {place: results[value] for place, value in watched.items()}
 
 
-def _first(lowered: Lowered, registry: Registry, results: dict[_Place, Any], leaves: Sequence[Any]) -> str:
+def _first(program: Exported, closed: Any, results: dict[_Place, Any], leaves: Sequence[Any]) -> str:
     """The first difference that rounding of the operands does not explain, else the first one at all, else nothing."""
-    closed = lowered.jaxpr
     jaxpr = closed.jaxpr
     given = [*closed.consts, *map(as_fed, leaves)]
     env = dict(zip(itertools.chain(jaxpr.constvars, jaxpr.invars), given, strict=True))
@@ -87,11 +129,20 @@ def _first(lowered: Lowered, registry: Registry, results: dict[_Place, Any], lea
             problem, _ = compare("", want, got)
             if not problem:
                 continue
-            text = _named(eqn, registry.libraries, problem) + _joined(jaxpr.eqns, index, results)
+            text = (_within(program, eqn, operands) or _named(eqn, program.registry.libraries, problem)) + _joined(
+                jaxpr.eqns, index, results
+            )
             if compare("", want, got, scale=max(map(_magnitude, operands), default=0.0))[0]:
                 return text
             faint = faint or text
     return faint
+
+
+def _within(program: Exported, eqn: Any, operands: Sequence[Any]) -> str:
+    try:
+        return _inside(program, eqn, operands)
+    except Exception:  # noqa: BLE001 - the equation that holds the body is known
+        return ""
 
 
 def _magnitude(operand: Any) -> float:
@@ -105,7 +156,7 @@ def _magnitude(operand: Any) -> float:
 
 def _named(eqn: Any, libraries: tuple[str, ...], problem: str) -> str:
     what = problem.removeprefix("Output ''").strip()
-    return f"The first equation that diverges is {eqn.primitive.name} at {user_line(eqn, libraries)}: it {what}."
+    return f"{_FIRST} is {eqn.primitive.name} at {user_line(eqn, libraries)}: it {what}."
 
 
 def _joined(eqns: Sequence[Any], index: int, watched: Iterable[_Place]) -> str:

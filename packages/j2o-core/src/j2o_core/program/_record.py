@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ..lower._lowered import Lowered
     from ..plugin._registry import Registry
     from ..trace._trace import Traced
+    from ._program import OnnxProgram
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Exported:
         traced: its specs, names and structure.
         lowered: the jaxpr that was lowered, and the values of its equations; None if the program was read from a file.
         registry: the plugins.
+        export_again: `to_onnx` with the options of this export, for other functions and specs.
     """
 
     model: ir.Model
@@ -31,3 +33,4 @@ class Exported:
     traced: Traced
     lowered: Lowered | None
     registry: Registry
+    export_again: Callable[[Callable[..., Any], Sequence[Any]], OnnxProgram] | None = None
