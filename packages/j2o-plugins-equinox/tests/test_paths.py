@@ -87,3 +87,19 @@ def test_gradients_keep_the_modules():
     nodes = paths(jax.vmap(jax.grad(lambda x: model(x).sum())), [("B", 4)])
     assert {"layers.0", "layers.1"} <= {module for _, module in nodes}
     assert sum(module is None for _, module in nodes) <= 1
+
+
+def test_dropout_with_a_fixed_key_is_named():
+    fixed = jax.random.key(0)
+
+    class Net(eqx.Module):
+        drop: eqx.nn.Dropout
+
+        def __call__(self, x, key=None):
+            return self.drop(jnp.sin(x), key=fixed if key is None else key)
+
+    net = Net(eqx.nn.Dropout(0.5))
+    with pytest.warns(UserWarning, match=r"drop \(Dropout\): its key is fixed in the graph"):
+        to_onnx(net, [(4,)])
+    to_onnx(net, [(4,), jax.random.key(0)])
+    to_onnx(eqx.nn.inference_mode(net), [(4,)])

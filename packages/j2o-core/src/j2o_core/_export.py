@@ -102,6 +102,7 @@ def to_onnx(
             parsed,
             composites=registry.composites,
             modules=registry.modules,
+            remarks=registry.remarks,
             context=registry.context,
             output_names=output_names,
             state=state,

@@ -1,4 +1,5 @@
 """Equinox on top of JAX: its own primitives, and source lines that name the model instead of the library."""
 
 from . import _control as _control
+from . import _training as _training
 from ._plugin import plugin as plugin

@@ -95,7 +95,8 @@ def _place_nodes(graph: ir.Graph) -> None:
     """
     for inner in all_graphs(graph):
         for node in inner:
-            place, held = node.metadata_props.get(MODULE), _module_of_weight(node)
+            place = node.metadata_props.get(MODULE)
+            held = _module_of_weight(node, in_box=place is not None)
             if held is not None and (not place or held.startswith(f"{place}.")):
                 place = held
             if place is None and SOURCE not in node.metadata_props:
@@ -106,14 +107,20 @@ def _place_nodes(graph: ir.Graph) -> None:
                 node.metadata_props[MODULE] = place
 
 
-def _module_of_weight(node: ir.Node) -> str | None:
-    """The place of the first named weight that a node reads, cast or not, without the weight's own name."""
+def _module_of_weight(node: ir.Node, *, in_box: bool) -> str | None:
+    """The place of the first named weight that a node reads, cast or not, without the weight's own name.
+
+    Args:
+        node: the node.
+        in_box: whether an array named `value` may lie in a box, such as `nnx.Param`, that has the name of the weight.
+    """
     for value in node.inputs:
         while value is not None and (producer := value.producer()) is not None and producer.op_type in _KEEPS:
             value = producer.inputs[0]
         hint = value.meta.get("j2o_name") if value is not None else None
         if hint and "." in hint:
-            return str(hint).rpartition(".")[0]
+            name = str(hint).removesuffix(".value") if in_box else str(hint)
+            return name.rpartition(".")[0]
     return None
 
 

@@ -70,6 +70,7 @@ class Plugin:
         self.decompositions: dict[str, Rule] = {}
         self.composites: list[Composite] = []
         self.modules: dict[str, tuple[str, ...]] = {}
+        self.remarks: dict[str, Callable[..., str | None]] = {}
         self.rewrites: list[Rewrite] = []
         self.opset_imports: dict[str, int] = {}
         self.transforms: Callable[[Composite], None] | None = None
@@ -176,6 +177,22 @@ class Plugin:
             own_scopes: how the names begin of the `jax.named_scope`s that the library opens itself; they are left out.
         """
         self.modules[target] = tuple(own_scopes)
+
+    def remark(self, target: str) -> Callable[[_F], _F]:
+        """Register a function `remark(module, args, kwargs)` on calls of modules that an export is to warn of.
+
+        It returns the text of the warning, which names the module by its path, or None. A layer that drops out or
+        updates statistics because it is in training mode is an example.
+
+        Args:
+            target: dotted path of the class, which is or inherits from one given to `module_class`.
+        """
+
+        def register(fn: _F) -> _F:
+            self.remarks[target] = fn
+            return fn
+
+        return register
 
     def opset_import(self, domain: str, version: int) -> None:
         """State the opset of a domain whose operators this plugin's rules add; without this it is 1.

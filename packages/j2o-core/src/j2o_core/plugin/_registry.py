@@ -118,6 +118,11 @@ class Registry:
         """Classes of modules, as dotted paths."""
         return tuple(dict.fromkeys(target for plugin in self.plugins for target in plugin.modules))
 
+    @property
+    def remarks(self) -> dict[str, Any]:
+        """Functions that say what is to be warned of in calls of classes of modules, by dotted paths."""
+        return {target: remark for plugin in self.plugins for target, remark in plugin.remarks.items()}
+
     def lowering(self, primitive: Any, opset: int) -> Lowering | None:
         """The newest rule for a primitive or composite that is not above `opset`."""
         key = getattr(primitive, "composite", None) or lowering_key(primitive)

@@ -39,6 +39,10 @@ _ADVICE = {
     "'_DimExpr' object cannot be": _ONE_BY_ONE,
     "has no attribute 'process_primitive'": _ONE_BY_ONE,
     "key_data": "The spec of a random key is a key itself: jax.random.key(0).",
+    "from a different trace level": (
+        "The module changes itself when it is called, as in training: for inference call model.eval() before. For "
+        "training take its state as an argument and return it."
+    ),
     "requires a key when running": "Export the model as it is used: eqx.nn.inference_mode(model).",
 }
 _SAME = "jax.eval_shape raises the same for these inputs: it is the function, or the specs, that have to change."

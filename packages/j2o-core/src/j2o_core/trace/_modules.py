@@ -14,7 +14,9 @@ import contextlib
 import functools
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -30,6 +32,9 @@ _OF_JAX = frozenset({"checkpoint", "rematted_computation"})
 _DEEPEST = 32
 
 _thread = threading.local()
+
+# The text of a warning about a call `instance(*args, **kwargs)`, or None.
+Remark = Callable[[Any, tuple[Any, ...], Mapping[str, Any]], str | None]
 
 
 class Place(NamedTuple):
@@ -90,9 +95,12 @@ class ModulePaths:
 
     Args:
         targets: dotted paths of the classes of modules.
+        remarks: by dotted paths of classes, what is to be warned of when an instance is called.
     """
 
-    def __init__(self, targets: Sequence[str]):
+    def __init__(self, targets: Sequence[str], remarks: Mapping[str, Remark] = MappingProxyType({})):
+        self._remarks = [(found, fn) for target, fn in remarks.items() if (found := _loaded(target)) is not None]
+        self._remarked: set[str] = set()
         self._bases = tuple(found for target in targets if (found := _loaded(target)) is not None)
         self._instances: dict[int, tuple[str, Any]] = {}  # the instance too, so that its id stays its own
         self._called: list[str] = []
@@ -110,11 +118,13 @@ class ModulePaths:
 
     def _walk(self, path: str, value: Any, depth: int) -> None:
         known = id(value) in self._instances
-        if depth > _DEEPEST or known or isinstance(value, (str, bytes, type)) or hasattr(value, "dtype"):
+        if depth > _DEEPEST or known or isinstance(value, (str, bytes, type)):
             return
-        if isinstance(value, self._bases):
+        if isinstance(value, self._bases):  # some have a dtype, as arrays do
             self._instances[id(value)] = path, value
             inside = getattr(value, "__dict__", {}).items()
+        elif hasattr(value, "dtype"):
+            return
         elif isinstance(value, functools.partial):
             inside = {"func": value.func, **value.keywords}.items()
         elif isinstance(value, tuple) and hasattr(value, "_fields"):
@@ -127,6 +137,15 @@ class ModulePaths:
             return
         for name, child in inside:
             self._walk(_joined(path, str(name)), child, depth + 1)
+
+    def remark(self, instance: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Warn of a call, once for each module, if there is something to be said."""
+        for kind, about in self._remarks:
+            if isinstance(instance, kind) and (text := about(instance, args, kwargs)) is not None:
+                message = f"{self._path(instance) or type(instance).__name__} ({type(instance).__name__}): {text}"
+                if message not in self._remarked:
+                    self._remarked.add(message)
+                    warnings.warn(message, UserWarning, stacklevel=2)
 
     @contextlib.contextmanager
     def entered(self, instance: Any) -> Iterator[None]:
@@ -201,6 +220,7 @@ class ModuleCall:
             paths: ModulePaths | None = getattr(_thread, "paths", None)
             if paths is None:
                 return method(*args, **kwargs)
+            paths.remark(instance, args, kwargs)
             with paths.entered(instance):
                 return method(*args, **kwargs)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ from ..plugin._registry import Registry
 from ._capture import Capture, captured
 from ._constant_names import constant_names, roots
 from ._failure import failure
-from ._modules import ModulePaths, calls_of, noted
+from ._modules import ModulePaths, Remark, calls_of, noted
 from ._outputs import OutputTree, array_outputs
 from ._outputs import output_names as _names
 from ._settings import NUMBERS
@@ -56,6 +57,7 @@ def trace(
     *,
     composites: Sequence[Composite] = (),
     modules: Sequence[str] = (),
+    remarks: Mapping[str, Remark] = MappingProxyType({}),
     context: Any = "j2o",
     output_names: Sequence[str] | None = None,
     state: Sequence[str] | Mapping[str, int | str] = (),
@@ -67,6 +69,7 @@ def trace(
         inputs: parsed specs.
         composites: functions to keep whole.
         modules: dotted paths of classes of modules, whose paths equations get.
+        remarks: by dotted paths of classes of modules, what is to be warned of when an instance is called.
         context: hashable value that identifies this set of composites in JAX's tracing caches.
         output_names: names for the results that are no state, instead of derived ones.
         state: arguments whose next values are results, as `pair_state` reads it.
@@ -76,7 +79,7 @@ def trace(
         TraceError: if JAX cannot trace the function, or it returns something that is not an array.
     """
     outputs: list[Any] = []
-    paths_of_modules = ModulePaths(modules)
+    paths_of_modules = ModulePaths(modules, remarks)
     capture = Capture()
 
     def call(*args: Any, **kwargs: Any) -> Any:
