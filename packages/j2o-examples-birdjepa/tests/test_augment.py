@@ -35,6 +35,13 @@ def test_flip_mirrors_mel():
     np.testing.assert_array_equal(apply("horizontal_flip", p=0.0), X)
 
 
+def test_roll_turns_time_and_loses_nothing():
+    turned = apply("roll", seed=2)
+    frames = int(np.random.default_rng(2).integers(0, 40))
+    assert frames
+    np.testing.assert_array_equal(turned, np.concatenate([X[-frames:], X[:-frames]]))
+
+
 def test_masks_bear_swapped_names():
     time = apply("freq_mask", longest=10, n=1, seed=3) == 0
     rows = time.all(axis=1)

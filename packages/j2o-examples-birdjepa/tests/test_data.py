@@ -56,6 +56,13 @@ def test_songs_are_flac_with_an_index(folder):
     np.testing.assert_array_equal(source.multi_hot().sum(axis=1), 1)
 
 
+def test_songs_to_choose_by_lie_between_those_to_learn_from_and_to_test(tmp_path):
+    make_data(tmp_path, per_class=3, held_out=1 / 3, choose=1 / 3)
+    splits = {split: FolderSource(tmp_path, split=split) for split in ("train", "choose", "test")}
+    assert {split: len(source) for split, source in splits.items()} == {"train": 8, "choose": 8, "test": 8}
+    assert len({source[place].name for source in splits.values() for place in range(8)}) == 24
+
+
 def write_index(path, columns, rows):
     path.write_text("\n".join([",".join(columns), *(",".join(map(str, row)) for row in rows)]), "utf-8")
 

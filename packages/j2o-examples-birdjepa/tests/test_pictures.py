@@ -39,3 +39,11 @@ def test_pages_are_well_formed():
     for text in (chart, cloud(points, [0, 1, 2, 0, 1, 2], ["x", "y", "<z>"], "map")):
         assert ElementTree.fromstring(text).find("svg") is not None
     assert 'src="data:image/png;base64,iVBOR' in img(np.zeros((2, 2, 3), np.uint8), "nothing")
+
+
+def test_the_legend_lies_below_the_lines():
+    svg = ElementTree.fromstring(curves({"a": [0, 5], "b": [2, 1], "c": [1, 1]}, "losses")).find("svg")
+    places = [float(pair.split(",")[1]) for line in svg.iter("polyline") for pair in line.get("points").split()]
+    texts = [float(text.get("y")) for text in svg.iter("text")]
+    assert len(texts) == 3
+    assert max(places) + 12 < min(texts) < max(texts) < float(svg.get("height"))

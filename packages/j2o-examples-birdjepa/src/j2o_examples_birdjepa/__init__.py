@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ._augment import HorizontalFlip as HorizontalFlip
     from ._augment import RandomCrop as RandomCrop
     from ._augment import RandomResizedCrop as RandomResizedCrop
+    from ._augment import Roll as Roll
     from ._augment import Solarize as Solarize
     from ._augment import TimeMask as TimeMask
     from ._augment import augment as augment
@@ -103,6 +104,7 @@ _HOME = {
         "HorizontalFlip",
         "RandomCrop",
         "RandomResizedCrop",
+        "Roll",
         "Solarize",
         "TimeMask",
         "augment",

@@ -29,6 +29,19 @@ class RandomCrop:
 
 
 @dataclasses.dataclass(frozen=True)
+class Roll:
+    """Turn time round by a random number of frames: what leaves at the end comes in at the beginning.
+
+    Two views of a recording that is shorter than a crop begin at the same moment. An encoder that is to find what they
+    have in common needs no more than that moment, unless each is turned by itself.
+    """
+
+    def __call__(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Augment `[time, mel]`."""
+        return np.roll(x, int(rng.integers(0, x.shape[0])), axis=0)
+
+
+@dataclasses.dataclass(frozen=True)
 class HorizontalFlip:
     """Mirror the last axis, mel frequency."""
 
@@ -143,6 +156,7 @@ class Solarize:
 
 AUGMENTATIONS: dict[str, type] = {
     "random_crop": RandomCrop,
+    "roll": Roll,
     "horizontal_flip": HorizontalFlip,
     "gaussian_noise": GaussianNoise,
     "freq_mask": FreqMask,

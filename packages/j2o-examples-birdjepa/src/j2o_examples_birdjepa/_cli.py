@@ -107,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = command("demo", "draw songs, train, export, compare, and show it on a page")
     demo.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="where everything goes")
     demo.add_argument("--steps", type=_positive, default=100, help="steps of each training")
-    demo.add_argument("--per-class", type=_positive, default=50, metavar="N", help="songs of each of the eight classes")
+    demo.add_argument("--per-class", type=_positive, default=60, metavar="N", help="songs of each of the eight classes")
     return parser
 
 

@@ -211,7 +211,6 @@ def demo(options: argparse.Namespace) -> int:
     results = demonstrate(options.output, steps=options.steps, per_class=options.per_class)
     table = Table("what", "found", "wanted", "met")
     for one in results:
-        wanted = f"{'above' if one.above else 'below'} {one.wanted:g}"
-        table.add_row(one.name, f"{one.value:.4g}", wanted, "yes" if one.met else "no")
+        table.add_row(*one.row)
     Console().print(table)
     return 0 if all(one.met for one in results) else 1

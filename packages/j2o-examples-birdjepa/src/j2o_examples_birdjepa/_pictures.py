@@ -53,19 +53,25 @@ def _scaled(values: np.ndarray, low: float, high: float, start: float, end: floa
     return start + (values - low) / max(high - low, 1e-9) * (end - start)
 
 
+_PLOT = 210  # height of the lines
+
+
 def curves(series: Mapping[str, Sequence[float]], title: str) -> str:
-    """Lines over their steps, as SVG; every line has its own height, from 0 to its largest value."""
+    """Lines over their steps, as SVG; every line has its own height, from 0 to its largest value.
+
+    The legend lies below the lines, so that it covers none.
+    """
     lines = []
     for number, (name, values) in enumerate(series.items()):
         heights = np.asarray(values, np.float64)
         x = _scaled(np.arange(len(heights)), 0, max(1, len(heights) - 1), 40, 590)
-        y = _scaled(heights, 0, float(np.max(heights)), 200, 20)
+        y = _scaled(heights, 0, float(np.max(heights)), _PLOT - 10, 20)
         points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
         colour = _PALETTE[number % len(_PALETTE)]
         label = f"{name}: {heights[0]:.3g} to {heights[-1]:.3g}"
         lines.append(f'<polyline fill="none" stroke="{colour}" stroke-width="1.5" points="{points}"/>')
-        lines.append(f'<text x="400" y="{30 + 16 * number}" fill="{colour}">{html.escape(label)}</text>')
-    return _svg(lines, 600, 220, title)
+        lines.append(f'<text x="40" y="{_PLOT + 16 * (number + 1)}" fill="{colour}">{html.escape(label)}</text>')
+    return _svg(lines, 600, _PLOT + 16 * len(series) + 10, title)
 
 
 def cloud(points: np.ndarray, classes: Sequence[int], names: Sequence[str], title: str) -> str:

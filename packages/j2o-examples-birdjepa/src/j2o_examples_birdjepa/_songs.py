@@ -45,26 +45,30 @@ def song(label: str, seconds: float, rng: np.random.Generator) -> np.ndarray:
     return np.asarray(0.7 * wave / np.abs(wave).max(), np.float32)
 
 
-def make_data(folder: Path, *, per_class: int = 50, seed: int = 0, held_out: float = 0.2) -> int:
-    """Write songs as FLAC files with an index: columns `file`, `label` and `split` (`train` or `test`).
+def make_data(folder: Path, *, per_class: int = 50, seed: int = 0, held_out: float = 0.2, choose: float = 0.0) -> int:
+    """Write songs as FLAC files with an index: columns `file`, `label` and `split` (`train`, `choose` or `test`).
 
     Args:
         folder: Where they go.
         per_class: Songs of each class, of 2 to 8 seconds.
         seed: Equal seeds give equal files.
-        held_out: Share of each class in the split `test`.
+        held_out: Share of each class in the split `test`, which is for the last figures alone.
+        choose: Share of each class in the split `choose`, on which settings are compared.
 
     Returns:
         How many songs were written.
     """
     (folder / "songs").mkdir(parents=True, exist_ok=True)
     rows = []
+    first_test = round(per_class * (1 - held_out))
+    first_choose = min(first_test, round(per_class * (1 - held_out - choose)))
     for number, label in enumerate(CLASSES):
         for copy in range(per_class):
             rng = np.random.default_rng((seed, number, copy))
             file = f"songs/{label}-{copy:03}.flac"
             soundfile.write(folder / file, song(label, rng.uniform(2, 8), rng), SAMPLE_RATE)
-            rows.append((file, label, "test" if copy >= round(per_class * (1 - held_out)) else "train"))
+            split = "train" if copy < first_choose else "choose" if copy < first_test else "test"
+            rows.append((file, label, split))
     with (folder / "index.csv").open("w", newline="", encoding="utf-8") as index:
         writer = csv.writer(index)
         writer.writerow(("file", "label", "split"))

@@ -1,6 +1,7 @@
 """One step of training: losses, gradients, update, and what is worth logging of them."""
 
 import dataclasses
+import math
 from typing import Any, Literal
 
 import equinox as eqx
@@ -102,6 +103,12 @@ def _losses(models: Any, batch: Batch, key: Array | None, config: StepConfig) ->
     return sum(losses.values(), jnp.zeros(())), (losses, embeddings)
 
 
+def target_entropy(target: Array) -> Array:
+    """The entropy in nats of the classes in a batch, from integer targets `[batch]`: 0 if all are one class."""
+    shares = jnp.mean(target[:, None] == target[None, :], axis=1)
+    return -jnp.mean(jnp.log(shares))
+
+
 def train_step(
     state: State, batch: Batch, optimizer: OptimizerConfig, config: StepConfig
 ) -> tuple[State, dict[str, Array]]:
@@ -115,7 +122,8 @@ def train_step(
 
     Returns:
         The new state, and float32 scalars by their names in the log: the losses; the norms of the gradients, of the
-        update, and of the parameters before and after it; the learning rate.
+        update, of the parameters before and after it, and of the optimizer's state; the entropy of the targets in
+        nats, and as a share of the most that the batch could have; the learning rate.
     """
     key = jax.random.fold_in(jax.random.key(config.seed), state.step)
     models = (state.encoder, state.objective, state.probe)
@@ -134,6 +142,10 @@ def train_step(
         "train/update_norm": _norm(updates),
         "train/param_norm_pre": _norm(models),
         "train/param_norm": _norm(changed),
+        "train/opt_state_norm": _norm(eqx.filter(opt_state, eqx.is_inexact_array)),
+        "train/tgt_entropy": (entropy := target_entropy(batch["target"])),
+        # The most that a batch can have; upstream divides nats by bits.
+        "train/tgt_entropy_frac": entropy / max(math.log(len(batch["target"])), 1e-6),
         "lr": jnp.asarray(schedule(optimizer, optimizer.lr)(state.step), jnp.float32),
     }
     encoder, objective, probe = changed
