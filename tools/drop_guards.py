@@ -142,7 +142,7 @@ class _Guards:
         self._failures.clear()
         item._initrequest()  # type: ignore[attr-defined]
         signal.signal(signal.SIGALRM, _too_long)
-        signal.alarm(LONGEST)
+        signal.alarm(LONGEST if self._dropped is not None else 0)
         try:
             item.ihook.pytest_runtest_protocol(item=item, nextitem=None)
         finally:

@@ -74,8 +74,8 @@ def _written_out(ctx: LoweringContext, *operands: ir.Value | None, is_causal: bo
     given = [operand for operand in operands if operand is not None]
     sizes = next(ctx.avals_in[i].shape for i in range(3) if ctx.batched[i])[: ctx.batch_ndim]
     fixed = all(isinstance(size, int) for size in ctx.avals_in[0].shape)
-    if fixed and ctx.batched == (True, False, False) and not is_causal:
-        return NotImplemented  # the batch is more queries for the same keys
+    if fixed and ctx.batched[:3] in ((True, False, False), (False, False, True)):
+        return NotImplemented  # the batch is more queries for the same keys, or more numbers in each value
 
     def attend(*arrays: Any) -> Any:
         rest = iter(arrays)

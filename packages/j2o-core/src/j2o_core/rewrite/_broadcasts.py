@@ -96,8 +96,17 @@ def _thinner(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
     number = _written_out(rw, value)
     if number is not None:
         return rw.const(number.reshape(()))
-    node = rw.producer(value, *_NEUTRAL)
-    return _passed_on(rw, node) if node is not None else None
+    view = rw.view(value) if rw.producer(value, *traits.RESHAPES) is not None else None
+    node = rw.producer(view.root if view is not None else value, *_NEUTRAL)
+    thin = _passed_on(rw, node) if node is not None else None
+    if thin is None or view is None or node is None:
+        return thin
+    sizes, axes = rw.shape(thin) or (), rw.axes(node.outputs[0])
+    if len(sizes) != len(axes):
+        return None
+    return rw.arranged(
+        thin, tuple(() if size == 1 else axis for size, axis in zip(sizes, axes, strict=True)), view.axes
+    )
 
 
 def _passed_on(rw: Rewriter, node: ir.Node) -> ir.Value | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from j2o_core import Rewriter
+from j2o_core import Rewriter, traits
 
 _DEPTH = 10
 # Narrower ones wrap around within an axis, unsigned ones below zero.
@@ -32,8 +32,11 @@ def compares_indices(
 ) -> bool:
     """Whether a mask with these axes keeps the keys whose index is not above that of the query."""
     node = rw.producer(kept)
-    while node is not None and node.op_type in ("Where", "Not"):
-        if node.op_type == "Where":
+    while node is not None and node.op_type in ("Where", "Not", *traits.RESHAPES):
+        if node.op_type in traits.RESHAPES:
+            if not _adds_leading_axes(rw, node):
+                return False
+        elif node.op_type == "Where":
             values = [rw.constant(branch) for branch in node.inputs[1:]]
             if any(array is None or array.size != 1 for array in values):
                 return False
@@ -60,6 +63,14 @@ def compares_indices(
         return False
     change, masked = _COMPARISONS.get((node.op_type, first), (None, False))
     return change is not None and masked == inverted and offset + change == 0 and bool(queries) and bool(keys)
+
+
+def _adds_leading_axes(rw: Rewriter, node: ir.Node) -> bool:
+    """Whether a change of layout leaves axes where they are, counted from behind."""
+    before, after = rw.shape(node.inputs[0]), rw.shape(node.outputs[0])
+    if before is None or after is None or len(after) < len(before):
+        return False
+    return [str(size) for size in after] == [*["1"] * (len(after) - len(before)), *map(str, before)]
 
 
 def _ramp(rw: Rewriter, value: ir.Value | None, depth: int = _DEPTH) -> tuple[int, int] | None:
