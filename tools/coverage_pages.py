@@ -43,6 +43,11 @@ prints the tables for the plugins that are installed.
 
 A function that is kept whole, a *composite*, is one equation while a program is traced. Under `vmap` and `grad` it
 falls back to its body (approach A) or is bound again (approach B).
+
+`jax.nn.dot_product_attention` is also recognized in the graph of its body, in as few nodes: 5, with causal masks of
+symbolic lengths, too, and 7 to 9 under `vmap` of some or all operands. The composite stays for what the fusion does
+not see: the forward pass of a gradient, where the backward pass reads the weights; causal masks of symbolic lengths for
+grouped heads (5 nodes, 37 without it); and `vmap` of queries alone, of symbolic sizes (11 nodes, 16 without it).
 """
 _PRIMITIVES = """
 ## Primitives

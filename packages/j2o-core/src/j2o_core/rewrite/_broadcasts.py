@@ -36,10 +36,10 @@ def _thin_operands(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         return None
     inputs = list(node.inputs)
     for index, value in enumerate(inputs):
-        thin = _thinner(rw, value)
-        trial = [*inputs[:index], thin, *inputs[index + 1 :]]
-        if thin is not None and same_shape(broadcast_shapes([rw.shape(other) for other in trial]), wanted):
-            inputs = trial
+        while (value := _thinner(rw, value)) is not None:
+            trial = [*inputs[:index], value, *inputs[index + 1 :]]
+            if same_shape(broadcast_shapes([rw.shape(other) for other in trial]), wanted):
+                inputs = trial
     if inputs == list(node.inputs):
         return None
     attrs = rw.attrs(node)
@@ -96,7 +96,8 @@ def _thinner(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
     number = _written_out(rw, value)
     if number is not None:
         return rw.const(number.reshape(()))
-    view = rw.view(value) if rw.producer(value, *traits.RESHAPES) is not None else None
+    layout = rw.producer(value, *traits.RESHAPES)
+    view = rw.view(layout.outputs[0]) if layout is not None else None
     node = rw.producer(view.root if view is not None else value, *_NEUTRAL)
     thin = _passed_on(rw, node) if node is not None else None
     if thin is None or view is None or node is None:

@@ -62,6 +62,8 @@ def test_a_causal_constant_is_an_attribute(low):
         lambda i, j: i + 1 > j,
         lambda i, j: ~(j > i),
         lambda i, j: jnp.tril(jnp.ones((i.shape[0], j.shape[1]), bool)),
+        lambda i, j: (jnp.ones((4, i.shape[0], j.shape[1]), bool) & (i >= j))[None],
+        lambda i, j: jnp.where(i >= j, True, False)[None, None],
     ],
 )
 def test_comparing_indices_of_symbolic_length_is_causal(compare):
