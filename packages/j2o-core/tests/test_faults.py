@@ -1,11 +1,13 @@
 """Odd input of every kind ends in one of our errors, which says what, where and what to do."""
 
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from j2o_core import RewriteError, SaveError, SpecError, TraceError, VerifyError
+from j2o_core import J2oError, RewriteError, SaveError, SpecError, TraceError, VerifyError, to_onnx
 
 
 @pytest.fixture
@@ -18,6 +20,19 @@ def test_paths_that_no_file_can_have(program, tmp_path, name):
     with pytest.raises(SaveError, match="Cannot save to"):
         program.save(f"{tmp_path}/{name}" if isinstance(name, str) else name)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="makes a pipe")
+@pytest.mark.parametrize("weights", [None, "data"])
+def test_pipes_devices_and_links_to_open_files_are_not_replaced(program, tmp_path, weights):
+    os.mkfifo(tmp_path / "pipe.onnx")
+    (tmp_path / "stdout.onnx").symlink_to("/proc/self/fd/1")
+    for name in ("pipe.onnx", "stdout.onnx"):
+        with pytest.raises(SaveError, match=r"it is a device or a pipe, which a file would replace\. Give another"):
+            program.save(tmp_path / name, weights=weights)
+    assert (tmp_path / "pipe.onnx").is_fifo()
+    assert (tmp_path / "stdout.onnx").is_symlink()
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_data_files_are_named_in_text(program, tmp_path):
@@ -41,7 +56,7 @@ def test_names_that_no_model_can_have(export, name, tmp_path):
     np.testing.assert_array_equal(program(np.ones(3, np.float32))[name], [2, 2, 2])
 
 
-@pytest.mark.parametrize("sizes", [5, "a", [1.5], None])
+@pytest.mark.parametrize("sizes", [5, "a", [1.5], [-1], None])
 def test_sizes_that_are_none(program, sizes):
     with pytest.raises(SpecError, match=r"Expected integers in a sequence, such as sizes=\(1, 2, 5\)"):
         program.verify(sizes=sizes)
@@ -51,6 +66,33 @@ def test_sizes_that_are_none(program, sizes):
 def test_a_dimension_of_thousands_of_terms(export, text):
     with pytest.raises(SpecError, match=r"too many to be read: .* Give it a name of its own"):
         export(lambda x: x + 1, [(text,)])
+
+
+@pytest.mark.parametrize("text", ["(" * 3000 + "a" + ")" * 3000 + " >= 1", "a >= \0", "a"], ids=["nested", "null", "a"])
+def test_constraints_that_cannot_be_read(export, text):
+    with pytest.raises(SpecError, match=r"(?s)The constraint .* cannot be read: .* Expected"):
+        export(lambda x: x + 1, [("a",)], constraints=[text])
+
+
+@pytest.mark.parametrize("name", ["constraints", "state", "plugins", "progress"])
+def test_arguments_of_another_kind(name):
+    with pytest.raises(J2oError, match=rf"{name} is 5\. Expected"):
+        to_onnx(lambda x: x + 1, [(3,)], **{name: 5})
+
+
+def test_sizes_that_no_model_can_hold(export):
+    with pytest.raises(SpecError, match=r"is not a size\. Expected an integer >= 0 that 64 bits hold"):
+        export(lambda x: x + 1, [(2**63,)])
+
+
+@pytest.mark.parametrize("kind", [list, dict])
+def test_trees_without_end(export, kind):
+    endless = kind()
+    endless.append(endless) if kind is list else endless.update(a=endless)
+    with pytest.raises(SpecError, match="inside each other without end"):
+        export(lambda x: x, [endless])
+    program = export(lambda x: x + len(endless), [(3,)])
+    assert len(list(program.model.graph)) == 1
 
 
 def test_arrays_deleted_before_the_export(export):

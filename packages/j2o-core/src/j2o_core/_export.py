@@ -85,7 +85,7 @@ def to_onnx(
         LoweringError: if a rule fails.
         LegalizeError: if the target has no kernel for a node and no exact detour is known.
     """
-    _check_arguments(fn, opset, target)
+    _check_arguments(fn, opset, target, progress)
     exact_nonfinite = asks_for_exact(nonfinite)
     check_level(metadata)
     keep_weights = _keeps(weights)
@@ -156,7 +156,9 @@ def _check_unroll(unroll: Any) -> None:
         )
 
 
-def _check_arguments(fn: Any, opset: Any, target: Any) -> None:
+def _check_arguments(fn: Any, opset: Any, target: Any, progress: Any) -> None:
+    if progress is not None and not callable(progress):
+        raise SpecError(f"progress is {progress!r}. Expected a function of one text, such as print.")
     if not callable(fn):
         raise SpecError(
             f"fn is {short(fn)}, which cannot be called. Expected a function, module or other callable, and then its "

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ._errors import PathError
+from ._paths import is_special
 
 
 @contextmanager
@@ -15,6 +16,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises:
         PathError: If it cannot be written.
     """
+    if is_special(path):  # it would be gone
+        raise PathError(f"Cannot write {path}: it is a device or a pipe. Give the file to write.")
     temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
     try:
         yield temporary

@@ -34,8 +34,8 @@ def named_leaves(fn: Callable[..., Any]) -> list[tuple[str, Any]]:
     for prefix, value in _holdings(fn, set()):
         try:
             leaves = jax.tree_util.tree_leaves_with_path(value)
-        except (ValueError, TypeError):  # a dictionary whose keys cannot be sorted is no pytree, and no model either
-            continue
+        except (ValueError, TypeError, RecursionError, SystemError):
+            continue  # a dictionary whose keys cannot be sorted, or a list in itself, is no pytree, and no model either
         for path, leaf in leaves:
             if isinstance(leaf, (jax.Array, np.ndarray)):
                 found.append((prefix, ".".join(path_part(key) for key in path), leaf))
@@ -58,7 +58,7 @@ def _is_tree(value: Any) -> bool:
     """Whether a value holds arrays below it."""
     try:
         leaves = jax.tree_util.tree_leaves_with_path(value)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError, SystemError):
         return False
     return any(path and isinstance(leaf, (jax.Array, np.ndarray)) for path, leaf in leaves)
 

@@ -1,11 +1,13 @@
 """Input specs: what the user gives for the arguments, as abstract values with names."""
 
 import ast
+import contextlib
 import inspect
 import itertools
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import tokenize
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -185,14 +187,17 @@ def parse_inputs(
     """
     positional, keywords = _arguments(inputs)
     parameters = _parameter_names(fn, len(positional))
-    reader = _SpecReader([*_given(constraints), *_own_constraints(inputs)])
+    with _finite("inputs"):
+        own = _own_constraints(inputs)
+    reader = _SpecReader([*_given(constraints), *own])
     leaves: list[InputLeaf] = []
     static: dict[int, Any] = {}
     places: list[Any] = []
     call: tuple[list[Any], dict[str, Any]] = ([], {})
     # JAX has the leaves of a dictionary in the order of its keys.
     for root, argument in (*zip(parameters, positional, strict=True), *sorted(keywords.items())):
-        paths, treedef = _flatten(argument)
+        with _finite(f"The spec of {root!r}"):
+            paths, treedef = _flatten(argument)
         modules = settings_below(argument)
         by_position = len(call[0]) < len(positional)
         before = (SequenceKey(0), SequenceKey(len(call[0]))) if by_position else (SequenceKey(1), DictKey(root))
@@ -222,6 +227,15 @@ def parse_inputs(
     parsed = Inputs(tuple(leaves), treedef, static, tuple(places), tuple(parameters), tuple(keywords), _signature(fn))
     _check_known(_given(constraints), parsed.symbols)
     return parsed
+
+
+@contextlib.contextmanager
+def _finite(what: str) -> Iterator[None]:
+    """Raise a SpecError for trees without end, where JAX's own code gives up with one of these errors."""
+    try:
+        yield
+    except (RecursionError, SystemError) as error:
+        raise SpecError(f"{what} has lists or dictionaries inside each other without end. Expected a tree.") from error
 
 
 def _flatten(argument: Any) -> tuple[list[tuple[Any, Any]], Any]:
@@ -350,6 +364,8 @@ def unique_names(names: Iterable[str]) -> list[str]:
 
 
 def _given(constraints: Sequence[str]) -> Sequence[str]:
+    if not isinstance(constraints, Sequence):
+        raise SpecError(f"constraints is {constraints!r}. Expected a sequence of texts, such as ['T >= 4'].")
     return (constraints,) if isinstance(constraints, str) else constraints
 
 
@@ -395,6 +411,7 @@ def _own_constraints(inputs: Any) -> list[str]:
     return list(found)
 
 
+_LARGEST = (1 << 63) - 1  # sizes are int64 in ONNX
 _KINDS = {"int": (8, 16, 32, 64), "uint": (8, 16, 32, 64), "float": (16, 32, 64), "complex": (64, 128), "bfloat": (16,)}
 _DTYPE_NAMES = frozenset(f"{kind}{bits}" for kind, sizes in _KINDS.items() for bits in sizes)
 
@@ -405,7 +422,7 @@ class _SpecReader:
     def __init__(self, constraints: Sequence[str]):
         try:
             self._scope = export.SymbolicScope(tuple(constraints))
-        except ValueError as error:
+        except (ValueError, RecursionError, tokenize.TokenError) as error:
             one = next((text for text in constraints if not _is_constraint(text)), None)
             said = str(error).partition("\n")[0] if one is None else "it is no comparison"
             raise SpecError(
@@ -463,10 +480,10 @@ class _SpecReader:
             # A user's own symbols live in a scope of their own; here all share one.
             (parsed,) = export.symbolic_shape(str(dimension), scope=self._scope)
             return parsed
-        if not isinstance(dimension, (int, np.integer)) or dimension < 0:
+        if not isinstance(dimension, (int, np.integer)) or not 0 <= dimension <= _LARGEST:
             raise SpecError(
                 f"Dimension {dimension!r} of input {name!r} {shape!r} is not a size. "
-                f'Expected an integer >= 0 or a symbolic dimension such as "B" or "2*T".'
+                f'Expected an integer >= 0 that 64 bits hold, or a symbolic dimension such as "B" or "2*T".'
             )
         return int(dimension)
 

@@ -53,7 +53,12 @@ def pair_state(
     Raises:
         SpecError: if an argument is unknown, its new value is not returned, or could not be taken the next time.
     """
-    if isinstance(state, str) or not all(isinstance(name, str) for name in state) or len(set(state)) != len(state):
+    if (
+        not isinstance(state, (Sequence, Mapping))
+        or isinstance(state, str)
+        or not all(isinstance(name, str) for name in state)
+        or len(set(state)) != len(state)
+    ):
         raise SpecError(
             f"state is {state!r}. Expected different names of arguments, such as ['model', 'opt_state'], or a mapping "
             f"from them to places in the result."
