@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import random
 import struct
 import tarfile
@@ -245,6 +246,12 @@ def _pickle(path, content):
     return path / "a.pth"
 
 
+def _doubled():
+    """A tuple that holds one twice, and so on, 64 times: to hash it, or to write it, takes for ever."""
+    steps = (bytes([ord("h"), i, ord("h"), i, 0x86, ord("q"), i + 1]) for i in range(64))
+    return b"\x80\x02)q\0" + b"".join(steps)
+
+
 HOSTILE = {
     "npz header without end": lambda path: _npz(path, "{'descr':'<f4'\n"),
     "npz of 4 TB": lambda path: _npz(path, "{'descr': '<f4', 'fortran_order': False, 'shape': (1099511627776,), }\n"),
@@ -261,6 +268,9 @@ HOSTILE = {
     "name of 6 GB": _long_name,
     "pickle that allocates": lambda path: _pickle(path, b"\x80\x05\x96" + struct.pack("<Q", 1 << 40) + b"."),
     "pickle of many parts": lambda path: _pickle(path, b"\x80\x02Nr" + struct.pack("<I", 0x7FFFFFFF) + b"."),
+    "pickle of doubled tuples": lambda path: _pickle(path, _doubled() + b"}h\x40Ns."),
+    "pickle of doubled pairs": lambda path: _pickle(path, _doubled() + b"ccollections\nOrderedDict\n(]h\x40N\x86atR."),
+    "pickle of a doubled storage": lambda path: _pickle(path, _doubled() + b"(h\x40h\x40h\x40h\x40h\x40tQ."),
     "pickle nested": lambda path: _pickle(path, b"\x80\x02" + b"(" * 50_000 + b"t" * 50_000 + b"."),
 }
 
@@ -278,6 +288,16 @@ def test_hostile_files_are_refused_and_take_no_memory(what, tmp_path):
         tracemalloc.stop()
     check_error(failure.value, path)
     assert peak < 256 << 20
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="makes pipes")
+@pytest.mark.parametrize("name", ["a.safetensors", "a.pth", "a.npz", "a.eqx", "a.json", "a.tar.lz4", "metadata.json"])
+def test_pipes_are_not_waited_for(name, tmp_path):
+    os.mkfifo(tmp_path / name)
+    (tmp_path / "weights.eqx").write_bytes(b"")
+    path = tmp_path if name == "metadata.json" else tmp_path / name
+    with pytest.raises(CheckpointError, match=r"is a pipe or a device|metadata\.json: there is no such file"):
+        load(path, CONFIG)
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,8 @@ def _read(path: Path) -> tuple[Mapping[str, np.ndarray], AnyConfig | None]:
             if (path / name).is_file():
                 return reader(path / name), None
         raise CheckpointError(f"{path} is a folder without {_SINGLE}, {_INDEX} or weights.eqx.")
+    if not path.is_file():
+        raise CheckpointError(f"{path} is a pipe or a device. Give a file, or a folder of files.")
     if path.name.endswith(".tar.lz4"):
         return read_equimo_archive(path)
     if path.suffix == ".eqx":

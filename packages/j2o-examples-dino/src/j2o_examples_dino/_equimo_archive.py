@@ -70,8 +70,11 @@ def _read_parts(path: Path) -> tuple[Any, list[np.ndarray]]:
     """The metadata and the records of a folder or an archive."""
     metadata: Any
     if path.is_dir():
-        with reading(_METADATA), (path / _METADATA).open("rb") as settings:
-            metadata = read_json(settings)
+        with reading(_METADATA):
+            if not (path / _METADATA).is_file():  # to open a pipe could take for ever
+                raise ValueError("there is no such file")
+            with (path / _METADATA).open("rb") as settings:
+                metadata = read_json(settings)
         with reading(_WEIGHTS), (path / _WEIGHTS).open("rb") as weights:
             return metadata, read_records(weights)
     metadata = None

@@ -50,6 +50,11 @@ _OPCODES = frozenset(
 )
 
 
+# A description of a tensor holds those of its storage, shape and strides: some dozen objects.
+_LARGEST_TUPLE = 512
+_TUPLES = frozenset({"TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "REDUCE", "BINPERSID"})
+
+
 class _Storage(NamedTuple):
     dtype: np.dtype[Any]
     key: str
@@ -100,8 +105,9 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> _Storage:
         kind, type_name, key, _, length = pid
-        if kind != "storage" or not isinstance(key, str) or not isinstance(length, int) or length < 0:
-            raise pickle.UnpicklingError(f"unexpected storage description {pid!r}")
+        known = kind == "storage" and isinstance(type_name, str) and isinstance(key, str)
+        if not known or not isinstance(length, int) or length < 0:
+            raise pickle.UnpicklingError("it has a storage that is not described as torch.save does")
         return _Storage(_STORAGE_DTYPES[type_name], key, length)
 
 
@@ -116,10 +122,38 @@ def _check_opcodes(description: bytes) -> None:
             raise pickle.UnpicklingError(f"its description numbers {codes} parts up to {argument}")
 
 
+def _check_tuples(description: bytes) -> None:
+    """Refuse large tuples, before any is made. Each may hold the one before twice, and to hash the last takes for ever.
+
+    The stack and the memo of the unpickler, with the number of objects inside each object in its place.
+    """
+    stack: list[int | None] = []  # None is a mark
+    memo: dict[int, int | None] = {}
+    for code, argument, _ in pickletools.genops(description):
+        if code.name in ("BINPUT", "LONG_BINPUT", "MEMOIZE"):
+            memo[len(memo) if argument is None else int(argument)] = stack[-1]
+        elif code.name in ("BINGET", "LONG_BINGET"):
+            stack.append(memo[int(argument or 0)])
+        elif code.name == "MARK":
+            stack.append(None)
+        else:
+            inside, left = 1, len(code.stack_before)
+            if pickletools.markobject in code.stack_before:
+                while (size := stack.pop()) is not None:
+                    inside += size
+                left -= 2
+            for _ in range(left):
+                inside += stack.pop() or 0
+            if code.name in _TUPLES and inside > _LARGEST_TUPLE:
+                raise pickle.UnpicklingError(f"its description has a tuple of {inside} objects; it was not run")
+            stack += [inside] * len(code.stack_after)
+
+
 def _describe(archive: zipfile.ZipFile, prefix: str) -> dict[str, _Tensor]:
     with archive.open(f"{prefix}data.pkl") as file:
         description = file.read(_DESCRIPTION_BYTES + 1)
     _check_opcodes(description)
+    _check_tuples(description)
     content = _Unpickler(io.BytesIO(description)).load()
     if not isinstance(content, Mapping) or not all(
         isinstance(name, str) and isinstance(value, _Tensor) for name, value in content.items()
@@ -176,10 +210,12 @@ def _tensor(tensor: _Tensor, flat: np.ndarray) -> np.ndarray:
     sound = all(isinstance(number, int) and number >= 0 for number in numbers) and len(tensor.shape) == len(
         tensor.strides
     )
-    if sound and math.prod(tensor.shape) == 0:
+    if not sound:
+        raise pickle.UnpicklingError("its offset, shape and strides are not numbers, or not as many")
+    if math.prod(tensor.shape) == 0:
         return np.empty(tensor.shape, flat.dtype)
-    last = tensor.offset + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.strides, strict=sound))
-    if not sound or last >= flat.size or math.prod(tensor.shape) > flat.size:
+    last = tensor.offset + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.strides, strict=True))
+    if last >= flat.size or math.prod(tensor.shape) > flat.size:
         raise pickle.UnpicklingError(
             f"a tensor of shape {tensor.shape}, strides {tensor.strides}, offset {tensor.offset} does not lie inside "
             f"its storage of {flat.size} elements"

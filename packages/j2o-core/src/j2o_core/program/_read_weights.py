@@ -26,6 +26,8 @@ def read_safetensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray[Any, 
     record = "its header"
     try:
         size = os.path.getsize(path)
+        if not os.path.isfile(path):  # to open a pipe could take for ever
+            raise ValueError("it is not a file")
         with open(path, "rb") as file:
             length = int.from_bytes(file.read(8), "little")
             if length > min(size, _LARGEST_HEADER):
