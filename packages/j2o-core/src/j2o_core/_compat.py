@@ -51,6 +51,7 @@ Primitive = jex.Primitive
 ShapedArray = jax.core.ShapedArray
 DropVar = _core.DropVar
 SymbolicDim = _shape_poly._DimExpr
+_JAXPRS = (jex.ClosedJaxpr, jex.Jaxpr)
 
 
 def is_jaxpr(value: object) -> bool:
@@ -58,9 +59,11 @@ def is_jaxpr(value: object) -> bool:
 
     In a closure that a library converted there may be one whose constants come later, or belong to an outer trace.
     """
+    if not isinstance(value, _JAXPRS):
+        return False
     if isinstance(value, jex.ClosedJaxpr):
         return not any(isinstance(const, Tracer) for const in value.consts)
-    return isinstance(value, jex.Jaxpr) and not value.constvars
+    return not value.constvars
 
 
 def high_level_code(primitive: Primitive) -> Callable[..., Any] | None:

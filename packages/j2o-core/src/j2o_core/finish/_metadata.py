@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import onnx_ir as ir
@@ -19,6 +20,7 @@ def write_metadata(model: ir.Model, level: str, modules: Sequence[str]) -> None:
         level: "relative", "full" or "none".
         modules: names of the classes of the modules that were exported. Of one, it stands for the module without path.
     """
+    relative = functools.cache(relative_line)  # for one export: packages may be moved
     for graph in all_graphs(model.graph):
         for node in graph:
             props = node.metadata_props
@@ -33,4 +35,4 @@ def write_metadata(model: ir.Model, level: str, modules: Sequence[str]) -> None:
             if module:
                 props[MODULE] = module
             if line is not None:
-                props[SOURCE] = relative_line(line) if level == "relative" else line
+                props[SOURCE] = relative(line) if level == "relative" else line

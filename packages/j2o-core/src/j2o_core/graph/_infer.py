@@ -123,6 +123,8 @@ def broadcast_shapes(shapes: Sequence[Shape | None]) -> Shape | None:
 
 def same_dimension(left: Any, right: Any) -> bool:
     """Whether two dimensions are equal for all sizes; symbolic ones that cannot be decided are not."""
+    if type(left) is int and type(right) is int:
+        return left == right
     if _compat.is_symbolic(left) or _compat.is_symbolic(right):
         if not (_compat.is_symbolic(left) and _compat.is_symbolic(right)):
             return False

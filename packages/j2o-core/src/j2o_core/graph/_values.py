@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +20,12 @@ REAL_KINDS = "fiuV"
 
 def onnx_dtype(dtype: Any) -> ir.DataType:
     """The ONNX element type of a NumPy or JAX dtype."""
-    return ir.DataType.from_numpy(np.dtype(dtype))
+    return _onnx_dtype(np.dtype(dtype))
+
+
+@functools.lru_cache(maxsize=256)
+def _onnx_dtype(dtype: np.dtype[Any]) -> ir.DataType:
+    return ir.DataType.from_numpy(dtype)
 
 
 def numpy_dtype(value: ir.Value) -> np.dtype[Any]:
@@ -39,6 +45,8 @@ def stamp(value: ir.Value, dtype: Any, shape: Sequence[Any] | None) -> None:
 
 
 def _plain_int(dimension: Any) -> Any:
+    if type(dimension) is int:
+        return dimension
     return dimension if _compat.is_symbolic(dimension) or isinstance(dimension, str) else int(dimension)
 
 

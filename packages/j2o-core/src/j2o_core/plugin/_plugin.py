@@ -33,7 +33,7 @@ class Lowering:
     override: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rewrite:
     """A rewrite anchored at nodes of some operators."""
 

@@ -9,6 +9,7 @@ is made, undoing it twice is the same as once, and it is undone twice: the secon
 """
 
 import functools
+import operator
 import os
 import sys
 import threading
@@ -30,8 +31,12 @@ _lock = threading.RLock()
 _thread = threading.local()
 _Replaced = Composite | ModuleCall
 _installed: dict[_Replaced, "_Installed"] = {}
-# Settled modules without any of some functions: their names, how many they were, and the functions by `id`.
-_without: dict[str, tuple[dict[str, Any], int, dict[int, Any]]] = {}
+# All modules the last time, and those of them that are searched, with their names.
+_loaded: tuple[list[str], list[Any]] = [], []
+_searched: list[tuple[str, Any, dict[str, Any]]] = []
+# Settled modules without any of these functions, with how many names they had.
+_functions: dict[int, Any] = {}
+_without: dict[str, tuple[dict[str, Any], int]] = {}
 
 
 class _Held:
@@ -180,23 +185,35 @@ def _install(composites: Sequence[Any], user: _User) -> list[Any]:
     return found
 
 
+def _modules() -> list[tuple[str, Any, dict[str, Any]]]:
+    """Modules that may hold a captured function, found anew when others are loaded."""
+    global _loaded, _searched
+    items = list(sys.modules.items())
+    names, modules = [name for name, _ in items], [module for _, module in items]
+    if names == _loaded[0] and all(map(operator.is_, modules, _loaded[1])):
+        return _searched
+    found = [(name, module) for name, module in items if name.partition(".")[0] not in _PASSED_OVER]
+    spaces = [(name, module, getattr(module, "__dict__", None)) for name, module in found]
+    _searched = [(name, module, space) for name, module, space in spaces if type(space) is dict]
+    _loaded = names, modules
+    return _searched
+
+
 def _find_places(fresh: dict[int, _Installed]) -> None:
     """Add every module attribute that is one of the original functions."""
     if not fresh:
         return
-    originals = {key: entry.original for key, entry in fresh.items()}
-    for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] in _PASSED_OVER:
-            continue
-        namespace = getattr(module, "__dict__", None)
-        if type(namespace) is not dict:
-            continue
-        before, count, functions = _without.get(name, (None, 0, originals))
-        if before is namespace and count == len(namespace) and fresh.keys() <= functions.keys():
+    if not fresh.keys() <= _functions.keys():
+        _without.clear()
+        _functions.clear()
+        _functions.update((key, entry.original) for key, entry in fresh.items())
+    for name, module, namespace in _modules():
+        before = _without.get(name)
+        if before is not None and before[0] is namespace and before[1] == len(namespace):
             continue
         if fresh.keys().isdisjoint(map(id, list(namespace.values()))):
             if name.startswith(_SETTLED):
-                _without[name] = namespace, len(namespace), originals
+                _without[name] = namespace, len(namespace)
             continue
         for attribute, value in list(namespace.items()):
             entry = fresh.get(id(value))
