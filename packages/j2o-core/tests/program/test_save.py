@@ -540,3 +540,27 @@ def test_weights_in_a_mapped_file(export, tmp_path, monkeypatch, mode, transpose
     x = np.random.default_rng(1).standard_normal((2, 160 if transposed else 96)).astype(np.float32)
     np.testing.assert_allclose(run(tmp_path / "m.onnx", x), x @ (values.T if transposed else values), atol=1e-4)
     np.testing.assert_array_equal(weight, values)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes links")
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+@pytest.mark.parametrize("name", ["m.onnx.j2o-lock", "m.onnx.00000000.tmp", "m.onnx"])
+def test_a_link_leads_a_save_to_nobody_else_s_file(program, tmp_path, link, name):
+    """In a folder of several people, one of them puts a link where the save puts a file of its own."""
+    (theirs := tmp_path / "theirs").mkdir()
+    (ours := tmp_path / "ours").mkdir()
+    (theirs / "diary").write_text("secret\nm.onnx.0123456789abcdef.data")
+    link(theirs / "diary", ours / name)
+    program.save(ours / "m.onnx", weights="data")
+    assert (theirs / "diary").read_text() == "secret\nm.onnx.0123456789abcdef.data"
+    assert (theirs / "diary").stat().st_mode & stat.S_IRUSR
+    assert onnxruntime.InferenceSession(ours / "m.onnx").run(None, {"x": X})[0].shape == (2, 512)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes a pipe")
+def test_a_pipe_or_folder_in_the_place_of_the_lock(program, tmp_path):
+    os.mkfifo(tmp_path / "m.onnx.j2o-lock")
+    (tmp_path / "n.onnx.j2o-lock").mkdir()
+    for name in ("m.onnx", "n.onnx"):
+        program.save(tmp_path / name, weights="data")
+        assert onnxruntime.InferenceSession(tmp_path / name).run(None, {"x": X})[0].shape == (2, 512)

@@ -7,7 +7,9 @@ meanwhile, so the name is looked at again once the lock is there.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 import sys
 import time
 from typing import BinaryIO
@@ -39,6 +41,14 @@ class NoLocksError(OSError):
     """The file system has no locks."""
 
 
+class _ForeignFileError(OSError):
+    """The name is one of several of a file, or not of a file."""
+
+
+def _open(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
 def open_locked(path: str, mode: str, wait_seconds: float = 0.0) -> BinaryIO:
     """Open a file and lock it. To close it gives the lock back.
 
@@ -50,12 +60,14 @@ def open_locked(path: str, mode: str, wait_seconds: float = 0.0) -> BinaryIO:
     Raises:
         BlockingIOError: if another holder has it.
         NoLocksError: if the file system has no locks.
-        OSError: if it cannot be opened.
+        OSError: if it cannot be opened, or is a link: in a folder of several people it could lead to anybody's file.
     """
     end = time.monotonic() + wait_seconds
     while True:
-        file: BinaryIO = open(path, mode)  # type: ignore[assignment]  # noqa: SIM115 - the caller closes it
+        file: BinaryIO = open(path, mode, opener=_open)  # type: ignore[assignment]  # noqa: SIM115 - the caller closes it
         try:
+            if not stat.S_ISREG((found := os.fstat(file.fileno())).st_mode) or found.st_nlink > 1:
+                raise _ForeignFileError(errno.ELOOP, "it has another name too")
             _lock(file)
             if _is_at(file, path):
                 return file
@@ -63,6 +75,9 @@ def open_locked(path: str, mode: str, wait_seconds: float = 0.0) -> BinaryIO:
             if time.monotonic() >= end:
                 file.close()
                 raise
+        except _ForeignFileError:
+            file.close()
+            raise
         except OSError as error:
             file.close()
             raise NoLocksError(error.errno, error.strerror) from error

@@ -11,6 +11,7 @@ ever give. Such a file belongs to one save alone: whoever replaces that model re
 from __future__ import annotations
 
 import contextlib
+import errno
 import mmap
 import os
 import re
@@ -22,6 +23,9 @@ from typing import BinaryIO
 from ._file_lock import NoLocksError, open_locked, unlock
 
 _WAIT_SECONDS = 30.0
+
+# Names of temporary files that are tried.
+_NAMES = 100
 
 # A writer writes all the time. Without locks, this age tells that it is dead.
 _OLD_SECONDS = 86_400.0
@@ -37,15 +41,22 @@ class TemporaryFiles:
     @contextlib.contextmanager
     def new(self) -> Iterator[tuple[BinaryIO, str]]:
         """A file and its path; its content is on the disk when the block is left."""
-        path = f"{self._target}.{secrets.token_hex(4)}.tmp"
-        try:
-            file = open_locked(path, "w+b")
-        except NoLocksError:
-            file = open(path, "w+b")  # noqa: SIM115 - closed when it is moved
+        file, path = self._open()
         self._files[path] = file
         yield file, path
         file.flush()
         os.fsync(file.fileno())
+
+    def _open(self) -> tuple[BinaryIO, str]:
+        for _ in range(_NAMES):
+            path = f"{self._target}.{secrets.token_hex(4)}.tmp"
+            # Somebody else's file is not opened, and one that another saver takes for a dead writer's is given up.
+            with contextlib.suppress(FileExistsError, BlockingIOError):
+                try:
+                    return open_locked(path, "x+b"), path
+                except NoLocksError:
+                    return open(path, "w+b"), path
+        raise FileExistsError(errno.EEXIST, "no name for a temporary file is free")
 
     def move(self, path: str, target: str) -> None:
         """Let a file take the place of another."""
