@@ -58,7 +58,7 @@ def test_names_that_no_model_can_have(export, name, tmp_path):
 
 @pytest.mark.parametrize("sizes", [5, "a", [1.5], [-1], None])
 def test_sizes_that_are_none(program, sizes):
-    with pytest.raises(SpecError, match=r"Expected integers in a sequence, such as sizes=\(1, 2, 5\)"):
+    with pytest.raises(SpecError, match=r"Expected integers >= 0 in a sequence, such as sizes=\(1, 2, 5\)"):
         program.verify(sizes=sizes)
 
 
