@@ -14,7 +14,7 @@ from j2o_core.testing import Spec, check
 Z = np.complex64
 UNARY = [
     *("real", "imag", "conj", "abs", "angle", "negative", "square", "sign", "reciprocal", "sqrt"),
-    *("exp", "expm1", "exp2", "log", "log1p", "sin", "cos", "tan", "sinh", "cosh", "tanh"),
+    *("exp", "expm1", "exp2", "log", "log1p", "log2", "sin", "cos", "tan", "sinh", "cosh", "tanh"),
     *("arcsin", "arccos", "arctan", "arcsinh", "arccosh", "arctanh"),
 ]
 
@@ -27,10 +27,17 @@ def test_functions(name):
 @pytest.mark.parametrize("name", UNARY)
 def test_functions_on_axes_and_large_numbers(name):
     x = np.array([0, 1, -1, 1j, -1j, 2, -2, 2j, -2j, 0.5, -0.5, 1e-3, 1e-3j, 3 + 4j, -3 - 4j, 12 + 1j, -12 + 1j], Z)
-    if name in ("log", "reciprocal", "arctanh", "arctan"):
+    if name in ("log", "log2", "reciprocal", "arctanh", "arctan"):
         x = x[5:]  # poles
     # JAX's own sinh is off by 140 units near 0.
     check(getattr(jnp, name), x, opsets=(21,), ulps=None if name == "sinh" else 4)
+
+
+@pytest.mark.parametrize("name", ["arccos", "arcsin", "arctanh", "log2", "tanh"])
+def test_derivatives(name):
+    """Of the functions whose derivatives JAX writes with primitives of their own."""
+    fn = getattr(jnp, name)
+    check(lambda x: jax.jvp(fn, (x,), (x + 1,)), Spec((3, 5), Z), opsets=(21,))
 
 
 def test_absolute_value_does_not_overflow():

@@ -44,6 +44,13 @@ def test_one_primitive_inside_another_and_inside_control_flow(export):
         np.testing.assert_allclose(program(x), np.sin(x) * 3 + 1 if x.sum() > 0 else x, rtol=1e-6)
 
 
+def test_code_that_compares_symbolic_sizes_asks_for_constraints(export):
+    primitive = library_primitive("library_tall", lambda x: x * 2 if x.shape[0] > 3 else x)
+    with pytest.raises(UnsupportedError, match=r"(?s)library_tall at .*know more about the sizes.*constraints="):
+        export(primitive.bind, [("N",)])
+    assert op_types(export(primitive.bind, [("N",)], constraints=["N >= 4"])) == ["Mul"]
+
+
 @pytest.mark.parametrize("several", [False, True])
 def test_what_jax_compiles_it_by_stands_for_the_primitive(export, several):
     """Wherever its implementation points: libraries have it compile the primitive by itself."""

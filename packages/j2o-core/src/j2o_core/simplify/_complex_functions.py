@@ -174,6 +174,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "expm1": lift(_expm1),
     "log": lift(_log),
     "log1p": lift(_log1p),
+    "log2": lift(lambda x: tuple(part / np.log(2) for part in _log(x))),
+    "one_minus_square": lift(lambda x: times((1 + x[0], x[1]), (1 - x[0], -x[1]))),
     "sqrt": lift(_sqrt),
     "rsqrt": lift(_rsqrt),
     "cbrt": lift(_cbrt),

@@ -79,6 +79,8 @@ class Decompositions:
             return None
         try:
             body = self._body(fn, eqn, [None] * len(invars))
+        except InconclusiveDimensionOperation as error:
+            raise explained(eqn, error) from error
         except Exception:  # noqa: BLE001 - code that cannot be traced, such as NumPy's: the primitive is then reported
             return None
         promised = [(var.aval.shape, var.aval.dtype) for var in eqn.outvars]
