@@ -1,6 +1,6 @@
 """Exports programs of other libraries, compares them with JAX, times them, and writes a line for each.
 
-    python -m foreign build/foreign.jsonl [--library brax] [--name step] [--opsets 21 23]
+    python -m foreign build/foreign.jsonl [--domain robots] [--library brax] [--name step] [--opsets 21 23]
 
 A program that does not agree ends the run with an error, unless the catalogue says why it cannot.
 """
@@ -24,6 +24,7 @@ from latency import latency
 
 from .catalogue import PROGRAMS, Program
 
+# All but hugging_face, which has an environment of its own.
 DOMAINS = ("robots", "games", "graphs", "probability", "solvers", "physics", "models")
 
 
@@ -31,12 +32,13 @@ def main() -> None:
     """Run the chosen programs."""
     parser = argparse.ArgumentParser()
     parser.add_argument("output", type=Path)
+    parser.add_argument("--domain", action="append", help="a file of programs of this folder; may be repeated")
     parser.add_argument("--library", dest="packages", action="append", help="only this library; may be repeated")
     parser.add_argument("--name", default="", help="only programs whose name has this part")
     parser.add_argument("--opsets", type=int, nargs="+", default=[21, 23])
     parser.add_argument("--rounds", type=int, default=30, help="of timing")
     arguments = parser.parse_args()
-    for domain in DOMAINS:
+    for domain in arguments.domain or DOMAINS:
         importlib.import_module(f"{__package__}.{domain}")
     chosen = [
         program
