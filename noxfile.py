@@ -92,7 +92,9 @@ def constraints(session: nox.Session) -> None:
     session.install("uv")
     extras = {name: _project(name).get("optional-dependencies", ()) for name in PACKAGES}
     declared = [r for name in PACKAGES for r in _requirements(name, *extras[name]) if _name(r) not in PACKAGES]
-    declared += [r for group in PROJECT["dependency-groups"] if group != "foreign" for r in _group(group)]
+    declared += [
+        r for group in PROJECT["dependency-groups"] if group not in ("foreign", "transformers") for r in _group(group)
+    ]
     wanted = Path(session.create_tmp()) / "declared.txt"
     wanted.write_text("\n".join(dict.fromkeys(declared)) + "\n")
     before = TESTED.read_text().splitlines() if TESTED.exists() else []
@@ -107,16 +109,20 @@ def constraints(session: nox.Session) -> None:
 
 
 @nox.session(python="3.12", default=False)
-def foreign(session: nox.Session) -> None:
+@nox.parametrize("group", ["foreign", "transformers"], ids=["libraries", "transformers"])
+def foreign(session: nox.Session, group: str) -> None:
     """Whole programs of other libraries against JAX: `nox -s foreign -- --library brax`, `-- --write` for the page.
 
-    Their releases are those of tools/foreign/constraints.txt, which lets none of them decide the others' jax.
+    Their releases are those of tools/foreign/constraints*.txt, which let none of them decide the others' jax. The Flax
+    models of transformers need other releases than the rest: `nox -s "foreign(transformers)"`.
     """
-    constrained = ("--constraint", "tools/foreign/constraints.txt")
-    _install(session, *_editable("j2o-plugins-equinox", extras="test"), *_group("foreign"), *constrained)
+    name = "constraints.txt" if group == "foreign" else f"constraints_{group}.txt"
+    constrained = ("--constraint", f"tools/foreign/{name}")
+    _install(session, *_editable("j2o-plugins-equinox", extras="test"), *_group(group), *constrained)
     BUILD.mkdir(exist_ok=True)
-    results = str(BUILD / "foreign.jsonl")
+    results = str(BUILD / f"{group}.jsonl")
     arguments = [argument for argument in session.posargs if argument != "--write"]
+    arguments += ["--domain", "hugging_face"] if group == "transformers" else []
     codes = None if "--write" not in session.posargs else [0, 1]
     options = {} if codes is None else {"success_codes": codes}
     session.run("python", "-m", "foreign", results, *arguments, env={"PYTHONPATH": "tools"}, **options)
@@ -240,6 +246,34 @@ def primitives(session: nox.Session) -> None:
 
 RELEASES = ["1.31", "1.32"]
 WEB_RELEASE = "1.30.0"
+
+
+@nox.session(python=PYTHONS, default=False)
+@nox.parametrize("release", RELEASES, ids=RELEASES)
+def matrix(session: nox.Session, release: str) -> None:
+    """JAX's harnesses in eight forms at eight opsets, on each JAX and ONNX Runtime, and the page of support.
+
+    `nox -s "matrix-3.12(1.32)" -- --cell 26/grad --every 40` is a sample of one cell; `--cell all` is all 64 of them.
+    A run that was stopped goes on with `--resume`.
+    """
+    packages = _editable("j2o-plugins-jax", extras="test")
+    session.install(
+        *packages, *_group("primitives"), f"onnxruntime=={release}.*", "--constraint", str(_but_runtime(session))
+    )
+    BUILD.mkdir(exist_ok=True)
+    results = str(BUILD / f"matrix-{session.python}-{release}.jsonl")
+    codes = {"success_codes": [0, 1]}  # the page says what does not pass
+    arguments = session.posargs or ["--every", "40"]
+    session.run("python", "tools/primitives.py", "j2o", results, "--minimum", "99.9", *arguments, **codes)
+    session.run("python", "tools/support_table.py", "--sweep", results)
+
+
+def _but_runtime(session: nox.Session) -> Path:
+    """The tested releases without that of ONNX Runtime."""
+    path = Path(session.create_tmp()) / "tested.txt"
+    lines = TESTED.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if not line.startswith("onnxruntime==")))
+    return path
 
 
 @nox.session

@@ -100,7 +100,8 @@ def _sweep() -> dict[str, dict[str, str]]:
     for title, kind in (("sweep", "as they are"), ("mapped", "vmap"), ("gradients", "gradient")):
         counts: Counter[tuple[str, bool]] = Counter()
         for name, run in runs.items():
-            for group, outcomes in run.items() if name.startswith(kind) and name.endswith("21") else ():
+            chosen = name.startswith(kind) and " | 21 | " in name
+            for group, outcomes in run["groups"].items() if chosen else ():
                 for outcome, dtypes in outcomes.items():
                     counts[group, outcome == "pass"] += sum(dtypes.values())
         columns[title] = {}

@@ -1,7 +1,7 @@
 """Arguments to try each public function of JAX with, and reasons why some are no part of a graph."""
 
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -48,6 +48,9 @@ FLAGS = X > 0
 VECTOR = X[:, 0]
 KEY = jax.random.key(0)
 
+_OF_VALUES = ("cdf", "logcdf", "logpdf", "logpmf", "logsf", "pdf", "pmf", "sf")
+_OF_SHARES = ("isf", "ppf")
+
 # Arguments to try, one after the other, until `jax.jit` takes them.
 CANDIDATES: tuple[tuple[Any, ...], ...] = (
     (X,),
@@ -79,6 +82,38 @@ def _mapped(collective: Callable[..., Any], *rest: Any, **options: Any) -> Calla
 
 def _rotation(quaternion: Any) -> Any:
     return jax.scipy.spatial.transform.Rotation.from_quat(quaternion)
+
+
+def _of_distributions() -> Iterator[tuple[str, tuple[Callable[..., Any], tuple[Any, ...]]]]:
+    """Each function of a distribution, of the values or shares that it takes, and of the parameters."""
+    located, simplex = (X, WIDE), jnp.array([0.2, 0.3, 0.5])
+    parameters: dict[str, tuple[Any, ...]] = {  # values, shape parameters, location, scale
+        "expon": (4 * X, *located),
+        "gamma": (4 * X, POSITIVE, X - 1, WIDE),
+        "gennorm": (4 * X, WIDE),
+        "geom": (INTEGERS, POSITIVE),
+        "gumbel_l": (4 * X, *located),
+        "gumbel_r": (4 * X, *located),
+        "laplace": (4 * X, *located),
+        "logistic": (4 * X, *located),
+        "multinomial": (jnp.array([1, 2, 3]), jnp.int32(6), simplex),
+        "multivariate_normal": (X, VECTOR[:3], SQUARE),
+        "nbinom": (INTEGERS, WIDE, POSITIVE),
+        "norm": (4 * X, *located),
+        "pareto": (4 * WIDE, WIDE, *located),
+        "poisson": (INTEGERS, WIDE),
+        "t": (4 * X, WIDE, *located),
+        "truncnorm": (4 * X, X - 1, X + 1, *located),
+        "uniform": (4 * X, *located),
+        "vonmises": (4 * X, WIDE),
+        "wrapcauchy": (4 * POSITIVE, POSITIVE),
+    }
+    for name, (values, *rest) in parameters.items():
+        home = getattr(jax.scipy.stats, name)
+        for function in (n for n in dir(home) if n in _OF_VALUES + _OF_SHARES + ("entropy",)):
+            first = [] if function == "entropy" else [POSITIVE if function in _OF_SHARES else values]
+            yield f"jax.scipy.stats.{name}.{function}", (getattr(home, function), (*first, *rest))
+    yield "jax.scipy.stats.dirichlet.pdf", (jax.scipy.stats.dirichlet.pdf, (simplex, WIDE[0]))
 
 
 def _signed(vectors: Any) -> Any:
@@ -536,22 +571,7 @@ ARGUMENTS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
         (INTEGERS % 3, INTEGERS + 3, WIDE, WIDE + 1),
     ),
     "jax.scipy.stats.betabinom.pmf": (jax.scipy.stats.betabinom.pmf, (INTEGERS % 3, INTEGERS + 3, WIDE, WIDE + 1)),
-    "jax.scipy.stats.multinomial.logpmf": (
-        jax.scipy.stats.multinomial.logpmf,
-        (jnp.array([1, 2, 3]), jnp.int32(6), jnp.array([0.2, 0.3, 0.5])),
-    ),
-    "jax.scipy.stats.multinomial.pmf": (
-        jax.scipy.stats.multinomial.pmf,
-        (jnp.array([1, 2, 3]), jnp.int32(6), jnp.array([0.2, 0.3, 0.5])),
-    ),
-    "jax.scipy.stats.multivariate_normal.logpdf": (
-        jax.scipy.stats.multivariate_normal.logpdf,
-        (X, VECTOR[:3], SQUARE),
-    ),
-    "jax.scipy.stats.multivariate_normal.pdf": (
-        jax.scipy.stats.multivariate_normal.pdf,
-        (X, VECTOR[:3], SQUARE),
-    ),
+    **dict(_of_distributions()),
     "jax.random.multinomial": (lambda key, p: jax.random.multinomial(key, 6.0, p), (KEY, jnp.array([0.2, 0.3, 0.5]))),
     "jax.nn.scaled_matmul": (
         jax.nn.scaled_matmul,
@@ -574,6 +594,10 @@ ARGUMENTS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
         lambda x: jax.image.scale_and_translate(x, (4, 6), (1,), jnp.array([2.0]), jnp.array([0.5]), "linear"),
         (X,),
     ),
+    "jax.numpy.resize": (lambda x: jnp.resize(x, (5, 2)), (X,)),
+    "jax.numpy.top_k": (lambda x: jnp.top_k(x, 2), (X,)),
+    "jax.numpy.trim_zeros": (jnp.trim_zeros, (VECTOR,)),
+    "jax.numpy.unpackbits": (jnp.unpackbits, (INTEGERS.astype(jnp.uint8),)),
     **{
         f"jax.ops.segment_{name}": (
             _static(getattr(jax.ops, f"segment_{name}"), num_segments=4),

@@ -1,6 +1,6 @@
 """Exports the public functions of JAX, as they are, of symbolic size, under vmap and grad, and writes a line for each.
 
-usage: functions.py OUTPUT [--module jax.numpy] [--name cumsum]
+usage: functions.py OUTPUT [--module jax.numpy] [--name cumsum] [--missing]
 
 Each function is called with its arguments in `function_arguments.py`, or else with the first of the candidates there
 that `jax.jit` takes, and timed beside compiled JAX. `tools/functions_page.py` makes docs/functions.md of the lines.
@@ -25,6 +25,7 @@ from latency import latency
 
 OPSETS = {"jax.nn.scaled_matmul": 25}  # float8_e8m0fnu is not in 21
 ROUNDS = 20
+PAGE_ROWS = Path(__file__).parent.parent / "docs" / "functions.json"
 
 
 def main() -> None:
@@ -33,12 +34,14 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--module", action="append", help="only this module; may be repeated")
     parser.add_argument("--name", help="only the function of this name")
+    parser.add_argument("--missing", action="store_true", help="only functions that docs/functions.json lacks")
     arguments = parser.parse_args()
+    known = {row["function"] for row in json.loads(PAGE_ROWS.read_text())} if arguments.missing else set()
     warnings.simplefilter("ignore")
     with arguments.output.open("a", encoding="utf-8") as file:
         for module in arguments.module or MODULES:
             for name, fn in _functions(module):
-                if arguments.name in (None, name):
+                if arguments.name in (None, name) and f"{module}.{name}" not in known:
                     row = examine(f"{module}.{name}", fn)
                     file.write(json.dumps(row) + "\n")
                     file.flush()

@@ -14,7 +14,8 @@ Writes one JSON line per case and beside it a summary by group. Outcomes:
     timeout    the case took too long
     jax        JAX itself cannot run the case; it does not count
 
-`--transform` exports the harness under `vmap` (a new axis first or last) or the gradient of its sum instead.
+`--cell 26/grad` is the gradient of the sum at opset 26; the forms are those of `primitives_forms`. It may be repeated,
+and `--cell all` is every form at every opset.
 `--resume` continues a run that was stopped; `--retry` also runs again what did not pass. A case's last line counts.
 
 Ends with 1 if fewer pass than `--minimum` percent, or if any case is a `value`, an `error` or a `crash`.
@@ -30,17 +31,21 @@ import os
 import sys
 import tempfile
 import time
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from importlib import metadata
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from primitives_grades import complaint, determined_outputs
+from primitives_forms import FORMS, jax_lowers, prepare
+from primitives_grades import complaint
 
 Outcome = tuple[str, str, float]  # its name, details, seconds of export
-Settings = tuple[str, int, str]  # exporter, opset, transform
+Cell = tuple[int, str]  # opset, form
+Task = tuple[str, Cell]  # a harness in a cell
+OPSETS = (18, 20, 21, 22, 23, 24, 25, 26)
+CELLS: tuple[Cell, ...] = tuple((opset, form) for form in FORMS for opset in OPSETS)
 # The rates that are reported, by the harness's dtype.
 PARTS: dict[str, Callable[[str], bool]] = {
     "float32, int32, bool": lambda dtype: dtype in ("float32", "int32", "bool", "bool_"),
@@ -53,67 +58,25 @@ BAD = ("value", "error", "crash")
 # -- One case ----------------------------------------------------------------------------------------------------------
 
 
-def export_j2o(fn: Any, arrays: Sequence[Any], path: str, opset: int) -> None:
+def export_j2o(fn: Any, specs: Sequence[Any], path: str, opset: int) -> None:
     """Through j2o with all installed plugins."""
-    import jax
-
     import j2o_core
 
-    j2o_core.to_onnx(fn, [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays], opset=opset).save(path)
+    j2o_core.to_onnx(fn, list(specs), opset=opset).save(path)
 
 
-def export_jax2onnx(fn: Any, arrays: Sequence[Any], path: str, opset: int) -> None:
+def export_jax2onnx(fn: Any, specs: Sequence[Any], path: str, opset: int) -> None:
     """Through jax2onnx, for comparison, in an environment that has it."""
-    import jax
     from jax2onnx import to_onnx
 
-    specs = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays]
-    wide = any(a.dtype.name in ("float64", "complex128") for a in arrays)  # its switch widens everything
-    to_onnx(fn, inputs=specs, opset=opset, enable_double_precision=wide, return_mode="file", output_path=path)
+    wide = any(spec.dtype.name in ("float64", "complex128") for spec in specs)  # its switch widens everything
+    to_onnx(fn, inputs=list(specs), opset=opset, enable_double_precision=wide, return_mode="file", output_path=path)
 
 
 EXPORTERS = {"j2o": export_j2o, "jax2onnx": export_jax2onnx}
-AXES = {"vmap0": 0, "vmaplast": -1}
-TRANSFORMS = ("none", *AXES, "grad")
 
 
-def draw(harness: Any, seed: int) -> list[Any]:
-    """The harness's arguments as a list of trees."""
-    import numpy as np
-
-    return list(harness.dyn_args_maker(np.random.RandomState(zlib.adler32(harness.fullname.encode()) + seed)))
-
-
-def prepare(harness: Any, transform: str) -> tuple[Callable[..., Any], list[Any]]:
-    """The function to export, and its arguments as flat arrays."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    leaves, structure = jax.tree.flatten(draw(harness, 0))
-    arrays = [np.asarray(leaf) for leaf in leaves]
-
-    def plain(*values: Any) -> Any:
-        return harness.dyn_fun(*jax.tree.unflatten(structure, values))
-
-    def total(*values: Any) -> Any:
-        results = determined_outputs(harness.group_name, jax.tree.leaves(plain(*values)))
-        real = [result for result in results if jnp.issubdtype(result.dtype, jnp.floating)]
-        if not real:
-            raise TypeError("no result is a real float")
-        return sum(jnp.sum(result) for result in real)
-
-    if transform == "grad":
-        of = [k for k, array in enumerate(arrays) if jnp.issubdtype(array.dtype, jnp.inexact)]
-        return jax.grad(total, tuple(of)), arrays
-    if transform in AXES:
-        axis = AXES[transform]
-        others = [np.asarray(leaf) for leaf in jax.tree.leaves(draw(harness, 1))]
-        return jax.vmap(plain, axis, axis), [np.stack(pair, axis) for pair in zip(arrays, others, strict=True)]
-    return plain, arrays
-
-
-def run_case(harness: Any, exporter: str, opset: int, transform: str) -> Outcome:
+def run_case(harness: Any, exporter: str, opset: int, form: str) -> Outcome:
     """Export, run and compare one harness."""
     import jax
     import numpy as np
@@ -123,33 +86,41 @@ def run_case(harness: Any, exporter: str, opset: int, transform: str) -> Outcome
     from j2o_core.program._session import Session
 
     try:
-        fn, arrays = prepare(harness, transform)
-        expected = [np.asarray(leaf) for leaf in jax.tree.leaves(jax.jit(fn)(*arrays))]
+        case = prepare(harness, form)
+        expected = [[np.asarray(leaf) for leaf in jax.tree.leaves(jax.jit(case.fn)(*arrays))] for arrays in case.inputs]
     except Exception as error:  # noqa: BLE001 (whatever it is, it is the outcome)
         return "jax", repr(error)[:300], 0.0
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "model.onnx")
         begin = time.perf_counter()
         try:
-            EXPORTERS[exporter](fn, arrays, path, opset)
+            try:
+                EXPORTERS[exporter](case.fn, case.specs, path, opset)
+            except J2oError as error:
+                if not case.constrained or "constraints" not in str(error):
+                    raise
+                EXPORTERS[exporter](case.fn, case.constrained, path, opset)
         except Exception as error:  # noqa: BLE001
             outcome = "refused" if isinstance(error, J2oError) and not os.listdir(folder) else "error"
+            if outcome == "refused" and form == "symbolic" and not jax_lowers(case):
+                outcome = "jax"
             return outcome, f"{type(error).__name__}: {error}"[:600], time.perf_counter() - begin
         seconds = time.perf_counter() - begin
         try:
             session = Session(ir.load(path), threads=1)
         except Exception as error:  # noqa: BLE001
             return "load", str(error)[:600], seconds
-        try:
-            results = session.run(arrays)
-        except Exception as error:  # noqa: BLE001
-            return "run", str(error)[:600], seconds
-    results, wrong = as_signed(results, expected)
-    if wrong:
-        return "signature", wrong, seconds
-    for part in unbatched([arrays, results, expected], transform):
-        if wrong := complaint(harness.group_name if transform != "grad" else "", harness.params, *part):
-            return "value", wrong[:600], seconds
+        for arrays, wanted in zip(case.inputs, expected, strict=True):
+            try:
+                results = session.run(arrays)
+            except Exception as error:  # noqa: BLE001
+                return "run", str(error)[:600], seconds
+            results, wrong = as_signed(results, wanted)
+            if wrong:
+                return "signature", wrong, seconds
+            for part in case.parts(arrays, results, wanted):
+                if wrong := complaint(case.group, harness.params, *part):
+                    return "value", wrong[:600], seconds
     return "pass", "", seconds
 
 
@@ -167,16 +138,6 @@ def as_signed(results: Sequence[Any], expected: Sequence[Any]) -> tuple[list[Any
             return [], f"output {index} is {got.dtype}{list(got.shape)}, not {want.dtype}{list(want.shape)}"
         signed.append(got)
     return signed, ""
-
-
-def unbatched(arrays: list[list[Any]], transform: str) -> Iterator[list[list[Any]]]:
-    """The lists of arrays, for each place on the axis that the transform added."""
-    if transform not in AXES:
-        yield arrays
-        return
-    axis = AXES[transform]
-    for place in range(arrays[0][0].shape[axis]):
-        yield [[array.take(place, axis) for array in group] for group in arrays]
 
 
 # -- Many cases, in processes of their own ---------------------------------------------------------------------------
@@ -198,8 +159,8 @@ def load_harnesses() -> dict[str, Any]:
         sys.argv = arguments
 
 
-def work(connection: Connection, settings: Settings) -> None:
-    """Answer names of harnesses with outcomes until told to stop."""
+def work(connection: Connection, exporter: str) -> None:
+    """Answer harnesses in cells with outcomes until told to stop."""
     import logging
     import warnings
 
@@ -207,30 +168,31 @@ def work(connection: Connection, settings: Settings) -> None:
     logging.disable(logging.WARNING)
     harnesses = load_harnesses()
     connection.send(None)
-    while (name := connection.recv()) is not None:
-        connection.send(run_case(harnesses[name], *settings))
+    while (task := connection.recv()) is not None:
+        name, (opset, form) = task
+        connection.send(run_case(harnesses[name], exporter, opset, form))
 
 
 class Worker:
     """A process that runs one case at a time."""
 
-    def __init__(self, settings: Settings):
+    def __init__(self, exporter: str):
         context = multiprocessing.get_context("spawn")
         self.connection, other = context.Pipe()
-        self.process = context.Process(target=work, args=(other, settings), daemon=True)
+        self.process = context.Process(target=work, args=(other, exporter), daemon=True)
         self.process.start()
         other.close()
-        self.case: str | None = None
+        self.task: Task | None = None
         self.begin = time.monotonic()
         self.ready = False
 
-    def give(self, case: str) -> None:
-        """Begin a case."""
-        self.case, self.begin = case, time.monotonic()
-        self.connection.send(case)
+    def give(self, task: Task) -> None:
+        """Begin a harness in a cell."""
+        self.task, self.begin = task, time.monotonic()
+        self.connection.send(task)
 
     def stop(self, *, kill: bool = False) -> None:
-        """End the process, after its case or at once."""
+        """End the process, after its task or at once."""
         if kill:
             self.process.kill()
         else:
@@ -239,10 +201,10 @@ class Worker:
         self.connection.close()
 
 
-def run_cases(cases: Sequence[str], settings: Settings, *, jobs: int, timeout: float) -> Iterator[tuple[str, Outcome]]:
-    """(case, outcome) as they come; a process that dies or hangs costs its case only."""
-    todo = list(reversed(cases))
-    workers = [Worker(settings) for _ in range(min(jobs, len(cases)))]
+def run_tasks(tasks: Sequence[Task], exporter: str, *, jobs: int, timeout: float) -> Iterator[tuple[Task, Outcome]]:
+    """(task, outcome) as they come; a process that dies or hangs costs its task only."""
+    todo = list(reversed(tasks))
+    workers = [Worker(exporter) for _ in range(min(jobs, len(tasks)))]
     while workers:
         answered = wait([worker.connection for worker in workers], timeout=1.0)
         for worker in list(workers):
@@ -255,19 +217,19 @@ def run_cases(cases: Sequence[str], settings: Settings, *, jobs: int, timeout: f
                 except EOFError:
                     worker.process.join()
                     dead, outcome = True, ("crash", f"the process ended with {worker.process.exitcode}", 0.0)
-            elif worker.case is not None and time.monotonic() - worker.begin > timeout:
+            elif worker.task is not None and time.monotonic() - worker.begin > timeout:
                 dead, outcome = True, ("timeout", f"more than {timeout:.0f} s", timeout)
             if dead:
                 worker.stop(kill=True)
                 workers.remove(worker)
-                if worker.case is None:
-                    raise RuntimeError("A worker ended before it was given a case.")
+                if worker.task is None:
+                    raise RuntimeError("A worker ended before it was given a task.")
                 if todo:
-                    workers.append(Worker(settings))
-            if outcome is not None and worker.case is not None:
-                yield worker.case, outcome
-                worker.case = None
-            if not dead and worker.ready and worker.case is None:
+                    workers.append(Worker(exporter))
+            if outcome is not None and worker.task is not None:
+                yield worker.task, outcome
+                worker.task = None
+            if not dead and worker.ready and worker.task is None:
                 if todo:
                     worker.give(todo.pop())
                 else:
@@ -306,64 +268,95 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("exporter", choices=EXPORTERS)
     parser.add_argument("out", type=Path, help="file of JSON lines")
+    parser.add_argument(
+        "--cell", action="append", metavar="OPSET/FORM", help="such as 21/grad, or all; 21/none if none"
+    )
     parser.add_argument("--every", type=int, default=1, metavar="N", help="every N-th case only")
     parser.add_argument("--offset", type=int, default=0, metavar="K", help="begin with the K-th")
     parser.add_argument("--groups", metavar="A,B", help="these groups of harnesses only")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="J")
     parser.add_argument("--timeout", type=float, default=60, metavar="S", help="seconds for a case")
-    parser.add_argument("--opset", type=int, default=21, metavar="N")
-    parser.add_argument("--transform", choices=TRANSFORMS, default="none")
-    parser.add_argument("--of", type=Path, metavar="FILE", help="only cases that pass plain in this file of lines")
     parser.add_argument("--resume", action="store_true", help="keep the lines of OUT and run the cases it lacks")
     parser.add_argument("--retry", action="store_true", help="keep those that pass and run the others (again)")
     parser.add_argument("--minimum", type=float, default=75, metavar="P", help="percentage that has to pass")
     options = parser.parse_args()
 
+    cells = chosen_cells(options.cell or ["21/none"], parser.error)
     harnesses = load_harnesses()
     wanted = set(options.groups.split(",")) if options.groups else None
-    cases = [name for name, h in harnesses.items() if wanted is None or h.group_name in wanted]
-    cases = cases[options.offset :: options.every]
-    if options.of:
-        passed = {
-            name for name, row in read_rows(options.of, options.opset, "none").items() if row["outcome"] == "pass"
-        }
-        cases = [name for name in cases if name in passed]
-    if not cases:
+    names = [name for name, h in harnesses.items() if wanted is None or h.group_name in wanted]
+    # Each cell begins elsewhere, so that samples of several cells are of other harnesses.
+    tasks = [
+        (name, cell)
+        for cell in cells
+        for name in names[
+            (options.offset + (CELLS.index(cell) if len(cells) > 1 else 0)) % options.every :: options.every
+        ]
+    ]
+    if not tasks:
         parser.error("no case fits")
-    known = read_rows(options.out, options.opset, options.transform) if options.resume or options.retry else {}
-    rows = {name: known[name] for name in cases if name in known}
-    kept = {name for name, row in rows.items() if not options.retry or row["outcome"] in ("pass", "jax")}
-    todo = [name for name in cases if name not in kept]
-    print(f"{len(cases)} cases, {len(todo)} to run, {options.jobs} processes", file=sys.stderr)
+    known = read_rows(options.out) if options.resume or options.retry else {}
+    rows = {task: known[task] for task in tasks if task in known}
+    kept = {task for task, row in rows.items() if not options.retry or row["outcome"] in ("pass", "jax")}
+    todo = [task for task in tasks if task not in kept]
+    print(f"{len(tasks)} cases, {len(todo)} to run, {options.jobs} processes", file=sys.stderr)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    settings = (options.exporter, options.opset, options.transform)
+    common = {**releases(), "harnesses": len(harnesses)}
     with open(options.out, "a" if options.resume or options.retry else "w", encoding="utf-8") as file:
-        for case, (outcome, detail, seconds) in run_cases(todo, settings, jobs=options.jobs, timeout=options.timeout):
-            harness = harnesses[case]
-            dtype = str(getattr(harness.dtype, "__name__", harness.dtype))
-            row = {"group": harness.group_name, "case": case, "dtype": dtype, "outcome": outcome, "detail": detail}
-            rows[case] = {**row, "export_s": round(seconds, 4), "opset": options.opset, "transform": options.transform}
-            file.write(json.dumps(rows[case]) + "\n")
+        for task, outcome in run_tasks(todo, options.exporter, jobs=options.jobs, timeout=options.timeout):
+            rows[task] = {**as_row(task, harnesses[task[0]], outcome), **common}
+            file.write(json.dumps(rows[task]) + "\n")
             file.flush()
-            if outcome in BAD:
-                print(f"{outcome}: {case}: {detail}", file=sys.stderr)
+            if outcome[0] in BAD:
+                print(f"{outcome[0]}: {task}: {outcome[1]}", file=sys.stderr)
     lines = summary(list(rows.values()))
     options.out.with_suffix(".txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
     counts = Counter(row["outcome"] for row in rows.values())
     counted = counts.total() - counts["jax"]
-    if counted < counts["jax"] and options.transform == "none":
+    if counted < counts["jax"] and all(form == "none" for _, form in cells):
         print("JAX itself cannot run most of these cases: see the details.", file=sys.stderr)
         return 1
     return 1 if 100 * counts["pass"] < options.minimum * counted or any(counts[name] for name in BAD) else 0
 
 
-def read_rows(path: Path, opset: int, transform: str) -> dict[str, dict[str, Any]]:
-    """The last line of each case in a file of lines, for an opset and a transform."""
+def chosen_cells(words: Sequence[str], complain: Callable[[str], Any]) -> list[Cell]:
+    """The cells of words such as `21/grad` and `all`."""
+    if "all" in words:
+        return list(CELLS)
+    cells = []
+    for word in words:
+        opset, _, form = word.partition("/")
+        if not opset.isdecimal() or (int(opset), form or "none") not in CELLS:
+            complain(f"{word!r} is no cell: OPSET/FORM with {OPSETS} and {tuple(FORMS)}")
+        cells.append((int(opset), form or "none"))
+    return cells
+
+
+def as_row(task: Task, harness: Any, outcome: Outcome) -> dict[str, Any]:
+    """The line of a case."""
+    name, (opset, form) = task
+    what, detail, seconds = outcome
+    dtype = str(getattr(harness.dtype, "__name__", harness.dtype))
+    row = {"group": harness.group_name, "case": name, "dtype": dtype, "outcome": what, "detail": detail}
+    return {**row, "export_s": round(seconds, 4), "opset": opset, "form": form}
+
+
+def releases() -> dict[str, str]:
+    """The releases of JAX and ONNX Runtime that are installed, such as 0.12 and 1.32."""
+    return {
+        key: ".".join(metadata.version(name).split(".")[:2])
+        for key, name in (("jax", "jax"), ("runtime", "onnxruntime"))
+    }
+
+
+def read_rows(path: Path) -> dict[Task, dict[str, Any]]:
+    """The last line of each case in a file of lines, of the installed releases."""
     if not path.exists():
         return {}
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return {row["case"]: row for row in rows if (row["opset"], row["transform"]) == (opset, transform)}
+    here = releases()
+    return {(row["case"], (row["opset"], row["form"])): row for row in rows if here.items() <= row.items()}
 
 
 if __name__ == "__main__":

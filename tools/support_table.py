@@ -3,21 +3,23 @@
 usage: support_table.py [--sweep FILE.jsonl ...] [--check]
 
 --sweep takes the outcomes that tools/primitives.py wrote into docs/sweep.json, where later runs find them; what it has
-of other opsets and transforms stays.
+of other cells stays, and a smaller sample of a cell does not replace a larger one.
 --check writes nothing and fails if the page is not what this would write.
 """
 
 import argparse
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, TypedDict
 
 from generated import settle
 from j2o_core.plugin._discover import discover
 from j2o_core.plugin._plugin import HIGHEST_OPSET, LOWEST_OPSET
 from j2o_core.simplify._calls import IDENTITIES
 from primitives import PARTS
+from primitives_forms import FORMS
 from primitives_grades import GRADES
 
 _DOCS = Path(__file__).parent.parent / "docs"
@@ -34,17 +36,18 @@ Calls, such as those of `jax.jit`, become what they call. Primitives that only p
 """
 _SWEEP_HEAD = """## JAX's own primitive harnesses
 
-Each is exported, run by ONNX Runtime and compared with JAX (`nox -s primitives`). Those that JAX itself cannot run, map
-or differentiate do not count.
+Each is exported, run by ONNX Runtime and compared with JAX, in eight forms at eight opsets: `nox -s matrix` runs a cell
+of this table, or a sample of it. The percentages are of the harnesses that JAX itself can run, map, differentiate or
+trace with a symbolic leading axis.
 
-| run | float32, int32, bool | without complex | all |
-| --- | --- | --- | --- |
+| form | opset | JAX | ONNX Runtime | harnesses run | float32, int32, bool | without complex | all |
+| --- | --- | --- | --- | --- | --- | --- | --- |
 {rates}
 
 ### Known failing cases
 
-Of the harnesses as they are, at opset 21. *Refused* is a clear error at export, before a file is written; *runtime* is
-an error of ONNX Runtime, *differs* a wrong value, dtype or shape.
+*Refused* is a clear error at export, before a file is written; *runtime* is an error of ONNX Runtime, *differs* a wrong
+value, dtype or shape.
 """
 # Known differences from JAX that no tolerance of a test shows.
 _DIFFERENCES = """### What differs
@@ -72,30 +75,36 @@ _OUTCOMES = {
     "crash": "crash",
     "timeout": "timeout",
 }
-_PLAIN = "as they are, opset 21"
-_TRANSFORMS = {
-    "none": "as they are",
-    "vmap0": "vmap, new axis first",
-    "vmaplast": "vmap, new axis last",
-    "grad": "gradient of the sum",
-}
-
 # By harness, outcome ("pass", or what and why) and dtype: a number of cases.
-Run = dict[str, dict[str, dict[str, int]]]
+Groups = dict[str, dict[str, dict[str, int]]]
+
+
+class Run(TypedDict):
+    """The outcomes of a cell: of `run` harnesses, of which there are `of`."""
+
+    run: int
+    of: int
+    groups: Groups
+
+
+def cell(case: Mapping[str, Any]) -> str:
+    """The cell that a case is in: form, opset, and the releases of JAX and of ONNX Runtime."""
+    return f"{FORMS[case['form']]} | {case['opset']} | {case['jax']} | {case['runtime']}"
 
 
 def summary(lines: Iterable[str]) -> dict[str, Run]:
-    """The outcomes of each run for `docs/sweep.json`: a transform at an opset. The last line of a case counts."""
-    cases = {(case["opset"], case["transform"], case["case"]): case for case in map(json.loads, lines)}
+    """The outcomes of each cell for `docs/sweep.json`. The last line of a case counts."""
+    cases = {(cell(case), case["case"]): case for case in map(json.loads, lines)}
     runs: dict[str, Run] = {}
-    for (opset, transform, _), case in sorted(cases.items()):
+    for (name, _), case in sorted(cases.items()):
+        run = runs.setdefault(name, {"run": 0, "of": case["harnesses"], "groups": {}})
+        run["run"] += 1
         if case["outcome"] == "jax":
             continue
         outcome = "pass"
         if case["outcome"] != "pass":
             outcome = f"{_OUTCOMES[case['outcome']]}: {reason(case['detail'])}"
-        run = runs.setdefault(f"{_TRANSFORMS[transform]}, opset {opset}", {})
-        dtypes = run.setdefault(case["group"], {}).setdefault(outcome, {})
+        dtypes = run["groups"].setdefault(case["group"], {}).setdefault(outcome, {})
         dtypes[case["dtype"]] = dtypes.get(case["dtype"], 0) + 1
     return runs
 
@@ -138,30 +147,39 @@ def _lowerings() -> Iterator[str]:
 
 def _sweep(runs: dict[str, Run]) -> Iterator[str]:
     rates = [
-        f"| {name} | {' | '.join(_rate(run, chosen) for chosen in PARTS.values())} |" for name, run in runs.items()
+        f"| {name} | {_size(run)} | {' | '.join(_rate(run['groups'], chosen) for chosen in PARTS.values())} |"
+        for name, run in sorted(runs.items(), key=_order)
     ]
     yield _SWEEP_HEAD.format(rates="\n".join(rates))
-    failing = list(_failing(runs.get(_PLAIN, {})))
-    yield from (
-        ["| harness | pass | of | what does not |\n| --- | --- | --- | --- |", *failing] if failing else ["None."]
-    )
+    failing = [row for name, run in sorted(runs.items(), key=_order) for row in _failing(name, run["groups"])]
+    head = "| form | opset | JAX | ONNX Runtime | harness | pass | of | what does not |\n|" + " --- |" * 8
+    yield from [head, *failing] if failing else ["None."]
     yield "\n### What counts as a pass\n"
     yield "JAX's values up to rounding, except where a primitive leaves more than that open:\n"
     yield from (f"- `{group}`: {grade.reason}" for group, grade in sorted(GRADES.items()))
     yield f"\n{_DIFFERENCES}"
 
 
-def _failing(run: Run) -> Iterator[str]:
-    for group, outcomes in run.items():
+def _order(item: tuple[str, Run]) -> tuple[int, list[str]]:
+    form, _, rest = item[0].partition(" | ")
+    return list(FORMS.values()).index(form), rest.split(" | ")
+
+
+def _size(run: Run) -> str:
+    return f"all {run['of']}" if run["run"] == run["of"] else f"{run['run']}, a sample"
+
+
+def _failing(name: str, groups: Groups) -> Iterator[str]:
+    for group, outcomes in groups.items():
         counts = {outcome: sum(dtypes.values()) for outcome, dtypes in outcomes.items()}
         failing = [f"{outcome} ({', '.join(sorted(outcomes[outcome]))})" for outcome in counts if outcome != "pass"]
         if failing:
-            yield f"| `{group}` | {counts.get('pass', 0)} | {sum(counts.values())} | {'; '.join(failing)} |"
+            yield f"| {name} | `{group}` | {counts.get('pass', 0)} | {sum(counts.values())} | {'; '.join(failing)} |"
 
 
-def _rate(run: Run, chosen: Callable[[str], bool]) -> str:
+def _rate(groups: Groups, chosen: Callable[[str], bool]) -> str:
     counts: Counter[str] = Counter()
-    for outcomes in run.values():
+    for outcomes in groups.values():
         for outcome, dtypes in outcomes.items():
             counts[outcome] += sum(count for dtype, count in dtypes.items() if chosen(dtype))
     total = counts.total()
@@ -172,8 +190,11 @@ def _as_text(runs: dict[str, Run]) -> str:
     """JSON with a line for each harness."""
     parts = []
     for name, run in sorted(runs.items()):
-        lines = [f"  {json.dumps(group)}: {json.dumps(outcomes, sort_keys=True)}" for group, outcomes in run.items()]
-        parts.append(f" {json.dumps(name)}: {{\n" + ",\n".join(lines) + "\n }")
+        lines = [
+            f"  {json.dumps(group)}: {json.dumps(found, sort_keys=True)}" for group, found in run["groups"].items()
+        ]
+        head = f' {json.dumps(name)}: {{"run": {run["run"]}, "of": {run["of"]}, "groups": {{\n'
+        parts.append(head + ",\n".join(lines) + "\n }}")
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
@@ -185,7 +206,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.sweep:
         lines = [line for path in arguments.sweep for line in path.read_text().splitlines()]
-        runs = {**(json.loads(SWEEP.read_text()) if SWEEP.exists() else {}), **summary(lines)}
+        runs: dict[str, Run] = json.loads(SWEEP.read_text()) if SWEEP.exists() else {}
+        runs |= {
+            name: run for name, run in summary(lines).items() if name not in runs or run["run"] >= runs[name]["run"]
+        }
         SWEEP.write_text(_as_text(runs))
     settle(PAGE, page(), check=arguments.check)
 
