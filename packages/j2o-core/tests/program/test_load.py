@@ -143,7 +143,7 @@ def test_weights_of_a_loaded_program_are_replaced(export, tmp_path):
     [
         ({"x": X[:, :2]}, r"'x' is float32\[2, 2\], the program takes float32\[2\*B, 3\]"),
         ({"x": np.ones((3, 3), np.float32)}, r"3 is not 2\*B for any size"),
-        ({"x": np.ones((2, 3), np.float32)}, r"constraint B - 2 >= 0, and here B = 1"),
+        ({"x": np.ones((2, 3), np.float32)}, r"constraint 'B >= 2', and here B = 1"),
         ({"scale": object()}, r"'scale' has no 'by': the program takes 'by' there"),
         ({"carry": Carry(X[0], [1.0])}, r"'carry.rest' is 1 values, the program takes a list of 2"),
         ({"carry": Carry(X[0], [1.0, 2.0])}, r"'carry.rest.1' is 2.0, the program takes None"),

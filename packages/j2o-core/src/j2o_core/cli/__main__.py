@@ -19,6 +19,8 @@ Names are those of the function's parameters, letters in SIZES are symbolic dime
 "B x 3 x 32 x 32" is B,3,32,32. DTYPE: f32 (default), f16, bf16, f64, i8 to i64, u8 to u64, bool, c64, c128, key, or
 NumPy's names (float32)."""
 
+_VALUE = """one input, as NAME=FILE.npy, NAME=2.5 or NAME=[[1, 2]], or a FILE.npz of several by name. Give it once per
+input."""
 _RUNTIME = "where it is to run: onnxruntime (default, every supported release), onnxruntime-1.32, onnxruntime-web"
 _TARGET = f"{_RUNTIME}, or onnx for standard ONNX without workarounds"
 _STATE = """an argument whose next value the function returns, as NAME or NAME=PLACE, an index or key of the result;
@@ -86,6 +88,13 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("model", metavar="FILE", help="an .onnx file")
     check.add_argument("--target", default="onnxruntime", metavar="RUNTIME", help=_RUNTIME)
     check.add_argument("--traceback", action="store_true", help="show where an error came from")
+
+    run = commands.add_parser("run", help="run a saved program on arrays, by its inputs' names")
+    run.add_argument("model", metavar="FILE", help="an .onnx file that j2o wrote")
+    run.add_argument("--input", action="append", default=[], metavar="NAME=VALUE", help=_VALUE)
+    run.add_argument("-o", "--output", metavar="FILE", help="an .npz file to write all outputs to, or an .npy for one")
+    run.add_argument("--json", action="store_true", help="print outputs as JSON")
+    run.add_argument("--traceback", action="store_true", help="show where an error came from")
 
     verify = commands.add_parser("verify", help="compare an ONNX file with the function it was made from")
     _add_function(verify)

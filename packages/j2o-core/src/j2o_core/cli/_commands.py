@@ -151,9 +151,17 @@ def swap_weights(options: argparse.Namespace) -> None:
     show([("files", [(os.path.relpath(file), bytes_text(os.path.getsize(file))) for file in written])])
 
 
+def run(options: argparse.Namespace) -> None:
+    """`j2o run`."""
+    from ._run import run
+
+    run(options)
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "export": export,
     "check": check,
+    "run": run,
     "verify": verify,
     "swap-weights": swap_weights,
     "plugins": plugins,

@@ -65,7 +65,8 @@ def _of_dtype(leaf: InputLeaf, value: Any) -> Any:
         value = np.asarray(value)
         if value.dtype != wanted and jax.dtypes.canonicalize_dtype(value.dtype) == wanted:
             value = value.astype(wanted)
-    if value.dtype.kind in "iu" and not _compat.is_extended_dtype(wanted) and _holds_integers(wanted, value.dtype):
+    keys = any(map(_compat.is_extended_dtype, (value.dtype, wanted)))
+    if not keys and value.dtype.kind in "iu" and _holds_integers(wanted, value.dtype):
         return _as_float(leaf, value)
     if value.dtype != wanted:
         raise SpecError(
