@@ -15,7 +15,8 @@ from j2o_core.simplify import FOLD_LIMIT_BYTES
 
 from .._shapes import drop_axes
 
-_LAST = np.iinfo(np.int64).max
+# No axis has a place beyond. Numbers that need more than 32 bits would be clamped by Where, which takes long.
+_LAST = np.iinfo(np.int32).max
 
 
 def index_range(ctx: LoweringContext, size: Any) -> ir.Value:
@@ -27,9 +28,9 @@ def index_range(ctx: LoweringContext, size: Any) -> ir.Value:
 
 
 def as_int64(ctx: LoweringContext, index: ir.Value) -> ir.Value:
-    """An index of any integer type as int64; what int64 cannot hold becomes its largest number."""
-    if ctx.dtype(index) == np.uint64:
-        index = ctx.op.Min(index, ctx.const(_LAST, np.uint64))
+    """An index of any integer type as int64; unsigned ones beyond every axis become the largest of int32."""
+    if ctx.dtype(index) in (np.uint32, np.uint64):
+        index = ctx.op.Min(index, ctx.const(_LAST, index))
     return ctx.cast(index, np.int64)
 
 

@@ -1,0 +1,39 @@
+"""Choices among many integers: arithmetic.
+
+before: Where(c, x, y)
+after:  Add(y, Mul(Cast(c), Sub(x, y)))
+
+The same numbers, as integers wrap around. ONNX Runtime's Where branches for each element: 100,000 of int32 take 0.68 ms
+for conditions at random and 0.12 ms for constant ones, the sum 0.08 ms for either (1.32, one thread). Of 32 bits:
+int64 takes twice as long, and floats would lose digits and infinities. Declines for few elements, symbolic numbers of
+them, and conditions that are broadcast.
+"""
+
+from __future__ import annotations
+
+import math
+
+import onnx_ir as ir
+
+from j2o_core import Rewriter
+
+from .._plugin import plugin
+
+_DTYPES = (ir.DataType.INT32, ir.DataType.UINT32)
+_MANY = 4096
+
+
+@plugin.rewrite("Where", late=True)
+def _choice(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    condition, x, y = node.inputs
+    result = node.outputs[0]
+    shape = rw.shape(result)
+    if x is None or y is None or condition is None or shape is None or result.dtype not in _DTYPES:
+        return None
+    if not all(isinstance(size, int) for size in shape) or math.prod(shape) < _MANY:
+        return None
+    runs = all(rw.target.runs(op_type, result.dtype) for op_type in ("Add", "Sub", "Mul"))
+    if not runs or not rw.same_shape(condition, result):
+        return None
+    chosen = rw.op.Cast(condition, to=result.dtype)
+    return rw.op.Add(y, rw.op.Mul(chosen, rw.op.Sub(x, y)))  # type: ignore[no-any-return]
