@@ -586,3 +586,53 @@ def test_weights_that_do_not_fit_are_not_swapped(tmp_path, monkeypatch, capsys):
     assert "SpecError: The model's weights cannot be replaced" in said
     assert "scale is missing: float32[3]" in said
     assert not (tmp_path / "n.onnx").exists()
+
+
+def test_results_as_json(j2o):
+    status, out, err = j2o(*EXPORT, "--json")
+    assert (status, err) == (0, "")
+    assert json.loads(out)["inputs"] == {"x": "f32[B,3]", "scale": "f32[]"}
+    assert json.loads(j2o("check", "m.onnx", "--json")[1])["inputs"]["x"] == "f32[B,3]"
+    assert "verified" in json.loads(j2o("verify", "models:model", "m.onnx", "--json")[1])
+    assert "plugins" in json.loads(j2o("plugins", "--json")[1])
+
+
+def test_two_files_are_compared(j2o):
+    j2o(*EXPORT)
+    j2o("export", "models:model", "--input", "x=B,3", "--input", "scale=", "-o", "renamed.onnx", "--output-names", "y")
+    assert j2o("diff", "m.onnx", "m.onnx")[1].split() == ["same", "signature,", "operators", "and", "weights", "equal"]
+    status, out, err = j2o("diff", "m.onnx", "renamed.onnx", "--json", "--latency")
+    found = json.loads(out)
+    assert (status, err) == (0, "")
+    assert found["outputs"] == {"-": "output: float32[B, 4]", "+": "y: float32[B, 4]"}
+    assert found["latency"].keys() == {"before", "after", "after over before"}
+
+
+def test_a_function_is_checked_without_a_file(j2o, tmp_path):
+    status, out, err = j2o("check", "models:model", "--input", "x=B,3", "--input", "scale=", "--json")
+    assert (status, err) == (0, "")
+    assert json.loads(out)["opsets"].keys() == {"21", "23", "26"}
+    assert "nodes" in json.loads(out)["opsets"]["21"]
+    assert not list(tmp_path.glob("*.onnx"))
+    assert "no ONNX lowering" in j2o("check", "models:unsupported", "--input", "x=3,3")[2]
+
+
+def test_a_page_about_a_file(j2o):
+    j2o(*EXPORT)
+    status, out, _ = j2o("report", "m.onnx", "-o", "m.html")
+    assert (status, out.split()[:2]) == (0, ["files", "m.html"])
+    with open("m.html", encoding="utf-8") as file:
+        page = file.read()
+    assert page.startswith("<!doctype html>")
+    assert "<code>x: float32[B, 3]</code>" in page
+    assert "http" not in page  # nothing is loaded from elsewhere
+    assert j2o("report", "m.onnx", "-o", "missing/m.html")[0] == 2
+
+
+@pytest.mark.parametrize("command", ["export", "check", "verify", "swap-weights", "report", "diff", "plugins"])
+def test_help_has_an_example_and_the_exit_status(j2o, capsys, command):
+    with pytest.raises(SystemExit):
+        j2o(command, "--help")
+    text = capsys.readouterr().out
+    assert f"example:\n  j2o {command} " in text
+    assert "exit status: 0, or 2" in text

@@ -51,3 +51,12 @@ def test_the_card_of_notebooks_is_html(export):
     assert card.startswith("<table>")
     assert html.escape("<lambda>, ONNX opset 21") in card
     assert "x: float32[B, 3]" in card
+
+
+def test_the_report_is_a_page_of_its_own(export):
+    program = export(lambda x: jnp.sin(x) * 2, [("B", 3)])
+    page = program.report(html=True, verification=program.verify())
+    for text in ("<h2>Agreement with JAX</h2>", "<h2>Operators</h2>", "&lt;lambda&gt;", "x: float32[B, 3]", "3 runs."):
+        assert text in page
+    assert "src=" not in page
+    assert "href=" not in page

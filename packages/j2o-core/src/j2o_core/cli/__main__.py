@@ -27,6 +27,18 @@ _STATE = """an argument whose next value the function returns, as NAME or NAME=P
 several with commas, or give it again. The next value of the input NAME is the output next.NAME."""
 
 
+_EXAMPLES = {
+    "export": "j2o export models.vit:model --input B,3,224,224 --opset 23 --verify -o vit.onnx",
+    "check": "j2o check vit.onnx --target onnxruntime-web",
+    "verify": "j2o verify models.vit:model vit.onnx --sizes 1,4",
+    "swap-weights": "j2o swap-weights vit.onnx trained.safetensors -o trained.onnx",
+    "report": "j2o report vit.onnx -o vit.html",
+    "diff": "j2o diff vit.onnx trained.onnx --latency",
+    "plugins": "j2o plugins --json",
+}
+_STATUS = "exit status: 0, or 2 with one message on standard error"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0, or 2 after one message on standard error."""
     parser = _parser()
@@ -85,7 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     check = commands.add_parser("check", help="run ONNX's checker and name what ONNX Runtime cannot run")
-    check.add_argument("model", metavar="FILE", help="an .onnx file")
+    check.add_argument("model", metavar="FILE", help="an .onnx file, or MODULE:NAME of a function")
+    _add_inputs(check)
     check.add_argument("--target", default="onnxruntime", metavar="RUNTIME", help=_RUNTIME)
     check.add_argument("--traceback", action="store_true", help="show where an error came from")
 
@@ -110,20 +123,40 @@ def _parser() -> argparse.ArgumentParser:
     swap.add_argument("-o", "--output", required=True, metavar="FILE", help="the .onnx file to write")
     swap.add_argument("--traceback", action="store_true", help="show where an error came from")
 
+    report = commands.add_parser("report", help="write a page of HTML about an ONNX file")
+    report.add_argument("model", metavar="FILE", help="an .onnx file")
+    report.add_argument("-o", "--output", required=True, metavar="PAGE", help="the .html file to write")
+    report.add_argument("--traceback", action="store_true", help="show where an error came from")
+
+    diff = commands.add_parser("diff", help="say how two ONNX files differ: signature, operators, weights, latency")
+    diff.add_argument("before", metavar="BEFORE", help="an .onnx file")
+    diff.add_argument("after", metavar="AFTER", help="another one")
+    diff.add_argument("--latency", action="store_true", help="run both in turn on random inputs, with one thread")
+    diff.add_argument("--size", type=int, default=8, metavar="N", help="every symbolic size there (default: 8)")
+    diff.add_argument("--traceback", action="store_true", help="show where an error came from")
+
     plugins = commands.add_parser("plugins", help="list the installed plugins")
     plugins.add_argument("--traceback", action="store_true", help="show where an error came from")
+    for name, command in commands.choices.items():
+        command.add_argument("--json", action="store_true", help="print the results as JSON")
+        command.formatter_class = argparse.RawDescriptionHelpFormatter
+        command.epilog = f"example:\n  {_EXAMPLES[name]}\n\n{_STATUS}"
     return parser
 
 
 def _add_function(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("function", metavar="MODULE:NAME", help=_FUNCTION)
+    _add_inputs(parser)
+    parser.add_argument("--traceback", action="store_true", help="show where an error came from")
+
+
+def _add_inputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--call", action="store_true", help="NAME makes the function: call it without arguments")
     parser.add_argument("--input", action="append", default=[], metavar="SPEC", help=_INPUT)
     parser.add_argument(
         "--constraints", action="append", default=[], metavar="C", help='what is known of symbols, such as "T >= 4"'
     )
     parser.add_argument("--x64", action="store_true", help="switch on JAX's 64-bit types before MODULE is imported")
-    parser.add_argument("--traceback", action="store_true", help="show where an error came from")
 
 
 def _names(text: str) -> list[str]:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
-from .._errors import CheckError, LegalizeError, SaveError, SpecError
+from .._errors import CheckError, LegalizeError, SpecError, UnsupportedError
 from ..plugin._discover import discover
 from ..program._number_text import bytes_text
 from ._arguments import load_function, parse_specs, parse_state
+from ._files import check_folder, diff, report
 from ._output import Section, Stages, show
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 # Up to this size, what lies outside of the model file is read, since it may be a shape.
 _SHAPE_BYTES = 1024
 
+_CHECKED_OPSETS = (21, 23, 26)
 _STAGES = ("load", "discover", "trace", "simplify", "lower", "rewrite", "legalize", "finish")
 
 
@@ -32,7 +34,7 @@ def export(options: argparse.Namespace) -> None:
     """`j2o export`."""
     from .._export import to_onnx
 
-    _check_folder(options.output)
+    check_folder(options.output)
     stages = Stages([*_STAGES, "check", *(["verify"] if options.verify else []), "save"])
     verification = None
     with stages.shown():
@@ -65,7 +67,7 @@ def export(options: argparse.Namespace) -> None:
         sections.append(("verified", _verified(verification)))
     times = [(stage, f"{seconds:.2f} s") for stage, seconds in stages.seconds.items() if seconds >= 0.005]
     sections.append(("time", [*times, ("total", f"{sum(stages.seconds.values()):.2f} s")]))
-    show(sections)
+    show(sections, as_json=options.json)
 
 
 def check(options: argparse.Namespace) -> None:
@@ -73,17 +75,45 @@ def check(options: argparse.Namespace) -> None:
     from ..program._read_model import read_model
     from ..target import Target
 
+    if ":" in options.model and not os.path.exists(options.model):
+        _check_function(options)
+        return
     model = read_model(options.model)
     target = Target(options.target, model.opset_imports.get("", 0))
     lacking = _not_runnable(model, target)
-    show(_model_sections(model))
+    show(_model_sections(model), as_json=options.json)
     if lacking:
         lines = "\n".join(f"  {name}   {count} node{'s' if count > 1 else ''}" for name, count in lacking.items())
         raise LegalizeError(
             f"The model is valid ONNX, but {target.describe()} has no kernel, or one that is known to be wrong, for\n"
             f'{lines}\nExport with target="{target.name}", or run it elsewhere.'
         )
-    print(f"valid ONNX; {target.describe()} has a kernel for every node")
+    if not options.json:
+        print(f"valid ONNX; {target.describe()} has a kernel for every node")
+
+
+def _check_function(options: argparse.Namespace) -> None:
+    """`j2o check MODULE:NAME`: the graphs that an export would give at several opsets, without a file."""
+    from .._export import to_onnx
+    from ..program._summary import operator_counts
+
+    options.function = options.model
+    function = _function(options)
+    specs = parse_specs(function, options.input)
+    rows: list[tuple[str, str]] = []
+    sections: list[Section] = []
+    for opset in _CHECKED_OPSETS:
+        try:
+            program = to_onnx(function, specs, opset=opset, target=options.target, constraints=options.constraints)
+        except (LegalizeError, UnsupportedError) as error:
+            if opset == _CHECKED_OPSETS[-1]:
+                raise
+            rows.append((str(opset), str(error).partition("\n")[0]))
+            continue
+        counts = operator_counts(program.model)
+        rows.append((str(opset), f"{sum(counts.values())} nodes, {counts['Cast']} of them casts"))
+        sections = sections or _model_sections(program.model)
+    show([*sections, ("opsets", rows)], as_json=options.json)
 
 
 def verify(options: argparse.Namespace) -> None:
@@ -108,12 +138,11 @@ def verify(options: argparse.Namespace) -> None:
             atol=options.atol,
             progress=stages,
         )
-    show([("verified", _verified(result))])
+    show([("verified", _verified(result))], as_json=options.json)
 
 
 def plugins(options: argparse.Namespace) -> None:
     """`j2o plugins`."""
-    del options
     rows = [("plugin", "distribution   rules   composites   rewrites")]
     registry = discover()
     for plugin in registry.plugins:
@@ -122,6 +151,9 @@ def plugins(options: argparse.Namespace) -> None:
         rows.append((plugin.name, f"{distribution}   {rules}   {len(plugin.composites)}   {len(plugin.rewrites)}"))
     if len(rows) == 1:
         print("No plugins are installed. j2o-plugins-jax has the lowerings of JAX's own operations.")
+        return
+    if options.json:
+        show([("plugins", [(name, ", ".join(rest.split("   "))) for name, rest in rows[1:]])], as_json=True)
         return
     cells = [(name, *rest.split("   ")) for name, rest in rows]
     widths = [max(len(row[column]) for row in cells) for column in range(5)]
@@ -141,14 +173,15 @@ def swap_weights(options: argparse.Namespace) -> None:
     from ..program._replaced_weights import replaced
     from ..program._save import save
 
-    _check_folder(options.output)
+    check_folder(options.output)
     model = read_model(options.model)
     outside = [value.const_value for value in model.graph.initializers.values()]
     files = [tensor.location for tensor in outside if isinstance(tensor, ir.ExternalTensor)]
     form = "safetensors" if files and str(files[0]).endswith(".safetensors") else "data"
     weights = read_safetensors(options.weights)
     written = save(replaced(model, weights), options.output, external_data=bool(files), weights=form if files else None)
-    show([("files", [(os.path.relpath(file), bytes_text(os.path.getsize(file))) for file in written])])
+    sizes = [(os.path.relpath(file), bytes_text(os.path.getsize(file))) for file in written]
+    show([("files", sizes)], as_json=options.json)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -164,6 +197,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "run": run,
     "verify": verify,
     "swap-weights": swap_weights,
+    "report": report,
+    "diff": diff,
     "plugins": plugins,
 }
 
@@ -172,17 +207,6 @@ def _function(options: argparse.Namespace) -> Callable[..., Any]:
     if options.x64:
         jax.config.update("jax_enable_x64", True)  # the whole process is this command's
     return load_function(options.function, call=options.call)
-
-
-def _check_folder(path: str) -> None:
-    """Fail before the work rather than after it."""
-    folder = os.path.dirname(os.path.abspath(path))
-    if os.path.isdir(path):
-        raise SaveError(f"Cannot save to {path}: it is a folder. Give the path of the file to write.")
-    if not os.path.isdir(folder):
-        raise SaveError(f"Cannot save to {path}: the folder {folder} does not exist. Create it first.")
-    if not os.access(folder, os.W_OK):
-        raise SaveError(f"Cannot save to {path}: Permission denied. Nothing was changed there.")
 
 
 def _specs_of(model: ir.Model) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -63,8 +64,14 @@ class Stages:
                 self._bar = None
 
 
-def show(sections: Sequence[Section]) -> None:
-    """Print a table of sections, each a heading and rows of two columns."""
+def show(sections: Sequence[Section], *, as_json: bool = False) -> None:
+    """Print a table of sections, each a heading and rows of two columns; or an object of objects in JSON.
+
+    A name that a section has several times has a list there.
+    """
+    if as_json:
+        print(json.dumps({heading: _as_object(rows) for heading, rows in sections}, indent=2))
+        return
     rich_table = _rich("table") if sys.stdout.isatty() else None
     if rich_table is not None:
         from rich.text import Text  # a name in brackets is not markup
@@ -78,6 +85,13 @@ def show(sections: Sequence[Section]) -> None:
         return
     for line in table_lines(sections):
         print(line)
+
+
+def _as_object(rows: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    found: dict[str, list[str]] = {}
+    for left, right in rows:
+        found.setdefault(left, []).append(right)
+    return {left: rights[0] if len(rights) == 1 else rights for left, rights in found.items()}
 
 
 def table_lines(sections: Sequence[Section]) -> list[str]:

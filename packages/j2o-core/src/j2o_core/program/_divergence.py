@@ -68,7 +68,8 @@ def _again(program: Exported, fn: Callable[..., Any], arrays: Sequence[Any]) -> 
     """The export of a function for the shapes of these arrays."""
     assert program.export_again is not None
     specs = [jax.ShapeDtypeStruct(np.shape(array), array.dtype) for array in arrays]
-    return program.export_again(fn, specs).exported
+    exported: Exported = program.export_again(fn, specs).exported
+    return exported
 
 
 def _inside(program: Exported, eqn: Any, operands: Sequence[Any]) -> str:

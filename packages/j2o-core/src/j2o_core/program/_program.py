@@ -259,12 +259,20 @@ class OnnxProgram:
         sides = Sides(self.reference, self.model, self.session, self.traced.inputs, self.output_names, diagnose, wide)
         return verify(sides, args, sizes=sizes, seed=seed, rtol=rtol, atol=atol, ulps=ulps, kinds=kinds)
 
-    def report(self, *, jaxpr: bool = False) -> str:
+    def report(self, *, jaxpr: bool = False, html: bool = False, verification: Verification | None = None) -> str:
         """A text to attach to a bug report: signature, operators, differences and versions.
 
         Args:
             jaxpr: whether the jaxpr that was lowered follows.
+            html: a page of HTML instead, which is complete in itself.
+            verification: what `verify` returned, for the page.
         """
+        if html:
+            from ..trace._source import name_of
+            from ._report import declined_rewrites
+            from ._report_page import report_page
+
+            return report_page(self.model, name_of(self.fn), verification, declined_rewrites(self.exported))
         from ._report import report
 
         return report(self.exported, jaxpr=jaxpr)

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from ..lower._lowered import Lowered
     from ..plugin._registry import Registry
     from ..trace._trace import Traced
-    from ._program import OnnxProgram
 
 
 @dataclass(frozen=True)
@@ -33,4 +32,4 @@ class Exported:
     traced: Traced
     lowered: Lowered | None
     registry: Registry
-    export_again: Callable[[Callable[..., Any], Sequence[Any]], OnnxProgram] | None = None
+    export_again: Callable[[Callable[..., Any], Sequence[Any]], Any] | None = None

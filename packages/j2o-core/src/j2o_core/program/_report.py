@@ -34,12 +34,12 @@ def report(program: Exported, *, jaxpr: bool = False) -> str:
         *(f"setting        {place} = {value!r}, fixed in the graph" for place, value in program.traced.settings),
         f"weights        {len(model.graph.initializers)} initializers, {weight_bytes(model) / 1e6:.1f} MB",
         *_nonfinite(model),
-        *_declined(program),
+        *declined_rewrites(program),
         f"nodes          {sum(counts.values())}",
         *(f"  {count:6} {op_type}" for op_type, count in counts.most_common()),
         *(f"module         {m.path}: {m.parameters} parameters, {m.nodes} nodes" for m in modules(model)),
         f"python         {platform.python_version()} on {platform.platform()}",
-        *_versions(),
+        *versions(),
     ]
     for plugin in program.registry.plugins:
         lines.append(f"plugin         {plugin.name} {plugin.version or ''} {plugin.distribution or ''}".rstrip())
@@ -48,7 +48,8 @@ def report(program: Exported, *, jaxpr: bool = False) -> str:
     return "\n".join(lines)
 
 
-def _versions() -> list[str]:
+def versions() -> list[str]:
+    """Names and versions of what is installed, as lines."""
     lines = []
     for name in _DISTRIBUTIONS:
         try:
@@ -58,7 +59,7 @@ def _versions() -> list[str]:
     return lines
 
 
-def _declined(program: Exported) -> list[str]:
+def declined_rewrites(program: Exported) -> list[str]:
     """Why patterns that are nearly those of an operator stayed decomposed; of layers that are alike, once."""
     found = Counter(program.lowered.declined if program.lowered is not None else ())
     places = [(f"  {operator}: {reason} ({place})", count) for (operator, reason, place), count in found.items()]
