@@ -20,7 +20,7 @@ def fold_node(
 ) -> ir.Value | None:
     """The constant that a node of constants would compute, for layout operators and small integer arithmetic."""
     rule = _FOLDS.get(op_type)
-    if rule is None or not inputs:
+    if rule is None:
         return None
     arrays = []
     for value in inputs:
@@ -53,15 +53,14 @@ def _fold_unsqueeze(arrays: list[Any], attrs: dict[str, Any]) -> Any:
 
 
 def _fold_squeeze(arrays: list[Any], attrs: dict[str, Any]) -> Any:
-    if len(arrays) < 2:
-        return None
-    return np.squeeze(arrays[0], tuple(int(axis) for axis in arrays[1]))
+    x, *axes = arrays
+    return np.squeeze(x, tuple(int(axis) for axis in axes[0]) if axes else None)
 
 
 def _fold_cast(arrays: list[Any], attrs: dict[str, Any]) -> Any:
     (x,) = arrays
     new = ir.DataType(int(attrs["to"])).numpy()
-    if x.nbytes > _FOLD_BYTES or x.dtype == new:
+    if x.nbytes > _FOLD_BYTES:
         return None
     floats = all(dtype.kind == "f" or dtype.name == "bfloat16" for dtype in (x.dtype, new))
     # NumPy rounds float64 to bfloat16 twice.
@@ -97,7 +96,7 @@ def _integer(operation: Callable[..., Any]) -> Callable[..., Any]:
 
 def _logical(operation: Callable[..., Any]) -> Callable[..., Any]:
     def fold(arrays: list[Any], attrs: dict[str, Any]) -> Any:
-        if sum(array.nbytes for array in arrays) > _FOLD_BYTES or any(array.dtype != np.bool_ for array in arrays):
+        if sum(array.nbytes for array in arrays) > _FOLD_BYTES:
             return None
         result = operation(*arrays)
         return result if result.nbytes <= _FOLD_BYTES else None

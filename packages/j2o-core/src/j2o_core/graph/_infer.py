@@ -192,7 +192,7 @@ def _arg_reduce(first: Shape, _: Any, inputs: Any, attrs: Any, constant: Any) ->
 
 def _matmul(first: Shape, shapes: Any, inputs: Any, attrs: Any, constant: Any) -> Shape | None:
     second = shapes[1]
-    if second is None or not first or not second:
+    if second is None:
         return None
     batch = broadcast_shapes([first[:-2], second[:-2]])
     return None if batch is None else (*batch, *first[-2:-1], *(second[-1:] if len(second) > 1 else ()))

@@ -78,7 +78,7 @@ def _moved_ones(source: tuple[Any, ...] | None, shape: Sequence[Any]) -> tuple[l
 
 def _reshape_target(source: tuple[Any, ...] | None, shape: Sequence[Any]) -> list[int] | None:
     """A symbolic shape as a constant: 0 for a size that stays in its place, -1 for one more; None if that cannot be."""
-    if not any(map(is_symbolic, shape)) or any(not is_symbolic(size) and size == 0 for size in shape):
+    if any(not is_symbolic(size) and size == 0 for size in shape):
         return None
     target = []
     for axis, size in enumerate(shape):

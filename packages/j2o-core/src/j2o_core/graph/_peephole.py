@@ -35,7 +35,7 @@ def simplify_node(
 ) -> ir.Value | Simpler | None:
     """A value that equals the node's output and is there already or needs a simpler node."""
     rule = _SIMPLER.get(op_type)
-    if rule is None or not inputs or inputs[0] is None:
+    if rule is None or inputs[0] is None:
         return None
     return rule(constants, inputs, attrs)
 

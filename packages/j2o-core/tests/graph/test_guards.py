@@ -1,0 +1,101 @@
+"""What the builder leaves as it is: constants that are large, sizes that are not known, places outside of an axis."""
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from jax import export as jax_export
+
+from j2o_core.graph._builder import Builder
+from j2o_core.graph._constants import Constants
+from j2o_core.graph._infer import infer_shapes
+from j2o_core.graph._layout import _moved_ones, _reshape_target
+from j2o_core.graph._ranges import value_range
+from j2o_core.graph._values import stamp
+from j2o_core.target import Target
+
+(B,) = jax_export.symbolic_shape("B")
+
+
+@pytest.fixture
+def op():
+    return Builder(Constants(), Target(None, 21), append=ir.Graph([], [], nodes=[]).append)
+
+
+def value(dtype=np.float32, shape=None):
+    result = ir.Value(name="v")
+    stamp(result, dtype, shape)
+    return result
+
+
+LARGE = np.zeros(70_000, np.uint8)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda op: op.Cast(op.const(LARGE), to=ir.DataType.INT32),
+        lambda op: op.Concat(op.const(LARGE[:40_000]), op.const(LARGE[:40_000]), axis=0),
+        lambda op: op.Gather(op.const(LARGE), op.const([1], np.int64)),
+        lambda op: op.And(op.const(LARGE.astype(bool)), op.const(True)),
+        lambda op: op.Add(op.const(np.zeros(65, np.int64)), op.const(np.ones(65, np.int64))),
+    ],
+    ids=["Cast", "Concat", "Gather", "And", "Add"],
+)
+def test_large_constants_are_not_folded(op, make):
+    assert op.constant_value(make(op)) is None
+
+
+@pytest.mark.parametrize("index", [3, -4])
+def test_places_outside_of_a_constant_are_not_folded(op, index):
+    assert op.constant_value(op.Gather(op.const([1, 2, 3]), op.const([index], np.int64))) is None
+
+
+def test_a_squeeze_of_all_axes_is_folded(op):
+    np.testing.assert_array_equal(op.constant_value(op.Squeeze(op.const([[[1], [2]]]))), [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("shapes", "place"),
+    [
+        ([(2,), (3,)], -1),
+        ([(B,), (3,)], 0),
+        ([None, None], 0),
+        ([(2, 3), (2, 4)], 1),
+    ],
+    ids=["from behind", "symbolic", "unknown", "another axis"],
+)
+def test_a_place_of_joined_values_stays(op, shapes, place):
+    joined = op.Concat(*(value(shape=shape) for shape in shapes), axis=-1 if shapes[0] is None else len(shapes[0]) - 1)
+    assert op.Gather(joined, op.const(place, np.int64), axis=0).producer().inputs[0] is joined
+
+
+def test_nodes_are_not_shared_where_they_may_go():
+    op = Builder(Constants(), Target(None, 21), append=ir.Graph([], [], nodes=[]).append, share=False)
+    x = value(shape=(3,))
+    assert op.Sin(x) is not op.Sin(x)
+
+
+def test_the_rank_that_gather_nd_takes_away_has_to_be_known(op):
+    inputs = [value(shape=(2, 3)), value(np.int64, (4, B))]
+    assert infer_shapes("GatherND", inputs, {}, 1, op.constant_value) == [None]
+
+
+@pytest.mark.parametrize(("source", "shape"), [((2, B), (B,)), ((2, B), (B, 2)), (None, (B,))])
+def test_axes_that_are_more_than_ones_do_not_come_and_go(source, shape):
+    assert _moved_ones(source, shape) is None
+
+
+def test_axes_of_size_1_come_and_go():
+    assert _moved_ones((1, B, 3), (B, 1, 3)) == ([0], [1])
+
+
+def test_a_size_of_0_is_not_a_size_that_stays():
+    assert _reshape_target((B, 3), (B, 0)) is None
+    assert _reshape_target((B, 3), (B, 1, 3)) == [0, 1, 3]
+
+
+@pytest.mark.parametrize(("compare", "keeps"), [("Equal", False), ("Greater", True)])
+def test_a_choice_that_replaces_zeros_has_none_of_them_negative(op, compare, keeps):
+    x = value(shape=(3,))
+    chosen = op.Where(op(compare, x, op.const(0, x)), op.const(1, x), x)
+    assert value_range(chosen, op.constant_value).negative_zero is keeps
