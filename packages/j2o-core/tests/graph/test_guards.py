@@ -1,4 +1,4 @@
-"""What the builder leaves as it is: constants that are large, sizes that are not known, places outside of an axis."""
+"""The builder leaves large constants, sizes that are not known and places outside of an axis as they are."""
 
 import numpy as np
 import onnx_ir as ir
@@ -80,7 +80,7 @@ def test_the_rank_that_gather_nd_takes_away_has_to_be_known(op):
     assert infer_shapes("GatherND", inputs, {}, 1, op.constant_value) == [None]
 
 
-@pytest.mark.parametrize(("source", "shape"), [((2, B), (B,)), ((2, B), (B, 2)), (None, (B,))])
+@pytest.mark.parametrize(("source", "shape"), [((2, B), (B,)), ((B, 2), (B,)), ((2, B), (B, 2)), (None, (B,))])
 def test_axes_that_are_more_than_ones_do_not_come_and_go(source, shape):
     assert _moved_ones(source, shape) is None
 

@@ -142,3 +142,50 @@ def test_branches_are_rewritten_too(plugin, check):
     )
     branch = next(node for node in program.model.graph if node.op_type == "If").attributes["then_branch"].as_graph()
     assert "Mul" not in [node.op_type for node in branch]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda rw, x: [x, x], "returned 2 values for Sin, which has 1 outputs"),
+        (lambda rw, x: 3, r"returned \[3\] for Sin. Expected values of the graph"),
+    ],
+)
+def test_results_are_values_one_for_each_output(plugin, export, make, message):
+    @plugin.rewrite("Sin")
+    def _wrong(rw, node):
+        return make(rw, node.inputs[0])
+
+    with pytest.raises(RewriteError, match=message):
+        export(jnp.sin, [(3,)])
+
+
+def test_internal_operators_have_to_be_expanded(plugin, export):
+    plugin.lowering("sinh")(lambda ctx, x, **_: ctx.shaped(ctx.op("j2o::Mystery", x), (3,), np.float32))
+    with pytest.raises(RewriteError, match=r"The internal operators \['.*Mystery'\] are left"):
+        export(jnp.sinh, [(3,)])
+
+
+def test_the_report_says_why_a_rewrite_declined(plugin, export):
+    @plugin.rewrite("Sin", makes="Special")
+    def _special(rw, node):
+        if rw.only_use(node.outputs[0]):
+            return rw.op.Cos(node.inputs[0])
+        return rw.decline("it is read elsewhere") or rw.decline("a later reason")
+
+    report = export(lambda x: (jnp.sin(jnp.exp(x)) * 2, jnp.cos(x), jnp.sin(x)), [(3,)]).report().splitlines()
+    place = report.index("decomposed     1 near misses of a fusion")
+    assert report[place + 1].startswith("  Special: it is read elsewhere (")
+    assert "test_rewrite.py:" in report[place + 1]
+
+
+def test_reasons_of_nodes_that_are_gone_are_not_reported(plugin, export):
+    @plugin.rewrite("Sin")
+    def _declines(rw, node):
+        return rw.decline("first")
+
+    @plugin.rewrite("Sin")
+    def _replaces(rw, node):
+        return rw.op.Cos(node.inputs[0])
+
+    assert "decomposed" not in export(jnp.sin, [(3,)]).report()

@@ -96,8 +96,6 @@ def _integer(operation: Callable[..., Any]) -> Callable[..., Any]:
 
 def _logical(operation: Callable[..., Any]) -> Callable[..., Any]:
     def fold(arrays: list[Any], attrs: dict[str, Any]) -> Any:
-        if sum(array.nbytes for array in arrays) > _FOLD_BYTES:
-            return None
         result = operation(*arrays)
         return result if result.nbytes <= _FOLD_BYTES else None
 
