@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from j2o_core import RunError, SpecError
+from j2o_core import OnnxProgram, RunError, SpecError
 
 RNG = np.random.default_rng(0)
 FIRST, SECOND = (RNG.standard_normal(shape).astype(np.float32) for shape in ((16, 32), (32, 8)))
@@ -63,6 +63,16 @@ def test_a_saved_file_is_smaller_and_right(export, tmp_path):
     program.save(tmp_path / "floats.onnx")
     program.quantize().save(tmp_path / "bytes.onnx")
     assert (tmp_path / "bytes.onnx").stat().st_size < (tmp_path / "floats.onnx").stat().st_size
+
+
+def test_a_saved_file_is_loaded_and_saved_to_the_same_bytes(program, tmp_path):
+    first, second = tmp_path / "first.onnx", tmp_path / "second.onnx"
+    small = program.quantize()
+    small.save(first)
+    loaded = OnnxProgram.load(first)
+    np.testing.assert_array_equal(loaded(X), small(X))
+    loaded.save(second)
+    assert first.read_bytes() == second.read_bytes()
 
 
 @pytest.mark.parametrize(

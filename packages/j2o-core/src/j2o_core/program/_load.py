@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -20,8 +19,7 @@ from ..plugin._discover import discover
 from ..trace._specs import InputLeaf, Inputs, parse_inputs
 from ..trace._trace import Traced, trace
 from ..trace._trees import SIGNATURE, Array, Record, Signature, TreeError, build, fields_of, name_of_node, read
-from ._digests import DIGEST
-from ._read_model import read_model
+from ._read_model import read_model, take_weights
 from ._record import Exported
 
 _NOT_OURS = """{path} is no program that j2o can load. {problem}
@@ -62,7 +60,7 @@ def load(path: str | os.PathLike[str], fn: Callable[..., Any] | None = None, inp
         _check_names(signature, model)
     except TreeError as error:
         raise SpecError(_NOT_OURS.format(path=os.fspath(path), problem=error)) from error
-    _take_weights(model)
+    take_weights(model)
     known = _inputs(signature)
     if fn is not None:
         parsed = known if inputs is None else _given(fn, inputs, signature, known)
@@ -82,18 +80,6 @@ def _check_names(signature: Signature, model: ir.Model) -> None:
         names = [value.name for value in values]
         if [array.name for array in described] != names:
             raise TreeError(f"Its graph has the {what} {names}, its signature others: it was changed after the export.")
-
-
-def _take_weights(model: ir.Model) -> None:
-    """Weights become arrays, those beside the model mapped ones, as an export has them, to be saved as it is saved."""
-    for name, value in model.graph.initializers.items():
-        tensor = value.const_value
-        if tensor is None:
-            continue
-        props = {key: text for key, text in tensor.metadata_props.items() if key != DIGEST}
-        value.const_value = ir.Tensor(tensor.numpy(), tensor.dtype, name=name, metadata_props=props)
-        if not re.fullmatch(r"const_\d+(_\d+)?", name):
-            value.meta["j2o_name"] = name
 
 
 def _inputs(signature: Signature) -> FileInputs:

@@ -21,6 +21,7 @@ from .._errors import RunError, SpecError
 from ..graph._kept import LEAVES
 from ..trace._modules import MODULE
 from ._model_view import model_view
+from ._read_model import take_weights
 from ._save import EMBED_LIMIT_BYTES, save, weight_bytes
 
 # Operators that are computed in 8 bits with the range of each run, and with ranges that were taken from examples.
@@ -77,6 +78,7 @@ def quantized(
             raise RunError(f"The quantizer of ONNX Runtime fails: {type(error).__name__}: {error}") from error
         result = ir.load(target)
         ir.external_data.load_to_model(result)
+    take_weights(result)
     for key in _PREPARED:
         result.metadata_props.pop(key, None)
     return result

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 
 import onnx_ir as ir
 
 from .._errors import CheckError
-from ._digests import check_digests
+from ._digests import DIGEST, check_digests
 from ._external_data import check_external_data
 
 
@@ -38,3 +39,15 @@ def read_model(path: str | os.PathLike[str], *, in_memory: bool = False) -> ir.M
     except Exception as error:  # protobuf, the checker and the reader each have errors of their own
         raise CheckError(f"{path} is not a valid ONNX model: {str(error).strip() or type(error).__name__}") from error
     return model
+
+
+def take_weights(model: ir.Model) -> None:
+    """Weights become arrays, those beside the model mapped ones, as an export has them, to be saved as it is saved."""
+    for name, value in model.graph.initializers.items():
+        tensor = value.const_value
+        if tensor is None:
+            continue
+        props = {key: text for key, text in tensor.metadata_props.items() if key != DIGEST}
+        value.const_value = ir.Tensor(tensor.numpy(), tensor.dtype, name=name, metadata_props=props)
+        if not re.fullmatch(r"const_\d+(_\d+)?", name):
+            value.meta["j2o_name"] = name
