@@ -110,7 +110,7 @@ def test_scan_over_nothing(length, reverse):
     ids=["fori", "scan", "map"],
 )
 def test_short_loops_are_unrolled(fn):
-    """A few small turns cost less written out than the runtime's loop around them."""
+    """A few small turns cost less unrolled than the runtime's loop around them."""
     check(fn, Spec((3, 4)), opsets=(21,), absent=["Loop", "Scan"])
 
 

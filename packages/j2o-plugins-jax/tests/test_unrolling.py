@@ -1,4 +1,4 @@
-"""Scans and counted loops over the layers of a network are written out: their products have constant weights."""
+"""Scans and counted loops over the layers of a network are unrolled: their products have constant weights."""
 
 import jax
 import jax.numpy as jnp

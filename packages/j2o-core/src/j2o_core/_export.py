@@ -65,8 +65,8 @@ def to_onnx(
             float that the function holds as it is, under its path: the graph is the same whatever the values are, and
             `with_weights` replaces them. A small array that is only read behind `jax.lax.stop_gradient` is a buffer,
             such as the periods of a rotary embedding, and no weight.
-        unroll: `"auto"` writes a loop of known length out where ONNX Runtime runs that faster: short ones, and those
-            whose turns are layers with constant weights, up to 8,192 equations. True writes out all up to 65,536, False
+        unroll: `"auto"` unrolls a loop of known length where ONNX Runtime runs that faster: short ones, and those
+            whose turns are layers with constant weights, up to 8,192 equations. True unrolls all up to 65,536, False
             none.
         metadata: what nodes say of where they come from: `"relative"` for their module and the line of source, by its
             package; `"full"` for lines with whole paths; `"none"` for neither.
@@ -151,7 +151,7 @@ def _keeps(weights: str) -> bool:
 def _check_unroll(unroll: Any) -> None:
     if not isinstance(unroll, bool) and unroll != "auto":
         raise SpecError(
-            f'unroll is {unroll!r}. Expected "auto" (loops are written out where that is faster), True or False.'
+            f'unroll is {unroll!r}. Expected "auto" (loops are unrolled where that is faster), True or False.'
         )
 
 

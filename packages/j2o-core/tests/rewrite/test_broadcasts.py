@@ -1,4 +1,4 @@
-"""Numbers and masks that are written out to sizes only the run knows, and axes of size 1 that move."""
+"""Numbers and masks that are broadcast to sizes only the run knows, and axes of size 1 that move."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -22,7 +22,7 @@ def checked(plugin, check):
 
 
 def written(number, shape, dtype=None):
-    """A number written out to a shape, with an axis added behind that."""
+    """A number broadcast to a shape, with an axis added behind that."""
     return jnp.expand_dims(lax.full(shape, jnp.asarray(number, dtype)), 0)
 
 

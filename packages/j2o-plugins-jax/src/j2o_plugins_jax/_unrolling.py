@@ -1,4 +1,4 @@
-"""Scans written out, a copy of the body for each turn: short ones, and those over the weights of layers.
+"""Unrolled scans, a copy of the body for each turn: short ones, and those over the weights of layers.
 
 ONNX Runtime packs a matrix that is constant once, when it loads the model. One that is an item of a Scan, or taken
 from a stack by a counter, is copied in each turn and packed in each product.
@@ -28,7 +28,7 @@ _FORMS = ("convert_element_type", "copy", "reshape", "squeeze", "transpose", "br
 def is_unrolled(
     ctx: LoweringContext, jaxpr: Any, length: Any, consts: Sequence[ir.Value], xs: Sequence[ir.Value]
 ) -> bool:
-    """Whether a scan is written out: `to_onnx(unroll=)`, or what ONNX Runtime is faster at."""
+    """Whether a scan is unrolled: `to_onnx(unroll=)`, or what ONNX Runtime is faster at."""
     if export.is_symbolic_dim(length) or ctx.unroll is False:
         return False
     if length == 1 or _is_at_most(jaxpr, length, _SHORT):

@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         "--unroll",
         choices=("auto", "always", "never"),
         default="auto",
-        help="write loops of known length out: where that is faster (default), always or never",
+        help="unroll loops of known length: where that is faster (default), always or never",
     )
     export.add_argument("--input-names", type=_names, metavar="A,B", help="names of the graph's inputs, in order")
     export.add_argument("--output-names", type=_names, metavar="A,B", help="names of the graph's outputs, in order")

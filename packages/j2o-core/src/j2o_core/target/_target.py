@@ -33,7 +33,7 @@ class Target:
             `"onnxruntime-web"` for the WebAssembly build of the npm package, None for standard ONNX.
         opset: the opset that is written.
         exact_nonfinite: whether NaN and infinities are JAX's at any cost: `to_onnx(nonfinite="exact")`.
-        unroll: whether loops of known length are written out, `"auto"` where that is faster: `to_onnx(unroll=)`.
+        unroll: whether loops of known length are unrolled, `"auto"` where that is faster: `to_onnx(unroll=)`.
     """
 
     name: str | None

@@ -102,7 +102,7 @@ def dynamic_slice(
 def _constant_part(
     ctx: LoweringContext, x: ir.Value, begins: dict[int, ir.Value], sizes: Sequence[Any]
 ) -> ir.Value | None:
-    """The slice of a constant whose starts are constants, too: the weights of a layer in a loop that is written out."""
+    """The slice of a constant whose starts are constants, too: the weights of a layer in an unrolled loop."""
     index = [slice(0, size) for size in sizes]
     for axis, begin in begins.items():
         start = ctx.constant_value(begin)
