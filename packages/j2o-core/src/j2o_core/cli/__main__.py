@@ -34,6 +34,7 @@ _EXAMPLES = {
     "swap-weights": "j2o swap-weights vit.onnx trained.safetensors -o trained.onnx",
     "report": "j2o report vit.onnx -o vit.html",
     "diff": "j2o diff vit.onnx trained.onnx --latency",
+    "run": "j2o run vit.onnx --input x=photo.npy -o features.npz",
     "plugins": "j2o plugins --json",
 }
 _STATUS = "exit status: 0, or 2 with one message on standard error"
@@ -106,7 +107,6 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("model", metavar="FILE", help="an .onnx file that j2o wrote")
     run.add_argument("--input", action="append", default=[], metavar="NAME=VALUE", help=_VALUE)
     run.add_argument("-o", "--output", metavar="FILE", help="an .npz file to write all outputs to, or an .npy for one")
-    run.add_argument("--json", action="store_true", help="print outputs as JSON")
     run.add_argument("--traceback", action="store_true", help="show where an error came from")
 
     verify = commands.add_parser("verify", help="compare an ONNX file with the function it was made from")
