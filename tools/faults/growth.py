@@ -3,6 +3,7 @@
 Times are of the process, not of the clock. A run of few rounds prints them and judges sizes alone.
 """
 
+import gc
 import itertools
 import random
 import statistics
@@ -59,6 +60,8 @@ def nested_scans(chance: random.Random, rounds: int) -> list[str]:
         return fn
 
     wrong = []
+    gc.collect()
+    gc.freeze()  # objects that other trials left are not looked through again
     struct = jax.ShapeDtypeStruct((3,), jnp.float32)
     for length in (2, 8, 100):
         nodes = len(list(j2o_core.to_onnx(nest(length), [(3,)]).model.graph.all_nodes()))

@@ -215,6 +215,16 @@ def test_other_configurations_are_refused(tmp_path):
         load_checkpoint(path, state, config.as_json())
 
 
+@pytest.mark.parametrize("text", ["", "[]", "{}", "[" * 100_000, '{"encoder": 3}', '{"encoder": {"width": 3}}'])
+def test_damaged_settings_name_the_file_and_what_to_do(tmp_path, text):
+    config = run_config()
+    path = save_checkpoint(tmp_path, first_state(config), config=config.as_json(), data=[])
+    (path / "metadata.json").write_text(text)
+    for read in (load_encoder, lambda path: load_checkpoint(path, first_state(config), config.as_json())):
+        with pytest.raises(CheckpointError, match=r"metadata\.json .*copy it again, or go back to an earlier step"):
+            read(path)
+
+
 def test_what_a_dead_process_left_is_no_checkpoint(tmp_path):
     (tmp_path / ".step_00000009.123.part").mkdir()
     (tmp_path / "step_0000000x").mkdir()

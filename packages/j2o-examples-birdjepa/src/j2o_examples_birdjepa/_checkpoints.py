@@ -19,6 +19,7 @@ from ._model import Transformer
 from ._step import State
 
 _STEP = re.compile(r"step_(\d{8})")
+_REMEDY = "It is damaged: copy it again, or go back to an earlier step of the run."
 
 
 def save_checkpoint(
@@ -87,6 +88,8 @@ def load_checkpoint(path: Path, like: State, config: Mapping[str, Any]) -> tuple
         CheckpointError: If it cannot be read, or belongs to a run with another configuration.
     """
     metadata = _metadata(path)
+    if lost := {"config", "format", "data"} - metadata.keys():
+        raise CheckpointError(f"{path / 'metadata.json'} lacks {', '.join(sorted(lost))}. {_REMEDY}")
     if differences := _differences(metadata["config"], json.loads(json.dumps(config))):
         raise CheckpointError(f"{path} belongs to a run with another configuration: {'; '.join(differences)}.")
     if metadata["format"] == "orbax":
@@ -111,7 +114,10 @@ def load_encoder(path: str | os.PathLike[str]) -> Transformer:
         if not found:
             raise CheckpointError(f"{folder} is neither a checkpoint nor a run with one.")
         folder = found[-1]
-    config = TransformerConfig(**_metadata(folder)["encoder"])
+    try:
+        config = TransformerConfig(**_metadata(folder)["encoder"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder / 'metadata.json'} describes no encoder: {error!r}. {_REMEDY}") from error
     skeleton = eqx.filter_eval_shape(Transformer, config, key=jax.random.key(0))
     encoder: Transformer = _read(folder / "encoder.eqx", skeleton)
     return encoder
@@ -129,10 +135,13 @@ def _differences(found: Mapping[str, Any], given: Mapping[str, Any], prefix: str
 
 
 def _metadata(path: Path) -> dict[str, Any]:
+    file = path / "metadata.json"
     try:
-        metadata: dict[str, Any] = json.loads((path / "metadata.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read as a checkpoint: {error}") from error
+        metadata = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{file} cannot be read as a checkpoint's settings: {error}. {_REMEDY}") from error
+    if not isinstance(metadata, dict):
+        raise CheckpointError(f"{file} cannot be read as a checkpoint's settings: they are no table. {_REMEDY}")
     return metadata
 
 
@@ -161,8 +170,8 @@ def _read(path: Path, like: Any) -> Any:
     try:
         with path.open("rb") as file:
             return eqx.tree_deserialise_leaves(file, like)
-    except (OSError, RuntimeError, ValueError, EOFError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    except Exception as error:  # NumPy's reader raises errors of many kinds, of its parser too
+        raise CheckpointError(f"{path} cannot be read: {str(error) or type(error).__name__}. {_REMEDY}") from error
 
 
 def _orbax() -> Any:

@@ -125,8 +125,11 @@ def read_safetensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         raise CheckpointError(f"{file} does not exist. Weights are not part of this package; see its README.")
     try:
         return safetensors.numpy.load_file(file)
-    except (SafetensorError, ValueError) as error:
-        raise CheckpointError(f"{file} cannot be read as a safetensors file: {error}") from error
+    except (SafetensorError, ValueError, KeyError, OSError) as error:
+        raise CheckpointError(
+            f"{file} cannot be read as a safetensors file: {error}. It is damaged or no such file: copy or download it "
+            f"again."
+        ) from error
 
 
 def save_safetensors(path: str | os.PathLike[str], model: Transformer | BirdMae) -> None:

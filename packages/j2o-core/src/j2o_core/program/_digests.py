@@ -76,5 +76,6 @@ def check_digests(model: ir.Model) -> None:
         what = f"{tensor.dtype.name.lower()}{list(tensor.shape)}, {tensor.nbytes} bytes {place}"
         raise CheckError(
             f"The weight {tensor.name!r} ({what}) is not the one that was saved: its SHA-256 begins with {found}, not "
-            f"with {wanted}. The file is damaged, or another program has written to it. Copy it anew, or export again."
+            f"with {wanted[:DIGITS]}. The file is damaged, or another program has written to it. "
+            f"Copy it anew, or export again."
         )
