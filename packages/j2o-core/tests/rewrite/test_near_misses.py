@@ -362,8 +362,11 @@ def test_scans(name):
     assert rewritten(scan(body)) == expected
 
 
-def test_scans_of_half_precision_stay():
-    assert rewritten(scan(SCANS["map of items"][0], "float16")) == ["Scan"]
+@pytest.mark.parametrize(
+    "body", [SCANS["map of items"][0], "m = MatMul(w, w) p = MatMul(i, m) n = Add(c, p) o = Neg(n)"]
+)
+def test_scans_of_half_precision_stay(body):
+    assert rewritten(scan(body, "float16")) == ["Scan"]
 
 
 @pytest.mark.parametrize("name", CHANGED)

@@ -2,9 +2,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 from jax.lax import neg
 
 from j2o_core import RewriteError
+from j2o_core.testing import Spec
 
 X = np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)
 
@@ -189,3 +191,14 @@ def test_reasons_of_nodes_that_are_gone_are_not_reported(plugin, export):
         return rw.op.Cos(node.inputs[0])
 
     assert "decomposed" not in export(jnp.sin, [(3,)]).report()
+
+
+def test_a_slice_is_not_moved_to_a_symbolic_axis(plugin, check):
+    @plugin.lowering("slice", ignores=("strides",))
+    def _slice(ctx, x, *, start_indices, limit_indices):
+        return ctx.op.Slice(x, *(ctx.const([index], np.int64) for index in (start_indices[0], limit_indices[0], 0)))
+
+    def fn(x):
+        return jnp.sin(lax.slice_in_dim(x.reshape(4, x.shape[0] // 4, 6), 0, 2))
+
+    assert operators(check(fn, Spec(("4*N", 6)), opsets=[21])).count("Slice") == 1

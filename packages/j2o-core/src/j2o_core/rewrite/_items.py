@@ -89,7 +89,7 @@ def _of_sequences(node: ir.Node, sequences: _Sequences, inside: set[ir.Value]) -
 def _attributes(node: ir.Node, items: list[ir.Value]) -> list[ir.Attr] | None:
     """The attributes with an axis in front of the items, None for what is not moved."""
     shape, shapes = shape_of(node.outputs[0]), [shape_of(value) for value in items]
-    if node.domain or len(node.outputs) != 1 or shape is None or any(one is None for one in shapes):
+    if node.domain or shape is None or any(one is None for one in shapes):
         return None
     if node.op_type == "Transpose":
         perm = node.attributes["perm"].as_ints()
