@@ -270,6 +270,14 @@ KEPT = {
     "packed projection with a bias that is broadcast": """g (float[2,2] x) => (y) <float[2,4] w = {1,2,3,4,5,6,7,8},
         float[1] c = {1}, int64[1] b = {1}, int64[1] e = {3}, int64[1] a = {1}>
         { m = MatMul(x, w) n = Add(m, c) s = Slice(n, b, e, a) y = Neg(s) }""",
+    "bias of a convolution that is computed": """g (float[1,2,5] x, float[2,1] b) => (y) <float[2,2,1] w = {1,2,3,4}>
+        { c = Conv(x, w) y = Add(c, b) }""",
+    "bias that makes the result of a convolution larger": """g (float[1,2,5] x) => (y)
+        <float[2,2,5] w = {1,2,3,4,5,6,7,8,9,1,1,2,3,4,5,6,7,8,9,1}, float[3,2,1] b = {1,2,3,4,5,6}>
+        { c = Conv(x, w) y = Add(c, b) }""",
+    "packed projection with a bias that is computed": """g (float[2,2] x, float[4] c) => (y)
+        <float[2,4] w = {1,2,3,4,5,6,7,8}, int64[1] b = {1}, int64[1] e = {3}, int64[1] a = {1}>
+        { m = MatMul(x, w) n = Add(m, c) s = Slice(n, b, e, a) y = Neg(s) }""",
     "slices with a gap": """g (float[4,3] x) => (y)
         <int64[1] zero = {0}, int64[1] one = {1}, int64[1] two = {2}, int64[1] four = {4}, int64[1] a = {0}>
         { p = Slice(x, zero, one, a) q = Slice(x, two, four, a) y = Concat <axis=0> (p, q) }""",
@@ -341,6 +349,10 @@ SCANS = {
         "t = Transpose <perm=[1,0]> (i) m = MatMul(i, t) p = MatMul(m, i) n = Add(c, p) o = Neg(n)",
         ["Scan"],
     ),
+    "product with several matrices": (
+        "m = MatMul(i, several) s = ReduceMax <keepdims=0> (m, axis) n = Add(c, s) o = Neg(n)",
+        ["Scan"],
+    ),
     "operator of another domain": ("m = other.Neg(i) n = Add(c, m) o = Neg(n)", ["Scan"]),
     "sum of an item and the carry": ("m = Add(i, c) n = Neg(m) o = Exp(n)", ["Scan"]),
     "map of items": ("m = Exp(i) n = Add(c, m) o = Neg(n)", ["Exp", "Scan"]),
@@ -351,7 +363,8 @@ def scan(body, dtype="float"):
     """A graph with a scan whose body computes the carry `n` and the results `o` of `c` and `i`."""
     item = f"{dtype}[2,3]"
     return f"""g ({dtype}[2,3] first, {dtype}[5,2,3] items) => ({dtype}[2,3] last, {dtype}[5,2,3] results)
-    <{dtype}[3,3] w = {{1,2,3,4,5,6,7,8,9}}>
+    <{dtype}[3,3] w = {{1,2,3,4,5,6,7,8,9}}, int64[1] axis = {{0}},
+     {dtype}[2,3,3] several = {{1,2,3,4,5,6,7,8,9,9,8,7,6,5,4,3,2,1}}>
     {{ last, results = Scan <num_scan_inputs = 1, body = step ({item} c, {item} i) => ({item} n, {item} o) {{ {body} }}>
        (first, items) }}"""
 

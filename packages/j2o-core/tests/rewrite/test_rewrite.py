@@ -202,3 +202,15 @@ def test_a_slice_is_not_moved_to_a_symbolic_axis(plugin, check):
         return jnp.sin(lax.slice_in_dim(x.reshape(4, x.shape[0] // 4, 6), 0, 2))
 
     assert operators(check(fn, Spec(("4*N", 6)), opsets=[21])).count("Slice") == 1
+
+
+def test_what_only_a_branch_used_is_left_to_its_own_graph(plugin, check):
+    @plugin.rewrite("Sin")
+    def _nothing(rw, node):
+        return rw.const(np.zeros((3,)), node.inputs[0])
+
+    def fn(flag, x):
+        return lax.cond(flag, lambda a, b: jnp.sin(a) * 0, lambda a, b: jnp.cos(b), jnp.exp(x), -x)
+
+    program = check(fn, Spec((), np.bool_), Spec((3,)), opsets=[21])
+    assert "Exp" not in operators(program)
