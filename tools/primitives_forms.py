@@ -37,8 +37,8 @@ class Case:
         inputs: lists of arrays that JAX runs it on; in the form `symbolic` of two sizes.
         group: whose promises are checked (`primitives_grades`); "" where all results are JAX's.
         axis: the axis that `vmap` added, or None.
-        constrained: the specs with sizes not below those of the first inputs, for functions that go other ways for wide
-            arrays than for tall ones; none without symbolic sizes.
+        narrower: the case with fewer sizes, one after the other, for functions that go other ways for wide arrays than
+            for tall ones; none without symbolic sizes.
     """
 
     fn: Callable[..., Any]
@@ -46,7 +46,7 @@ class Case:
     inputs: Sequence[Arrays]
     group: str
     axis: int | None = None
-    constrained: Sequence[Any] = ()
+    narrower: Sequence[Case] = ()
 
     def parts(self, *groups: Sequence[Any]) -> Iterator[list[Arrays]]:
         """The groups of arrays, for each place on the axis that `vmap` added."""
@@ -149,9 +149,20 @@ def _symbolic(fn: Callable[..., Any], arrays: Arrays, group: str) -> Case:
         if _traces(fn, specs) or chosen == [first]:
             break
     jax.eval_shape(fn, *specs)  # raises what JAX says
-    longer = [np.concatenate([a, a[:1]]) if k in chosen and size else a for k, a in enumerate(arrays)]
-    inputs = [arrays, longer] if _traces(fn, longer) else [arrays]
-    return Case(fn, specs, inputs, group, constrained=_with_symbol(arrays, chosen, f"N >= {size}"))
+    if not size:
+        return Case(fn, specs, [arrays], group)
+
+    def sized(*sizes: int, constraints: Sequence[str] = (), narrower: Sequence[Case] = ()) -> Case:
+        lists = [[a.take(np.arange(n) % size, 0) if k in chosen else a for k, a in enumerate(arrays)] for n in sizes]
+        lists = [inputs for inputs in lists if _traces(fn, inputs)]
+        return Case(fn, _with_symbol(arrays, chosen, *constraints), lists, group, narrower=narrower)
+
+    narrower = (
+        sized(size, size + 1, constraints=[f"N >= {size}"]),
+        sized(size, max(size - 1, 1), constraints=[f"N <= {size}"]),
+        sized(size + 1, size + 2, constraints=[f"N >= {size + 1}"]),
+    )
+    return sized(size, size + 1, narrower=narrower)
 
 
 def _with_symbol(arrays: Arrays, chosen: Sequence[int], *constraints: str) -> list[Any]:

@@ -65,6 +65,7 @@ def test_integer_powers(power):
 def test_wide_complex_numbers():
     with jax.enable_x64(True):
         check(lambda x: jnp.abs(jnp.exp(x) / (x + 1j)) + x.real, Spec((3,), np.complex128), opsets=(21,))
+        check(lambda x: (jnp.log2(x), jnp.exp2(x)), Spec((3,), Z), opsets=(21,))
         check(lambda x: x.astype(np.complex64) * 2j, Spec((3,), np.complex128), opsets=(21,))
 
 
