@@ -59,7 +59,21 @@ PROGRAMS = NEAR_MISSES | {
     "range": (lambda x: x + lax.iota(np.float32, x.shape[0])[:, None], jax.ShapeDtypeStruct((4, 4), np.float32)),
 }
 # Operators that rewrites look for and that the lowered programs do not have.
-MADE = {"Flatten", "Loop", "Mod", "Range", "Scan", "Squeeze", "Unsqueeze", "j2o::Erfc"}
+MADE = {
+    "Elu",
+    "Flatten",
+    "GRU",
+    "LSTM",
+    "Loop",
+    "Mod",
+    "RNN",
+    "Range",
+    "Scan",
+    "Squeeze",
+    "ThresholdedRelu",
+    "Unsqueeze",
+    "j2o::Erfc",
+}
 
 
 @pytest.fixture
