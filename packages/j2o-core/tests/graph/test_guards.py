@@ -50,6 +50,12 @@ def test_places_outside_of_a_constant_are_not_folded(op, index):
     assert op.constant_value(op.Gather(op.const([1, 2, 3]), op.const([index], np.int64))) is None
 
 
+def test_a_cast_to_its_own_dtype_gives_a_weight_back(op):
+    """Not an equal array without its name; small arrays that are equal are one anyway."""
+    weight = op.const(np.arange(2048, dtype=np.float32))
+    assert op.Cast(weight, to=ir.DataType.FLOAT) is weight
+
+
 def test_a_squeeze_of_all_axes_is_folded(op):
     np.testing.assert_array_equal(op.constant_value(op.Squeeze(op.const([[[1], [2]]]))), [1, 2])
 
@@ -99,3 +105,11 @@ def test_a_choice_that_replaces_zeros_has_none_of_them_negative(op, compare, kee
     x = value(shape=(3,))
     chosen = op.Where(op(compare, x, op.const(0, x)), op.const(1, x), x)
     assert value_range(chosen, op.constant_value).negative_zero is keeps
+
+
+def test_a_comparison_of_another_domain_says_nothing_of_zeros(op):
+    x, zero = value(shape=(3,)), op.const(0, np.float32)
+    equal = ir.node("Equal", [x, zero], domain="my.domain").outputs[0]
+    stamp(equal, np.bool_, (3,))
+    chosen = op.Where(equal, op.const(1, np.float32), x)
+    assert value_range(chosen, op.constant_value).negative_zero

@@ -99,7 +99,7 @@ class _Query:
         """Where(Equal(x, 0), other, x): zeros of either sign are replaced."""
         condition, _, x = node.inputs
         equal = condition.producer() if condition is not None else None
-        if equal is None or equal.op_type != "Equal" or x not in equal.inputs:
+        if equal is None or equal.op_type != "Equal" or equal.domain or x not in equal.inputs:
             return False
         zeros = [array for array in map(self._constant, equal.inputs) if array is not None]
         return len(zeros) == 1 and not zeros[0].astype(np.float64).any() and zeros[0].size > 0
