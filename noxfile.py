@@ -55,11 +55,13 @@ def _name(requirement: str) -> str:
     return Requirement(requirement).name
 
 
-def _closure(*packages: str) -> list[str]:
-    """The packages and those of ours that they need, the needed first."""
+def _closure(*packages: str, extras: str = "") -> list[str]:
+    """The packages and those of ours that they, with these extras, need, the needed first."""
     order: dict[str, None] = {}
     for package in packages:
-        needed = [name for name in map(_name, _requirements(package)) if (ROOT / "packages" / name).is_dir()]
+        known = _project(package).get("optional-dependencies", {})
+        wanted = _requirements(package, *(extra for extra in extras.split(",") if extra in known))
+        needed = [name for name in map(_name, wanted) if name != package and (ROOT / "packages" / name).is_dir()]
         order |= dict.fromkeys([*_closure(*needed), package])
     return list(order)
 
@@ -72,7 +74,7 @@ def _editable(*packages: str, extras: str = "") -> list[str]:
     suffix = f"[{extras}]" if extras else ""
     return [
         argument
-        for name in _closure(*packages)
+        for name in _closure(*packages, extras=extras)
         for argument in ("-e", f"packages/{name}{suffix if name in packages else ''}")
     ]
 
