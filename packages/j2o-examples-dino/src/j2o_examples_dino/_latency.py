@@ -137,7 +137,11 @@ def _main() -> None:
         rounds=fields["rounds"],
         single_thread=fields["single_thread"],
     )
-    sys.stdout.write(json.dumps(dataclasses.asdict(_measure_here(job))) + "\n")
+    try:
+        result = _measure_here(job)
+    except Exception as error:  # noqa: BLE001 - the other process raises it again
+        sys.exit(" ".join(f"{type(error).__name__}: {error}".splitlines()))
+    sys.stdout.write(json.dumps(dataclasses.asdict(result)) + "\n")
 
 
 if __name__ == "__main__":
