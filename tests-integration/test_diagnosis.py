@@ -87,7 +87,7 @@ SYMBOLIC: dict[str, Callable[[jax.Array], object]] = {
     "alone": suspect,
     "between others": lambda x: jnp.sin(suspect(jnp.cos(x)) * 2),
     "summed": lambda x: suspect(x).sum() * x.shape[0],
-    "reshaped": lambda x: suspect(x.reshape(2, -1)).sum(0),
+    "reshaped": lambda x: jnp.sin(suspect(x).reshape(2, -1)).sum(0),
     "softmax": lambda x: jax.nn.softmax(suspect(x)),
     "mean": lambda x: x - suspect(x).mean(),
     "gradient": quadratic(suspect),
@@ -108,6 +108,16 @@ def test_the_wrong_equation_is_found_with_symbolic_sizes(name: str) -> None:
     with pytest.raises(j2o_core.VerifyError) as failure:
         program.verify(sizes=(3,))
     assert first_in(failure).startswith(WHERE)
+
+
+def test_equations_whose_values_rewrites_moved_are_named_with_the_first_that_can_be_compared() -> None:
+    """Behind a change of layout, asinh is computed in front of it: none of the graph's values is its result."""
+    spec = jax.ShapeDtypeStruct(("2*N",), jnp.float32)
+    program = j2o_core.to_onnx(
+        lambda x: suspect(x.reshape(2, -1)).sum(0), [spec], plugins=[j2o_plugins_jax.plugin, wrong]
+    )
+    with pytest.raises(j2o_core.VerifyError, match=r"no values to compare of reshape, asinh before"):
+        program.verify(sizes=(3,))
 
 
 def test_a_rule_that_is_wrong_for_symbolic_sizes_alone_is_found() -> None:

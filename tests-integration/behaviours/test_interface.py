@@ -189,7 +189,7 @@ def test_all_missing_primitives_are_reported_at_once() -> None:
     assert "io_callback" in text
     assert "2 equations" in text
     assert text.count("test_interface.py:") == 2
-    assert "write-a-plugin" in text
+    assert "write their code with jax.numpy" in text
 
 
 class Callables:
