@@ -23,6 +23,7 @@ from ..trace._modules import MODULE
 from ._model_view import model_view
 from ._read_model import take_weights
 from ._save import EMBED_LIMIT_BYTES, save, weight_bytes
+from ._session import NEEDS_RUNTIME
 
 # Operators that are computed in 8 bits with the range of each run, and with ranges that were taken from examples.
 _BY_RUN = ("Gather", "Gemm", "MatMul")
@@ -48,9 +49,7 @@ def quantized(
     try:
         from onnxruntime import quantization
     except ImportError as error:
-        raise RunError(
-            'ONNX Runtime is not installed. Install it with pip install "j2o-core[onnxruntime]" to quantize programs.'
-        ) from error
+        raise RunError(NEEDS_RUNTIME.format(what="quantize")) from error
     kinds = _BY_RUN if examples is None else _BY_EXAMPLES
     options: dict[str, Any] = {
         "op_types_to_quantize": list(kinds),

@@ -19,9 +19,7 @@ from ..trace._source import source_of
 from ._model_file import write_model
 from ._save import EMBED_LIMIT_BYTES, save, weight_bytes
 
-_NEEDS_RUNTIME = (
-    'ONNX Runtime is not installed. Install it with pip install "j2o-core[onnxruntime]" to run or verify programs.'
-)
+NEEDS_RUNTIME = 'ONNX Runtime is not installed. Install it with pip install "j2o-core[onnxruntime]" to {what} programs.'
 _EMPTY = """
 The argument {names} has no elements. Where a symbolic size may be 0, say so: constraints=["N >= 0"].
 Some kernels of ONNX Runtime, such as those of Conv and Attention, take no empty arrays even so."""
@@ -40,7 +38,7 @@ class Session:
         try:
             import onnxruntime
         except ImportError as error:
-            raise RunError(_NEEDS_RUNTIME) from error
+            raise RunError(NEEDS_RUNTIME.format(what="run or verify")) from error
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = threads

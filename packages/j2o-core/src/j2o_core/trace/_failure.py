@@ -58,7 +58,7 @@ def failure(fn: Callable[..., Any], inputs: Inputs, error: Exception) -> J2oErro
     if isinstance(error, TypeError) and (problem := _not_bound(fn, inputs, error)) is not None:
         return SpecError(problem)
     leaves = inputs.leaves
-    shapes = ", ".join(f"{leaf.dtype}[{', '.join(map(str, leaf.shape))}]" for leaf in leaves)
+    shapes = ", ".join(leaf.signature for leaf in leaves)
     said = _said(leaves, error)
     lines = [f"JAX cannot trace {describe(fn)} with inputs ({shapes}).", f"{type(error).__name__}: {said}"]
     if (place := raised_at(error)) is not None:
