@@ -26,7 +26,7 @@ PAGE = Path(__file__).with_name("messages.md")
 JAX = "0.12"
 
 RENEW = "read it, then: python tests-integration/mistakes/test_mistakes.py"
-HEAD = """# What j2o says to {count} mistakes
+HEAD = """# Answers of j2o to {count} mistakes
 
 Written by `python tests-integration/mistakes/test_mistakes.py`, with JAX {jax}.
 A line such as `you.py:2` is the second one of the code above it.

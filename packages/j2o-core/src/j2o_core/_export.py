@@ -134,8 +134,15 @@ def to_onnx(
     write_signature(model, name_of(fn), traced)
     if keep_weights:
         write_leaves(model, named_leaves(fn), table)
-    again = functools.partial(to_onnx, opset=opset, target=target, nonfinite=nonfinite, weights=weights, unroll=unroll)
-    again = functools.partial(again, plugins=registry.plugins)
+    again = functools.partial(
+        to_onnx,
+        opset=opset,
+        target=target,
+        nonfinite=nonfinite,
+        weights=weights,
+        unroll=unroll,
+        plugins=registry.plugins,
+    )
     return OnnxProgram(Exported(model, fn, traced, lowered, registry, again))
 
 

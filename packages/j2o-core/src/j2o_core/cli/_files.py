@@ -37,9 +37,7 @@ def diff(options: argparse.Namespace) -> None:
     from ..program._read_model import read_model
 
     before, after = read_model(options.before, in_memory=True), read_model(options.after, in_memory=True)
-    sections = [
-        section for section in (*_signatures(before, after), _operators(before, after), _weights(before, after))
-    ]
+    sections = [*_signatures(before, after), _operators(before, after), _weights(before, after)]
     if options.latency:
         sections.append(("latency", _latency(before, after, options.size)))
     differing = [section for section in sections if section[1]]

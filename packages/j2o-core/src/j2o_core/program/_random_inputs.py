@@ -16,6 +16,8 @@ from .._errors import SpecError
 from ..graph._sizes import broken_constraint, evaluate_dimension
 from ..trace._specs import Inputs
 
+_MOST_TRIED = 20_000
+
 
 def check_sizes(sizes: Any) -> None:
     """Raise a SpecError unless these are sizes for symbolic dimensions."""
@@ -55,9 +57,6 @@ def fitting_runs(inputs: Inputs, sizes: Sequence[int]) -> list[dict[str, int]]:
             f"Pass some, sizes=(64, 128), or the arguments themselves."
         )
     return runs[:2]
-
-
-_MOST_TRIED = 20_000
 
 
 def _fits(inputs: Inputs, sizes: dict[str, int]) -> bool:
