@@ -100,9 +100,9 @@ def _bars(rows: Iterable[tuple[str, int, str]]) -> str:
 
 
 def _agreement(verification: Verification) -> str:
-    head, *rows = [[cell for cell in line.split("  ") if cell.strip()] for line in verification.table()]
-    lines = [f"<tr>{''.join(f'<th class=number>{_text(c.strip())}</th>' for c in head)}</tr>"]
-    lines += [f"<tr>{''.join(f'<td class=number>{_text(c.strip())}</td>' for c in row)}</tr>" for row in rows]
+    head, *rows = verification.rows()
+    lines = [f"<tr>{''.join(f'<th class=number>{_text(cell)}</th>' for cell in head)}</tr>"]
+    lines += [f"<tr>{''.join(f'<td class=number>{_text(cell)}</td>' for cell in row)}</tr>" for row in rows]
     runs = len(verification.runs)
     notes = "".join(f"<p>{_text(note)}</p>" for note in verification.notes)
     return f"<table>{''.join(lines)}</table><p>{runs} run{'' if runs == 1 else 's'}.</p>{notes}"

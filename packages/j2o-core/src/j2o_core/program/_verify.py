@@ -55,13 +55,19 @@ class Verification:
         count = f"{len(self.runs)} run{'' if len(self.runs) == 1 else 's'}"
         return "\n".join([f"{count}, {worst}", *(self.table() if len(self.outputs) > 1 else ()), *self.notes])
 
-    def table(self) -> list[str]:
-        """The differences of each output as lines of columns."""
-        rows = [("output", "max abs", "max rel", "ulps", "cosine")]
-        rows += [
-            (one.name, f"{one.max_abs:.3g}", f"{one.max_rel:.3g}", f"{one.ulps:.3g}", f"{one.cosine:.9f}")
-            for one in self.outputs
+    def rows(self) -> list[tuple[str, ...]]:
+        """The differences of each output in columns, behind their titles."""
+        return [
+            ("output", "max abs", "max rel", "ulps", "cosine"),
+            *(
+                (one.name, f"{one.max_abs:.3g}", f"{one.max_rel:.3g}", f"{one.ulps:.3g}", f"{one.cosine:.9f}")
+                for one in self.outputs
+            ),
         ]
+
+    def table(self) -> list[str]:
+        """The rows as lines."""
+        rows = self.rows()
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         return [
             f"  {name:{widths[0]}}"
