@@ -22,6 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import bench_birds
 import bench_gpt
 import bench_latency
 import bench_measures as measures
@@ -77,6 +78,9 @@ def main() -> int:
         if peer_gpt_files:
             details.append(_gpt_latency(Path(folder), peers, peer_gpt_files, options.rounds))
         rows += _gpt_rows(peers)
+        bird_rows, bird_operators = _bird_rows()
+        rows += bird_rows
+        details.append(bird_operators)
         if options.peers:
             PEERS.write_text(json.dumps(peers, indent=1) + "\n")
     rows.append(_rewrite_row())
@@ -225,6 +229,25 @@ def _gpt_rows(peers: dict[str, Any]) -> list[Row]:
                 what = f"GPT-2 small, {text}: time of one thread, over the export by {peer} of transformers' model"
                 rows.append(Row(what, AS_FAST, _each(found, "{:.3f}"), max(found.values()) <= 1 + NOISE))
     return rows
+
+
+def _bird_rows() -> tuple[list[Row], str]:
+    """The encoder of sound beside jitted JAX, and the table of its operators."""
+    found = bench_birds.measure()
+    ratio, nodes = found["onnxruntime"] / found["jax"], sum(found["operators"].values())
+    what = f"Bird-MAE-Base, waveform to embedding, opset {bench_birds.OPSET}"
+    rows = [
+        Row(f"{what}: time of one thread, over jitted JAX", AS_FAST, f"{ratio:.3f}", ratio <= 1 + NOISE),
+        Row(
+            f"{what}: difference from JAX, relative to the largest magnitude",
+            "<= 1e-4",
+            f"{found['difference']:.1e}",
+            found["difference"] <= 1e-4,
+        ),
+    ]
+    operators = sorted(found["operators"].items(), key=lambda item: (-item[1], item[0]))
+    lines = ["| operator | nodes |", "| --- | ---: |", *(f"| {name} | {count} |" for name, count in operators)]
+    return rows, f"## Bird-MAE-Base, waveform to embedding: {nodes} nodes\n\n" + "\n".join(lines)
 
 
 def _rewrite_row() -> Row:
