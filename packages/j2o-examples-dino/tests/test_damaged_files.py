@@ -10,10 +10,12 @@ import tarfile
 import tracemalloc
 import zipfile
 
+import jax
 import numpy as np
 import pytest
+import safetensors.numpy
 
-from j2o_examples_dino import CheckpointError, ConfigError, DinoConfig, from_state_dict, load, save, state_dict
+from j2o_examples_dino import CheckpointError, ConfigError, DinoConfig, build, from_state_dict, load, save, state_dict
 
 from .torch_files import write_torch_file
 
@@ -186,6 +188,31 @@ def test_a_digest_is_compared(whole, suffix, tmp_path):
         load(path, CONFIG, sha256="01234567")
     with pytest.raises(CheckpointError, match="Expected the hexadecimal digest"):
         load(path, CONFIG, sha256="file")
+
+
+def test_digests_of_the_files_of_a_folder(tmp_path):
+    model = build(CONFIG, key=jax.random.key(0))
+    save(tmp_path / "equimo", model)
+    (sharded := tmp_path / "sharded").mkdir()
+    (single := tmp_path / "single").mkdir()
+    tensors = state_dict(model)
+    index = {"weight_map": {name: f"{number % 2}.safetensors" for number, name in enumerate(tensors)}}
+    for part in range(2):
+        safetensors.numpy.save_file(dict(list(tensors.items())[part::2]), sharded / f"{part}.safetensors")
+    (sharded / "model.safetensors.index.json").write_text(json.dumps(index))
+    safetensors.numpy.save_file(tensors, single / "model.safetensors")
+    for folder in (tmp_path / "equimo", sharded, single):
+        digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
+        load(folder, CONFIG, sha256=digests)
+        for name in digests:
+            with pytest.raises(CheckpointError, match=f"no digest of {name}.*Give one of each"):
+                load(folder, CONFIG, sha256={file: digest for file, digest in digests.items() if file != name})
+            with pytest.raises(CheckpointError, match=f"{name} has the SHA-256 digest"):
+                load(folder, CONFIG, sha256=digests | {name: "01234567"})
+    with pytest.raises(CheckpointError, match="by their names"):
+        load(sharded, CONFIG, sha256="01234567")
+    index_digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sharded.iterdir()}
+    load(sharded / "model.safetensors.index.json", CONFIG, sha256=index_digests)
 
 
 def _npz(path, header):

@@ -28,18 +28,19 @@ from ._variants import AnyConfig
 
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
+_EQUIMO_FILES = ("metadata.json", "weights.eqx")
 _SHARDS = "Copy or download the whole folder again: an index and its files belong together."
 
 # Fields of configurations that are a choice of the user, whatever the checkpoint says.
 _CHOICES = ("rope_periods", "resize_mode", "resize_antialias", "resize_offset")
 
 
-def _read_sharded(index: Path) -> dict[str, np.ndarray]:
+def _weight_map(index: Path) -> dict[str, str]:
+    """Which file beside an index holds each tensor."""
     with read_as(index, "an index of safetensors files"), reading("its weight_map"):
         weight_map = dict(json.loads(index.read_text("utf-8"))["weight_map"])
         shards = sorted(set(weight_map.values()))
         present = {shard: isinstance(shard, str) and (index.parent / shard).is_file() for shard in shards}
-    tensors: dict[str, np.ndarray] = {}
     for shard in shards:
         if not isinstance(shard, str) or Path(shard).name != shard or shard == "..":
             problem = f"{index} refers to {shard!r} in its weight_map, but only files beside it may be read."
@@ -47,6 +48,13 @@ def _read_sharded(index: Path) -> dict[str, np.ndarray]:
         if not present[shard]:
             problem = f"{index} refers to {shard} in its weight_map, which is not there."
             raise checkpoint_error(problem, index, "weight_map", _SHARDS)
+    return weight_map
+
+
+def _read_sharded(index: Path) -> dict[str, np.ndarray]:
+    weight_map = _weight_map(index)
+    tensors: dict[str, np.ndarray] = {}
+    for shard in sorted(set(weight_map.values())):
         content = map_safetensors(index.parent / shard)
         tensors.update({name: content[name] for name, file in weight_map.items() if file == shard and name in content})
     lost = [name for name in weight_map if name not in tensors]
@@ -76,6 +84,31 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
     return tensors
 
 
+def _check_digests(path: Path, wanted: str | Mapping[str, str]) -> None:
+    """Compare what is read of a checkpoint with published digests: one of a file, or one of each file by its name."""
+    if isinstance(wanted, str):
+        check_sha256(path, wanted)
+        return
+    folder = path if path.is_dir() else path.parent
+    files = [folder / name for name in _EQUIMO_FILES if (path / name).is_file()]
+    if not files:
+        files = [path / name for name in (_INDEX, _SINGLE) if (path / name).is_file()][:1] or [path]
+
+    def check(file: Path) -> None:
+        if file.name not in wanted:
+            given = ", ".join(wanted) or "none"
+            raise CheckpointError(
+                f"sha256 has no digest of {file.name}, which {path} consists of, only of: {given}. Give one of each."
+            )
+        check_sha256(file, wanted[file.name])
+
+    for file in files:
+        check(file)
+        if file.suffix == ".json" and file.name not in _EQUIMO_FILES:
+            for shard in sorted(set(_weight_map(file).values())):  # the index is the published one by now
+                check(folder / shard)
+
+
 def _read(path: Path) -> tuple[Mapping[str, np.ndarray], AnyConfig | None]:
     """The tensors of a file or folder, and the configuration where it says so itself."""
     with read_as(path, "a file"):
@@ -83,7 +116,7 @@ def _read(path: Path) -> tuple[Mapping[str, np.ndarray], AnyConfig | None]:
     if not exists:
         raise CheckpointError(f"{path} does not exist.")
     if path.is_dir():
-        if (path / "weights.eqx").is_file():
+        if (path / _EQUIMO_FILES[1]).is_file():
             return read_equimo_archive(path)
         for name, reader in ((_INDEX, _read_sharded), (_SINGLE, map_safetensors)):
             if (path / name).is_file():
@@ -137,7 +170,7 @@ def load(
     dtype: DTypeLike | None = jnp.float32,
     drop_zero_bias: bool = False,
     scratch: str | os.PathLike[str] | None = None,
-    sha256: str | None = None,
+    sha256: str | Mapping[str, str] | None = None,
 ) -> Model:
     """Load a model from a checkpoint.
 
@@ -153,15 +186,16 @@ def load(
         scratch: A folder. If given, large weights stay on the disk: leaves are read-only views of the mapped
             checkpoint, or where a dtype is cast or projections are joined, of a nameless temporary file in this folder.
         sha256: The digest that the file must have, or its first digits, at least eight, as the names of Meta's files
-            have them. Without it, what is checked are the checksums of the format: `.pth`, `.npz` and the
-            `.safetensors` files and archives that `save` writes have some.
+            have them; for a folder or an index, the digest of each file by its name, as hubs list them. Without it,
+            what is checked are the checksums of the format: `.pth`, `.npz` and the `.safetensors` files and archives
+            that `save` writes have some.
 
     Raises:
         CheckpointError: If the checkpoint cannot be read, or does not fit the configuration to the last key.
     """
     path = Path(path)
     if sha256 is not None:
-        check_sha256(path, sha256)
+        _check_digests(path, sha256)
     tensors, found = _read(path)
     if found is not None:
         if config is not None and (differences := _differences(config, found)):

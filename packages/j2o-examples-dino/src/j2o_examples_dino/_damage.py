@@ -149,7 +149,10 @@ def check_sha256(path: Path, wanted: str) -> None:
     if not re.fullmatch("[0-9a-fA-F]{8,64}", wanted):
         raise CheckpointError(f"sha256 is {wanted!r}. Expected the hexadecimal digest of the file, 8 to 64 digits.")
     if not path.is_file():
-        raise CheckpointError(f"{path} is not a file, so it has no digest. Leave sha256 out.")
+        raise CheckpointError(
+            f"{path} is not a file, so it has no digest. Give the digests of a folder's files by their names, "
+            "sha256={'model.safetensors': ...}."
+        )
     with read_as(path, "a file"), path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if not found.startswith(wanted.lower()):
