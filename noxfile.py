@@ -393,9 +393,11 @@ def quantization(session: nox.Session) -> None:
 
 @nox.session
 def endurance(session: nox.Session) -> None:
-    """Training killed 20 times, on eight devices, by two processes; embedding by two workers of Ray. Minutes."""
+    """Training killed 20 times, on eight devices, by two processes; two workers of Ray; 10,000 clips. Minutes."""
     _install(session, *_editable("j2o-examples-birdjepa", extras="test,ray"))
-    tests = [f"packages/j2o-examples-birdjepa/tests/endurance_{what}.py" for what in ("kills", "devices", "ray")]
+    tests = [
+        f"packages/j2o-examples-birdjepa/tests/endurance_{what}.py" for what in ("kills", "devices", "ray", "archive")
+    ]
     session.run("pytest", *tests, *session.posargs)
 
 
