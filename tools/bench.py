@@ -85,6 +85,7 @@ def main() -> int:
             PEERS.write_text(json.dumps(peers, indent=1) + "\n")
     rows.append(_rewrite_row())
     rows += _import_rows(imports, peers)
+    rows.append(_programs_row())
     if not options.quick:
         rows.append(_primitives_row(peers))
     page = _page(rows, details, peers)
@@ -256,6 +257,13 @@ def _rewrite_row() -> Row:
     seconds = {f"opset {opset}": seconds for opset, (_, seconds) in found.items()}
     what = f"all rewrites, on a transformer of {least:,} equations that has everything written by hand"
     return Row(what, "<= 3 s", _each(seconds, "{:.1f} s"), least >= 10_000 and max(seconds.values()) <= 3)
+
+
+def _programs_row() -> Row:
+    command = [sys.executable, str(ROOT / "tools" / "bench_programs.py")]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    what = "[small programs](benchmarks-programs.md): time of one thread over that of jitted JAX"
+    return Row(what, "all", done.stdout.strip().splitlines()[-1], done.returncode == 0)
 
 
 def _import_rows(times: dict[str, float], peers: dict[str, Any]) -> list[Row]:

@@ -9,8 +9,8 @@ from jax.extend.core import Literal
 
 from j2o_core.simplify import _fourier
 
-# Short lengths in one step, a product in two, a long prime and twice one.
-LENGTHS = [1, 2, 60, 97, 600, 521, 1042]
+# Short lengths in one step, products in two, odd ones and long ones among them, a long prime and twice one.
+LENGTHS = [1, 2, 60, 97, 96, 99, 400, 600, 2500, 521, 1042]
 
 
 def equation(kind, x, n):
@@ -41,6 +41,28 @@ def test_transforms_are_numpys(n):
             operand = jnp.asarray(pairs(x) if np.iscomplexobj(x) else x)
             got = _fourier.fft(equation(lax.FftType[kind], x, n), operand)
             np.testing.assert_allclose(got, want, rtol=1e-11, atol=1e-12 * np.abs(want).max())
+
+
+@pytest.mark.parametrize("kind", ["FFT", "IFFT"])
+@pytest.mark.parametrize("shape", [(128, 120), (2, 128, 3), (2, 99, 10), (100, 8, 2), (6, 128, 2)])
+def test_axes_in_front_of_others_are_numpys(shape, kind):
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(0)
+        z = rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
+        for x in (z, z.real):
+            (eqn,) = jax.make_jaxpr(lambda x: lax.fft_p.bind(x, fft_type=lax.FftType[kind], fft_lengths=shape[-2:]))(
+                x.astype(complex)
+            ).jaxpr.eqns
+            got = _fourier.fft(eqn, jnp.asarray(pairs(x) if np.iscomplexobj(x) else x))
+            want = pairs((np.fft.fft2 if kind == "FFT" else np.fft.ifft2)(x))
+            np.testing.assert_allclose(got, want, rtol=1e-11, atol=1e-12 * np.abs(want).max())
+
+
+@pytest.mark.parametrize("n", [96, 400, 1024])
+def test_tables_of_two_steps_are_small(n):
+    jaxpr = jax.make_jaxpr(lambda x: _fourier.fft(equation(lax.FftType.FFT, x + 0j, n), x))(jnp.ones((2, n)))
+    literals = [atom.val for eqn in jaxpr.jaxpr.eqns for atom in eqn.invars if isinstance(atom, Literal)]
+    assert sum(np.asarray(const).nbytes for const in (*jaxpr.consts, *literals)) <= 1 << 20
 
 
 @pytest.mark.parametrize("n", [521, 1042, 2003])

@@ -89,9 +89,9 @@ def magnitude(x: Pair) -> Any:
     """Without overflow on the way; infinite if either part is, as C has it and JAX from 0.12 on."""
     a, b = abs(x[0]), abs(x[1])
     large, small = lax.max(a, b), lax.min(a, b)
-    ratio = small / jnp.where((large == 0) | jnp.isinf(large), 1, large)
+    ratio = small / (large + (large == 0))  # a sum takes a third of the time of a choice
     length = large * jnp.sqrt(1 + ratio * ratio)
-    return jnp.where(jnp.isinf(a) | jnp.isinf(b), jnp.inf, length)
+    return jnp.where((a == jnp.inf) | (b == jnp.inf), jnp.inf, length)
 
 
 # Comparisons: equal in both parts; order by the real part, then by the imaginary one

@@ -22,32 +22,42 @@ from ..trace._source import user_line
 _ODD_OR_EVEN = """The inverse of a real Fourier transform at {line} has {length} elements, which may be odd or even.
 JAX takes it for odd there, as where it differentiates rfft, and an even length would be wrong.
 Give a size such as "2*K", of which the parity is known."""
-# Longer transforms are done in two shorter ones, if the length has factors.
+# Longer transforms are done in shorter ones, if the length has factors.
 _ONE_STEP = 512
+# Lengths between which two products with small tables, if there are such, are faster than one with a large table.
+_TWO_STEPS = (96, 1024)
+# Columns behind an axis from which a product from the left is faster than moving the axis to the end.
+_COLUMNS = 8
 
 
 def fft(eqn: Any, x: Any) -> Any:
-    """The primitive `fft`, on real arrays that encode complex ones."""
+    """The primitive `fft`, on real arrays that encode complex ones, or on what was made complex for it alone."""
     kind, lengths = eqn.params["fft_type"].name, eqn.params["fft_lengths"]
     count = len(lengths)
     if kind == "RFFT":
-        z = _from_real(x, lengths[-1])
+        z = _from_real(x, lengths[-1], -1, lengths[-1] // 2 + 1)
         axes = range(z.ndim - 1 - count, z.ndim - 2)
         return _along(z, axes, lengths[:-1], -1)
-    first = x.ndim - 1 - count
+    first = len(eqn.invars[0].aval.shape) - count
     if kind == "IRFFT":
         if is_symbolic(lengths[-1] % 2):
             raise UnsupportedError(_ODD_OR_EVEN.format(line=user_line(eqn), length=lengths[-1]))
         z = _along(x, range(first, x.ndim - 2), lengths[:-1], 1)
         return _to_real(z, lengths[-1])
-    return _along(x, range(first, x.ndim - 1), lengths, -1 if kind == "FFT" else 1)
+    return _along(x, range(first, first + count), lengths, -1 if kind == "FFT" else 1, real=x.ndim == first + count)
 
 
-def _along(z: Any, axes: Any, lengths: Any, sign: int) -> Any:
+def _along(z: Any, axes: Any, lengths: Any, sign: int, *, real: bool = False) -> Any:
     for axis, length in zip(axes, lengths, strict=True):
-        z = jnp.moveaxis(z, axis, -2)
-        z = _transform(z, length, sign)
-        z = jnp.moveaxis(z, -2, axis)
+        columns = math.prod(z.shape[axis + 1 : None if real else -1])
+        factors = None if is_symbolic(columns) or columns < _COLUMNS else _two_factors(length)
+        if factors is not None:
+            z = _of_columns(jnp.expand_dims(z, axis) if real else jnp.moveaxis(z, -1, axis), axis, factors, sign)
+        elif real:
+            z = jnp.moveaxis(_from_real(jnp.moveaxis(z, axis, -1), length, sign, length), -2, axis)
+        else:
+            z = jnp.moveaxis(_transform(jnp.moveaxis(z, axis, -2), length, sign), -2, axis)
+        real = False
         if sign > 0:
             z = z * _inverse(length, z.dtype)
     return z
@@ -69,6 +79,9 @@ def _angles(n: Any, m: Any, sign: int) -> Any:
 
 def _transform(z: Any, n: Any, sign: int) -> Any:
     """The transform along the last axis but one, without a factor."""
+    factors = _two_factors(n)
+    if factors is not None:
+        return _of_rows(jnp.moveaxis(z, -1, -2), factors, sign, n)
     step = _factor(n)
     if step == 1 and _is_long(n):
         return _chirp(z, n, sign)
@@ -87,6 +100,68 @@ def _transform(z: Any, n: Any, sign: int) -> Any:
     z = _turned(z, np.exp(1j * _angles(n, step, sign)[:rest]))
     z = _transform(jnp.swapaxes(z, -3, -2), rest, sign)
     return jnp.reshape(jnp.swapaxes(z, -3, -2), (*lead, n, 2))
+
+
+def _two_factors(n: Any) -> tuple[int, int] | None:
+    """Two factors of a length, the larger one first, by which a transform in two products pays; None for others."""
+    if is_symbolic(n) or not _TWO_STEPS[0] <= n <= _TWO_STEPS[1]:
+        return None
+    small = next(f for f in range(math.isqrt(n), 0, -1) if n % f == 0)
+    large = n // small
+    return (large, small) if 3 * (small + large) <= n else None
+
+
+def _of_rows(z: Any, factors: tuple[int, int], sign: int, count: int) -> Any:
+    """The first `count` elements of the transform along the last axis: (..., parts, n) to (..., count, 2).
+
+    Of real input there is one part, else the real and the imaginary one. With j = j1 n2 + j2 and k = k1 + n1 k2 it is
+    a product over j1, from the left, and for each k1 one over j2, with the turn by j2 k1 / n in its table.
+    """
+    (large, small), parts, lead = factors, z.shape[-2], z.shape[:-2]
+    taken = -(-count // large)
+    first = _first_table(large, parts, sign).reshape(2 * large, parts * large).astype(z.dtype)
+    second = _second_table(factors, taken, sign).transpose(0, 3, 4, 1, 2).astype(z.dtype)
+    z = jnp.matmul(first, jnp.reshape(z, (math.prod(lead), parts * large, small)))
+    z = jnp.swapaxes(jnp.reshape(z, (-1, large, 2 * small)), 0, 1)
+    z = jnp.matmul(z, second.reshape(large, 2 * small, 2 * taken))
+    z = jnp.moveaxis(jnp.reshape(z, (large, *lead, taken, 2)), 0, -2)
+    return jnp.reshape(z, (*lead, taken * large, 2))[..., :count, :]
+
+
+def _of_columns(z: Any, axis: int, factors: tuple[int, int], sign: int) -> Any:
+    """The transform along the axis behind `axis`, which has the parts: (..., parts, n, ...) to (..., n, ..., 2).
+
+    As in `_of_rows`, but both products are from the left and nothing smaller than what lies behind the axis is moved.
+    """
+    (large, small), parts, n = factors, z.shape[axis], z.shape[axis + 1]
+    lead, behind = z.shape[:axis], z.shape[axis + 2 :]
+    columns = math.prod(behind)
+    first = _first_table(large, parts, sign).reshape(2 * large, parts * large).astype(z.dtype)
+    second = _second_table(factors, small, sign).reshape(large, 2 * small, 2 * small).astype(z.dtype)
+    z = jnp.matmul(first, jnp.reshape(z, (*lead, parts * large, small * columns)))
+    z = jnp.matmul(second, jnp.reshape(z, (*lead, large, 2 * small, columns)))
+    z = jnp.swapaxes(jnp.reshape(z, (*lead, large, small, 2 * columns)), axis, axis + 1)
+    return jnp.moveaxis(jnp.reshape(z, (*lead, n, 2, *behind)), axis + 1, -1)
+
+
+def _first_table(large: int, parts: int, sign: int) -> Any:
+    """Of a transform of this length, by (k1, part of the result, part of the input, j1)."""
+    return np.moveaxis(_multiplied(_angles(large, large, sign).T), (0, 1), (1, 2))[:, :, :parts]
+
+
+def _second_table(factors: tuple[int, int], taken: int, sign: int) -> Any:
+    """For each k1 of a transform and a turn, by (k1, k2, part of the result, part of the input, j2)."""
+    large, small = factors
+    n = large * small
+    k = np.arange(large)[:, None, None] + large * np.arange(taken)[:, None]
+    angles = sign * 2 * np.pi / n * (k * np.arange(small) % n)
+    return np.moveaxis(_multiplied(angles), (0, 1), (2, 3))
+
+
+def _multiplied(angles: Any) -> Any:
+    """What a complex number is multiplied by at these angles: (part of the result, part of the number, ...)."""
+    cos, sin = np.cos(angles), np.sin(angles)
+    return np.stack([np.stack([cos, -sin]), np.stack([sin, cos])])
 
 
 def _chirp(z: Any, n: int, sign: int) -> Any:
@@ -138,15 +213,17 @@ def _times(z: Any, table: Any, m: Any) -> Any:
     return jnp.reshape(jnp.matmul(flat, table.astype(z.dtype)), (*lead, m, 2))
 
 
-def _from_real(x: Any, n: Any) -> Any:
-    """The first n // 2 + 1 coefficients of real input."""
-    half = n // 2 + 1
+def _from_real(x: Any, n: Any, sign: int, count: Any) -> Any:
+    """The first `count` elements of the transform of real input along its last axis."""
+    factors = _two_factors(n)
+    if factors is not None:
+        return _of_rows(x[..., None, :], factors, sign, count)
     if _is_long(n):
-        return _transform(jnp.stack([x, jnp.zeros_like(x)], -1), n, -1)[..., :half, :]
-    angles = _angles(n, half, -1)
+        return _transform(jnp.stack([x, jnp.zeros_like(x)], -1), n, sign)[..., :count, :]
+    angles = _angles(n, count, sign)
     xp = _library(n)
-    table = xp.stack([xp.cos(angles), xp.sin(angles)], -1).reshape(n, 2 * half)
-    return jnp.reshape(jnp.matmul(x, table.astype(x.dtype)), (*x.shape[:-1], half, 2))
+    table = xp.stack([xp.cos(angles), xp.sin(angles)], -1).reshape(n, 2 * count)
+    return jnp.reshape(jnp.matmul(x, table.astype(x.dtype)), (*x.shape[:-1], count, 2))
 
 
 def _to_real(z: Any, n: Any) -> Any:

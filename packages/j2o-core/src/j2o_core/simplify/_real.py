@@ -119,6 +119,7 @@ class _Writer:
         self._missing = missing
         self._by_identity: dict[int, tuple[Any, Any]] = {}
         self._makers: dict[Any, Any] = {}  # equations that stack or split, by their result
+        self._real: dict[Any, Any] = {}  # real numbers that were made complex, by the complex ones
 
     def constant(self, value: Any) -> Any:
         """One variable per constant array."""
@@ -164,6 +165,8 @@ class _Writer:
         if rule is None:
             self._missing.setdefault(name, []).append(eqn)
             return [new_var(encoded_aval(var.aval)) for var in eqn.outvars]
+        if name == "fft":  # which takes half the work for them
+            operands = [self._real.get(atom, atom) for atom in operands]
         structs = [jax.ShapeDtypeStruct(atom.aval.shape, atom.aval.dtype) for atom in operands]
         try:
             traced = inline_calls(jax.make_jaxpr(rule)(*structs))
@@ -172,7 +175,10 @@ class _Writer:
         except Exception as error:
             raise explained(eqn, error) from error
         _check_results(eqn, traced.out_avals)
-        return (yield self.run(traced, operands, eqn))
+        results = yield self.run(traced, operands, eqn)
+        if name == "convert_element_type" and is_encoded(eqn.outvars[0].aval) and not is_encoded(eqn.invars[0].aval):
+            self._real[results[0]] = operands[0]
+        return results
 
     def _same(self, eqn: Any, operands: list[Any]) -> Steps:
         outvars = [new_var(encoded_aval(var.aval)) for var in eqn.outvars]

@@ -1,0 +1,216 @@
+"""Small programs of many kinds: the time of the graph on one thread over that of jitted JAX, and what it runs.
+
+    python tools/bench_programs.py             all rows, written to docs/benchmarks-programs.md
+    python tools/bench_programs.py segment     rows with a word in their name, printed only
+
+Both run in one process, in turns; a ratio is that of the least times, since others only ever make a run slower.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks-programs.md"
+
+# One thread for XLA too; read when JAX is first imported.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+_ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+
+SECONDS = 1.5  # that a row takes
+ROUNDS = (9, 400)
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A function of arrays, and at most how many times JAX's time its graph should take."""
+
+    name: str
+    must: float
+    fn: Callable[..., Any]
+    inputs: tuple[Any, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """What was measured of a program.
+
+    Attributes:
+        ratio: least time of the graph over least time of JAX.
+        spread: the quarters of the ratios of single rounds.
+        milliseconds: the graph's least time.
+        nodes: nodes that one run executes, those of loops as often as they are.
+    """
+
+    ratio: float
+    spread: tuple[float, float]
+    milliseconds: float
+    nodes: int
+
+
+def programs() -> list[Program]:
+    """The table."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+    from jax.scipy import ndimage
+
+    rng = np.random.default_rng(0)
+
+    def normal(*shape: int) -> Any:
+        return rng.standard_normal(shape).astype(np.float32)
+
+    def integers(end: int, *shape: int) -> Any:
+        return rng.integers(0, end, shape).astype(np.int32)
+
+    rows, segments = normal(4096, 64), integers(512, 4096)
+    square = normal(32, 32)
+    positive = (square @ square.T + 32 * np.eye(32)).astype(np.float32)
+    table = np.sort(normal(1000))
+    bytes_ = rng.integers(-128, 128, (2, 256, 256)).astype(np.int8)
+
+    return [
+        Program("segment_sum", 1.2, lambda x, i: jax.ops.segment_sum(x, i, 512), (rows, segments)),
+        Program("segment_max", 1.2, lambda x, i: jax.ops.segment_max(x, i, 512), (rows, segments)),
+        Program("scatter-add of rows", 1.2, lambda a, x, i: a.at[i].add(x), (normal(512, 64), rows, segments)),
+        Program("segment_sum of numbers", 1.2, lambda x, i: jax.ops.segment_sum(x, i, 512), (rows[:, 0], segments)),
+        Program(
+            "map_coordinates, linear",
+            1.0,
+            lambda x, c: ndimage.map_coordinates(x, list(c), order=1),
+            (normal(128, 128), 128 * rng.random((2, 20000)).astype(np.float32)),
+        ),
+        Program("searchsorted of 1e5", 2.0, lambda x, t: jnp.searchsorted(t, x), (normal(100_000), table)),
+        Program("interp of 1e5", 2.0, lambda x, t, y: jnp.interp(x, t, y), (normal(100_000), table, normal(1000))),
+        Program("histogram of 1e5", 2.0, lambda x: jnp.histogram(x, bins=50)[0], (normal(100_000),)),
+        Program(
+            "bc,bci->bci", 1.0, lambda a, b: jnp.einsum("bc,bci->bci", a, b), (normal(1024, 32), normal(1024, 32, 3))
+        ),
+        Program("bi,bi->b", 1.0, lambda a, b: jnp.einsum("bi,bi->b", a, b), (normal(4096, 16), normal(4096, 16))),
+        Program("3x3 @ 3", 1.0, lambda a, b: jnp.einsum("bij,bj->bi", a, b), (normal(4096, 3, 3), normal(4096, 3))),
+        Program(
+            "int8 products",
+            2.0,
+            lambda a, b: jax.lax.dot(a, b, preferred_element_type=jnp.int32),
+            (bytes_[0], bytes_[1]),
+        ),
+        Program("inv of 32", 11.0, jnp.linalg.inv, (positive,)),
+        Program("cholesky of 32", 6.0, jnp.linalg.cholesky, (positive,)),
+        Program("solve of 32", 11.0, jnp.linalg.solve, (positive, square[0])),
+        Program("eigh of 32", 100.0, lambda x: jnp.linalg.eigh(x)[0], (positive,)),
+        Program("svd of 32", 180.0, lambda x: jnp.linalg.svd(x, compute_uv=False), (square,)),
+        Program("normal of 1e5", 7.5, lambda k: jax.random.normal(k, (100_000,)), (np.array([0, 7], np.uint32),)),
+        Program("rfft 256x1024", 2.0, lambda x: jnp.abs(jnp.fft.rfft(x)), (normal(256, 1024),)),
+        Program("fft2 4x256x256", 2.0, lambda x: jnp.abs(jnp.fft.fft2(x)), (normal(4, 256, 256),)),
+    ]
+
+
+def measure(program: Program, folder: Path) -> Figure:
+    """Export a program, compare its numbers with JAX's, and time both in turns."""
+    import jax
+    import numpy as np
+    import onnxruntime
+
+    import j2o_core
+
+    exported = j2o_core.to_onnx(program.fn, list(program.inputs))
+    path = folder / "program.onnx"
+    exported.save(path)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    feed = dict(zip((one.name for one in session.get_inputs()), program.inputs, strict=True))
+    compiled = jax.jit(program.fn)
+    arrays = [jax.device_put(x) for x in program.inputs]
+
+    for want, got in zip(jax.tree.leaves(compiled(*arrays)), session.run(None, feed), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-3 * float(np.abs(want).max()), err_msg=program.name)
+    ours: list[float] = []
+    jaxs: list[float] = []
+    until = time.perf_counter() + SECONDS
+    while len(ours) < ROUNDS[0] or (time.perf_counter() < until and len(ours) < ROUNDS[1]):
+        begin = time.perf_counter()
+        session.run(None, feed)
+        middle = time.perf_counter()
+        jax.block_until_ready(compiled(*arrays))
+        ours.append(middle - begin)
+        jaxs.append(time.perf_counter() - middle)
+    quarters = statistics.quantiles([one / other for one, other in zip(ours, jaxs, strict=True)], n=4)
+    return Figure(min(ours) / min(jaxs), (quarters[0], quarters[2]), 1e3 * min(ours), executed(path, feed, folder))
+
+
+def executed(path: Path, feed: Mapping[str, Any], folder: Path) -> int:
+    """How many nodes one run of a file executes, as ONNX Runtime's profile has them."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    options.enable_profiling = True
+    options.profile_file_prefix = str(folder / "profile")
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session.run(None, dict(feed))
+    events = json.loads(Path(session.end_profiling()).read_text())
+    return sum(event.get("cat") == "Node" and event["name"].endswith("_kernel_time") for event in events)
+
+
+def main() -> int:
+    """Run the command; returns 1 if a row is above what it must be."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("words", nargs="*", help="rows whose name has one of these; all by default")
+    options = parser.parse_args()
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_ONE_THREAD}"
+    lines, kept = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for program in programs():
+            if options.words and not any(word in program.name for word in options.words):
+                continue
+            figure = measure(program, Path(folder))
+            kept.append(figure.ratio <= program.must)
+            low, high = figure.spread
+            lines.append(
+                f"| {program.name} | {program.must:g} | {figure.ratio:.2f} | {low:.2f} to {high:.2f} | "
+                f"{'yes' if kept[-1] else '**no**'} | {figure.milliseconds:.3f} | {figure.nodes} |"
+            )
+            print(lines[-1], flush=True)
+    if not options.words:
+        PAGE.write_text(_page(lines))
+    print(f"{sum(kept)} of {len(kept)} rows are at what they must be")
+    return int(not all(kept))
+
+
+def _page(lines: Sequence[str]) -> str:
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("jax", "onnxruntime"))
+    return "\n".join(
+        [
+            "# Small programs",
+            "",
+            "Written by `tools/bench_programs.py`, which `nox -s bench` runs. The time of one thread over that of "
+            f"jitted JAX. Measured {datetime.date.today().isoformat()} ({platform.machine()}), "
+            f"Python {platform.python_version()}, {versions}, in one process, in turns: a ratio is that of the least "
+            "times; the quarters of the ratios of single rounds say how busy the machine was. Nodes are those that a "
+            "run executes, those of a loop as often as they are.",
+            "",
+            "| program | must | of JAX's time | quarters | | ms | nodes |",
+            "| --- | ---: | ---: | --- | --- | ---: | ---: |",
+            *lines,
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
