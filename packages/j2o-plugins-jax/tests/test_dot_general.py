@@ -46,6 +46,46 @@ def test_preferred_element_type(operands, result):
     once(lambda x, y: lax.dot(x, y, preferred_element_type=result), x, y, opsets=(21, 26))
 
 
+BYTES = {np.int8: (-128, 128), np.uint8: (0, 256)}
+
+
+@pytest.mark.parametrize("rhs", BYTES)
+@pytest.mark.parametrize("lhs", BYTES)
+@pytest.mark.parametrize("result", [np.int32, np.uint32, np.int16, np.int8])
+def test_products_of_bytes(lhs, rhs, result):
+    x, y = (RNG.integers(*BYTES[dtype], shape).astype(dtype) for dtype, shape in ((lhs, (2, 5, 40)), (rhs, (2, 40, 3))))
+    x[0], y[0] = BYTES[lhs][0], BYTES[rhs][0]  # the largest sums
+    x[1], y[1] = BYTES[lhs][1] - 1, BYTES[rhs][0]
+    batch = (((2,), (1,)), ((0,), (0,)))
+    product = functools.partial(lax.dot_general, dimension_numbers=batch, preferred_element_type=result)
+    once(product, x, y, contains=["MatMulInteger"], absent=["MatMul"])
+    once(lambda x: product(x, y), x, contains=["MatMulInteger"])  # a weight
+    once(lambda y: jnp.einsum("bik,bkj->jbi", x, y, preferred_element_type=result), y, contains=["MatMulInteger"])
+
+
+def test_bytes_of_vectors_and_symbolic_rows():
+    w = RNG.integers(-128, 128, (40, 3)).astype(np.int8)
+    product = functools.partial(lax.dot, preferred_element_type=np.int32)
+    once(lambda x: product(x, w), Spec(("B", 40), np.int8), contains=["MatMulInteger"])
+    once(product, Spec((40,), np.int8), Spec((40, 3), np.int8), contains=["MatMulInteger"])
+    once(product, Spec((40,), np.int8), Spec((40,), np.int8), contains=["MatMulInteger"])
+
+
+@pytest.mark.parametrize(
+    ("shapes", "dtypes", "result"),
+    [
+        (((2, 8), (8, 3)), (np.int8, np.int8), np.int32),  # few
+        (((2, 0), (0, 3)), (np.int8, np.int8), np.int32),  # none
+        (((2, 40), (40, 3)), (np.int8, np.int16), np.int32),
+        (((2, 40), (40, 3)), (np.int8, np.int8), np.float32),
+    ],
+)
+def test_no_products_of_bytes(shapes, dtypes, result):
+    x, y = (RNG.integers(-100, 100, shape).astype(dtype) for shape, dtype in zip(shapes, dtypes, strict=True))
+    numbers = (((1,), (0,)), ((), ()))
+    once(lambda x, y: lax.dot_general(x, y, numbers, preferred_element_type=result), x, y, absent=["MatMulInteger"])
+
+
 def test_mixed_element_types():
     def fn(x, y):
         return lax.dot_general(x, y, (((1,), (0,)), ((), ())), preferred_element_type=np.float32)

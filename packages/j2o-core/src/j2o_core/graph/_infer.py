@@ -317,6 +317,7 @@ _RULES: dict[str, Callable[..., Any]] = {
     "ArgMax": _arg_reduce,
     "ArgMin": _arg_reduce,
     "MatMul": _matmul,
+    "MatMulInteger": _matmul,
     "Concat": _concat,
     "Split": _split,
     "Gather": _gather,
