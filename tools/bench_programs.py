@@ -45,7 +45,7 @@ class Program:
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """What was measured of a program.
+    """The measurements of a program.
 
     Attributes:
         ratio: least time of the graph over least time of JAX.

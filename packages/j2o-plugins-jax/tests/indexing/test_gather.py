@@ -54,6 +54,22 @@ def test_constant_indices_cost_no_clamping():
     once(lambda x: x[1, :, np.array([0, 3])], X3, contains=["Slice", "Gather"], absent=["GatherND"])
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_many_places_are_numbers_of_one_axis(mode):
+    i, j, k = (RNG.integers(-9, 9, (30, 10)).astype(np.int32) for _ in range(3))
+    i[0, :2], j[0, :2] = np.iinfo(np.int32).max, np.iinfo(np.int32).min
+
+    def fn(x, i, j, k):
+        places = [x.at[i, j, k], x.at[i, j], x.at[:, i, j], x.at[i, :, j], x.at[j[:, :, None], k[:, :, None]]]
+        return [place.get(mode=mode) for place in places]
+
+    once(fn, X3, i, j, k, contains=["Gather"], absent=["GatherND"])
+    once(lambda x, i: x.at[i, 1].get(mode=mode), X, i, absent=["GatherND"])  # a column
+    few = i[0]
+    once(lambda x, i, j: x.at[i, j].get(mode=mode), X, few, j[0], contains=["GatherND"])
+    once(lambda x: x.at[i, j].get(mode=mode), X, contains=["GatherND"])  # nothing to clamp
+
+
 def test_common_forms_get_their_operator():
     once(lambda x, i: x[i], Spec(("B", 4)), Spec(("N", 2), np.int32), contains=["Gather"], absent=["GatherND"])
     once(lambda x, i: x[:, i], X3, ANY, contains=["Gather"], absent=["GatherND", "Transpose"])

@@ -159,7 +159,7 @@ def _second_table(factors: tuple[int, int], taken: int, sign: int) -> Any:
 
 
 def _multiplied(angles: Any) -> Any:
-    """What a complex number is multiplied by at these angles: (part of the result, part of the number, ...)."""
+    """Matrices that multiply a complex number by a turn: (part of the result, part of the number, ...)."""
     cos, sin = np.cos(angles), np.sin(angles)
     return np.stack([np.stack([cos, -sin]), np.stack([sin, cos])])
 

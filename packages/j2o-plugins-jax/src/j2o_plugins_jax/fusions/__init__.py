@@ -23,6 +23,7 @@ from .recurrent import _recurrent as _recurrent
 from .norms import _rms_norm as _rms_norm
 from .attention import _rotary as _rotary
 from .weights import _scaled_products as _scaled_products
+from . import _short_spans as _short_spans
 from .activations import _silu as _silu
 from .activations import _softmax as _softmax
 from .activations import _softplus as _softplus

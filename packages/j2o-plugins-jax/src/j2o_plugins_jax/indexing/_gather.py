@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -16,8 +17,21 @@ from j2o_core import LoweringContext
 from .._plugin import plugin
 from .._shapes import insert_axes
 from ._indexing import Axis, Windows
-from ._indices import clamp_indices, index_range, index_vectors, is_inside, number_of, same_size, window_offsets
+from ._indices import (
+    as_int64,
+    clamp_index,
+    clamp_indices,
+    index_range,
+    index_vectors,
+    is_inside,
+    number_of,
+    same_size,
+    window_offsets,
+)
 from ._slicing import dynamic_slice, static_slice
+
+# Vectors from which arithmetic on their numbers costs less than GatherND.
+_MANY = 256
 
 _Gathered = tuple[ir.Value, list[Axis]]  # windows and what their axes are
 
@@ -53,6 +67,10 @@ def _gather(
         indices, windows = _numbers_that_matter(ctx, indices, windows)
     elif _wraps_indices(ctx):
         indices = ctx.cast(indices, np.int32)
+    numbers = _numbers_of_many(ctx, indices, windows)
+    if numbers is not None:
+        gathered, inside = _by_number(ctx, x, numbers, windows)
+        return gathered if mode != lax.GatherScatterMode.FILL_OR_DROP else _filled(ctx, gathered, inside, windows, fill)
     index = index_vectors(ctx, indices, (*windows.batch, len(windows.indexed)))
     # XLA clamps even where JAX promises that all is inside, and `x[i]` promises that.
     clamped = clamp_indices(ctx, index, windows.last_starts)
@@ -60,7 +78,12 @@ def _gather(
     gathered = windows.arrange(ctx, value, axes, windows.axes)
     if mode != lax.GatherScatterMode.FILL_OR_DROP:
         return gathered
-    inside = is_inside(ctx, index, clamped, len(windows.indexed))
+    return _filled(ctx, gathered, is_inside(ctx, index, clamped, len(windows.indexed)), windows, fill)
+
+
+def _filled(
+    ctx: LoweringContext, gathered: ir.Value, inside: ir.Value | None, windows: Windows, fill: ir.Value
+) -> ir.Value:
     if inside is None:
         return gathered
     return ctx.op.Where(windows.spread(ctx, inside), gathered, fill)  # type: ignore[no-any-return]
@@ -164,6 +187,45 @@ def _by_element(ctx: LoweringContext, x: ir.Value, index: ir.Value, windows: Win
     index = ctx.reshape(index, [*lead_sizes, math.prod(sizes)])
     elements = ctx.reshape(ctx.op.GatherElements(x, index, axis=len(lead)), [*lead_sizes, *sizes])
     return elements, [batch[one] for one in (*lead, *windows.unpaired)]
+
+
+def _numbers_of_many(ctx: LoweringContext, indices: ir.Value, windows: Windows) -> list[ir.Value] | None:
+    """The numbers of index vectors, if many elements, or what lies behind them, are taken by several numbers."""
+    if windows.paired or len(windows.indexed) < 2 or any(map(is_symbolic_dim, windows.shape)):
+        return None
+    whole = all(same_size(windows.sizes[axis], windows.shape[axis]) for axis in windows.rest)
+    narrow = all(same_size(windows.sizes[axis], 1) for axis in windows.indexed)
+    many = math.prod(size for size in windows.batch if not is_symbolic_dim(size)) >= _MANY
+    if not (whole and narrow and many) or ctx.constant_value(indices) is not None:
+        return None
+    width, rank = len(windows.indexed), len(windows.batch)
+    return [number_of(ctx, indices, column, width, rank) for column in range(width)]
+
+
+def _by_number(
+    ctx: LoweringContext, x: ir.Value, numbers: Sequence[ir.Value], windows: Windows
+) -> tuple[ir.Value, ir.Value | None]:
+    """Gather from the indexed axes as one: the numbers are clamped, and counted, each by itself.
+
+    ONNX Runtime takes 12 ns for a vector of GatherND and 10 ns to clamp one, 0.7 ns for a number of GatherElements.
+    """
+    sizes = [windows.shape[axis] for axis in windows.indexed]
+    steps: list[ir.Value] = []
+    tests: list[ir.Value] = []
+    for column, (number, size) in enumerate(zip(numbers, sizes, strict=True)):
+        number = as_int64(ctx, number)
+        clamped = clamp_index(ctx, number, size - 1)
+        inside = is_inside(ctx, number, clamped, 1)
+        tests += [inside] if inside is not None else []
+        behind, constant = math.prod(sizes[column + 1 :]), ctx.constant_value(clamped)
+        step = ctx.op.Mul(clamped, ctx.const(behind, np.int64)) if constant is None else ctx.const(behind * constant)
+        steps.append(step)
+    place = functools.reduce(ctx.op.Add, steps)
+    x = ctx.op.Transpose(x, perm=[*windows.indexed, *windows.rest])
+    x = ctx.reshape(x, [math.prod(sizes), *(windows.shape[axis] for axis in windows.rest)])
+    axes = [*(Axis(True, one) for one in range(len(windows.batch))), *(Axis(False, axis) for axis in windows.rest)]
+    gathered = windows.arrange(ctx, ctx.op.Gather(x, place, axis=0), axes, windows.axes)
+    return gathered, functools.reduce(ctx.op.And, tests) if tests else None
 
 
 def _by_vector(ctx: LoweringContext, x: ir.Value, index: ir.Value, windows: Windows) -> _Gathered:
