@@ -20,6 +20,9 @@ nox.options.sessions = ["lint", "types", "tests"]
 # An interpreter that is not there is passed over, not fetched.
 os.environ.setdefault("UV_PYTHON_DOWNLOADS", "never")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# A session starts dozens of processes, and pytest rewrites each test file: without byte code JAX alone costs each of
+# them two seconds more. It lies in the session's environment, and beside the sources, where git ignores it.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 ROOT = Path(__file__).parent
 BUILD = ROOT / "build"
