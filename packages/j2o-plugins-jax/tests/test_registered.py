@@ -16,7 +16,6 @@ import j2o_plugins_jax
 from j2o_core import Registry
 from j2o_core.simplify import decompositions_of
 from j2o_core.simplify._calls import CALLS, IDENTITIES
-from j2o_core.simplify._keys import KEY_RULES
 from j2o_plugins_jax import plugin
 
 # Those that only some of the supported releases of JAX have.
@@ -83,7 +82,13 @@ FAMILIES = {
 }
 PARTS = ("_start", "_done")  # of collectives, as XLA schedules them
 # Primitives that no plugin lowers: the simplification takes them apart.
-SIMPLIFIED = {*CALLS, *IDENTITIES, *KEY_RULES, "fft", "custom_linear_solve", "shard_map"}
+SIMPLIFIED = {
+    *CALLS,
+    *IDENTITIES,
+    *(name for kind, name in plugin.encodings if kind == "key" or name == "fft"),
+    "custom_linear_solve",
+    "shard_map",
+}
 
 
 @functools.cache

@@ -27,6 +27,11 @@ def test_gradient_of_signed_sqrt() -> None:
     check(jax.grad(lambda x: signed_sqrt(x).sum()), Spec((5,), jnp.float32), contains=["Sqrt"])
 
 
+def test_signed_sqrt_of_complex_numbers() -> None:
+    check(lambda z: signed_sqrt(z * 1j), Spec(("T", 3), jnp.complex64), contains=["Sqrt"])
+    check(signed_sqrt, jnp.array([0, 3 + 4j, -9, 2j], jnp.complex64))
+
+
 def test_pixel_shuffle_is_one_operator() -> None:
     check(
         lambda x: pixel_shuffle(x, 2),

@@ -111,7 +111,9 @@ def test_a_loaded_program_is_verified_against_a_function(saved):
         OnnxProgram.load(saved[1]).verify()
 
 
-def test_random_keys_complex_numbers_and_weak_types_come_back(export, tmp_path):
+def test_random_keys_complex_numbers_and_weak_types_come_back(plugin, export, tmp_path):
+    plugin.encoded("random_unwrap", "key")(lambda eqn, words: words)
+
     def fn(z, key, scale):
         return z, jax.random.key_data(key), scale * 2
 

@@ -8,7 +8,8 @@ from jax import lax
 from jax.extend.core import jaxpr_as_fun
 
 from j2o_core import UnsupportedError
-from j2o_core.simplify import simplify
+from j2o_core.plugin._registry import Registry
+from j2o_core.simplify import decompositions_of, simplify
 
 DEPTH = 1200  # Python's limit is 1000 calls
 SOME = 400  # where a level would take several
@@ -43,11 +44,14 @@ def test_control_flow_is_simplified_at_any_depth(name):
     assert [eqn.primitive.name for eqn in closed.jaxpr.eqns].count(name) == 1
 
 
-def test_complex_numbers_are_made_real_at_any_depth():
+def test_complex_numbers_are_made_real_at_any_depth(plugin):
+    plugin.encoded("complex", "complex")(lambda eqn, x, y: jnp.stack([x, y], -1))
+    plugin.encoded("real", "complex")(lambda eqn, z: z[..., 0])
+
     def wrap(f):
         return lambda x: lax.cond(x.sum() < 5, lambda x: f(lax.complex(x, x).real), lambda x: x, x)
 
-    closed = simplify(deep(wrap, SOME))
+    closed = simplify(deep(wrap, SOME), decompositions=decompositions_of(Registry([plugin])))
     assert "complex" not in {eqn.primitive.name for eqn in closed.jaxpr.eqns}
 
 

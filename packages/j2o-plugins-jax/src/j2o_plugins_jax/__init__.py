@@ -27,6 +27,7 @@ from . import _sorting as _sorting
 from . import _transcendental as _transcendental
 from . import fusions as fusions
 from ._plugin import plugin as plugin
+from .complex import _complex as _complex
 from .indexing import _gather as _gather
 from .indexing import _scatter as _scatter
 from .indexing import _scatter_functions as _scatter_functions
@@ -37,6 +38,7 @@ from .linalg import _householder as _householder
 from .linalg import _linear_algebra as _linear_algebra
 from .linalg import _schur as _schur
 from .random import _bit_generators as _bit_generators
+from .random import _keys as _keys
 from .random import _random as _random
 from .special import _bessel as _bessel
 from .special import _erf as _erf

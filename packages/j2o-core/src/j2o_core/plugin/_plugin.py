@@ -21,6 +21,8 @@ Expected a primitive, its name or a composite: @plugin.{method}("tanh") above th
 
 LOWEST_OPSET = 18
 HIGHEST_OPSET = 26
+# Values that ONNX has no type for.
+ENCODED = ("complex", "key")
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Plugin:
         self.version: str | None = None
         self.lowerings: dict[Any, list[Lowering]] = {}
         self.decompositions: dict[str, Rule] = {}
+        self.encodings: dict[tuple[str, str], Rule] = {}
         self.composites: list[Composite] = []
         self.modules: dict[str, tuple[str, ...]] = {}
         self.remarks: dict[str, Callable[..., str | None]] = {}
@@ -145,6 +148,38 @@ class Plugin:
             code = with_known(fn, ignores, self.name, _key_name(primitive))
             self.decompositions[lowering_key(primitive)] = code
             return fn
+
+        return register
+
+    def encoded(self, primitive: Primitive | str, kind: str) -> Callable[[_F], _F]:
+        """Register a rule `rule(eqn, *arrays) -> array or arrays` for a primitive on values that ONNX has no type for.
+
+        The rule is JAX code on the arrays that encode the operands, and returns those that encode the results. A
+        complex number is its real and its imaginary part, complex64[3] is float32[3, 2]; a typed random key is its
+        words, key<fry>[3] is uint32[3, 2]. Operands of other dtypes come as they are. Primitives that only move
+        elements, and calls and control flow, need no rule.
+
+        Args:
+            primitive: a JAX primitive or its name.
+            kind: "complex" or "key": what is encoded among the operands or results; for both of them, "key".
+
+        The equation `eqn` has the parameters `eqn.params`, and the dtypes and shapes in JAX, `eqn.invars[0].aval` and
+        `eqn.outvars[0].aval`.
+
+        Raises:
+            PluginError: if this plugin already has one for the primitive, or there is no such kind.
+        """
+        if not isinstance(primitive, str) and not isinstance(getattr(primitive, "name", None), str):
+            raise PluginError(_NO_PRIMITIVE.format(plugin=self.name, given=primitive, method="encoded"))
+        if kind not in ENCODED:
+            raise PluginError(f"{self!r} encodes {kind!r}. Expected one of {', '.join(map(repr, ENCODED))}.")
+
+        def register(rule: _F) -> _F:
+            if self.encodings.setdefault((kind, lowering_key(primitive)), rule) is not rule:
+                raise PluginError(
+                    f"{self!r} registers two rules for {_key_name(primitive)} of encoded values ({kind})."
+                )
+            return rule
 
         return register
 

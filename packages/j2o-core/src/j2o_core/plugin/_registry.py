@@ -10,7 +10,7 @@ from typing import Any
 from .._errors import PluginError
 from . import _installed
 from ._composite import Composite
-from ._plugin import Lowering, Plugin, Rewrite, lowering_key
+from ._plugin import ENCODED, Lowering, Plugin, Rewrite, lowering_key
 
 _NO_RULES = """No plugin knows what jax.vmap and jax.grad do with these composites: {names}.
 Install j2o-autodiff, which derives it from their bodies, or make it a dependency of the package that declares them."""
@@ -32,6 +32,7 @@ class Registry:
         self.plugins = tuple(plugins)
         self._lowerings: dict[Any, list[Lowering]] = {}
         self.decompositions: dict[str, Any] = {}
+        self.encodings: dict[str, dict[str, Any]] = {kind: {} for kind in ENCODED}
         self.composites: list[Composite] = []
         self.rewrites: list[Rewrite] = []
         self.opset_imports: dict[str, int] = {}
@@ -90,6 +91,12 @@ class Registry:
                 raise PluginError(
                     f"Two plugins decompose {name}; one is {_origin(plugin)}. Uninstall one of them, or pass "
                     f"plugins=[...] to to_onnx."
+                )
+        for (kind, name), encoded in plugin.encodings.items():
+            if self.encodings[kind].setdefault(name, encoded) is not encoded:
+                raise PluginError(
+                    f"Two plugins have a rule for {name} of encoded values ({kind}); one is {_origin(plugin)}. "
+                    f"Uninstall one of them, or pass plugins=[...] to to_onnx."
                 )
         targets = {composite.target: composite for composite in self.composites}
         for composite in plugin.composites:

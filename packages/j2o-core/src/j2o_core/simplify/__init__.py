@@ -35,10 +35,11 @@ def simplify(
     Args:
         jaxpr: a closed jaxpr.
         constants: names of constants; names of folded ones are added to it.
-        decompositions: the JAX code of primitives.
+        decompositions: the JAX code of primitives, and of those on encoded values.
         keep_weights: whether named constants become inputs, behind the others; `constants.kept` has them then.
     """
     constants = constants if constants is not None else ConstantTable({})
+    decompositions = decompositions or Decompositions()
     # Dead code first: an unused equation is neither folded nor reported as unsupported.
     stopped: set[Any] = set()
     inlined = inline_calls(jaxpr, stopped if keep_weights else None)
@@ -47,7 +48,7 @@ def simplify(
         constants.fixed = fixed_weights(inlined, constants)
     folded = fold_constants(drop_dead_code(inlined), constants)
     # A primitive of constants is a constant: the code of the others comes after.
-    expanded = make_real(decompose(folded, decompositions or Decompositions()), constants)
+    expanded = make_real(decompose(folded, decompositions), constants, decompositions.encoded)
     result = drop_dead_code(folded if expanded is folded else fold_constants(drop_dead_code(expanded), constants))
     constants.set_simplified(result)
     return result

@@ -15,12 +15,11 @@ from jax.extend.core import InconclusiveDimensionOperation
 from .._compat import Literal, Primitive, as_closed, compiled_code, high_level_code, literal_value
 from .._errors import J2oError, LoweringError, UnknownParameter, UnsupportedError
 from ..plugin._budget import limited
+from ..plugin._plugin import ENCODED
 from ..plugin._registry import Registry
 from ..trace._source import user_line
 from ..trace._trace import trace_code
 from ._calls import CALLS, IDENTITIES
-from ._complex import COMPLEX_RULES
-from ._keys import KEY_RULES
 from ._nested import all_jaxprs
 
 Trace = Callable[..., tuple[Any, Any]]
@@ -41,6 +40,7 @@ class Decompositions:
         by_name: code by the primitive's name.
         has_rule: whether a primitive has a rule of its own, so that its implementation is not looked at.
         trace: gives the jaxpr of a function on specs, and something else.
+        encoded: rules on encoded values, by kind and name.
     """
 
     def __init__(
@@ -48,7 +48,9 @@ class Decompositions:
         by_name: Mapping[str, Callable[..., Any]] | None = None,
         has_rule: Callable[[Primitive], bool] = lambda primitive: True,
         trace: Trace = _plain_trace,
+        encoded: Mapping[str, Mapping[str, Callable[..., Any]]] | None = None,
     ):
+        self.encoded = encoded or {kind: {} for kind in ENCODED}
         self._by_name = by_name or {}
         self._has_rule = has_rule
         self._trace = trace
@@ -98,7 +100,7 @@ class Decompositions:
 
     def _is_known(self, primitive: Primitive) -> bool:
         name = primitive.name
-        tables = (self._by_name, CALLS, IDENTITIES, COMPLEX_RULES, KEY_RULES)
+        tables = (self._by_name, CALLS, IDENTITIES, *self.encoded.values())
         return hasattr(primitive, "composite") or self._has_rule(primitive) or any(name in table for table in tables)
 
     def _body(self, fn: Callable[..., Any], eqn: Any, known: list[Any]) -> Any:
@@ -119,7 +121,7 @@ class Decompositions:
 
     def _implementation(self, primitive: Primitive) -> Callable[..., Any] | None:
         if primitive not in self._implementations:
-            made_real = primitive.name in COMPLEX_RULES or primitive.name in KEY_RULES
+            made_real = any(primitive.name in rules for rules in self.encoded.values())
             unknown = not hasattr(primitive, "composite") and not made_real and not self._has_rule(primitive)
             self._implementations[primitive] = _code(primitive) if unknown else None
         return self._implementations[primitive]
@@ -132,6 +134,7 @@ def decompositions_of(registry: Registry) -> Decompositions:
         registry.decompositions,
         lambda primitive: registry.lowest_opset(primitive) is not None,
         functools.partial(trace_code, registry),
+        registry.encodings,
     )
 
 

@@ -1,12 +1,12 @@
 """Make values real that ONNX has no type for: typed keys and complex numbers become arrays with a trailing axis.
 
 A key is its words, a complex number its real and imaginary part. What only moves elements about is the same operation
-with the trailing axis carried along; the rest has a rule, written in JAX on the arrays that encode the values.
+with the trailing axis carried along; the rest has rules of plugins, in JAX code on the arrays that encode the values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,11 +17,9 @@ from .. import _compat
 from .._compat import Literal, literal_value, make_closed, new_var
 from .._errors import J2oError, LoweringError, UnsupportedError
 from ..trace._source import user_line
-from ._complex import COMPLEX_RULES
 from ._decompose import explained
 from ._fold import ConstantTable
 from ._inline import inline_calls
-from ._keys import KEY_RULES
 from ._nested import Steps, all_jaxprs, complete, map_nested
 
 # The trailing axis may simply be there: parameters name axes from the front and no sizes.
@@ -50,8 +48,16 @@ _MAPPED = frozenset(
 _CONTROL_FLOW = frozenset({"cond", "while", "scan"})
 
 
-def make_real(jaxpr: Any, table: ConstantTable) -> Any:
+Rules = Mapping[str, Mapping[str, Callable[..., Any]]]
+
+
+def make_real(jaxpr: Any, table: ConstantTable, rules: Rules) -> Any:
     """The closed jaxpr without typed keys and complex numbers; the same jaxpr if it has none.
+
+    Args:
+        jaxpr: a closed jaxpr.
+        table: names of constants.
+        rules: rules on encoded values, by kind and name (`Plugin.encoded`).
 
     Raises:
         UnsupportedError: naming every operation on such values that cannot be expressed.
@@ -59,7 +65,7 @@ def make_real(jaxpr: Any, table: ConstantTable) -> Any:
     if not _has_encoded(jaxpr):
         return jaxpr
     missing: dict[str, list[Any]] = {}
-    result = complete(_real_jaxpr(jaxpr, table, missing))
+    result = complete(_real_jaxpr(jaxpr, table, rules, missing))
     if missing:
         lines = [f"  {name:24} {len(eqns)} equations   {user_line(eqns[0])}" for name, eqns in missing.items()]
         raise UnsupportedError(
@@ -102,8 +108,8 @@ def _has_encoded(jaxpr: Any) -> bool:
     )
 
 
-def _real_jaxpr(jaxpr: Any, table: ConstantTable, missing: dict[str, list[Any]]) -> Steps:
-    writer = _Writer(table, missing)
+def _real_jaxpr(jaxpr: Any, table: ConstantTable, rules: Rules, missing: dict[str, list[Any]]) -> Steps:
+    writer = _Writer(table, rules, missing)
     invars = [new_var(encoded_aval(var.aval)) for var in jaxpr.jaxpr.invars]
     outs = yield writer.run(jaxpr, invars, None)
     return make_closed(list(writer.consts), list(writer.consts.values()), invars, outs, writer.eqns)
@@ -112,10 +118,11 @@ def _real_jaxpr(jaxpr: Any, table: ConstantTable, missing: dict[str, list[Any]])
 class _Writer:
     """Writes a jaxpr anew, with encoded complex numbers and keys."""
 
-    def __init__(self, table: ConstantTable, missing: dict[str, list[Any]]):
+    def __init__(self, table: ConstantTable, rules: Rules, missing: dict[str, list[Any]]):
         self.eqns: list[Any] = []
         self.consts: dict[Any, Any] = {}
         self._table = table
+        self._rules = rules
         self._missing = missing
         self._by_identity: dict[int, tuple[Any, Any]] = {}
         self._makers: dict[Any, Any] = {}  # equations that stack or split, by their result
@@ -161,7 +168,7 @@ class _Writer:
         if name in _CONTROL_FLOW or not affected:
             part = self._part(eqn, operands)
             return (yield self._same(eqn, operands)) if part is None else [part]
-        rule = _rule(eqn)
+        rule = _rule(eqn, self._rules)
         if rule is None:
             self._missing.setdefault(name, []).append(eqn)
             return [new_var(encoded_aval(var.aval)) for var in eqn.outvars]
@@ -208,7 +215,7 @@ class _Writer:
         return eqn if eqn is not None and eqn.primitive.name == name else None
 
     def _nested(self, closed: Any) -> Steps:
-        return (yield _real_jaxpr(closed, self._table, self._missing)) if _has_encoded(closed) else closed
+        return (yield _real_jaxpr(closed, self._table, self._rules, self._missing)) if _has_encoded(closed) else closed
 
 
 def _check_results(eqn: Any, avals: Sequence[Any]) -> None:
@@ -218,14 +225,15 @@ def _check_results(eqn: Any, avals: Sequence[Any]) -> None:
         if aval.dtype != want.dtype or len(aval.shape) != len(want.shape):
             raise LoweringError(
                 f"The rule for {eqn.primitive.name} on complex numbers or keys returned {aval.str_short()}, the "
-                f"equation's result is {want.str_short()}.\nThis is a defect of j2o: please report it."
+                f"equation's result is {want.str_short()}.\n"
+                f"This is a fault of the plugin that has it: please report it."
             )
 
 
-def _rule(eqn: Any) -> Callable[..., Any] | None:
+def _rule(eqn: Any, kinds: Rules) -> Callable[..., Any] | None:
     name, params = eqn.primitive.name, eqn.params
     atoms = (*eqn.invars, *eqn.outvars)
-    rules = KEY_RULES if any(_compat.is_key_dtype(atom.aval.dtype) for atom in atoms) else COMPLEX_RULES
+    rules = kinds["key" if any(_compat.is_key_dtype(atom.aval.dtype) for atom in atoms) else "complex"]
     if name in rules:
         return lambda *arrays: rules[name](eqn, *arrays)
     if name in _SHAPED:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ._complex_arithmetic import Pair, lift, magnitude, over, reciprocal, times
+from ._arithmetic import Pair, lift, magnitude, over, reciprocal, times
 
 # Polar form
 

@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 from jax.extend.core import Literal
 
-from j2o_core.simplify import _fourier
+from j2o_plugins_jax.complex import _fourier
 
 # Short lengths in one step, products in two, odd ones and long ones among them, a long prime and twice one.
 LENGTHS = [1, 2, 60, 97, 96, 99, 400, 600, 2500, 521, 1042]

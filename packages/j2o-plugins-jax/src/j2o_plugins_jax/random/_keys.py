@@ -8,8 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .. import _compat
-from .._errors import UnsupportedError
+from j2o_core import UnsupportedError, _compat
+
+from .._plugin import plugin
 
 _REFUSED = (
     "The key type {name!r} draws its numbers with an algorithm of the accelerator at hand; ONNX cannot repeat it "
@@ -65,7 +66,7 @@ def _same(eqn: Any, words: Any) -> Any:
     return words
 
 
-KEY_RULES: dict[str, Callable[..., Any]] = {
+_RULES: dict[str, Callable[..., Any]] = {
     "random_seed": _seed,
     "random_split": _split,
     "random_bits": _bits,
@@ -75,3 +76,5 @@ KEY_RULES: dict[str, Callable[..., Any]] = {
     "random_unwrap": _same,
     "random_clone": _same,
 }
+for _name, _rule in _RULES.items():
+    plugin.encoded(_name, "key")(_rule)

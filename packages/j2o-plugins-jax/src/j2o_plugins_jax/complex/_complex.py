@@ -1,4 +1,4 @@
-"""Operations on complex numbers, as operations on the real arrays that encode them: all rules."""
+"""Operations on complex numbers, as operations on the real arrays that encode them: products, gather, all tables."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ._complex_arithmetic import ARITHMETIC, is_complex, pair, pairs, parts
-from ._complex_functions import FUNCTIONS
-from ._complex_reductions import REDUCTIONS
+from .._plugin import plugin
+from ._arithmetic import ARITHMETIC, is_complex, pair, pairs, parts
 from ._fourier import fft
+from ._functions import FUNCTIONS
+from ._reductions import REDUCTIONS
 
 
 def _dot_general(eqn: Any, *arrays: Any) -> Any:
@@ -54,7 +55,7 @@ def _of_parts(eqn: Any) -> Callable[[Any, Any], Any]:
     return lambda left, right: eqn.primitive.bind(left, right, **params).astype(dtype)
 
 
-COMPLEX_RULES: dict[str, Callable[..., Any]] = {
+_RULES: dict[str, Callable[..., Any]] = {
     **ARITHMETIC,
     **FUNCTIONS,
     **REDUCTIONS,
@@ -63,3 +64,5 @@ COMPLEX_RULES: dict[str, Callable[..., Any]] = {
     "gather": _gather,
     "fft": fft,
 }
+for _name, _rule in _RULES.items():
+    plugin.encoded(_name, "complex")(_rule)

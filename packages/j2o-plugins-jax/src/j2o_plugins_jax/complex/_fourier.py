@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .._compat import is_symbolic
-from .._errors import UnsupportedError
-from ..trace._source import user_line
+from j2o_core import UnsupportedError
+from j2o_core._compat import is_symbolic
+from j2o_core.trace._source import user_line
 
 _ODD_OR_EVEN = """The inverse of a real Fourier transform at {line} has {length} elements, which may be odd or even.
 JAX takes it for odd there, as where it differentiates rfft, and an even length would be wrong.

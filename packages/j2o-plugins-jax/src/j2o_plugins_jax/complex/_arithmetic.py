@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .._errors import UnsupportedError
+from j2o_core import UnsupportedError
 
 Pair = tuple[Any, Any]
 

@@ -10,8 +10,9 @@ import numpy as np
 from jax import lax
 from jax.extend.core import jaxpr_as_fun
 
-from .._compat import as_closed
-from ._complex_arithmetic import Pair, is_complex, larger_of, pair, parts, smaller_of, times
+from j2o_core._compat import as_closed
+
+from ._arithmetic import Pair, is_complex, larger_of, pair, parts, smaller_of, times
 
 
 def _fold(combine: Callable[[Pair, Pair], Pair]) -> Callable[..., Any]:
