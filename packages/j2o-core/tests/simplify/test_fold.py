@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 
 from j2o_core.simplify import ConstantTable, simplify
 from j2o_core.simplify._fold import FOLD_LIMIT_BYTES
@@ -110,3 +111,28 @@ def test_folding_in_64_bit():
         np.testing.assert_array_equal(
             jax.extend.core.jaxpr_as_fun(jaxpr)(np.arange(3))[0], np.arange(3) + np.arange(3) ** 40
         )
+
+
+def test_what_is_taken_from_a_large_broadcast_is_a_constant():
+    few, shape = jnp.arange(2, dtype=jnp.float32), (2, FOLD_LIMIT_BYTES // 4)
+    jaxpr, _ = simplified(lambda x: x + lax.slice(lax.broadcast_in_dim(few, shape, (0,)), (0, 0), (2, 3)), X)
+    assert primitives(jaxpr)[-1] == "add"
+    assert "slice" not in primitives(jaxpr)
+
+
+def test_loops_over_constants_are_not_run():
+    endless = 2**31 - 1
+    jaxpr, _ = simplified(lambda x: x + lax.while_loop(lambda i: i < endless, lambda i: i + 1, 0), X)
+    assert "while" in primitives(jaxpr)
+
+
+@pytest.mark.parametrize("which", [-1, 3])
+def test_a_choice_of_none_of_the_cases_stays(which):
+    jaxpr, _ = simplified(lambda x, y: lax.select_n(np.int32(which), x, y, x + y), X, X)
+    assert primitives(jaxpr) == ["add", "select_n"]
+
+
+def test_a_choice_among_the_elements_of_nothing():
+    nothing = np.zeros((0, 2), np.float32)
+    jaxpr, _ = simplified(lambda x, y: lax.select_n(np.zeros((0, 2), bool), x, y), nothing, nothing)
+    assert [var.aval.shape for var in jaxpr.jaxpr.outvars] == [(0, 2)]

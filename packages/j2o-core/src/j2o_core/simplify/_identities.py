@@ -53,7 +53,7 @@ def _known(atom: Any, known: dict[Any, Any]) -> np.ndarray[Any, Any] | None:
 
 def _is_neutral(name: str, atom: Any, known: dict[Any, Any]) -> bool:
     value = _known(atom, known)
-    if value is None or value.size == 0 or (value.dtype.kind not in "iuf" and value.dtype.name != "bfloat16"):
+    if value is None or (value.dtype.kind not in "iuf" and value.dtype.name != "bfloat16"):
         return False
     return bool(_NEUTRAL[name](value))
 
