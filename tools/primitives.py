@@ -53,6 +53,8 @@ PARTS: dict[str, Callable[[str], bool]] = {
     "all": lambda dtype: True,
 }
 BAD = ("value", "error", "crash")
+# The folder of the npm package onnxruntime-web, where that is to run the programs; `..._PLACE` says node or chromium.
+WEB = "ONNXRUNTIME_WEB"
 
 
 # -- One case ----------------------------------------------------------------------------------------------------------
@@ -187,6 +189,10 @@ def work(connection: Connection, exporter: str) -> None:
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     harnesses = load_harnesses()
+    if folder := os.environ.get(WEB):
+        import webruntime
+
+        webruntime.use(folder, os.environ.get(f"{WEB}_PLACE", "node"))
     connection.send(None)
     while (task := connection.recv()) is not None:
         name, (opset, form) = task

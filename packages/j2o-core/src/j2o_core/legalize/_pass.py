@@ -16,6 +16,7 @@ from ..lower._lowered import Lowered
 from ..rewrite import Rewriter
 from ..target import NARROW_FLOATS, SIGNED, Signature, Target, Workaround
 from . import _composed
+from ._arrays import check_arrays
 from ._declined import Declined
 from ._detours import DTYPE_ATTRIBUTES, Carrier, Detour, find_detour
 from ._problem import Problem, message, spell
@@ -35,8 +36,10 @@ def legalize(lowered: Lowered, target: Target) -> None:
         target: where it is to run.
 
     Raises:
-        LegalizeError: if nodes have no exact form for the target; all of them are listed.
+        LegalizeError: if nodes have no exact form for the target, all of them listed, or if the target takes no arrays
+            of an input's or output's element type.
     """
+    check_arrays(lowered.graph, target)
     remove_unused_nodes(lowered.graph)
     legalizer = _Legalizer(lowered, target)
     legalizer.graph(lowered.graph, None)

@@ -15,6 +15,11 @@ NARROW_FLOATS = (T.BFLOAT16, T.FLOAT16, *FLOAT8)
 SIGNED = (T.INT2, T.INT4, T.INT8, T.INT16, T.INT32, T.INT64)
 UNSIGNED = (T.UINT2, T.UINT4, T.UINT8, T.UINT16, T.UINT32, T.UINT64)
 INTEGERS = SIGNED + UNSIGNED
+# Tensors of the npm package onnxruntime-common, but those of four bits, which no browser's array has.
+ARRAYS_OF_JAVASCRIPT = (
+    *(T.FLOAT, T.DOUBLE, T.FLOAT16, T.BOOL),
+    *(T.INT8, T.INT16, T.INT32, T.INT64, T.UINT8, T.UINT16, T.UINT32, T.UINT64),
+)
 
 
 def cast_attributes(dtype: ir.DataType) -> dict[str, Any]:

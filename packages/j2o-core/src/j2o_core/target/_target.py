@@ -10,7 +10,7 @@ from typing import Any
 import onnx_ir as ir
 
 from .._errors import SpecError
-from ._dtypes import NARROW_FLOATS
+from ._dtypes import ARRAYS_OF_JAVASCRIPT, NARROW_FLOATS
 from ._kernels import Release, Signature, Types, releases
 from ._workaround import Workaround
 from ._workarounds import WORKAROUNDS
@@ -53,6 +53,11 @@ class Target:
             return ()
         names = [self.name] if self.name != RUNTIME else [name for name in releases() if name != WEB]
         return tuple(map(Release, names))
+
+    @property
+    def arrays(self) -> tuple[ir.DataType, ...] | None:
+        """Element types that inputs and outputs can have, or None for any: JavaScript has arrays of these alone."""
+        return ARRAYS_OF_JAVASCRIPT if self.name == WEB else None
 
     @functools.cached_property
     def workarounds(self) -> tuple[Workaround, ...]:
