@@ -7,7 +7,6 @@ seconds, and with virtualenv and pip elsewhere, in a minute each. Both keep thei
 import difflib
 import functools
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -471,6 +470,7 @@ def docs(session: nox.Session) -> None:
         session.run("python", "tools/functions_page.py", "--check")
         session.run("python", "tools/runtime_faults.py", "--check")
         session.run("python", "tools/architecture_picture.py", "--check")
+        session.run("python", "tools/benchmark_picture.py", "--check")
     else:
         session.run("python", "tools/support_table.py", *(["--sweep", *sweeps] if sweeps else []))
         session.run("python", "tools/coverage_pages.py")
@@ -478,6 +478,7 @@ def docs(session: nox.Session) -> None:
         session.run("python", "tools/functions_page.py")
         session.run("python", "tools/runtime_faults.py")
         session.run("python", "tools/architecture_picture.py")
+        session.run("python", "tools/benchmark_picture.py")
     session.run("pytest", "-p", "doc_examples", "--tb=short", *_pages(), env={"PYTHONPATH": "tools"})
     site = str(BUILD / "site")
     session.run("mkdocs", "build", "--strict", "--quiet", "--site-dir", site, env={"NO_MKDOCS_2_WARNING": "1"})
@@ -493,6 +494,7 @@ def bench(session: nox.Session) -> None:
     """Measure, print and write docs/benchmarks.md; `-- --peers` measures the other exporters again."""
     _install(session, *_editable(*PACKAGES, extras="test"), *_group("primitives"))
     session.run("python", "tools/bench.py", *session.posargs)
+    session.run("python", "tools/benchmark_picture.py")
 
 
 # -- What is published -----------------------------------------------------------------------------------------------
@@ -500,7 +502,10 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def build(session: nox.Session) -> None:
-    """Source archives and wheels in build/dist; then each wheel alone in an environment of its own (`installed`)."""
+    """Source archives and wheels in build/dist; then each wheel alone in an environment of its own (`installed`).
+
+    One folder has all of them: `pip install --find-links build/dist j2o-plugins-equinox`.
+    """
     _build(session, *(f"packages/{package}" for package in PACKAGES))
     for package in PACKAGES:
         session.notify(f"installed({package})")
@@ -510,15 +515,19 @@ def _build(session: nox.Session, *folders: str) -> Path:
     _install(session, *_group("build"))
     dist = BUILD / "dist"
     for folder in folders:
-        shutil.rmtree(dist / Path(folder).name, ignore_errors=True)
-        session.run(
-            "python", "-m", "build", "--installer", "uv", "--outdir", str(dist / Path(folder).name), folder, silent=True
-        )
+        for old in dist.glob(f"{_file_name(folder)}-*"):
+            old.unlink()
+        session.run("python", "-m", "build", "--installer", "uv", "--outdir", str(dist), folder, silent=True)
     return dist
 
 
+def _file_name(package: str) -> str:
+    """How the files of a package begin, whose own folder is given or its name."""
+    return Path(package).name.replace("-", "_")
+
+
 def _wheels(dist: Path, *packages: str) -> list[str]:
-    return [str(wheel) for package in packages for wheel in (dist / package).glob("*.whl")]
+    return [str(wheel) for package in packages for wheel in dist.glob(f"{_file_name(package)}-*.whl")]
 
 
 @nox.session(default=False)

@@ -26,7 +26,7 @@ ROUNDS = 40
 SECOND_LAYERS = "encoder.layer.*.output.dense"
 
 
-def _weights():
+def encoder_weights():
     """The float weights of the file as nested dictionaries."""
     tree = {}
     for path, value in load_file(FOLDER / "model.safetensors").items():
@@ -88,7 +88,7 @@ def main():
     batches = list(_sentences())
     examples = [(ids[:1], mask[:1]) for ids, mask in batches]
     for opset in (21, 23):
-        model = functools.partial(encode, _weights())
+        model = functools.partial(encode, encoder_weights())
         program = j2o_core.to_onnx(model, list(sizes), opset=opset, constraints=["T <= 512"])
         forms = {
             "floats": program,

@@ -1,0 +1,1 @@
+"""Two pages that run models in a browser: `nox -s browser`."""
