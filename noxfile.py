@@ -328,13 +328,18 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def nightly(session: nox.Session) -> None:
-    """Sessions of hours: all near misses, all nodes in other domains, many random programs, JAX's whole sweep."""
-    _install(session, *_editable("j2o-plugins-jax", extras="test"), *_group("tests"), *_group("primitives"))
+    """Sessions of hours: all near misses, all nodes in other domains, many random programs, JAX's whole sweep.
+
+    And a model of 4 GB, exported and run in part under a limit of memory.
+    """
+    plugins = ("j2o-plugins-jax", "j2o-plugins-equinox")
+    _install(session, *_editable(*plugins, extras="test"), *_group("tests"), *_group("primitives"))
     BUILD.mkdir(exist_ok=True)
     tests = Path("packages/j2o-plugins-jax/tests")
     everything = {"J2O_EXAMPLES": "1000"}
     names = ("test_near_misses.py", "test_other_domains.py", "properties")
     session.run("pytest", *(str(tests / name) for name in names), env=everything)
+    session.run("pytest", "packages/j2o-plugins-equinox/tests/test_files.py", env={"J2O_LARGE": "1"})
     session.run("python", "tools/fuzz.py", "--count", "20000")
     session.run("python", "tools/primitives.py", "j2o", str(BUILD / "primitives.jsonl"), "--every", "1")
 

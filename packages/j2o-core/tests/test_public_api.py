@@ -27,6 +27,7 @@ NAMES = [
     "UnsupportedError",
     "Verification",
     "VerifyError",
+    "read_safetensors",
     "to_onnx",
     "traits",
 ]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .plugin._plugin import Plugin as Plugin
     from .plugin._registry import Registry as Registry
     from .program._program import OnnxProgram as OnnxProgram
+    from .program._read_weights import read_safetensors as read_safetensors
     from .program._verify import Verification as Verification
     from .rewrite import Rewriter as Rewriter
 
@@ -39,6 +40,7 @@ _HOME = {
     "Registry": "plugin._registry",
     "Rewriter": "rewrite",
     "Verification": "program._verify",
+    "read_safetensors": "program._read_weights",
     "to_onnx": "_export",
     "traits": "graph",
     **dict.fromkeys(

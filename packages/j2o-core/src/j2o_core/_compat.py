@@ -141,6 +141,13 @@ def make_closed(
     return jex.ClosedJaxpr(open_jaxpr, list(consts))
 
 
+def with_constants(closed: Any, values: Sequence[Any]) -> Any:
+    """A closed jaxpr whose last inputs are constants with these values."""
+    jaxpr, count = closed.jaxpr, len(closed.jaxpr.invars) - len(values)
+    constvars, consts = [*jaxpr.constvars, *jaxpr.invars[count:]], [*closed.consts, *values]
+    return make_closed(constvars, consts, jaxpr.invars[:count], jaxpr.outvars, jaxpr.eqns) if values else closed
+
+
 def evaluate(eqn: Any, operands: Sequence[Any]) -> list[Any]:
     """The results of one equation, run as JAX runs it outside `jit`."""
     with eqn.ctx.manager:

@@ -132,7 +132,7 @@ def to_onnx(
     model = finish(lowered, traced, aim, registry.opset_imports)
     write_metadata(model, metadata, traced.modules)
     write_signature(model, name_of(fn), traced)
-    if keep_weights:
+    if keep_weights or table.kept:
         write_leaves(model, named_leaves(fn), table)
     again = functools.partial(
         to_onnx,

@@ -1,6 +1,7 @@
 """Weights that are kept: the graph does not depend on their values, and others take their place without an export."""
 
 import json
+import re
 from pathlib import Path
 
 import jax
@@ -9,8 +10,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from j2o_core import SpecError, VerifyError
-from j2o_core.program._read_weights import read_safetensors
+from j2o_core import SpecError, VerifyError, read_safetensors
+from j2o_core.trace._memory import file_map
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((2, 3)).astype(np.float32)
@@ -187,6 +188,44 @@ def test_safetensors_are_read_from_the_file(export, tmp_path):
     for name, array in arrays.items():
         tensor: ir.TensorProtocol = program.model.graph.initializers[name].const_value
         np.testing.assert_array_equal(array, tensor.numpy())
+
+
+def sharded(folder, arrays, **weight_map):
+    """A file of safetensors for each array, and the index that says which is in which."""
+    for number, (name, array) in enumerate(arrays.items()):
+        header = json.dumps({name: {"dtype": "F32", "shape": array.shape, "data_offsets": [0, array.nbytes]}}).encode()
+        content = len(header).to_bytes(8, "little") + header + array.tobytes()
+        (folder / f"{number}.safetensors").write_bytes(content)
+        weight_map.setdefault(name, f"{number}.safetensors")
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    return index
+
+
+def test_files_of_safetensors_are_read_by_their_index(tmp_path):
+    arrays = {"a": RNG.random((400, 3), np.float32), "b": RNG.random((2, 500), np.float32)}
+    index = sharded(tmp_path, arrays)
+    for path in (index, tmp_path):
+        found = read_safetensors(path)
+        assert sorted(found) == ["a", "b"]
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(found[name], array)
+            assert file_map(found[name]) is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("../secret.safetensors", "names '../secret.safetensors'. Expected the name of a file beside it"),
+        ("none.safetensors", "none.safetensors cannot be read: No such file"),
+        ("1.safetensors", "names 'a' in 1.safetensors, which the file does not have"),
+        (7, "is no index of safetensors files, or damaged"),
+    ],
+)
+def test_an_index_that_names_what_is_not_there(tmp_path, name, message):
+    arrays = {"a": RNG.random((400, 3), np.float32), "b": RNG.random((2, 500), np.float32)}
+    with pytest.raises(SpecError, match=re.escape(message)):
+        read_safetensors(sharded(tmp_path, arrays, a=name))
 
 
 @pytest.mark.parametrize(

@@ -195,3 +195,13 @@ def test_progress_names_the_stages(export):
     stages = []
     export(jnp.sin, [(3,)], progress=stages.append)
     assert stages == ["discover", "trace", "simplify", "lower", "rewrite", "legalize", "finish"]
+
+
+def test_a_model_whose_weights_are_too_large_for_protobuf_is_checked(export, monkeypatch):
+    monkeypatch.setattr("j2o_core.program._check.EMBED_LIMIT_BYTES", 100)
+    weight = np.ones((64, 32), np.float32)
+    program = export(lambda x: x @ weight, [("B", 64)])
+    program.check()
+    next(iter(program.model.graph)).op_type = "NoSuchOperator"
+    with pytest.raises(CheckError, match="NoSuchOperator"):
+        program.check()

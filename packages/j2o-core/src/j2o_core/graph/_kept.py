@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from .._errors import J2oError
+from ..trace._lazy import has_values, is_lazy
+from ._placement import Placement, whole
 from ._values import onnx_dtype, stamp
 
 # In the metadata of an initializer.
@@ -21,34 +24,61 @@ LEAVES = "j2o.leaves"
 # In `meta` of a value: a weight whose value no stage looks at.
 KEPT = "j2o_kept"
 
-# Operators whose result, for a weight that is kept, is a view of it and stored as such.
-STORED_LAYOUTS = frozenset({"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice"})
+# Operators whose result, for a weight that is kept, is stored: a view of it, or its numbers in a narrower dtype.
+STORED_LAYOUTS = frozenset({"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Cast"})
+
+NO_VALUES = """{count} of its weights have no values, {names} for one: the model was exported from shapes alone.
+Give them: program.with_weights(tree), or a flat dictionary of arrays by the names of the weights."""
 
 _Array = np.ndarray[Any, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class KeptWeight:
-    """A leaf, and the array of it or of a view of it.
+    """A leaf of a model, or a view of it, as the file has it. Its numbers are read when somebody asks for the array.
 
     Attributes:
         leaf: path of the leaf.
-        whole: the leaf's array, in C order.
-        part: the initializer's.
+        source: the leaf: an array, or an object that becomes one; without `__array__` it has no values.
+        placement: which elements of the leaf, and in which order.
+        dtype: the dtype in the file, into which the leaf's numbers are cast.
     """
 
     leaf: str
-    whole: _Array
-    part: _Array
+    source: Any
+    placement: Placement
+    dtype: np.dtype[Any]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape in the file."""
+        return self.placement.shape
+
+    @property
+    def has_values(self) -> bool:
+        """Whether the leaf has numbers."""
+        return has_values(self.source)
+
+    def stored(self) -> _Array:
+        """The view in the dtype that the leaf has."""
+        if not self.has_values:
+            raise J2oError(NO_VALUES.format(count="Some", names=self.leaf))
+        return self.placement.of(np.asarray(self.source))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> _Array:
+        del copy
+        with np.errstate(over="ignore"):  # a number beyond a narrower dtype is infinite, as in JAX
+            return self.stored().astype(dtype or self.dtype, copy=False)
 
     def record(self) -> str:
-        """How the elements of the part lie in the leaf, as JSON; of the whole leaf just its path."""
+        """How the elements lie in the leaf, as JSON; of the whole leaf just its path."""
         record: dict[str, Any] = {"leaf": self.leaf}
-        if self.part.shape != self.whole.shape or self.part.strides != self.whole.strides:
-            size = self.whole.itemsize
-            first = self.part.__array_interface__["data"][0] - self.whole.__array_interface__["data"][0]
-            record |= {"of": list(self.whole.shape), "first": first // size, "shape": list(self.part.shape)}
-            record["strides"] = [stride // size for stride in self.part.strides]
+        shape = tuple(self.source.shape)
+        if self.placement != whole(shape):
+            record |= {"of": list(shape), "first": self.placement.first, "shape": list(self.shape)}
+            record["strides"] = list(self.placement.strides)
+        if self.dtype != self.source.dtype:
+            record["dtype"] = str(np.dtype(self.source.dtype))
         return json.dumps(record)
 
 
@@ -67,16 +97,34 @@ def is_kept(value: ir.Value | None) -> bool:
     return value is not None
 
 
-def kept_weight(leaf: str, value: Any) -> ir.Value:
-    """The value of a leaf in a graph."""
-    whole = np.ascontiguousarray(np.asarray(value)).reshape(np.shape(value))
-    return value_of(KeptWeight(leaf, whole, whole))
+def kept_weight(leaf: str, value: Any, dtype: Any) -> ir.Value:
+    """The value of a leaf in a graph, in JAX's dtype for it."""
+    source = value if is_lazy(value) else np.asarray(value)
+    return value_of(KeptWeight(leaf, source, whole(np.shape(value)), np.dtype(dtype)))
+
+
+def tensor_of(weight: KeptWeight, **more: Any) -> ir.Tensor[Any]:
+    """A tensor whose bytes are read when it is written."""
+    return ir.Tensor(weight, dtype=onnx_dtype(weight.dtype), shape=ir.Shape(weight.shape), **more)
 
 
 def value_of(weight: KeptWeight) -> ir.Value:
     """The value of a leaf, or of a view of it, in a graph."""
-    value = ir.Value(name=None, const_value=ir.Tensor(weight.part, dtype=onnx_dtype(weight.part.dtype)))
-    stamp(value, weight.part.dtype, weight.part.shape)
+    value = ir.Value(name=None, const_value=tensor_of(weight))
+    stamp(value, weight.dtype, weight.shape)
     value.meta[KEPT] = weight
     value.meta["j2o_name"] = weight.leaf
     return value
+
+
+def without_values(model: ir.Model) -> list[str]:
+    """Names of the weights of a model that have no numbers."""
+    weights = {name: getattr(value.const_value, "raw", None) for name, value in model.graph.initializers.items()}
+    return [name for name, raw in weights.items() if isinstance(raw, KeptWeight) and not raw.has_values]
+
+
+def check_values(model: ir.Model, what: str, error: type[J2oError]) -> None:
+    """Raise an error, "Cannot save the program" say, if a weight of a model has no numbers."""
+    missing = without_values(model)
+    if missing:
+        raise error(f"{what}: {NO_VALUES.format(count=len(missing), names=missing[0])}")

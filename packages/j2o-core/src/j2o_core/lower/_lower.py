@@ -41,7 +41,8 @@ def lower(traced: Traced, jaxpr: Any, registry: Registry, target: Target, table:
     sources = [(value, leaf.shape) for value, leaf in zip(inputs, traced.inputs.leaves, strict=True)]
     dims = Dimensions(builder, sources)
     lowerer = Lowerer(registry, builder, dims, table)
-    kept = [kept_weight(name, value) for name, value in table.kept]
+    opened = jaxpr.jaxpr.invars[len(given) :]
+    kept = [kept_weight(name, value, var.aval.dtype) for (name, value), var in zip(table.kept, opened, strict=True)]
     outputs = lowerer.run(jaxpr, [*inputs, *kept], record=True)
     graph.outputs.extend(_distinct_outputs(builder, graph, outputs, jaxpr))
     return Lowered(graph, constants, dims, close_weights(jaxpr, table.kept), lowerer.values)

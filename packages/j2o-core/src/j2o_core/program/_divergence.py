@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from .. import _compat
+from ..trace._lazy import is_lazy
 from ..trace._source import user_line
 from ._comparison import compare
 from ._loop_bodies import steps
@@ -116,7 +117,8 @@ def _results(model: ir.Model, watched: dict[_Place, ir.Value], leaves: Sequence[
 def _first(program: Exported, closed: Any, results: dict[_Place, Any], leaves: Sequence[Any]) -> str:
     """The first difference that rounding of the operands does not explain, else the first one at all, else nothing."""
     jaxpr = closed.jaxpr
-    given = [*closed.consts, *map(as_fed, leaves)]
+    consts = [np.asarray(value) if is_lazy(value) else value for value in closed.consts]
+    given = [*consts, *map(as_fed, leaves)]
     env = dict(zip(itertools.chain(jaxpr.constvars, jaxpr.invars), given, strict=True))
     faint = ""
     for index, eqn in enumerate(jaxpr.eqns):

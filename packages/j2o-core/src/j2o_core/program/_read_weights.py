@@ -1,4 +1,4 @@
-"""Reads a safetensors file, as arrays that lie in the mapped file: none of them is in memory before it is used."""
+"""Reads safetensors files, as arrays that lie in the mapped files: none of them is in memory before it is used."""
 
 from __future__ import annotations
 
@@ -14,15 +14,49 @@ from .._errors import SpecError
 from ._weights_file import SAFETENSORS
 
 _DTYPES = {name: ir.DataType[onnx_name].numpy() for onnx_name, name in SAFETENSORS.items()}
+_INDEX = "model.safetensors.index.json"
 _LARGEST_HEADER = 100_000_000
 
 
 def read_safetensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray[Any, Any]]:
-    """The arrays of a file by name.
+    """The arrays of a file by name; of several files together by their index, as large models are published.
+
+    Each array lies in the mapped file, and its numbers are read where they are used. `OnnxProgram.with_weights` takes
+    them as they are.
+
+    Args:
+        path: a file, an index (`model.safetensors.index.json`) whose `weight_map` says which file beside it holds which
+            tensor, or a folder with such an index.
 
     Raises:
-        SpecError: if it cannot be read, or is no safetensors file.
+        SpecError: if it cannot be read, is no safetensors file, or an index names what is not there.
     """
+    path = os.fspath(path)
+    if os.path.isdir(path):
+        path = os.path.join(path, _INDEX)
+    return _shards(path) if path.endswith(".json") else _one_file(path)
+
+
+def _shards(path: str) -> dict[str, np.ndarray[Any, Any]]:
+    try:
+        with open(path, "rb") as file:
+            weight_map = json.load(file)["weight_map"]
+        names = dict.fromkeys(weight_map.values())
+        outside = [name for name in names if name != os.path.basename(name) or name in ("", ".", "..")]
+    except OSError as error:
+        raise SpecError(f"{path} cannot be read: {error.strerror}.") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise SpecError(f"{path} is no index of safetensors files, or damaged: {error}. Copy it anew.") from error
+    if outside:
+        raise SpecError(f"{path} names {outside[0]!r}. Expected the name of a file beside it.")
+    files = {name: _one_file(os.path.join(os.path.dirname(path), name)) for name in names}
+    missing = [f"{tensor!r} in {name}" for tensor, name in weight_map.items() if tensor not in files[name]]
+    if missing:
+        raise SpecError(f"{path} names {', '.join(missing[:4])}, which the file does not have. Copy the files anew.")
+    return {tensor: files[name][tensor] for tensor, name in weight_map.items()}
+
+
+def _one_file(path: str) -> dict[str, np.ndarray[Any, Any]]:
     record = "its header"
     try:
         size = os.path.getsize(path)

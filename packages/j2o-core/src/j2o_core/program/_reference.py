@@ -8,6 +8,8 @@ from typing import Any
 import jax
 
 from .. import _compat
+from .._errors import VerifyError
+from ..trace._lazy import has_values, lazy_leaves, with_arrays
 from ..trace._outputs import array_outputs
 from ..trace._specs import Inputs
 from ._session import as_fed
@@ -26,13 +28,20 @@ class Reference:
 
     def __init__(self, fn: Callable[..., Any], inputs: Inputs):
         self.notes: list[str] = []
+        lazy = lazy_leaves(fn)
+        for leaf in lazy:
+            if not has_values(leaf):
+                raise VerifyError(
+                    f"The function has weights without values ({leaf}): there is nothing to compare with."
+                )
 
         def flat(*arrays: Any) -> list[Any]:
             typed = [
                 _compat.with_weak_type(array) if leaf.weak_type else array
                 for leaf, array in zip(inputs.leaves, arrays, strict=True)
             ]
-            result = inputs.call(fn, typed)
+            held = with_arrays(fn, {id(leaf): jax.numpy.asarray(leaf) for leaf in lazy})
+            result = inputs.call(held, typed)
             return array_outputs(fn, result, jax.tree_util.tree_flatten_with_path(result)[0])[0]
 
         self._flat = flat

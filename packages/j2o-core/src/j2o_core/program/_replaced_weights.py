@@ -11,11 +11,12 @@ import numpy as np
 import onnx_ir as ir
 
 from .._errors import SpecError, VerifyError
-from ..graph._kept import LEAVES, WEIGHT, digest
+from ..graph._kept import LEAVES, WEIGHT, KeptWeight, digest, tensor_of
+from ..graph._placement import Placement, whole
+from ..trace._lazy import is_lazy
 from ..trace._specs import path_part
 from ._model_view import model_view
 
-_Array = np.ndarray[Any, Any]
 _MOST = 8
 
 _NOT_KEPT = """The model's weights cannot be replaced: parts of the graph may follow from their values.
@@ -23,11 +24,16 @@ Export with weights="keep" (j2o export --keep-weights)."""
 _NOT_REPLACED = "These weights do not fit the model:\n"
 
 
-def leaves_of(tree: Any) -> dict[str, _Array]:
-    """The arrays of a pytree by their paths."""
-    paths = jax.tree_util.tree_leaves_with_path(tree)
-    arrays = [(path, leaf) for path, leaf in paths if isinstance(leaf, (jax.Array, np.ndarray, np.generic))]
-    return {".".join(path_part(key) for key in path): np.asarray(leaf) for path, leaf in arrays}
+def leaves_of(tree: Any) -> dict[str, Any]:
+    """The arrays of a pytree by their paths; those that are not in memory as they are."""
+    arrays: dict[str, Any] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        name = ".".join(path_part(key) for key in path)
+        if isinstance(leaf, (jax.Array, np.ndarray, np.generic)):
+            arrays[name] = np.asarray(leaf)
+        elif is_lazy(leaf):
+            arrays[name] = leaf
+    return arrays
 
 
 def without_reference(*_: Any, **__: Any) -> NoReturn:
@@ -38,7 +44,7 @@ def without_reference(*_: Any, **__: Any) -> NoReturn:
     )
 
 
-def replaced(model: ir.Model, given: Mapping[str, _Array]) -> ir.Model:
+def replaced(model: ir.Model, given: Mapping[str, Any]) -> ir.Model:
     """The model with other weights; the model itself stays as it is.
 
     Args:
@@ -59,7 +65,7 @@ def replaced(model: ir.Model, given: Mapping[str, _Array]) -> ir.Model:
             continue
         record = records[name] = json.loads(tensor.metadata_props[WEIGHT])
         shape = tuple(record["of"]) if "of" in record else tuple(tensor.shape.numpy())
-        wanted[record["leaf"]] = shape, tensor.dtype.numpy()
+        wanted[record["leaf"]] = shape, np.dtype(record.get("dtype", tensor.dtype.numpy()))
     problems = [*_misfits(wanted, given), *_other(leaves, wanted, given)]
     if problems:
         more = [f"  and {len(problems) - _MOST} more"] if len(problems) > _MOST else []
@@ -68,18 +74,18 @@ def replaced(model: ir.Model, given: Mapping[str, _Array]) -> ir.Model:
     return model_view(model, tensors=tensors)
 
 
-def _misfits(wanted: Mapping[str, tuple[tuple[int, ...], Any]], given: Mapping[str, _Array]) -> list[str]:
+def _misfits(wanted: Mapping[str, tuple[tuple[int, ...], Any]], given: Mapping[str, Any]) -> list[str]:
     problems = []
     for name, (shape, dtype) in wanted.items():
         array = given.get(name)
         if array is None:
             problems.append(f"{name} is missing: {_text(dtype, shape)}")
-        elif array.shape != shape or array.dtype != dtype:
+        elif tuple(array.shape) != shape or array.dtype != dtype:
             problems.append(f"{name} is {_text(array.dtype, array.shape)}, the model has {_text(dtype, shape)}")
     return problems
 
 
-def _other(leaves: Any, wanted: Mapping[str, Any], given: Mapping[str, _Array]) -> list[str]:
+def _other(leaves: Any, wanted: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
     """The complaint about leaves that the model has no initializer of."""
     problems = []
     for name in given.keys() - wanted.keys():
@@ -95,16 +101,14 @@ def _other(leaves: Any, wanted: Mapping[str, Any], given: Mapping[str, _Array]) 
     return sorted(problems)
 
 
-def _tensor(model: ir.Model, name: str, record: Mapping[str, Any], leaf: _Array) -> ir.Tensor[Any]:
+def _tensor(model: ir.Model, name: str, record: Mapping[str, Any], leaf: Any) -> ir.Tensor[Any]:
     old = model.graph.initializers[name].const_value
     assert old is not None
-    whole = np.ascontiguousarray(leaf).reshape(leaf.shape)
-    part = whole
+    placement = whole(leaf.shape)
     if "of" in record:
-        strides = [step * whole.itemsize for step in record["strides"]]
-        flat = whole.reshape(-1)[record["first"] :]
-        part = np.lib.stride_tricks.as_strided(flat, record["shape"], strides, writeable=False)
-    return ir.Tensor(part, dtype=old.dtype, name=name, metadata_props={WEIGHT: old.metadata_props[WEIGHT]})
+        placement = Placement(tuple(record["shape"]), tuple(record["strides"]), record["first"])
+    weight = KeptWeight(record["leaf"], leaf, placement, old.dtype.numpy())
+    return tensor_of(weight, name=name, metadata_props={WEIGHT: old.metadata_props[WEIGHT]})
 
 
 def _text(dtype: Any, shape: tuple[int, ...]) -> str:

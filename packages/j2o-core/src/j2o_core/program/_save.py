@@ -13,7 +13,7 @@ import os
 import onnx_ir as ir
 
 from .._errors import SaveError
-from ..graph._kept import WEIGHT
+from ..graph._kept import WEIGHT, check_values
 from ._digests import DIGEST
 from ._model_file import write_model
 from ._model_view import model_view
@@ -62,6 +62,7 @@ def save(
         )
     if external_data is None:
         external_data = weights is not None or weight_bytes(model) >= EMBED_LIMIT_BYTES
+    check_values(model, "The program cannot be saved", SaveError)
     target = _target(path, named_in_model=external_data)
     folder = os.path.dirname(target)
     if os.path.isdir(target):

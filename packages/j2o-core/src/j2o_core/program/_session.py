@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from .._compat import is_key_dtype
 from .._errors import RunError
+from ..graph._kept import check_values
 from ..graph._walk import all_graphs
 from ..trace._source import source_of
 from ._model_file import write_model
@@ -39,6 +40,7 @@ class Session:
             import onnxruntime
         except ImportError as error:
             raise RunError(NEEDS_RUNTIME.format(what="run or verify")) from error
+        check_values(model, "The program cannot run", RunError)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = threads

@@ -3,22 +3,21 @@
 before: MatMul(x, Transpose(proj.weight, perm=[1, 0]))
 after:  MatMul(x, proj.weight), an initializer with j2o.weight = {"leaf": "proj.weight", "shape": [8, 4], ...}
 
-ONNX Runtime would compute these nodes once, when it loads the model; a graph without them reads better.
+So are casts to narrower floats. ONNX Runtime would compute these nodes once, when it loads the model; a graph without
+them reads better, and none of the numbers is needed for it: they are read when the file is written.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 
 from ..graph._constants import Constants
 from ..graph._kept import KEPT, STORED_LAYOUTS, KeptWeight, value_of
-from ..graph._values import shape_of
+from ..graph._values import numpy_dtype, shape_of
 from ..graph._walk import all_graphs
-
-_Array = np.ndarray[Any, Any]
 
 
 def store_layouts(graph: ir.Graph, constants: Constants) -> None:
@@ -31,14 +30,18 @@ def store_layouts(graph: ir.Graph, constants: Constants) -> None:
             weight: KeptWeight | None = source.meta.get(KEPT) if source is not None else None
             if weight is None or node.op_type not in _LAYOUTS or not outputs.isdisjoint(node.outputs):
                 continue
-            part = _LAYOUTS[node.op_type](node, weight.part, constants)
-            if part is None or not np.may_share_memory(part, weight.whole) or part.shape != shape_of(node.outputs[0]):
+            stored = _LAYOUTS[node.op_type](node, weight, constants)
+            if stored is None or stored.shape != shape_of(node.outputs[0]):
                 continue
-            key = (weight.leaf, part.__array_interface__["data"][0], part.shape, part.strides)
+            key = (stored.leaf, stored.placement, stored.dtype)
             if key not in found:
-                found[key] = value_of(KeptWeight(weight.leaf, weight.whole, part))
+                found[key] = value_of(stored)
             ir.convenience.replace_all_uses_with(node.outputs[0], found[key])
             inner.remove(node, safe=True)
+
+
+def _placed(weight: KeptWeight, placement: Any) -> KeptWeight | None:
+    return None if placement is None else dataclasses.replace(weight, placement=placement)
 
 
 def _numbers(constants: Constants, value: ir.Value | None) -> list[int] | None:
@@ -46,29 +49,39 @@ def _numbers(constants: Constants, value: ir.Value | None) -> list[int] | None:
     return None if array is None else [int(number) for number in array.reshape(-1)]
 
 
-def _transpose(node: ir.Node, part: _Array, constants: Constants) -> _Array | None:
+def _transpose(node: ir.Node, weight: KeptWeight, constants: Constants) -> KeptWeight | None:
     perm = node.attributes.get("perm")
-    return part.transpose(None if perm is None else [int(axis) for axis in perm.value])
+    axes = reversed(range(len(weight.shape))) if perm is None else perm.value
+    return _placed(weight, weight.placement.transposed([int(axis) for axis in axes]))
 
 
-def _reshape(node: ir.Node, part: _Array, constants: Constants) -> _Array | None:
+def _reshape(node: ir.Node, weight: KeptWeight, constants: Constants) -> KeptWeight | None:
     shape = shape_of(node.outputs[0])
-    return None if shape is None or not all(isinstance(size, int) for size in shape) else part.reshape(shape)
+    if shape is None or not all(isinstance(size, int) for size in shape):
+        return None
+    return _placed(weight, weight.placement.reshaped(shape))
 
 
-def _slice(node: ir.Node, part: _Array, constants: Constants) -> _Array | None:
+def _slice(node: ir.Node, weight: KeptWeight, constants: Constants) -> KeptWeight | None:
     numbers = [_numbers(constants, value) for value in node.inputs[1:]]
     if any(one is None for one in numbers):
         return None
     starts, stops, *rest = [one or [] for one in numbers]
     axes = rest[0] if rest else list(range(len(starts)))
     steps = rest[1] if len(rest) > 1 else [1] * len(starts)
-    index: list[Any] = [slice(None)] * part.ndim
+    placement = weight.placement
     for start, stop, axis, step in zip(starts, stops, axes, steps, strict=True):
         if step < 1:
             return None
-        index[axis] = slice(start, stop, step)
-    return part[tuple(index)]  # type: ignore[no-any-return]
+        placement = placement.sliced(axis, start, stop, step)
+    return _placed(weight, placement)
+
+
+def _cast(node: ir.Node, weight: KeptWeight, constants: Constants) -> KeptWeight | None:
+    """A narrower float, as NumPy rounds it: what is float64 it rounds twice on the way to bfloat16."""
+    new = numpy_dtype(node.outputs[0])
+    narrower = new.itemsize < weight.dtype.itemsize <= 4 and new.name in ("float16", "bfloat16")
+    return dataclasses.replace(weight, dtype=new) if narrower else None
 
 
 _LAYOUTS = {
@@ -78,5 +91,6 @@ _LAYOUTS = {
     "Unsqueeze": _reshape,
     "Flatten": _reshape,
     "Slice": _slice,
+    "Cast": _cast,
 }
 assert _LAYOUTS.keys() == STORED_LAYOUTS

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ..trace._lazy import is_lazy
 from ._dead_code import drop_dead_code
 from ._decompose import Decompositions, decompositions_of
 from ._fold import FOLD_LIMIT_BYTES, ConstantTable, fold_constants
@@ -36,15 +37,17 @@ def simplify(
         jaxpr: a closed jaxpr.
         constants: names of constants; names of folded ones are added to it.
         decompositions: the JAX code of primitives, and of those on encoded values.
-        keep_weights: whether named constants become inputs, behind the others; `constants.kept` has them then.
+        keep_weights: whether named constants become inputs, behind the others; `constants.kept` has them then. Those
+            that are not in memory do so always.
     """
     constants = constants if constants is not None else ConstantTable({})
     decompositions = decompositions or Decompositions()
     # Dead code first: an unused equation is neither folded nor reported as unsupported.
     stopped: set[Any] = set()
-    inlined = inline_calls(jaxpr, stopped if keep_weights else None)
-    if keep_weights:
-        inlined, constants.kept = open_weights(inlined, constants, stopped)
+    opens = keep_weights or any(map(is_lazy, jaxpr.consts))
+    inlined = inline_calls(jaxpr, stopped if opens else None)
+    if opens:
+        inlined, constants.kept = open_weights(inlined, constants, stopped, only_lazy=not keep_weights)
         constants.fixed = fixed_weights(inlined, constants)
     folded = fold_constants(drop_dead_code(inlined), constants)
     # A primitive of constants is a constant: the code of the others comes after.

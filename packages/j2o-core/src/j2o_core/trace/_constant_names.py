@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ._lazy import is_lazy
 from ._memory import memory_place
 from ._specs import path_part
 
@@ -37,7 +38,7 @@ def named_leaves(fn: Callable[..., Any]) -> list[tuple[str, Any]]:
         except (ValueError, TypeError, RecursionError, SystemError):
             continue  # a dictionary whose keys cannot be sorted, or a list in itself, is no pytree, and no model either
         for path, leaf in leaves:
-            if isinstance(leaf, (jax.Array, np.ndarray)):
+            if isinstance(leaf, (jax.Array, np.ndarray)) or is_lazy(leaf):
                 found.append((prefix, ".".join(path_part(key) for key in path), leaf))
     trees = {prefix for prefix, path, _ in found if path}
     named = []
@@ -60,7 +61,7 @@ def _is_tree(value: Any) -> bool:
         leaves = jax.tree_util.tree_leaves_with_path(value)
     except (ValueError, TypeError, RecursionError, SystemError):
         return False
-    return any(path and isinstance(leaf, (jax.Array, np.ndarray)) for path, leaf in leaves)
+    return any(path and (isinstance(leaf, (jax.Array, np.ndarray)) or is_lazy(leaf)) for path, leaf in leaves)
 
 
 def _holdings(fn: Any, seen: set[int], depth: int = 0) -> Iterator[tuple[str, Any]]:
@@ -91,6 +92,8 @@ def _holdings(fn: Any, seen: set[int], depth: int = 0) -> Iterator[tuple[str, An
                 yield from _held(name, fn.__globals__[name], seen, depth)
         for index, value in enumerate(fn.__defaults__ or ()):
             yield from _held(f"default_{index}", value, seen, depth)
+        for name, value in (fn.__kwdefaults__ or {}).items():
+            yield from _held(name, value, seen, depth)
         return
     wrapped = getattr(fn, "__wrapped__", None)
     if wrapped is not None and wrapped is not fn:

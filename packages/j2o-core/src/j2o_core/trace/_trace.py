@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 import jax
+from jax import dtypes
 
 from .. import _compat
 from .._errors import J2oError, TraceError
@@ -16,6 +18,7 @@ from ..plugin._registry import Registry
 from ._capture import Capture, captured
 from ._constant_names import constant_names, roots
 from ._failure import failure
+from ._lazy import lazy_leaves, with_arrays
 from ._modules import ModulePaths, Remark, calls_of, noted
 from ._outputs import OutputTree, array_outputs
 from ._outputs import output_names as _names
@@ -79,23 +82,26 @@ def trace(
         TraceError: if JAX cannot trace the function, or it returns something that is not an array.
     """
     outputs: list[Any] = []
+    lazy = lazy_leaves(fn)
     paths_of_modules = ModulePaths(modules, remarks)
     capture = Capture()
 
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def call(held: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         named = [*zip(inputs.parameters, args, strict=True), *kwargs.items()]
-        capture.note(calls_of(paths_of_modules.add([*roots(fn), *named])))
+        capture.note(calls_of(paths_of_modules.add([*roots(held), *named])))
         with noted(paths_of_modules):
-            return captured(fn)(*args, **kwargs)
+            return captured(held)(*args, **kwargs)
 
     def flat(*arrays: Any) -> list[Any]:
-        result = inputs.call(call, arrays)
+        weights = dict(zip(map(id, lazy), arrays[len(inputs.leaves) :], strict=True))
+        held = with_arrays(fn, weights)
+        result = inputs.call(functools.partial(call, held), arrays[: len(inputs.leaves)])
         paths, treedef = jax.tree_util.tree_flatten_with_path(result)
         leaves, kept = array_outputs(fn, result, paths)
         outputs[:] = [paths, treedef, kept]
         return leaves
 
-    structs = [leaf.struct for leaf in inputs.leaves]
+    structs = [*(leaf.struct for leaf in inputs.leaves), *(_struct(leaf) for leaf in lazy)]
     try:
         with capture, capture:
             capture.bind(composites, context)
@@ -106,6 +112,7 @@ def trace(
         raise failure(fn, inputs, error) from error
     names_of_constants = constant_names(fn)
     _check_constants(fn, jaxpr, names_of_constants)
+    jaxpr = _compat.with_constants(jaxpr, lazy)
     paths, treedef, kept = outputs
     places = [paths[i][0] for i in kept]
     results = [
@@ -118,6 +125,10 @@ def trace(
     classes = tuple(dict.fromkeys(type(root).__name__ for root in paths_of_modules.roots))
     named = tuple((".".join(place), value) for place, value in settings)
     return Traced(jaxpr, inputs, tuple(names), rebuild, names_of_constants, pairs, named, classes)
+
+
+def _struct(leaf: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, dtypes.canonicalize_dtype(leaf.dtype))
 
 
 def _check_constants(fn: Callable[..., Any], jaxpr: Any, names: dict[Any, str]) -> None:
