@@ -11,6 +11,7 @@ import argparse
 import importlib.util
 import json
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ import jax
 from generated import settle
 from j2o_autodiff import coverage, markdown, primitive_coverage
 from j2o_core import OnnxProgram, Registry, to_onnx
+from j2o_core.testing._graph_text import graph_text
 
 _ROOT = Path(__file__).parent.parent
 _TABLE = _ROOT / "packages" / "j2o-plugins-equinox" / "tests" / "test_layers.py"
@@ -84,6 +86,43 @@ def _rows() -> Iterator[str]:
         yield f"| {name} | {'yes' if layer.stateful else 'no'} | {_traced_as(programs[0])} | {' | '.join(cells)} |"
 
 
+_README = _ROOT / "packages" / "j2o-plugins-equinox" / "README.md"
+_GRAPHS = ("<!-- graphs: written by tools/coverage_pages.py -->\n", "<!-- end of graphs -->\n")
+_SHOWN = (
+    "Linear",
+    "MLP",
+    "Conv2d",
+    "ConvTranspose2d",
+    "AvgPool2d",
+    "MaxPool2d",
+    "AdaptiveAvgPool2d",
+    "LayerNorm",
+    "RMSNorm",
+    "GroupNorm",
+    "BatchNorm",
+    "Embedding",
+    "MultiheadAttention",
+    "RotaryPositionalEmbedding",
+    "LSTMCell over a sequence",
+    "PReLU",
+)
+
+
+def _readme() -> str:
+    """The README of the plugin, with the graphs of its layers as they are now."""
+    table = _load_table()
+    blocks = []
+    for name in _SHOWN:
+        layer = table.LAYERS[name]
+        module, state = table.made(layer)
+        function = table.batched(layer, lambda *args, layer=layer, module=module: layer.call(module, *args))
+        program = to_onnx(function, [*table.specs(layer, "B"), *state], opset=23)
+        blocks.append(f"{name}\n{textwrap.indent(graph_text(program.model), '    ')}\n")
+    before, rest = _README.read_text(encoding="utf-8").split(_GRAPHS[0])
+    _, after = rest.split(_GRAPHS[1])
+    return f"{before}{_GRAPHS[0]}\n```text\n{''.join(blocks)}```\n\n{_GRAPHS[1]}{after}"
+
+
 def _operators(program: OnnxProgram) -> str:
     return ", ".join(dict.fromkeys(node.op_type for node in program.model.graph)) or "none"
 
@@ -122,6 +161,7 @@ def pages() -> dict[Path, str]:
     return {
         _ROOT / "docs" / "layers.md": "\n".join([_LAYERS, *_rows(), ""]),
         composites: "\n".join([_COMPOSITES, markdown(coverage(registry)), _PRIMITIVES, primitives]),
+        _README: _readme(),
     }
 
 

@@ -89,3 +89,68 @@ def test_dropout_with_a_key():
 def test_attention_with_dropout(opset):
     layer = eqx.nn.MultiheadAttention(2, 6, dropout_p=0.3, key=key())
     check(lambda x, key: layer(x, x, x, key=key), X, key(), opsets=(opset,))
+
+
+class Net(eqx.Module):
+    """A layer, and two batch norms behind it."""
+
+    linear: eqx.nn.Linear
+    norms: list[eqx.nn.BatchNorm]
+
+    def __init__(self, key: jax.Array):
+        self.linear = eqx.nn.Linear(6, 4, key=key)
+        self.norms = [eqx.nn.BatchNorm(4, "batch", mode=mode) for mode in ("batch", "ema")]
+
+    def __call__(self, x: Any, state: Any) -> Any:
+        x = self.linear(x)
+        for norm in self.norms:
+            x, state = norm(x, state)
+        return x, state
+
+
+def returned(kind: str, y: Any, state: Any) -> Any:
+    return {"tuple": (y, state), "dictionary": {"new": state, "y": y}, "nested": (y, (state,)), "dropped": y}[kind]
+
+
+@pytest.mark.parametrize(("kind", "paired"), [("tuple", 6), ("dictionary", 6), ("nested", 0), ("dropped", 0)])
+def test_a_state_that_is_returned_is_the_next_state(kind, paired):
+    net, state = eqx.nn.make_with_state(Net)(key())
+    program = j2o_core.to_onnx(lambda x, state: returned(kind, *batched(net, x, state)), [X, state])
+    assert len(program.state) == paired
+    assert all(after == f"next.{before}" for after, before in program.state.items())
+    if kind == "tuple":
+        assert program.output_names[0] == "output_0"
+        _, after = program(X, state)
+        _, wanted = batched(net, X, state)
+        for got, want in zip(jax.tree.leaves(after), jax.tree.leaves(wanted), strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
+def test_several_states_are_paired_in_order_and_by_what_state_says():
+    net, state = eqx.nn.make_with_state(Net)(key())
+
+    def both(x: Any, one: Any, two: Any) -> Any:
+        y, one = batched(net, x, one)
+        y, two = batched(net, x + y.sum(), two)
+        return y, one, two
+
+    program = j2o_core.to_onnx(both, [X, state, state])
+    assert {after: before for after, before in program.state.items() if before.endswith(".0")}["next.two.0"] == "two.0"
+    assert len(program.state) == 12
+    crossed = j2o_core.to_onnx(both, [X, state, state], state={"one": 2})
+    assert len(crossed.state) == 6
+
+
+def test_a_batch_norm_in_training_whose_state_is_a_constant_is_named():
+    net, state = eqx.nn.make_with_state(Net)(key())
+    with pytest.warns(UserWarning, match=r"norms\.[01] \(BatchNorm\): it takes the statistics of the batch") as warned:
+        j2o_core.to_onnx(lambda x: batched(net, x, state)[0], [X])
+    assert sorted(str(one.message).partition(" ")[0] for one in warned) == ["norms.0", "norms.1"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_warning_where_the_mode_was_meant():
+    net, state = eqx.nn.make_with_state(Net)(key())
+    inference = eqx.nn.inference_mode(net)
+    j2o_core.to_onnx(lambda x: batched(inference, x, state)[0], [X])
+    j2o_core.to_onnx(lambda x, state: batched(net, x, state), [X, state])

@@ -73,6 +73,7 @@ class Plugin:
         self.encodings: dict[tuple[str, str], Rule] = {}
         self.composites: list[Composite] = []
         self.modules: dict[str, tuple[str, ...]] = {}
+        self.states: list[str] = []
         self.remarks: dict[str, Callable[..., str | None]] = {}
         self.rewrites: list[Rewrite] = []
         self.opset_imports: dict[str, int] = {}
@@ -212,6 +213,16 @@ class Plugin:
             own_scopes: how the names begin of the `jax.named_scope`s that the library opens itself; they are left out.
         """
         self.modules[target] = tuple(own_scopes)
+
+    def state_class(self, target: str) -> None:
+        """Arguments of a class are state: the result of the same class and structure is their next value.
+
+        So `state=` need not be given for them.
+
+        Args:
+            target: dotted path of the class, such as `"equinox.nn.State"`.
+        """
+        self.states.append(target)
 
     def remark(self, target: str) -> Callable[[_F], _F]:
         """Register a function `remark(module, args, kwargs)` on calls of modules that an export is to warn of.

@@ -126,6 +126,11 @@ class Registry:
         return tuple(dict.fromkeys(target for plugin in self.plugins for target in plugin.modules))
 
     @property
+    def states(self) -> tuple[str, ...]:
+        """Classes of arguments that are state, as dotted paths."""
+        return tuple(dict.fromkeys(target for plugin in self.plugins for target in plugin.states))
+
+    @property
     def remarks(self) -> dict[str, Any]:
         """Functions that say what is to be warned of in calls of classes of modules, by dotted paths."""
         return {target: remark for plugin in self.plugins for target, remark in plugin.remarks.items()}

@@ -90,6 +90,11 @@ def _loaded(target: str) -> type | None:
     return found if isinstance(found, type) else None
 
 
+def loaded_classes(targets: Sequence[str]) -> tuple[type, ...]:
+    """Those of the classes at these dotted paths whose modules have been imported: of others there is no instance."""
+    return tuple(found for target in targets if (found := _loaded(target)) is not None)
+
+
 class ModulePaths:
     """The module instances of a function and of its arguments, and which of them is being called.
 
@@ -101,7 +106,7 @@ class ModulePaths:
     def __init__(self, targets: Sequence[str], remarks: Mapping[str, Remark] = MappingProxyType({})):
         self._remarks = [(found, fn) for target, fn in remarks.items() if (found := _loaded(target)) is not None]
         self._remarked: set[str] = set()
-        self._bases = tuple(found for target in targets if (found := _loaded(target)) is not None)
+        self._bases = loaded_classes(targets)
         self._instances: dict[int, tuple[str, Any]] = {}  # the instance too, so that its id stays its own
         self._called: list[str] = []
         self.roots: list[Any] = []

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 from jax import export
 
@@ -77,6 +78,35 @@ def pair_state(
             _check_fits(inputs[input_], outputs[output])
             pairs[output] = input_
     return pairs
+
+
+def state_by_class(
+    classes: tuple[type, ...], arguments: Sequence[tuple[str, Any]], result: Any
+) -> dict[str, int | str]:
+    """Arguments of classes that are state, and the places of their next values in a result, as `pair_state` takes them.
+
+    Several are paired in order. An argument whose structure no result has is an input like any other.
+    """
+    if not classes:
+        return {}
+    places: list[tuple[Any, Any]] = []
+    if isinstance(result, Mapping):
+        places = list(result.items())
+    elif isinstance(result, (tuple, list)):
+        places = list(enumerate(result))
+    free = [(place, _kind(value)) for place, value in places if isinstance(value, classes)]
+    pairs: dict[str, int | str] = {}
+    for name, value in arguments:
+        alike = [entry for entry in free if isinstance(value, classes) and entry[1] == _kind(value)]
+        if alike:
+            pairs[name] = alike[0][0]
+            free.remove(alike[0])
+    return pairs
+
+
+def _kind(tree: Any) -> Any:
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, [(np.shape(leaf), getattr(leaf, "dtype", None)) for leaf in leaves]
 
 
 def _pair(

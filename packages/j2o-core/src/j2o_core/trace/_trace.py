@@ -19,13 +19,13 @@ from ._capture import Capture, captured
 from ._constant_names import constant_names, roots
 from ._failure import failure
 from ._lazy import lazy_leaves, with_arrays
-from ._modules import ModulePaths, Remark, calls_of, noted
+from ._modules import ModulePaths, Remark, calls_of, loaded_classes, noted
 from ._outputs import OutputTree, array_outputs
 from ._outputs import output_names as _names
 from ._settings import NUMBERS
 from ._source import describe
 from ._specs import Inputs, path_part
-from ._state import OutputLeaf, pair_state
+from ._state import OutputLeaf, pair_state, state_by_class
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ def trace(
     composites: Sequence[Composite] = (),
     modules: Sequence[str] = (),
     remarks: Mapping[str, Remark] = MappingProxyType({}),
+    states: Sequence[str] = (),
     context: Any = "j2o",
     output_names: Sequence[str] | None = None,
     state: Sequence[str] | Mapping[str, int | str] = (),
@@ -72,6 +73,7 @@ def trace(
         inputs: parsed specs.
         composites: functions to keep whole.
         modules: dotted paths of classes of modules, whose paths equations get.
+        states: dotted paths of classes of arguments that are state without being named in `state`.
         remarks: by dotted paths of classes of modules, what is to be warned of when an instance is called.
         context: hashable value that identifies this set of composites in JAX's tracing caches.
         output_names: names for the results that are no state, instead of derived ones.
@@ -82,6 +84,7 @@ def trace(
         TraceError: if JAX cannot trace the function, or it returns something that is not an array.
     """
     outputs: list[Any] = []
+    changed: dict[str, int | str] = {}
     lazy = lazy_leaves(fn)
     paths_of_modules = ModulePaths(modules, remarks)
     capture = Capture()
@@ -90,7 +93,9 @@ def trace(
         named = [*zip(inputs.parameters, args, strict=True), *kwargs.items()]
         capture.note(calls_of(paths_of_modules.add([*roots(held), *named])))
         with noted(paths_of_modules):
-            return captured(held)(*args, **kwargs)
+            result = captured(held)(*args, **kwargs)
+        changed.update(state_by_class(loaded_classes(states), named, result))
+        return result
 
     def flat(*arrays: Any) -> list[Any]:
         weights = dict(zip(map(id, lazy), arrays[len(inputs.leaves) :], strict=True))
@@ -119,7 +124,7 @@ def trace(
         OutputLeaf(tuple(map(path_part, place)), aval) for place, aval in zip(places, jaxpr.out_avals, strict=True)
     ]
     settings = [(tuple(map(path_part, path)), leaf) for path, leaf in paths if isinstance(leaf, NUMBERS)]
-    pairs = pair_state(state, inputs.leaves, results, [place for place, _ in settings])
+    pairs = pair_state(state or changed, inputs.leaves, results, [place for place, _ in settings])
     names = _names(places, inputs, pairs, output_names)
     rebuild = OutputTree(paths, treedef, kept)
     classes = tuple(dict.fromkeys(type(root).__name__ for root in paths_of_modules.roots))
