@@ -53,8 +53,8 @@ def to_onnx(
         output_names: names of the array outputs in order, but for state; by default tree paths.
         state: arguments whose new values the function returns, such as `["model", "opt_state"]`: the results of the
             same names, else the first results in this order; or a mapping from arguments to places in the result. The
-            new value of the input `NAME` is the output `next.NAME`, and `program.state` pairs them. Arguments of classes
-            that are state, such as `eqx.nn.State`, are paired without it.
+            new value of the input `NAME` is the output `next.NAME`, and `program.state` pairs them. Arguments of
+            classes that are state, such as `eqx.nn.State`, are paired without it.
         constraints: what is known of symbolic dimensions, such as `"T >= 4"`.
         target: where the program is to run: `"onnxruntime"` (the CPU kernels of every supported release, 1.31 and
             later), `"onnxruntime-1.32"` (of that release), `"onnxruntime-web"` (of the WebAssembly build in browsers),

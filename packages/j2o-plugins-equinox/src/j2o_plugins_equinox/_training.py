@@ -39,6 +39,6 @@ def _batch_norm(module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(own)):
         return None
     return (
-        "it takes the statistics of the batch, as in training, and its running averages are constants of the graph. For "
-        "inference export eqx.nn.inference_mode(model); for training make the state an argument and return it."
+        "it takes the statistics of the batch, as in training, and its running averages are constants of the graph. "
+        "For inference export eqx.nn.inference_mode(model); for training make the state an argument and return it."
     )
