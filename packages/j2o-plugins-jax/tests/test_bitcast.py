@@ -43,6 +43,32 @@ def test_bits_to_float(x64, float_dtype, word):
     check(lambda x: lax.bitcast_convert_type(x, float_dtype), x, opsets=(18, 26), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize(("float_dtype", "word"), [pair for pair in PAIRS if np.dtype(pair[1]).kind == "u"])
+@pytest.mark.parametrize("one", [1.0, 2.0**-3, 2.0**9])
+def test_fractions_of_one_exponent(x64, float_dtype, word, one):
+    """As `jax.random.uniform` has them: random bits behind those of 1."""
+    stored = int(ml_dtypes.finfo(float_dtype).nmant)
+    above = word(np.iinfo(word).bits - stored)
+    exponent = np.array(one, float_dtype).view(word)
+
+    def fn(x):
+        return lax.bitcast_convert_type(lax.shift_right_logical(x, above) | exponent, float_dtype)
+
+    check(fn, _bits(word), opsets=(21,), absent=["Gather", "Where"], rtol=0, atol=0)
+    check(fn, _bits(word), opsets=(26,), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("exponent", [0x7F800000, 0xBF800000, 0])
+def test_fractions_of_infinity_zero_and_negative_numbers(exponent):
+    x = np.array([0, 1, 2**31, 2**32 - 1], np.uint32)
+    check(
+        lambda x: lax.bitcast_convert_type((x >> 9) | np.uint32(exponent), np.float32),
+        x[:1] if exponent == 0x7F800000 else x,
+        opsets=(21,),
+        contains=["Where"],
+    )
+
+
 @pytest.mark.parametrize("new", [np.uint8, np.int16, np.float16, np.float32, np.uint32])
 def test_words_are_taken_apart_lowest_first(new):
     check(lambda x: lax.bitcast_convert_type(x, new), _bits(np.int32, 12).reshape(3, 4), opsets=(18, 26))

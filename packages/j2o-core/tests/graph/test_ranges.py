@@ -161,3 +161,39 @@ def test_where_replaces_zeros_of_both_signs(turned):
     assert value_range(op.Where(is_zero, zero, leaf(np.float32)), op.constant_value).negative_zero
     assert value_range(op.Where(op.Equal(x, one), zero, x), op.constant_value).negative_zero
     assert value_range(op.Where(is_zero, op.const(-0.0, np.float32), x), op.constant_value).negative_zero
+
+
+BITS = {
+    "BitwiseOr": (np.bitwise_or, {}, INTEGERS),
+    "BitwiseAnd": (np.bitwise_and, {}, INTEGERS),
+    "BitShift": (np.right_shift, {"direction": "RIGHT"}, (np.uint8, np.uint32)),
+}
+
+
+@pytest.mark.parametrize("op_type", BITS)
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_bits_are_in_the_range(op_type, data):
+    function, attributes, dtypes = BITS[op_type]
+    dtype = data.draw(st.sampled_from(dtypes))
+    x = np.array(data.draw(st.lists(numbers(dtype), min_size=3, max_size=3)), dtype)
+    places = st.integers(0, np.iinfo(dtype).bits - 1)
+    y = np.array(data.draw(st.lists(places if attributes else numbers(dtype), min_size=3, max_size=3)), dtype)
+    op = builder()
+    result = op(op_type, *map(op.const, (x, y)), **attributes)
+    found, values = value_range(result, op.constant_value), function(x, y)
+    assert found.low <= values.min()
+    assert values.max() <= found.high
+
+
+def test_a_field_of_bits_is_known():
+    op = builder()
+    shifted = op.BitShift(leaf(np.uint32), op.const(9, np.uint32), direction="RIGHT")
+    assert value_range(shifted, op.constant_value)[:2] == (0, 2**23 - 1)
+    assert value_range(op.BitwiseOr(shifted, op.const(127 << 23, np.uint32)), op.constant_value)[:2] == (
+        127 << 23,
+        (128 << 23) - 1,
+    )
+    assert value_range(op.BitwiseAnd(leaf(np.int32), op.const(255, np.int32)), op.constant_value)[:2] == (0, 255)
+    left = op.BitShift(leaf(np.uint32), op.const(9, np.uint32), direction="LEFT")
+    assert value_range(left, op.constant_value) == dtype_range(ir.DataType.UINT32)

@@ -127,8 +127,12 @@ def _powers_of_two(ctx: LoweringContext, exponents: range) -> ir.Value:
 def _float_of_bits(ctx: LoweringContext, x: ir.Value, new: np.dtype[Any]) -> Any:
     """Significand * 2**exponent in float64, which holds every step exactly (in two factors for float64 itself)."""
     form = _format(new)
+    x = ctx.cast(x, unsigned(new))
+    low, high = (int(bound) >> form.stored for bound in ctx.range(x)[:2])
+    if low == high and 0 < low <= form.exponents:
+        return _float_of_fraction(ctx, x, new, low)
     word = np.dtype(np.int64)
-    bits = ctx.cast(ctx.cast(x, unsigned(new)), word)
+    bits = ctx.cast(x, word)
     fraction = ctx.op.BitwiseAnd(bits, ctx.const((1 << form.stored) - 1, word))
     largest = form.exponents + 1
     field = ctx.op.BitwiseAnd(shift(ctx, bits, form.stored, "RIGHT"), ctx.const(largest, word))
@@ -151,6 +155,16 @@ def _float_of_bits(ctx: LoweringContext, x: ir.Value, new: np.dtype[Any]) -> Any
     negative = ctx.op.Equal(sign, ctx.const(1, word))
     result = ctx.op.Where(negative, ctx.op.Neg(magnitude), magnitude)
     return ctx.cast(ctx.cast(result, np.float32) if form.bits == 8 else result, new)
+
+
+def _float_of_fraction(ctx: LoweringContext, x: ir.Value, new: np.dtype[Any], field: int) -> ir.Value:
+    """Positive normal numbers of one exponent, as `jax.random.uniform` makes them: 1 and a fraction, scaled."""
+    form = _format(new)
+    wide = np.dtype(np.float64 if form.bits == 64 else np.float32)
+    fraction = ctx.cast(ctx.op.Sub(x, ctx.const(field << form.stored, ctx.dtype(x))), wide)
+    number = ctx.op.Add(ctx.op.Mul(fraction, ctx.const(2.0**-form.stored, wide)), ctx.const(1, wide))
+    exponent = form.lowest + field - 1
+    return ctx.cast(ctx.op.Mul(number, ctx.const(2.0**exponent, wide)) if exponent else number, new)
 
 
 def _bits_of_float(ctx: LoweringContext, x: ir.Value, new: np.dtype[Any]) -> Any:

@@ -92,6 +92,9 @@ class _Query:
             return operands[0]
         if node.op_type == "Where" and self._replaces_zero(node):
             return _union([operands[1], operands[2]._replace(negative_zero=False)])
+        if node.op_type == "BitShift" and node.attributes["direction"].as_string() == "RIGHT":
+            x, by = operands
+            return Range(int(x.low) >> int(by.high), int(x.high) >> int(by.low))
         rule = _RULES.get(node.op_type)
         return limits if rule is None else _in_dtype(rule(operands), value.dtype, limits)
 
@@ -193,6 +196,20 @@ def _abs(operands: list[Range]) -> Range:
     return Range(max(x.low, -x.high, 0), max(-x.low, x.high), x.nan)
 
 
+def _or(operands: list[Range]) -> Range:
+    """Of numbers that are not negative: every bit of either is there, and no more than their sum."""
+    if any(x.low < 0 for x in operands):
+        return ANYTHING
+    ones = (1 << max(int(x.high).bit_length() for x in operands)) - 1
+    return Range(max(x.low for x in operands), min(sum(x.high for x in operands), ones))
+
+
+def _and(operands: list[Range]) -> Range:
+    """Of numbers one of which is not negative: no bits but its own."""
+    known = [x.high for x in operands if x.low >= 0]
+    return Range(0, min(known)) if known else ANYTHING
+
+
 def _values(low: float, high: float, *, negative_zero: bool = True) -> Callable[[list[Range]], Range]:
     """A bounded function of finite numbers."""
 
@@ -215,6 +232,8 @@ _RULES: dict[str, Callable[[list[Range]], Range]] = {
     "Clip": lambda operands: _monotone(_clip)(operands) if len(operands) == 3 else ANYTHING,
     "Where": lambda operands: _union(operands[1:]),
     "Concat": _union,
+    "BitwiseOr": _or,
+    "BitwiseAnd": _and,
     "Tanh": _values(-1, 1),
     "Sin": _values(-1, 1),
     "Cos": _values(-1, 1),

@@ -30,4 +30,4 @@ from .activations import _softplus as _softplus
 from .activations import _softsign as _softsign
 from .activations import _thresholded_relu as _thresholded_relu
 from . import _tiny_products as _tiny_products
-from . import _unsigned_quotients as _unsigned_quotients
+from . import _unsigned_shifts as _unsigned_shifts
