@@ -154,11 +154,11 @@ _PARALLEL = ("-n", "auto", "--dist", "worksteal")
 def tests(session: nox.Session, package: str) -> None:
     """Each package's tests, with nothing installed but what the package and its `test` extra declare.
 
-    Every other case of a parametrized test on the Python that runs nox; on the others about every twelfth, and no slow
-    test. `-- --every 1` runs all cases, `-- --every 1 -m ""` all tests on all.
+    About every fourth case of a parametrized test on the Python that runs nox; on the others every twelfth, and no slow
+    test. `-- --every 1` runs all cases, `-- --every 1 -m ""` all tests on all; `nox -s nightly` runs all on one.
     """
     _install(session, *_editable(package, extras="test"), *_group("tests"))
-    sample = ("--every", "2") if session.python == HERE else ("--every", "12", "-m", "not slow")
+    sample = ("--every", "4") if session.python == HERE else ("--every", "12", "-m", "not slow")
     session.run("pytest", *_PARALLEL, *sample, f"packages/{package}/tests", *session.posargs)
 
 
@@ -328,12 +328,12 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def nightly(session: nox.Session) -> None:
-    """Sessions of hours: all near misses, all nodes in other domains, many random programs, JAX's whole sweep.
+    """Hours: all cases of all tests, near misses, nodes in other domains, many random programs, JAX's whole sweep.
 
     And a model of 4 GB, exported and run in part under a limit of memory.
     """
-    plugins = ("j2o-plugins-jax", "j2o-plugins-equinox")
-    _install(session, *_editable(*plugins, extras="test"), *_group("tests"), *_group("primitives"))
+    _install(session, *_editable(*PACKAGES, extras="test"), *_group("tests"), *_group("primitives"))
+    session.run("pytest", *_PARALLEL, *(f"packages/{package}/tests" for package in PACKAGES))
     BUILD.mkdir(exist_ok=True)
     tests = Path("packages/j2o-plugins-jax/tests")
     everything = {"J2O_EXAMPLES": "1000"}
