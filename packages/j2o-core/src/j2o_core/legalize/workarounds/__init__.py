@@ -15,7 +15,11 @@ from ...rewrite import Rewriter
 from . import _casts, _empty, _half_precision, _order, _quotients, _scales, _sums, _transposes, _zeros
 
 Replacement = Callable[[Rewriter, ir.Node], Any]
-"""Writes a node with others and returns its value or values, or None where the kernel is right for it."""
+"""Writes a node with others and returns its value or values, or None where the kernel is right for it.
+
+It is asked for nodes of the row's operators one of whose operands has a dtype of the row, so it needs no guard for the
+dtype, except where the operands differ in theirs (ReduceSum of floats has axes of int64).
+"""
 
 REPLACEMENTS: dict[str, Replacement] = {
     "reduce-sum-integers": _sums.reduce_sum,

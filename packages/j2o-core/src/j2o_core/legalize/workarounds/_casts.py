@@ -19,13 +19,13 @@ _FLOAT8_LIMITS = {T.FLOAT8E4M3FN: (464.0, "Greater", np.nan), T.FLOAT8E5M2: (614
 def overflow(rw: Rewriter, node: ir.Node) -> Any:
     """To float8 without saturation, as Cast(Where(|x| > limit, x * overflow, x)), with NaN or infinity for overflow."""
     op, x, target = rw.op, node.inputs[0], T(rw.attr(node, "to"))
-    if x is None or x.dtype is None or x.dtype in FLOAT8 or target not in _FLOAT8_LIMITS:
+    if x is None or x.dtype is None or target not in _FLOAT8_LIMITS:
         return None
     if rw.attr(node, "saturate", 1):
         return None
     if x.dtype not in FLOATS:
         # Integers of up to 24 bits are float32 numbers, and larger ones are beyond both limits.
-        return op.cast(op.cast(x, T.FLOAT), target) if x.dtype is not T.BOOL and bits(x.dtype) > 8 else None
+        return op.cast(op.cast(x, T.FLOAT), target) if bits(x.dtype) > 8 else None
     limit, compare, beyond_limit = _FLOAT8_LIMITS[target]
     wide = op.cast(x, T.FLOAT) if x.dtype is T.BFLOAT16 else x
     beyond = op(compare, op.Abs(wide), op.const(limit, wide))
@@ -39,7 +39,7 @@ def round_twice(rw: Rewriter, node: ir.Node) -> Any:
     Such a middle has at most 5 bits: x as bfloat16 is one, or on the same side, and a 1024th more or less tells which.
     """
     op, x, target = rw.op, node.inputs[0], T(rw.attr(node, "to"))
-    if x is None or x.dtype is not T.DOUBLE or target not in (*FLOAT8, T.FLOAT8E8M0):
+    if x is None or target not in (*FLOAT8, T.FLOAT8E8M0):
         return None
     few = op.cast(op.cast(x, T.BFLOAT16), T.DOUBLE)
     sizes = [op.Abs(value) for value in (x, few)]

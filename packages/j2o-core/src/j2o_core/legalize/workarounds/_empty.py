@@ -28,7 +28,7 @@ def negative_axes(rw: Rewriter, node: ir.Node) -> Any:
 def booleans(rw: Rewriter, node: ir.Node) -> Any:
     """As a reduction of uint8: 0 or 255 of nothing."""
     x, axes = node.inputs[0], node.inputs[1] if len(node.inputs) > 1 else None
-    if x is None or not is_empty(x) or rw.opset < 20:
+    if x is None or not is_empty(x):
         return None
     return rw.op.cast(rw.op(node.op_type, rw.op.cast(x, T.UINT8), axes, **rw.attrs(node)), T.BOOL)
 

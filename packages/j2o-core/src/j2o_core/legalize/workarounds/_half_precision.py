@@ -26,14 +26,11 @@ _NATIVE = frozenset(
     | {"Reshape", "ScatterElements", "ScatterND", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"}
 )
 
-# Every value of these is one of float16.
-_EXACT = frozenset({T.BOOL, T.INT8, T.UINT8, T.INT4, T.UINT4, T.FLOAT16, T.FLOAT8E4M3FN, T.FLOAT8E5M2})
-
 
 def widened(rw: Rewriter, node: ir.Node) -> Any:
     """Cast(x) behind an optimization barrier, whose kernel takes float16 and does nothing, where x is computed."""
     x = node.inputs[0]
-    if x is None or x.dtype is not T.FLOAT16 or T(rw.attr(node, "to")) is T.FLOAT16 or not _is_computed(x):
+    if x is None or T(rw.attr(node, "to")) is T.FLOAT16 or not _is_computed(x):
         return None
     return rw.op.plain("Cast", rw.op.barrier(x), **rw.attrs(node))
 
@@ -41,7 +38,7 @@ def widened(rw: Rewriter, node: ir.Node) -> Any:
 def narrowed(rw: Rewriter, node: ir.Node) -> Any:
     """Cast(x) to float16 before an optimization barrier, where the result is computed with."""
     x, result = node.inputs[0], node.outputs[0]
-    if x is None or T(rw.attr(node, "to")) is not T.FLOAT16 or x.dtype in _EXACT:
+    if x is None or T(rw.attr(node, "to")) is not T.FLOAT16:
         return None
     if all(reader.op_type in _NATIVE for reader, _ in result.uses()):
         return None
@@ -51,7 +48,7 @@ def narrowed(rw: Rewriter, node: ir.Node) -> Any:
 def compared(rw: Rewriter, node: ir.Node) -> Any:
     """Equal(x, y) as Equal(Cast(x), Cast(y)) in float32, which casts as a program's own, where one is computed."""
     operands = [value for value in node.inputs if value is not None]
-    if operands[0].dtype is not T.FLOAT16 or not any(map(_is_computed, operands)) or operands[0] is operands[1]:
+    if not any(map(_is_computed, operands)) or operands[0] is operands[1]:
         return None
     wide = {value: rw.op.cast(value, T.FLOAT) for value in dict.fromkeys(operands)}
     return rw.op(node.op_type, *(wide[value] for value in operands))

@@ -14,8 +14,6 @@ from .._declined import reduced_axes
 
 T = ir.DataType
 
-_NAN_TYPES = (T.FLOAT16, T.FLOAT, T.DOUBLE)
-
 # int64. The comparison operators are right, and so are ArgMax and ArgMin.
 
 
@@ -86,7 +84,7 @@ def reduce_int64(rw: Rewriter, node: ir.Node) -> Any:
 def reduce_extreme(rw: Rewriter, node: ir.Node) -> Any:
     """As Where(ReduceMin(x == x), ReduceMax(x), NaN): x == x is False for NaN only."""
     op, (x, *axes) = rw.op, node.inputs
-    if x is None or x.dtype not in _NAN_TYPES or is_empty(x) or not rw.range(x).nan:
+    if x is None or is_empty(x) or not rw.range(x).nan:
         return None
     numbers = op.ReduceMin(op.Equal(x, x), *axes, **rw.attrs(node))
     kernel = op.plain(node.op_type, x, *axes, **rw.attrs(node))
@@ -96,7 +94,7 @@ def reduce_extreme(rw: Rewriter, node: ir.Node) -> Any:
 def log_softmax(rw: Rewriter, node: ir.Node) -> Any:
     """Of float64, NaN where Softmax is: a row with NaN or plus infinity."""
     op, x = rw.op, node.inputs[0]
-    if x is None or x.dtype is not T.DOUBLE:
+    if x is None:
         return None
     weights = op.Softmax(x, **rw.attrs(node))
     kernel = op.plain("LogSoftmax", x, **rw.attrs(node))
@@ -111,7 +109,7 @@ def max_pool(rw: Rewriter, node: ir.Node) -> Any:
     `_quotient_pool`.
     """
     op, x = rw.op, node.inputs[0]
-    if x is None or x.dtype not in _NAN_TYPES or len(node.outputs) > 1:
+    if x is None or x.dtype is None or len(node.outputs) > 1:
         return None
     if node.op_type == "GlobalMaxPool" and x.dtype is T.DOUBLE:
         return None  # has no kernel at all
@@ -163,7 +161,7 @@ def _quotient_pool(rw: Rewriter, node: ir.Node, x: ir.Value) -> Any:
 def scatter(rw: Rewriter, node: ir.Node) -> Any:
     """As Where(Scatter(data is NaN, updates is NaN), NaN, Scatter(data, updates)), for reductions max and min."""
     op, (data, indices, updates) = rw.op, node.inputs
-    if data is None or updates is None or data.dtype not in _NAN_TYPES:
+    if data is None or updates is None:
         return None
     if rw.attr(node, "reduction", "none") not in ("max", "min"):
         return None

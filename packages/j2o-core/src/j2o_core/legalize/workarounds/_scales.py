@@ -16,7 +16,7 @@ def scale(rw: Rewriter, node: ir.Node) -> Any:
 
     An operand without an axis that is known to be longer than 1 keeps the number, and its error of 3e-8.
     """
-    if len(node.inputs) != 2 or node.outputs[0].dtype is not ir.DataType.DOUBLE or not _next_to_product(node):
+    if not _next_to_product(node):
         return None
     for position, value in enumerate(node.inputs):
         number = rw.constant(value)
@@ -42,7 +42,7 @@ def scaled_convolution(rw: Rewriter, node: ir.Node) -> Any:
     """Mul(Conv(x, w), s) with an optimization barrier behind Conv, where w * s is not finite, or nothing."""
     for value, factor in rw.both_ways(node):
         conv, numbers = rw.producer(value, "Conv"), rw.constant(factor)
-        if conv is None or value is None or numbers is None or numbers.size == 0 or numbers.dtype.kind != "f":
+        if conv is None or value is None or numbers is None or numbers.size == 0:
             continue
         constants = [array for array in map(rw.constant, conv.inputs[1:]) if array is not None and array.size]
         if not constants:

@@ -100,8 +100,6 @@ def _product(rw: Rewriter, x: ir.Value, axis: int) -> ir.Value:
 def einsum(rw: Rewriter, node: ir.Node) -> Any:
     """Sums the labels that only one operand has, which the kernel sums as ReduceSum does; products wrap already."""
     operands = [value for value in node.inputs if value is not None]
-    if operands[0].dtype not in _WORDS:
-        return None
     equation = rw.attr(node, "equation", "").replace(" ", "")
     left, arrow, right = equation.partition("->")
     terms = left.split(",")

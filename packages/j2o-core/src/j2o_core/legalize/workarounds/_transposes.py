@@ -10,7 +10,6 @@ import onnx_ir as ir
 from ...graph import traits
 from ...graph._values import shape_of
 from ...rewrite import Rewriter
-from ...target import FLOATS
 
 # Operators that the runtime moves no transpose through.
 _ENDS = frozenset({"MatMul", "Gemm", *traits.CONVOLUTIONS, "Einsum", "Attention", *traits.CONTROL_FLOW})
@@ -21,7 +20,7 @@ def matmul(rw: Rewriter, node: ir.Node) -> Any:
     op, (matrix, vector) = rw.op, node.inputs
     if matrix is None or vector is None or len(shape_of(vector) or ()) != 1:
         return None
-    if len(shape_of(matrix) or ()) < 2 or matrix.dtype not in FLOATS or not _is_transposed(matrix):
+    if len(shape_of(matrix) or ()) < 2 or not _is_transposed(matrix):
         return None
     last = op.const([-1], np.int64)
     return op.Squeeze(op.MatMul(matrix, op.Unsqueeze(vector, last)), last)

@@ -15,14 +15,11 @@ from ...target import INTEGERS
 
 T = ir.DataType
 
-# The others are chosen among in a wider type.
-_TYPES = (T.FLOAT16, T.FLOAT, T.DOUBLE)
-
 
 def choose(rw: Rewriter, node: ir.Node) -> Any:
     """The operand that may be -0 goes second; Where(c, -x, x) becomes a product. Declined where both may be -0."""
     op, (condition, yes, no) = rw.op, node.inputs
-    if condition is None or yes is None or no is None or yes.dtype not in _TYPES or _all_blind(node.outputs[0]):
+    if condition is None or yes is None or no is None or _all_blind(node.outputs[0]):
         return None
     flipped = False
     producer = condition.producer()
