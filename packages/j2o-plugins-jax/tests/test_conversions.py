@@ -131,6 +131,16 @@ def test_narrow_types_to_wide_ones(x64, new):
         same(wide, x, max(NARROWEST[new], 26))
 
 
+def test_every_scale_of_e8m0_is_moved_unchanged():
+    """No operator but Cast has a kernel for this type: what moves its numbers goes through float32."""
+
+    def fn(x, i):
+        halves = jnp.concatenate([x.reshape(2, 128)[::-1].T, x.reshape(128, 2)], 1)
+        return halves.astype(jnp.float32), jnp.where(i > 1, x[i], x[0]).astype(jnp.float32)
+
+    check(fn, every("float8_e8m0fnu"), np.arange(4, dtype=np.int32), opsets=(24, 26), atol=0, rtol=0)
+
+
 @pytest.mark.parametrize("small", [np.float32(1e5), np.float32(2.9)])
 @pytest.mark.parametrize("narrow", ["float8_e4m3fn", "float8_e5m2", "float8_e8m0fnu"])
 def test_casts_that_move_before_a_broadcast_round_the_same(narrow, small):

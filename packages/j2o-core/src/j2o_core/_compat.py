@@ -71,6 +71,12 @@ def high_level_code(primitive: Primitive) -> Callable[..., Any] | None:
     return primitive.to_lojax if primitive.name == "call_hi_primitive" else None
 
 
+def printed_name(eqn: Any) -> str:
+    """The name that JAX prints for an equation: that of its class if the primitive is a high-level one."""
+    high_level = eqn.params.get("_prim") if eqn.primitive.name.startswith("call_hi_primitive") else None
+    return eqn.primitive.name if high_level is None else type(high_level).__name__
+
+
 def compiled_code(primitive: Primitive) -> Callable[..., Any] | None:
     """The JAX code that `jax.jit` compiles a primitive by; None if no rule for XLA is a `mlir.lower_fun` of such code.
 

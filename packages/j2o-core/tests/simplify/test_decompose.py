@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental import hijax
 from jax.extend.core import Primitive
 from jax.interpreters import mlir
 
@@ -126,3 +127,22 @@ def test_what_is_known_of_sizes_decides(plugin):
     plugin.decomposition("tan")(_asks_for_the_size)
     program = to_onnx(lambda x: jnp.tan(x), [("N",)], plugins=[plugin], constraints=["N >= 2"])
     assert op_types(program) == ["Sin"]
+
+
+@pytest.mark.skipif(not hasattr(hijax, "HiPrim"), reason="JAX 0.12 brought high-level primitives")
+def test_messages_name_the_high_level_primitive_or_what_it_expands_to(export):
+    class Halves(hijax.HiPrim):
+        """A function without a form for arrays, or with one that calls Python."""
+
+        def __init__(self, aval):
+            self.in_avals, self.out_aval, self.params = (aval,), aval, {}
+            super().__init__()
+
+    class CallsPython(Halves):
+        def expand(self, x):
+            return jax.pure_callback(np.sin, jax.ShapeDtypeStruct(x.shape, x.dtype), x)
+
+    with pytest.raises(UnsupportedError, match=r"\n  Halves +1 equation .*test_decompose.py"):
+        export(lambda x: Halves(jax.typeof(x))(x), [(3,)])
+    with pytest.raises(UnsupportedError, match=r"\n  pure_callback +1 equation .*test_decompose.py"):
+        export(lambda x: CallsPython(jax.typeof(x))(x), [(3,)])

@@ -65,7 +65,7 @@ def _float_that_holds(dtype: ir.DataType) -> Iterator[ir.DataType]:
 def _carriers(use: Use, dtype: ir.DataType) -> Iterator[Carrier]:
     if use is Use.TESTS:
         yield Carrier(T.BOOL)
-    elif dtype in NARROW_FLOATS:
+    elif dtype in NARROW_FLOATS or (dtype is T.FLOAT8E8M0 and use is Use.MOVES):
         yield Carrier(T.FLOAT)
     elif dtype is T.BOOL and use in (Use.MOVES, Use.COMPARES):
         yield from map(Carrier, (T.UINT8, T.INT32))

@@ -57,7 +57,7 @@ def _collect_missing(jaxpr: Any, registry: Registry, opset: int, missing: Ordere
         if hasattr(eqn.primitive, "composite"):
             continue  # its body is looked at if it comes to that
         if registry.lowering(eqn.primitive, opset) is None:
-            missing.setdefault(eqn.primitive.name, []).append(eqn)
+            missing.setdefault(_compat.printed_name(eqn), []).append(eqn)
             continue
         for var in eqn.outvars:
             _check_type(var.aval, eqn, registry.libraries)
@@ -72,7 +72,7 @@ def _check_type(aval: Any, made: Any, libraries: Any = ()) -> None:
         advice = "Expected one that it has: convert to bfloat16 or float8_e4m3fn, for instance."
         if aval.dtype == jax.dtypes.float0:
             advice = "JAX's derivatives of integers and truth values hold no numbers: do not return them."
-        made = made if isinstance(made, str) else f"{made.primitive.name} at {user_line(made, libraries)}"
+        made = made if isinstance(made, str) else f"{_compat.printed_name(made)} at {user_line(made, libraries)}"
         raise UnsupportedError(f"{made} is {aval.str_short()}, a type that ONNX does not have. {advice}") from error
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 from jax.extend.core import InconclusiveDimensionOperation
 
-from .._compat import Literal, Primitive, as_closed, compiled_code, high_level_code, literal_value
+from .._compat import Literal, Primitive, as_closed, compiled_code, high_level_code, literal_value, printed_name
 from .._errors import J2oError, LoweringError, UnknownParameter, UnsupportedError
 from ..plugin._budget import limited
 from ..plugin._plugin import ENCODED
@@ -86,7 +86,9 @@ class Decompositions:
         except Exception:  # noqa: BLE001 - code that cannot be traced, such as NumPy's: the primitive is then reported
             return None
         promised = [(var.aval.shape, var.aval.dtype) for var in eqn.outvars]
-        if [(aval.shape, aval.dtype) for aval in body.out_avals] != promised or not self._is_covered(body):
+        if [(aval.shape, aval.dtype) for aval in body.out_avals] != promised:
+            return None
+        if high_level_code(eqn.primitive) is None and not self._is_covered(body):
             return None
         return body, invars
 
@@ -112,7 +114,7 @@ class Decompositions:
             return results
 
         def describe() -> str:
-            return f"The code that stands for {eqn.primitive.name} at {user_line(eqn)}"
+            return f"The code that stands for {printed_name(eqn)} at {user_line(eqn)}"
 
         rest = [atom.aval for atom, value in zip(eqn.invars, known, strict=True) if value is None]
         structs = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in rest]
@@ -143,7 +145,7 @@ def explained(eqn: Any, error: Exception) -> J2oError:
     said = str(error).partition("\n")[0]
     if isinstance(error, InconclusiveDimensionOperation):
         return UnsupportedError(
-            f"{eqn.primitive.name} at {user_line(eqn)}: JAX has to know more about the sizes. {said} "
+            f"{printed_name(eqn)} at {user_line(eqn)}: JAX has to know more about the sizes. {said} "
             "Say what is known of them, such as constraints=['T >= 2']."
         )
     return LoweringError(
