@@ -56,6 +56,7 @@ def test_axes_are_cut_where_others_begin():
         pytest.param((4, 3), (6, 2), id="a fraction of the second part"),
         pytest.param((2, 0), (0, 2), id="nothing of the first part"),
         pytest.param((2, 3), (2,), id="fewer elements"),
+        pytest.param((2, 0, 3), (6, 0), id="nothing before what is left"),
     ],
 )
 def test_parts_that_are_no_axes_of_a_shape(sizes, shape):

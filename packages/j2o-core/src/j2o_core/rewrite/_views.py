@@ -117,6 +117,8 @@ def _reduced_axis(node: ir.Node, rank: int) -> int | None:
 def _regrouped(parts: list[Part], shape: Sequence[Any]) -> Axes | None:
     """Parts in their order as axes of these sizes, None if an axis would take a fraction of a part."""
     rest, axes = parts[::-1], []
+    if any(part.size == 0 for part in parts):
+        return None  # of nothing, any axes are the same
     for size in shape:
         axis: list[Part] = []
         product: Any = 1
