@@ -136,6 +136,22 @@ def test_a_linear_layer_is_one_matmul_with_its_weight_on_the_right(fn, shape):
     assert list(weight.shape) == [3, 8]
 
 
+SCALES = np.array([-1, 0.5, 2, 0, 1], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("scales", "expected"), [(SCALES, {"Mul"}), (np.ones(5, np.float32), set()), (np.ones(5, np.int32), set())]
+)
+def test_a_factor_for_each_batch_is_no_matrix_product(scales, expected):
+    x = np.array([np.nan, np.inf, -np.inf, 3e38, -0.0], np.float32).reshape(5, 1)
+    for subscripts, shape in {"h...k,h->h...k": (5, "B"), "bhk,h->bhk": ("B", 5, 3), "hk,h->kh": (5, "K")}.items():
+        program = once(functools.partial(jnp.einsum, subscripts), Spec(shape), scales)
+        assert "MatMul" not in _op_types(program)
+        program = once(lambda x, subscripts=subscripts: jnp.einsum(subscripts, x, scales), Spec(shape))
+        assert {*_op_types(program)} - {"Transpose", "Identity"} == expected
+    np.testing.assert_array_equal(program(x)[0], x.ravel() * scales)
+
+
 def test_attention_scores_and_values_transpose_no_scores():
     q, k = Spec(("B", "T", 2, 4)), Spec(("B", "S", 2, 4))
     program = once(lambda q, k: jnp.einsum("bthd,bshd->bhts", q, k), q, k)

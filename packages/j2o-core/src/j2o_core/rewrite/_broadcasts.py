@@ -25,7 +25,8 @@ from ._plugin import plugin
 from ._rewriter import Rewriter
 
 # Operands that pass the other one on.
-_NEUTRAL = {"And": True, "Or": False}
+_NEUTRAL = {"And": True, "Or": False, "Mul": 1}
+_MOST_NUMBERS = 4096  # of a constant that is looked through
 _LONGEST_CHAIN = 8
 
 
@@ -67,7 +68,7 @@ def _computed_before(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 @plugin.rewrite(*_NEUTRAL)
 def _neutral(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    """And(true, x) -> x, whatever shape the constant is broadcast to, where x has the result's."""
+    """And(true, x) -> x and Mul(1, x) -> x, whatever shape the constant is broadcast to, where x has the result's."""
     x = _passed_on(rw, node)
     return x if x is not None and rw.same_shape(x, node.outputs[0]) else None
 
@@ -113,8 +114,8 @@ def _thinner(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
 def _passed_on(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     for one, other in rw.both_ways(node):
         array = rw.constant(one)
-        number = _written_out(rw, one) if array is None else array if array.size == 1 else None
-        if number is not None and bool(number.reshape(())) is _NEUTRAL[node.op_type]:
+        numbers = _written_out(rw, one) if array is None else array
+        if numbers is not None and 0 < numbers.size <= _MOST_NUMBERS and (numbers == _NEUTRAL[node.op_type]).all():
             return other
     return None
 

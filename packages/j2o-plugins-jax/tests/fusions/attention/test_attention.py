@@ -48,6 +48,15 @@ def test_declines_when_the_weights_are_read_elsewhere():
     check(attention, *[Spec((2, 4, 5, 8))] * 3, absent=["Attention"], opsets=(23,))
 
 
+def test_a_mask_of_heads_that_hides_none_is_nothing():
+    def fn(q, k, v):
+        weights = jax.nn.softmax(jnp.einsum("...qhd,...khd->...hqk", q, k), -1)
+        weights = jnp.einsum("...hqk,h->...hqk", weights, jnp.ones((3, 4), jnp.int32)[0])  # as Flax's BERT does
+        return jnp.einsum("...hqk,...khd->...qhd", weights, v)
+
+    check(fn, *[Spec((2, 5, 4, 8))] * 3, contains=["Attention"], absent=["Mul"], opsets=(23,))
+
+
 def test_a_batch_that_shares_its_keys_is_more_queries():
     specs = [Spec((2, 4, 5, 8)), Spec((1, 4, 5, 8)), Spec((1, 4, 5, 8))]
     check(heads_first, *specs, contains=["Attention"], opsets=(23,))
