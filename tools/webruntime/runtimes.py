@@ -92,9 +92,11 @@ class Chromium:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         address = f"http://127.0.0.1:{self._server.server_address[1]}/"
-        silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         command = [*CHROMIUM, "--remote-debugging-port=0", f"--user-data-dir={self._profile.name}", address]
-        self._process = subprocess.Popen(command, **silent)
+        # The shell ends the browser when its input ends: at `close`, and when this process is gone.
+        watched = ["sh", "-c", '"$@" </dev/null & read _; kill $!; wait', "sh", *command]
+        silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self._process = subprocess.Popen(watched, stdin=subprocess.PIPE, **silent)
 
     def ask(self, message: bytes) -> bytes:
         """The answer to a message.
@@ -110,8 +112,7 @@ class Chromium:
 
     def close(self) -> None:
         """End the browser and the server."""
-        self._process.terminate()
-        self._process.wait()
+        self._process.communicate()
         self._server.shutdown()
         self._server.server_close()
         self._profile.cleanup()
