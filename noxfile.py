@@ -520,15 +520,15 @@ def _build(session: nox.Session, *folders: str) -> Path:
     _install(session, *_group("build"))
     dist = BUILD / "dist"
     for folder in folders:
-        for old in dist.glob(f"{_file_name(folder)}-*"):
+        name = nox.project.load_toml(ROOT / folder / "pyproject.toml")["project"]["name"]
+        for old in dist.glob(f"{_file_name(name)}-*"):
             old.unlink()
         session.run("python", "-m", "build", "--installer", "uv", "--outdir", str(dist), folder, silent=True)
     return dist
 
 
 def _file_name(package: str) -> str:
-    """How the files of a package begin, whose own folder is given or its name."""
-    return Path(package).name.replace("-", "_")
+    return package.replace("-", "_")
 
 
 def _wheels(dist: Path, *packages: str) -> list[str]:
@@ -552,7 +552,7 @@ def template(session: nox.Session) -> None:
     """The third-party package of docs/write-a-plugin.md: built, installed beside ours, exported through."""
     folder = "tests-integration/plugin-template"
     dist = _build(session, *(f"packages/{package}" for package in _closure("j2o-plugins-jax")), folder)
-    (wheel,) = _wheels(dist, "plugin-template")
+    (wheel,) = _wheels(dist, "j2o-plugin-template")
     _install(session, *_wheels(dist, *_closure("j2o-plugins-jax")), f"{wheel}[test]")
     session.run("pytest", f"{folder}/tests", *session.posargs)
     session.run("j2o", "plugins")
