@@ -16,8 +16,8 @@ swap_p.def_abstract_eval(lambda x: x)
 mlir.register_lowering(swap_p, mlir.lower_fun(lambda z: lax.complex(z.imag, z.real), multiple_results=False))
 count_p = Primitive("count_of_words")  # and one that sums the words of a key
 count_p.def_abstract_eval(lambda key: key.update(shape=key.shape, dtype=jnp.dtype(jnp.uint32), weak_type=False))
-column_p = Primitive("imaginary_column")  # of a row of complex numbers
-column_p.def_abstract_eval(lambda z: z.update(shape=(3, 1), dtype=jnp.dtype(jnp.float32), weak_type=False))
+taken_p = Primitive("taken")  # some parts of complex numbers
+taken_p.def_abstract_eval(lambda z, shape: z.update(shape=shape, dtype=jnp.dtype(jnp.float32), weak_type=False))
 Z = np.array([1 + 2j, -3j], np.complex64)
 
 
@@ -51,14 +51,26 @@ def test_the_equation_has_the_shapes_and_dtypes_of_jax(export, plugin):
     np.testing.assert_array_equal(program(keys), np.asarray(jax.random.key_data(keys)).sum(-1, dtype=np.uint32))
 
 
-def test_a_part_that_is_taken_out_along_another_axis(export, plugin):
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        (lambda eqn, z: lax.squeeze(lax.slice(z, (0, 0, 1), (1, 3, 2)), (0,)), [[2], [4], [6]]),
+        (lambda eqn, z: lax.squeeze(lax.slice(lax.stack(_parts(z), 0), (0, 0, 1), (2, 1, 2)), (2,)), [[2], [4]]),
+    ],
+    ids=["taken along another axis", "stacked along another axis"],
+)
+def test_parts_of_what_is_stacked(export, plugin, rule, expected):
     """Rules split what others have just stacked, which costs nothing: but only where both go along the last axis."""
     plugin.encoded("complex", "complex")(lambda eqn, x, y: lax.stack([x, y], 2))
-    plugin.encoded(column_p, "complex")(lambda eqn, z: lax.squeeze(lax.slice(z, (0, 0, 1), (1, 3, 2)), (0,)))
+    plugin.encoded(taken_p, "complex")(rule)
     plugin.lowering("slice")(_slice)
-    plugin.lowering("stack")(lambda ctx, *parts, axis: ctx.op.Concat(*(_column(ctx, x) for x in parts), axis=axis))
-    program = export(lambda x: column_p.bind(lax.complex(x, 2 * x)), [(1, 3)])
-    np.testing.assert_array_equal(program(np.array([[1, 2, 3]], np.float32)), [[2], [4], [6]])
+    plugin.lowering("stack")(_stack)
+    program = export(lambda x: taken_p.bind(lax.complex(x, 2 * x), shape=np.shape(expected)), [(1, 3)])
+    np.testing.assert_array_equal(program(np.array([[1, 2, 3]], np.float32)), expected)
+
+
+def _parts(z):
+    return [lax.squeeze(lax.slice(z, (0, 0, place), (1, 3, place + 1)), (2,)) for place in (0, 1)]
 
 
 def _slice(ctx, x, *, start_indices, limit_indices, strides):
@@ -66,8 +78,8 @@ def _slice(ctx, x, *, start_indices, limit_indices, strides):
     return ctx.op.Slice(x, *(ctx.const(numbers, np.int64) for numbers in (start_indices, limit_indices)))
 
 
-def _column(ctx, x):
-    return ctx.op.Unsqueeze(x, ctx.const([-1], np.int64))
+def _stack(ctx, *parts, axis):
+    return ctx.op.Concat(*(ctx.op.Unsqueeze(x, ctx.const([axis], np.int64)) for x in parts), axis=axis)
 
 
 def test_without_a_rule_the_operation_is_refused(export):

@@ -102,6 +102,14 @@ def test_what_is_no_code_in_jax_is_reported(export, implementation):
         export(lambda x: primitive.bind(x), [(3,)])
 
 
+def test_code_with_something_unknown_inside_is_reported_by_its_own_name(export):
+    inner = Primitive("library_inner")
+    inner.def_abstract_eval(lambda x: x)
+    primitive = library_primitive("library_outer", lambda x: inner.bind(x) + 1)
+    with pytest.raises(UnsupportedError, match=r"library_outer +1 equation"):
+        export(lambda x: primitive.bind(x), [(3,)])
+
+
 def _fails(x, **_):
     raise KeyError("nowhere")
 

@@ -136,3 +136,9 @@ def test_a_choice_among_the_elements_of_nothing():
     nothing = np.zeros((0, 2), np.float32)
     jaxpr, _ = simplified(lambda x, y: lax.select_n(np.zeros((0, 2), bool), x, y), nothing, nothing)
     assert [var.aval.shape for var in jaxpr.jaxpr.outvars] == [(0, 2)]
+
+
+def test_a_symbolic_size_is_no_constant():
+    spec = jax.ShapeDtypeStruct(jax.export.symbolic_shape("N"), np.float32)
+    jaxpr, _ = simplified(lambda x: x * x.shape[0], spec)
+    assert "dim_as_value" in primitives(jaxpr)

@@ -18,7 +18,6 @@ from ._nested import Steps, all_jaxprs, complete, map_nested
 FOLD_LIMIT_BYTES = 1 << 20
 
 _LAYOUT = frozenset({"reshape", "transpose", "squeeze", "expand_dims", "broadcast_in_dim", "copy", "rev"})
-_NOT_FOLDED = frozenset({"random_wrap", "random_seed", "dim_as_value"})
 # Cheap to compute and larger than what they are made from: kept as equations if something else reads them.
 _EXPANDING = frozenset({"broadcast_in_dim", "iota", "iota_2x32_shape", "tile"})
 
@@ -124,7 +123,7 @@ def _fold(eqn: Any, known: dict[Any, Any], table: ConstantTable) -> list[Any] | 
             values.append(known[atom])
         else:
             return None
-    if eqn.effects or eqn.primitive.name in _NOT_FOLDED or not all(map(_is_plain, eqn.outvars)):
+    if eqn.effects or eqn.primitive.name == "dim_as_value" or not all(map(_is_plain, eqn.outvars)):
         return None
     if any(is_jaxpr(value) for value in eqn.params.values()) and not hasattr(eqn.primitive, "composite"):
         return None
