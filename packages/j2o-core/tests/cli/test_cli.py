@@ -629,7 +629,7 @@ def test_a_page_about_a_file(j2o):
     assert j2o("report", "m.onnx", "-o", "missing/m.html")[0] == 2
 
 
-@pytest.mark.parametrize("command", ["export", "check", "verify", "run", "swap-weights", "report", "diff", "plugins"])
+@pytest.mark.parametrize("command", _commands.COMMANDS)
 def test_help_has_an_example_and_the_exit_status(j2o, capsys, command):
     with pytest.raises(SystemExit):
         j2o(command, "--help")

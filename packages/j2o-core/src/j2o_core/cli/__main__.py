@@ -26,16 +26,21 @@ _TARGET = f"{_RUNTIME}, or onnx for standard ONNX without workarounds"
 _STATE = """an argument whose next value the function returns, as NAME or NAME=PLACE, an index or key of the result;
 several with commas, or give it again. The next value of the input NAME is the output next.NAME."""
 
+_KEEP = "modules whose products stay in floats, such as 'blocks.*.mlp.fc2'; give it once per pattern"
+_EXAMPLE = """all inputs by name, for ranges of activations that are fixed; 100 files or so. Without any, each run takes
+its own ranges."""
 
 _EXAMPLES = {
     "export": "j2o export models.vit:model --input B,3,224,224 --opset 23 --verify -o vit.onnx",
     "check": "j2o check vit.onnx --target onnxruntime-web",
     "verify": "j2o verify models.vit:model vit.onnx --sizes 1,4",
     "swap-weights": "j2o swap-weights vit.onnx trained.safetensors -o trained.onnx",
+    "quantize": "j2o quantize vit.onnx --keep 'blocks.*.mlp.fc2' -o vit8.onnx",
     "report": "j2o report vit.onnx -o vit.html",
     "diff": "j2o diff vit.onnx trained.onnx --latency",
     "run": "j2o run vit.onnx --input x=photo.npy -o features.npz",
     "plugins": "j2o plugins --json",
+    "completion": "j2o completion bash > ~/.local/share/bash-completion/completions/j2o",
 }
 _STATUS = "exit status: 0, or 2 with one message on standard error"
 
@@ -119,9 +124,18 @@ def _parser() -> argparse.ArgumentParser:
 
     swap = commands.add_parser("swap-weights", help="write an ONNX file with other weights, without exporting again")
     swap.add_argument("model", metavar="FILE", help="an .onnx file that was exported with --keep-weights")
-    swap.add_argument("weights", metavar="WEIGHTS", help="a .safetensors file with all weights by their paths")
+    swap.add_argument(
+        "weights", metavar="WEIGHTS", help="a .safetensors file with all weights by their paths, or an index"
+    )
     swap.add_argument("-o", "--output", required=True, metavar="FILE", help="the .onnx file to write")
     swap.add_argument("--traceback", action="store_true", help="show where an error came from")
+
+    quantize = commands.add_parser("quantize", help="write an ONNX file with the weights of its products in 8 bits")
+    quantize.add_argument("model", metavar="FILE", help="an .onnx file that j2o wrote")
+    quantize.add_argument("-o", "--output", required=True, metavar="FILE", help="the .onnx file to write")
+    quantize.add_argument("--keep", action="append", default=[], metavar="PATTERN", help=_KEEP)
+    quantize.add_argument("--example", action="append", default=[], metavar="FILE.npz", help=_EXAMPLE)
+    quantize.add_argument("--traceback", action="store_true", help="show where an error came from")
 
     report = commands.add_parser("report", help="write a page of HTML about an ONNX file")
     report.add_argument("model", metavar="FILE", help="an .onnx file")
@@ -137,6 +151,11 @@ def _parser() -> argparse.ArgumentParser:
 
     plugins = commands.add_parser("plugins", help="list the installed plugins")
     plugins.add_argument("--traceback", action="store_true", help="show where an error came from")
+
+    completion = commands.add_parser("completion", help="print a script that completes commands and options in a shell")
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"), metavar="SHELL", help="bash, zsh or fish")
+    completion.add_argument("--traceback", action="store_true", help="show where an error came from")
+    completion.set_defaults(parser=parser)
     for name, command in commands.choices.items():
         command.add_argument("--json", action="store_true", help="print the results as JSON")
         command.formatter_class = argparse.RawDescriptionHelpFormatter

@@ -14,6 +14,7 @@ from .._errors import CheckError, LegalizeError, SpecError, UnsupportedError
 from ..plugin._discover import discover
 from ..program._number_text import bytes_text
 from ._arguments import load_function, parse_specs, parse_state
+from ._completion import completion
 from ._files import check_folder, diff, report
 from ._output import Section, Stages, show
 
@@ -184,6 +185,31 @@ def swap_weights(options: argparse.Namespace) -> None:
     show([("files", sizes)], as_json=options.json)
 
 
+def quantize(options: argparse.Namespace) -> None:
+    """`j2o quantize`."""
+    import onnx_ir as ir
+
+    from ..program._program import OnnxProgram
+    from ..program._quantize import quantized
+    from ..program._save import save, weight_bytes
+    from ..program._session import as_fed
+    from ._run import arrays_of
+
+    check_folder(options.output)
+    program = OnnxProgram.load(options.model)
+    leaves = program.traced.inputs.leaves
+    feeds = [
+        dict(zip(program.input_names, map(as_fed, arrays_of(leaves, [example], "--example")), strict=True))
+        for example in options.example
+    ]
+    outside = any(isinstance(v.const_value, ir.ExternalTensor) for v in program.model.graph.initializers.values())
+    model = quantized(program.model, feeds or None, options.keep)
+    written = save(model, options.output, external_data=outside or None)
+    sizes = [(os.path.relpath(file), bytes_text(os.path.getsize(file))) for file in written]
+    weights = f"{bytes_text(weight_bytes(program.model))} -> {bytes_text(weight_bytes(model))}"
+    show([("files", sizes), ("weights", [("in all", weights)])], as_json=options.json)
+
+
 def run(options: argparse.Namespace) -> None:
     """`j2o run`."""
     from ._run import run
@@ -197,9 +223,11 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "run": run,
     "verify": verify,
     "swap-weights": swap_weights,
+    "quantize": quantize,
     "report": report,
     "diff": diff,
     "plugins": plugins,
+    "completion": completion,
 }
 
 

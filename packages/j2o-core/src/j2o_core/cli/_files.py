@@ -6,7 +6,8 @@ import argparse
 import os
 import statistics
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .._errors import SaveError
 from ..program._number_text import bytes_text
@@ -27,9 +28,29 @@ def report(options: argparse.Namespace) -> None:
     check_folder(options.output)
     model = read_model(options.model)
     page = report_page(model, os.path.basename(options.model))
-    with open(options.output, "w", encoding="utf-8") as file:
-        file.write(page)
+    write_whole(options.output, lambda file: file.write(page.encode()))
     show([("files", [(options.output, bytes_text(len(page.encode())))])], as_json=options.json)
+
+
+def write_whole(path: str, write: Callable[[BinaryIO], Any]) -> None:
+    """Write a file beside its place and move it there: at each moment the old one is there, or the new one, whole."""
+    from ..program._save import is_special
+    from ..program._save_turn import TemporaryFiles
+
+    target = os.path.abspath(path)
+    files = TemporaryFiles(target)
+    try:
+        if is_special(target):  # /dev/stdout
+            with open(target, "wb") as device:
+                write(device)
+            return
+        with files.new() as (file, temporary):
+            write(file)
+        files.move(temporary, target)
+    except OSError as error:
+        raise SaveError(f"Cannot save to {target}: {error.strerror or error}. Nothing was changed there.") from error
+    finally:
+        files.remove()
 
 
 def diff(options: argparse.Namespace) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,6 +15,7 @@ from .._errors import SaveError, SpecError
 from ..program._call import call_arrays
 from ..program._program import OnnxProgram
 from ..trace._specs import InputLeaf
+from ._files import write_whole
 from ._output import show
 
 _FORM = "Expected NAME=FILE.npy, NAME=NUMBER or NAME=[[...]], or a FILE.npz that has inputs by name."
@@ -27,12 +27,7 @@ def run(options: argparse.Namespace) -> None:
     """`j2o run`."""
     program = OnnxProgram.load(options.model)
     leaves = program.traced.inputs.leaves
-    given = _given(options.input, [leaf.name for leaf in leaves])
-    missing = [leaf for leaf in leaves if leaf.name not in given]
-    if missing:
-        lines = "\n".join(f"  {leaf.name}: {leaf.signature}" for leaf in missing)
-        raise SpecError(f"--input is missing for\n{lines}\n{_FORM}")
-    arrays = call_arrays(leaves, [_value(leaf, given[leaf.name]) for leaf in leaves])
+    arrays = arrays_of(leaves, options.input, "--input")
     session = program.session
     begin = time.perf_counter()
     results = dict(zip(program.output_names, session.run(arrays), strict=True))
@@ -48,6 +43,16 @@ def run(options: argparse.Namespace) -> None:
         for name, array in results.items()
     ]
     show([("outputs", rows), ("time", [("one run", f"{seconds * 1e3:.3g} ms")])])
+
+
+def arrays_of(leaves: Sequence[InputLeaf], texts: Sequence[str], option: str) -> list[Any]:
+    """The inputs of a program, in order, from texts such as `x=photo.npy`, `scale=2.0` or `inputs.npz`."""
+    given = _given(texts, [leaf.name for leaf in leaves])
+    missing = [leaf for leaf in leaves if leaf.name not in given]
+    if missing:
+        lines = "\n".join(f"  {leaf.name}: {leaf.signature}" for leaf in missing)
+        raise SpecError(f"{option} is missing for\n{lines}\n{_FORM}")
+    return call_arrays(leaves, [_value(leaf, given[leaf.name]) for leaf in leaves])
 
 
 def _given(texts: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
@@ -100,14 +105,7 @@ def _write(path: str, results: Mapping[str, Any]) -> None:
     one = path.endswith(".npy")
     if not path.endswith((".npy", ".npz")) or (one and len(results) > 1):
         raise SaveError(f"Cannot save to {path}: outputs are written as .npz, one alone also as .npy.")
-    try:
-        with open(path, "wb") as file:
-            if one:
-                np.save(file, next(iter(results.values())))
-            else:
-                np.savez(file, **results)
-    except OSError as error:
-        raise SaveError(f"Cannot save to {os.path.abspath(path)}: {error.strerror}.") from error
+    write_whole(path, lambda file: np.save(file, *results.values()) if one else np.savez(file, **results))
 
 
 def _as_json(array: Any) -> dict[str, Any]:

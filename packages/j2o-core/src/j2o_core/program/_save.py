@@ -67,7 +67,7 @@ def save(
     folder = os.path.dirname(target)
     if os.path.isdir(target):
         raise SaveError(f"Cannot save to {target}: it is a folder. Give the path of the file to write.")
-    if _is_special(target):
+    if is_special(target):
         raise SaveError(f"Cannot save to {target}: it is a device or a pipe, which a file would replace. Give another.")
     if not os.path.isdir(folder):
         raise SaveError(f"Cannot save to {target}: the folder {folder} does not exist. Create it first.")
@@ -136,7 +136,7 @@ def _target(path: str | os.PathLike[str], *, named_in_model: bool) -> str:
     return target
 
 
-def _is_special(path: str) -> bool:
+def is_special(path: str) -> bool:
     """Whether a path is that of a device or a pipe, or a link to an open file, such as /dev/stdout."""
     opened = os.path.islink(path) and os.readlink(path).startswith("/proc/")
     return opened or (os.path.exists(path) and not os.path.isfile(path))
