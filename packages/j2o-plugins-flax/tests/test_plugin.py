@@ -48,3 +48,31 @@ def test_nodes_have_the_path_of_the_module_that_was_called(monkeypatch):
     found = [(node.op_type, node.metadata_props["j2o.module"]) for node in program.model.graph]
     assert found == [("Mul", "layers.0"), ("Tanh", "Net"), ("Mul", "layers.1"), ("Tanh", "Net")]
     assert plugin.modules == {"flax.nnx.Module": ()}
+
+
+class GraphDef:
+    """A definition without weights, of nodes with and without a class of modules."""
+
+    def __init__(self, *kinds):
+        self.nodes = [types.SimpleNamespace(type=kind) for kind in kinds] + [types.SimpleNamespace(index=3)]
+
+
+def merge(graphdef):
+    return graphdef.nodes[0].type()
+
+
+def modules_of(fn):
+    program = j2o_core.to_onnx(fn, [("B", 3)])
+    return [node.metadata_props.get("j2o.module") for node in program.model.graph]
+
+
+def test_a_model_that_is_made_inside_of_the_function_has_its_paths(monkeypatch):
+    monkeypatch.setitem(sys.modules, "flax.nnx", types.SimpleNamespace(Module=Module, GraphDef=GraphDef))
+    graphdef = GraphDef(Net, list, Double, Double)
+    expected = ["layers.0", "Net", "layers.1", "Net"]
+    assert modules_of(Net()) == expected
+    assert modules_of(lambda x: merge(graphdef)(x)) == [one if "." in one else None for one in expected]
+    other = GraphDef(Net, Double)
+    # Which of two models a module belongs to is not known, nor where one lies that is called by itself.
+    assert set(modules_of(lambda x: merge(graphdef)(x) + merge(other)(x))) == {None}
+    assert modules_of(lambda x: merge(graphdef).layers[1](x)) == [None]

@@ -105,6 +105,7 @@ def to_onnx(
             modules=registry.modules,
             remarks=registry.remarks,
             states=registry.states,
+            plans=registry.module_plans,
             context=registry.context,
             output_names=output_names,
             state=state,

@@ -73,6 +73,7 @@ class Plugin:
         self.encodings: dict[tuple[str, str], Rule] = {}
         self.composites: list[Composite] = []
         self.modules: dict[str, tuple[str, ...]] = {}
+        self.module_plans: dict[str, Callable[[Any], Sequence[type]]] = {}
         self.states: list[str] = []
         self.remarks: dict[str, Callable[..., str | None]] = {}
         self.rewrites: list[Rewrite] = []
@@ -213,6 +214,22 @@ class Plugin:
             own_scopes: how the names begin of the `jax.named_scope`s that the library opens itself; they are left out.
         """
         self.modules[target] = tuple(own_scopes)
+
+    def module_plan(self, target: str) -> Callable[[_F], _F]:
+        """Register a function `classes(plan)` on values from which the function makes a module while it runs.
+
+        It returns the classes of the modules, that of the whole model first. What is called of them gets its path in
+        the model, as if the model had been there before.
+
+        Args:
+            target: dotted path of the class of these values, such as `"flax.nnx.GraphDef"`.
+        """
+
+        def register(fn: _F) -> _F:
+            self.module_plans[target] = fn
+            return fn
+
+        return register
 
     def state_class(self, target: str) -> None:
         """Arguments of a class are state: the result of the same class and structure is their next value.

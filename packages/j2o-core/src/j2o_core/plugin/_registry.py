@@ -126,6 +126,11 @@ class Registry:
         return tuple(dict.fromkeys(target for plugin in self.plugins for target in plugin.modules))
 
     @property
+    def module_plans(self) -> dict[str, Any]:
+        """Functions that give the classes of the modules that a value describes, by dotted paths of its class."""
+        return {target: classes for plugin in self.plugins for target, classes in plugin.module_plans.items()}
+
+    @property
     def states(self) -> tuple[str, ...]:
         """Classes of arguments that are state, as dotted paths."""
         return tuple(dict.fromkeys(target for plugin in self.plugins for target in plugin.states))

@@ -37,6 +37,10 @@ _thread = threading.local()
 Remark = Callable[[Any, tuple[Any, ...], Mapping[str, Any]], str | None]
 
 
+# The classes of the modules that a value describes, that of the whole model first.
+Plan = Callable[[Any], Sequence[type]]
+
+
 class Place(NamedTuple):
     """Where an equation belongs: the path of the module that was being called, and the user's scopes inside of it."""
 
@@ -101,9 +105,17 @@ class ModulePaths:
     Args:
         targets: dotted paths of the classes of modules.
         remarks: by dotted paths of classes, what is to be warned of when an instance is called.
+        plans: by dotted paths of classes of values, which modules are made from them while the function runs.
     """
 
-    def __init__(self, targets: Sequence[str], remarks: Mapping[str, Remark] = MappingProxyType({})):
+    def __init__(
+        self,
+        targets: Sequence[str],
+        remarks: Mapping[str, Remark] = MappingProxyType({}),
+        plans: Mapping[str, Plan] = MappingProxyType({}),
+    ):
+        self._plans = [(found, fn) for target, fn in plans.items() if (found := _loaded(target)) is not None]
+        self._planned: list[Sequence[type]] = []
         self._remarks = [(found, fn) for target, fn in remarks.items() if (found := _loaded(target)) is not None]
         self._remarked: set[str] = set()
         self._bases = loaded_classes(targets)
@@ -119,12 +131,17 @@ class ModulePaths:
             if isinstance(tree, self._bases):
                 self.roots.append(tree)
             self._walk(name, tree, 0)
-        return list(dict.fromkeys(type(instance) for _, instance in self._instances.values()))
+        here = [type(instance) for _, instance in self._instances.values()]
+        return list(dict.fromkeys([*here, *(kind for plan in self._planned for kind in plan)]))
 
     def _walk(self, path: str, value: Any, depth: int) -> None:
         known = id(value) in self._instances
         if depth > _DEEPEST or known or isinstance(value, (str, bytes, type)):
             return
+        for kind, classes in self._plans:
+            if isinstance(value, kind):
+                self._planned.append([one for one in classes(value) if issubclass(one, self._bases)])
+                return
         if isinstance(value, self._bases):  # some have a dtype, as arrays do
             self._instances[id(value)] = path, value
             inside = getattr(value, "__dict__", {}).items()
@@ -181,9 +198,15 @@ class ModulePaths:
             if type(other) is type(instance) and (path == current or path.startswith(f"{current}." if current else ""))
         ]
         path = _pattern(alike)
+        if path is None and not self._called and self._is_made_here(instance):
+            path = ""
         if path is not None:
             self._walk(path, instance, 0)
         return path
+
+    def _is_made_here(self, instance: Any) -> bool:
+        """Whether a module is the model that the function makes of the only plan that it has."""
+        return len(self._planned) == 1 and type(instance) is next(iter(self._planned[0]), None)
 
 
 def _pattern(paths: Sequence[str]) -> str | None:

@@ -19,7 +19,7 @@ from ._capture import Capture, captured
 from ._constant_names import constant_names, roots
 from ._failure import failure
 from ._lazy import lazy_leaves, with_arrays
-from ._modules import ModulePaths, Remark, calls_of, loaded_classes, noted
+from ._modules import ModulePaths, Plan, Remark, calls_of, loaded_classes, noted
 from ._outputs import OutputTree, array_outputs
 from ._outputs import output_names as _names
 from ._settings import NUMBERS
@@ -62,6 +62,7 @@ def trace(
     modules: Sequence[str] = (),
     remarks: Mapping[str, Remark] = MappingProxyType({}),
     states: Sequence[str] = (),
+    plans: Mapping[str, Plan] = MappingProxyType({}),
     context: Any = "j2o",
     output_names: Sequence[str] | None = None,
     state: Sequence[str] | Mapping[str, int | str] = (),
@@ -74,6 +75,7 @@ def trace(
         composites: functions to keep whole.
         modules: dotted paths of classes of modules, whose paths equations get.
         states: dotted paths of classes of arguments that are state without being named in `state`.
+        plans: by dotted paths of classes of values that modules are made from, the classes of these modules.
         remarks: by dotted paths of classes of modules, what is to be warned of when an instance is called.
         context: hashable value that identifies this set of composites in JAX's tracing caches.
         output_names: names for the results that are no state, instead of derived ones.
@@ -86,7 +88,7 @@ def trace(
     outputs: list[Any] = []
     changed: dict[str, int | str] = {}
     lazy = lazy_leaves(fn)
-    paths_of_modules = ModulePaths(modules, remarks)
+    paths_of_modules = ModulePaths(modules, remarks, plans)
     capture = Capture()
 
     def call(held: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
