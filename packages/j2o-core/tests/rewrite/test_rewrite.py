@@ -63,6 +63,35 @@ def test_a_result_that_becomes_an_input_gets_an_identity(plugin, check):
     assert sorted(operators(program)) == ["Add", "Identity"]
 
 
+def test_a_rewrite_is_tried_where_one_of_the_operators_that_it_needs_is_there(plugin, check):
+    seen = []
+
+    @plugin.rewrite("Mul", needs=("Sin", "Cos"))
+    def _look(rw, node):
+        seen.append(rw.scalar(node.inputs[1]))
+
+    check(lambda x: jnp.exp(x) * 2, X, opsets=[21])
+    assert seen == []
+    check(lambda x: (jnp.cos(x), jnp.exp(x) * 3), X, opsets=[21])
+    assert seen == [3]
+    check(lambda x: lax.cond(x.sum() > 0, lambda y: jnp.sin(y) + y, lambda y: y * 4, x), X, opsets=[21])
+    assert seen == [3, 4]  # the sine is in another branch
+
+
+def test_what_a_rewrite_adds_may_be_what_another_one_needs(plugin, check):
+    @plugin.rewrite("Neg", needs=("Sin",))
+    def _of_sine(rw, node):
+        sine = rw.producer(node.inputs[0], "Sin")
+        return rw.op.Sin(rw.op.Neg(sine.inputs[0])) if sine is not None else None
+
+    @plugin.rewrite("Cos")
+    def _as_sine(rw, node):
+        return rw.op.Sin(rw.op.Add(node.inputs[0], rw.const(np.pi / 2, node.inputs[0])))
+
+    program = check(lambda x: neg(jnp.cos(x)), X, opsets=[21], atol=1e-6)  # pi / 2 is rounded
+    assert operators(program) == ["Add", "Neg", "Sin"]
+
+
 def test_what_others_read_stays(plugin, check):
     @plugin.rewrite("Mul")
     def _square(rw, node):

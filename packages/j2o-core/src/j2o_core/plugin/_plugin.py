@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -45,6 +45,7 @@ class Rewrite:
     late: bool
     plugin: Plugin = field(repr=False)
     makes: str | None = None
+    needs: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -270,7 +271,12 @@ class Plugin:
             )
 
     def rewrite(
-        self, *op_types: str, opset: int = LOWEST_OPSET, late: bool = False, makes: str | None = None
+        self,
+        *op_types: str,
+        opset: int = LOWEST_OPSET,
+        late: bool = False,
+        makes: str | None = None,
+        needs: Collection[str] = (),
     ) -> Callable[[_F], _F]:
         """Register a rewrite `rule(rw, node) -> value, values or None` tried at each node of these operators.
 
@@ -287,10 +293,12 @@ class Plugin:
             late: whether it runs after the others.
             makes: what the report calls the result where the rule declines, such as `"LayerNormalization"`; by default
                 the name of the rule.
+            needs: operators of which the rule matches one, besides its anchor: where a model has none of them, it would
+                decline everywhere, and takes no time.
         """
 
         def register(rule: _F) -> _F:
-            self.rewrites.append(Rewrite(rule, op_types, opset, late, self, makes))
+            self.rewrites.append(Rewrite(rule, op_types, opset, late, self, makes, frozenset(needs)))
             return rule
 
         return register

@@ -47,7 +47,7 @@ def _thin_operands(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     return rw.op(node.op_type, *inputs, **attrs)  # type: ignore[no-any-return]
 
 
-@plugin.rewrite(*traits.MAPS, *traits.BROADCASTS)
+@plugin.rewrite(*traits.MAPS, *traits.BROADCASTS, needs=("Expand",))
 def _computed_before(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """An elementwise operator of a broadcast value and constants is applied before the Expand."""
     expands = [(place, rw.producer(value, "Expand")) for place, value in enumerate(node.inputs)]

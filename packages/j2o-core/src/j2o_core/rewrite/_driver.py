@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -66,16 +67,16 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target) -> None:
     Raises:
         RewriteError: if a rule raises, replaces a value by one of another dtype or shape, or rules do not settle.
     """
-    rewrites = [rule for rule in (*clean_ups.rewrites, *registry.rewrites) if rule.opset <= target.opset]
-    early = _by_operator([rule for rule in rewrites if not rule.late])
-    late = _by_operator([rule for rule in rewrites if rule.late])
-    of_bodies = {op_type: late.pop(op_type) for op_type in traits.CONTROL_FLOW if op_type in late}
+    early, late, of_bodies = _tables(registry, target.opset)
+    present = _Present(lowered)
     asked_for_sizes = False
     declined: dict[tuple[ir.Node, Rewrite], str] = {}
     remove_unused_nodes(lowered.graph)
     for graph in list(all_graphs(lowered.graph)):
         for rules in (early, late):
-            driver = _Driver(graph, lowered, rules, target)
+            if not any(node.op_type in rules for node in graph):
+                continue
+            driver = _Driver(graph, lowered, rules, target, present)
             driver.run()
             asked_for_sizes |= driver.asked_for_sizes
             declined |= driver.declined
@@ -84,10 +85,13 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target) -> None:
             raise RewriteError(f"The internal operators {left} are left: a late rewrite that expands them is missing.")
     move_invariants(lowered.graph)
     move_item_maps(lowered.graph)
+    present = _Present(lowered)
     for graph in list(all_graphs(lowered.graph)) if of_bodies else ():
         # The other rules run on what these add, and around it.
         start = [node for node in graph if node.op_type in of_bodies]
-        driver = _Driver(graph, lowered, early | of_bodies, target, start)
+        if not start:
+            continue
+        driver = _Driver(graph, lowered, {**early, **of_bodies}, target, present, start)
         driver.run()
         asked_for_sizes |= driver.asked_for_sizes
         declined |= driver.declined
@@ -103,6 +107,19 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target) -> None:
     ]
 
 
+_Table = Mapping[str, Sequence[Rewrite]]
+
+
+@functools.lru_cache(maxsize=8)
+def _tables(registry: Registry, opset: int) -> tuple[_Table, _Table, _Table]:
+    """The rules of each operator: those that run first, those that are late, and the late ones of control flow."""
+    rewrites = [rule for rule in (*clean_ups.rewrites, *registry.rewrites) if rule.opset <= opset]
+    early = _by_operator([rule for rule in rewrites if not rule.late])
+    late = _by_operator([rule for rule in rewrites if rule.late])
+    of_bodies = {op_type: late.pop(op_type) for op_type in traits.CONTROL_FLOW if op_type in late}
+    return early, late, of_bodies
+
+
 def _by_operator(rewrites: list[Rewrite]) -> dict[str, list[Rewrite]]:
     table: dict[str, list[Rewrite]] = {}
     for rule in rewrites:
@@ -111,17 +128,44 @@ def _by_operator(rewrites: list[Rewrite]) -> dict[str, list[Rewrite]]:
     return table
 
 
+class _Present:
+    """Which operators a model may have: those that it had, and those that were added since."""
+
+    def __init__(self, lowered: Lowered):
+        self._op_types = {node.op_type for graph in all_graphs(lowered.graph) for node in graph}
+        self._of_sizes = lowered.dims.builder.added
+        self._known_sizes = len(self._of_sizes)
+        self.version = 0
+
+    def add(self, nodes: Iterable[ir.Node]) -> None:
+        """Note nodes that a rule added, and those of symbolic sizes that it asked for."""
+        new = {node.op_type for node in (*nodes, *self._of_sizes[self._known_sizes :])}
+        self._known_sizes = len(self._of_sizes)
+        if not new <= self._op_types:
+            self._op_types |= new
+            self.version += 1
+
+    def usable(self, rules: Iterable[Rewrite]) -> list[Rewrite]:
+        """The rules that find one of the operators that they need."""
+        return [rule for rule in rules if not rule.needs or not self._op_types.isdisjoint(rule.needs)]
+
+
 class _Driver:
     def __init__(
         self,
         graph: ir.Graph,
         lowered: Lowered,
-        rules: dict[str, list[Rewrite]],
+        rules: _Table,
         target: Target,
+        present: _Present,
         start: Iterable[ir.Node] | None = None,
     ):
         self._graph = graph
         self._rules = rules
+        self._present = present
+        self._version = present.version
+        # The rules of an operator that find what they need.
+        self._usable: dict[str, list[Rewrite]] = {}
         self._new: list[ir.Node] = []
         self._builder = Builder(lowered.constants, target, append=self._new.append, share=False)
         self._rewriter = Rewriter(self._builder, lowered.dims)
@@ -146,9 +190,12 @@ class _Driver:
             self._queued.discard(node)
             if node in self._gone:
                 continue
+            rules = self._rules_of(node.op_type)
+            if not rules:
+                continue
             self._builder.metadata = dict(node.metadata_props)
             steps = self._steps if node.domain != INTERNAL_DOMAIN else None
-            for rule in self._rules.get(node.op_type, ()):
+            for rule in rules:
                 if (steps is None or not steps.done) and self._try(rule, node):
                     if steps is not None:
                         steps.applied.append((rule, source_of(node) or "unknown source"))
@@ -158,6 +205,15 @@ class _Driver:
                 raise RewriteError("The rewrites do not settle: two of them undo each other's work.")
         if self._unsorted or self._rewriter.reused:
             self._graph.sort()
+
+    def _rules_of(self, op_type: str) -> list[Rewrite]:
+        if self._version != self._present.version:
+            self._version = self._present.version
+            self._usable.clear()
+        rules = self._usable.get(op_type)
+        if rules is None:
+            rules = self._usable[op_type] = self._present.usable(self._rules.get(op_type, ()))
+        return rules
 
     @property
     def asked_for_sizes(self) -> bool:
@@ -179,7 +235,8 @@ class _Driver:
                 f"{node.op_type} ({source_of(node) or 'unknown source'}): {error}\n"
                 f"  in the rewrite at {raised_at(error) or 'a line without source'}"
             ) from error
-        self.declined.pop((node, rule), None)
+        if self.declined:
+            self.declined.pop((node, rule), None)
         if result is None:
             if self._new:
                 self._discard()
@@ -203,6 +260,7 @@ class _Driver:
             )
         self._check(rule, node, pairs)
         added = [new for new in self._new if new.graph is None]
+        self._present.add(added)
         self._graph.insert_before(node, added)
         removed = [node.metadata_props, *(dead.metadata_props for dead in self._replace(node, pairs))]
         places = [place for props in removed if (place := props.get(MODULE)) is not None]

@@ -145,7 +145,19 @@ def _kept_axes(shape: Shape, wanted: Shape) -> list[int] | None:
     return kept if len(kept) == len(wanted) else None
 
 
-@plugin.rewrite(*traits.MAPS, "Mul", "Div", "Add", "Sub", "Pow", "Max", "Min", "Softmax", "LogSoftmax")
+@plugin.rewrite(
+    *traits.MAPS,
+    "Mul",
+    "Div",
+    "Add",
+    "Sub",
+    "Pow",
+    "Max",
+    "Min",
+    "Softmax",
+    "LogSoftmax",
+    needs=("Reshape", "Transpose"),
+)
 def _layout_below_pointwise(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """Mul(Reshape(x), 2) -> Reshape(Mul(x, 2)), also for Transpose: changes of layout come together and cancel."""
     places = [
@@ -176,7 +188,7 @@ def _layout_below_pointwise(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     return _again(rw, layout, rw.op(node.op_type, *inputs, **attrs), steps)
 
 
-@plugin.rewrite(*traits.BROADCASTS)
+@plugin.rewrite(*traits.BROADCASTS, needs=("Transpose",))
 def _transposes_below_pointwise(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """Add(Transpose(x), Transpose(y)) -> Transpose(Add(x, y)): one less, which may cancel with a later one."""
     sources, perms = dict[ir.Value | None, ir.Value | None](), set()
@@ -195,7 +207,7 @@ def _transposes_below_pointwise(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     return rw.op.Transpose(result, perm=perms.pop())  # type: ignore[no-any-return]
 
 
-@plugin.rewrite("Mul")
+@plugin.rewrite("Mul", needs=("Reshape", "Transpose"))
 def _layout_below_gate(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """Mul(Transpose(x), Sigmoid(Transpose(x))) -> Transpose(Mul(x, Sigmoid(x))), and other functions of one value."""
     for moved, gate in rw.both_ways(node):

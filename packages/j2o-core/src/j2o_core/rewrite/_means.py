@@ -13,7 +13,7 @@ from ._plugin import plugin
 from ._rewriter import Rewriter
 
 
-@plugin.rewrite("Div", "Mul")
+@plugin.rewrite("Div", "Mul", needs=("ReduceSum",))
 def _mean(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """Div(ReduceSum(x, axes), n) -> ReduceMean(x, axes), for floats and n elements; Unsqueeze may come between."""
     pairs = [(node.inputs[0], node.inputs[1])]
@@ -47,7 +47,7 @@ def _mean(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     return None
 
 
-@plugin.rewrite("Add")
+@plugin.rewrite("Add", needs=traits.CONVOLUTIONS)
 def _bias_of_convolution(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """Add(Conv(x, w), b) -> Conv(x, w, b) for a weight b with one number per channel.
 

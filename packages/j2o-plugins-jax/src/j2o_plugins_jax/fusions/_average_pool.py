@@ -19,7 +19,7 @@ from j2o_core import Rewriter
 from .._plugin import plugin
 
 
-@plugin.rewrite("Div", "Mul")
+@plugin.rewrite("Div", "Mul", needs=("AveragePool",))
 def _average_pool(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     number, factors = rw.product(node.outputs[0])
     pool = rw.producer(factors[0], "AveragePool") if len(factors) == 1 else None

@@ -24,7 +24,7 @@ _TOLERANCE = 1e-5
 _HALF_TOLERANCE = 4e-3
 
 
-@plugin.rewrite("Mul", "Div", "Add", "Sub", makes="Gelu")
+@plugin.rewrite("Mul", "Div", "Add", "Sub", makes="Gelu", needs=("Erf", "Tanh", "j2o::Erfc"))
 def _gelu(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     number, factors = rw.product(node.outputs[0])
     found = None

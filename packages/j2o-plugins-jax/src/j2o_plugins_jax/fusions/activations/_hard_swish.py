@@ -29,7 +29,7 @@ from ._multiples import number_times
 _DTYPES = (ir.DataType.FLOAT, *HALVES)
 
 
-@plugin.rewrite("Clip", "Mul", "Div", makes="HardSigmoid")
+@plugin.rewrite("Clip", "Mul", "Div", makes="HardSigmoid", needs=("Clip",))
 def _hard_sigmoid(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     number, gate = number_times(rw, node.outputs[0])
     line = _clipped_line(rw, gate, number)
@@ -39,7 +39,7 @@ def _hard_sigmoid(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     return rw.op.HardSigmoid(x, alpha=alpha, beta=beta)  # type: ignore[no-any-return]
 
 
-@plugin.rewrite("Mul", "Div", makes="HardSwish")
+@plugin.rewrite("Mul", "Div", makes="HardSwish", needs=("Clip", "HardSigmoid"))
 def _hard_swish(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     number, inner = number_times(rw, node.outputs[0])
     product = rw.producer(inner, "Mul")

@@ -54,7 +54,7 @@ class _Table:
     make: Callable[[Array], Array]
 
 
-@plugin.rewrite("Add", makes="RotaryEmbedding")
+@plugin.rewrite("Add", makes="RotaryEmbedding", needs=("Concat",))
 def _of_swapped(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """The form with the numbers of each pair exchanged."""
     for x, cos, other, sin in _products(rw, node):

@@ -69,7 +69,7 @@ def instance_norm(rw: Rewriter, x: ir.Value, channels: int, epsilon: float) -> i
     return rw.op.InstanceNormalization(x, one, zero, epsilon=epsilon)  # type: ignore[no-any-return]
 
 
-@plugin.rewrite("Mul", "Add")
+@plugin.rewrite("Mul", "Add", needs=("InstanceNormalization", "LayerNormalization"))
 def _affine(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     for place in (0, 1):
         y, other = node.inputs[place], node.inputs[1 - place]

@@ -30,7 +30,7 @@ from ._group_norm import instance_norm
 from ._layer_norm import on_last_axes, parts_and_weight, square_of, square_root, unclamped
 
 
-@plugin.rewrite("Mul", "Div")
+@plugin.rewrite("Mul", "Div", needs=("ReduceMean",))
 def _group_norm_last(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     for d, root, weight in parts_and_weight(rw, node):
         centred = rw.producer(d, "Sub")
@@ -46,7 +46,7 @@ def _group_norm_last(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     return None
 
 
-@plugin.rewrite("Mul", "Add")
+@plugin.rewrite("Mul", "Add", needs=("InstanceNormalization",))
 def _weights_before_transpose(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     for y, weight in rw.both_ways(node):
         transpose, shape = rw.producer(y, "Transpose"), rw.shape(y)

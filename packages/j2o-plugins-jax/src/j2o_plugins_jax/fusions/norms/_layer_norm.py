@@ -32,7 +32,7 @@ from .._half import SINGLE_RANGE, before_half_cast, rounded, widened
 from ..weights._repeated_constants import equal
 
 
-@plugin.rewrite("Mul", "Div", makes="LayerNormalization")
+@plugin.rewrite("Mul", "Div", makes="LayerNormalization", needs=("ReduceMean",))
 def _normalise(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     inverted = node.op_type == "Mul"
     for d, root, weight in parts_and_weight(rw, node):
@@ -202,7 +202,7 @@ def first_of_last_axes(rw: Rewriter, mean: ir.Node, x: ir.Value) -> int | None:
     return places[0] if places == list(range(places[0], len(shape))) else None
 
 
-@plugin.rewrite("Mul")
+@plugin.rewrite("Mul", needs=("LayerNormalization",))
 def _absorb_weight(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     for norm, weight in normalised(rw, node, "LayerNormalization"):
         if len(norm.inputs) == 2 and rw.scalar(norm.inputs[1]) == 1:
@@ -211,7 +211,7 @@ def _absorb_weight(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     return None
 
 
-@plugin.rewrite("Add")
+@plugin.rewrite("Add", needs=("LayerNormalization",))
 def _absorb_bias(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     for norm, bias in normalised(rw, node, "LayerNormalization"):
         if len(norm.inputs) == 2:

@@ -31,7 +31,7 @@ from ._layer_norm import (
 )
 
 
-@plugin.rewrite("Mul", "Div", opset=23, makes="RMSNormalization")
+@plugin.rewrite("Mul", "Div", opset=23, makes="RMSNormalization", needs=("ReduceMean",))
 def _rms_norm(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     found = _normalised(rw, node)
     if found is None:
@@ -46,7 +46,7 @@ def _rms_norm(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     return rw.op.RMSNormalization(x, on_axes, axis=axis, epsilon=epsilon)  # type: ignore[no-any-return]
 
 
-@plugin.rewrite("Mul", opset=23)
+@plugin.rewrite("Mul", opset=23, needs=("RMSNormalization",))
 def _absorb_weight(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     for norm, weight in normalised(rw, node, "RMSNormalization"):
         if rw.scalar(norm.inputs[1]) == 1:
@@ -55,7 +55,7 @@ def _absorb_weight(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     return None
 
 
-@plugin.rewrite("Mul", "Div", makes="RMSNormalization")
+@plugin.rewrite("Mul", "Div", makes="RMSNormalization", needs=("ReduceMean",))
 def _below(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     if rw.opset >= 23:
         return None

@@ -30,12 +30,13 @@ from j2o_core import Rewriter, traits
 
 from ..._plugin import plugin
 
+_PRODUCTS = ("MatMul", *traits.CONVOLUTIONS)
 _DTYPES = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
 # Scales for channels, not masks and tables.
 _MOST_NUMBERS = 2**16
 
 
-@plugin.rewrite("Mul", "Div")
+@plugin.rewrite("Mul", "Div", needs=_PRODUCTS)
 def _scale(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     for value, scale in _with_constant(rw, node):
         with np.errstate(all="ignore"):
@@ -88,7 +89,7 @@ def _scaled_convolution(rw: Rewriter, value: ir.Value, factor: Any) -> ir.Value 
     return rw.op(conv.op_type, conv.inputs[0], weight, scaled, **attrs)  # type: ignore[no-any-return]
 
 
-@plugin.rewrite("Add", "Sub")
+@plugin.rewrite("Add", "Sub", needs=_PRODUCTS)
 def _shift(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """A constant for each channel behind a convolution goes into its bias, as does one behind a sum with a bias."""
     for value, constant in _with_constant(rw, node):
@@ -151,7 +152,7 @@ def _quotient(outer: Any, inner: Any, divides_outer: bool, divides_inner: bool) 
     return product if same and not lost.any() else None
 
 
-@plugin.rewrite("Add", "Sub", "Mul", "Div")
+@plugin.rewrite("Add", "Sub", "Mul", "Div", needs=traits.CONVOLUTIONS)
 def _before_reshape(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """An operator with one number for each channel moves in front of the Reshape that removes a batch of one."""
     for value, constant in _with_constant(rw, node):
@@ -169,7 +170,7 @@ def _before_reshape(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     return None
 
 
-@plugin.rewrite("Add", "Sub", "Mul", "Div")
+@plugin.rewrite("Add", "Sub", "Mul", "Div", needs=traits.CONVOLUTIONS)
 def _before_transpose(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """An operator with one number for each channel moves in front of the Transpose that moves the channels."""
     for value, constant in _with_constant(rw, node):
