@@ -1,5 +1,6 @@
 """Differences between JAX releases, and names that are private to JAX. No other file imports `jax._src`."""
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -252,11 +253,13 @@ def literal_value(literal: Any) -> np.ndarray[Any, Any]:
     return np.asarray(literal.val, dtype=literal.aval.dtype)
 
 
+@functools.lru_cache(maxsize=256)
 def is_key_dtype(dtype: Any) -> bool:
     """Whether a dtype is that of typed PRNG keys."""
     return bool(jnp.issubdtype(dtype, jax.dtypes.prng_key))
 
 
+@functools.lru_cache(maxsize=256)
 def is_extended_dtype(dtype: Any) -> bool:
     """Whether a dtype is one of JAX's own, which NumPy does not know (typed keys)."""
     return bool(jnp.issubdtype(dtype, jax.dtypes.extended))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import onnx_ir as ir
@@ -93,24 +94,26 @@ def _is_matrix(var: Any) -> bool:
 
 
 def _is_at_most(jaxpr: Any, length: int, most: int) -> bool:
-    return _size(jaxpr, most // length) <= most // length
+    return _size(jaxpr) <= most // length
 
 
-def _size(jaxpr: Any, most: int) -> int:
-    """Equations that a jaxpr comes to, those of the jaxprs inside it too: of a scan that is unrolled, for each turn.
+# Of jaxprs in use: those around one ask for it again.
+_sizes: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 
-    Counting ends when there are more than `most`.
-    """
-    total = 0
+
+def _size(jaxpr: Any) -> int:
+    """Equations that a jaxpr comes to, those of the jaxprs inside it too: of a scan that is unrolled, for each turn."""
+    known = _sizes.get(jaxpr)
+    if known is not None:
+        return known
+    total = len(jaxpr.jaxpr.eqns)
     for eqn in jaxpr.jaxpr.eqns:
-        total += 1
         length = eqn.params["length"] if eqn.primitive is lax.scan_p else 1
         turns = length if isinstance(length, int) else 1
         for value in eqn.params.values():
             for inner in value if isinstance(value, (tuple, list)) else (value,):
-                if total > most:
-                    return total
                 if hasattr(inner, "jaxpr"):
-                    inside = _size(inner, most - total)
+                    inside = _size(inner)
                     total += turns * inside if turns * inside <= _SHORT else inside
+    _sizes[jaxpr] = total
     return total

@@ -136,7 +136,7 @@ def same_shape(left: Shape | None, right: Shape | None) -> bool:
     """Whether two known shapes are equal for all sizes."""
     if left is None or right is None or len(left) != len(right):
         return False
-    return all(map(same_dimension, left, right))
+    return left is right or all(map(same_dimension, left, right))
 
 
 def may_equal(left: Sequence[Any], right: Sequence[Any]) -> bool:

@@ -52,7 +52,7 @@ def _plain_int(dimension: Any) -> Any:
 
 def shape_of(value: ir.Value) -> tuple[Any, ...] | None:
     """The shape with JAX's symbolic dimensions, or None if it is not known."""
-    return value.meta.get(_SHAPE)
+    return value.meta.data.get(_SHAPE)  # the dict itself: this is asked some hundred times for a node
 
 
 def is_empty(value: ir.Value | None) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 import onnx_ir as ir
@@ -10,6 +10,7 @@ import onnx_ir as ir
 from ._values import shape_of, stamp
 
 _HOLDS_GRAPHS = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+_NONE: tuple[ir.Graph, ...] = ()
 
 
 G = TypeVar("G", bound="ir.Graph | ir.Function")
@@ -24,10 +25,10 @@ def all_graphs(graph: G) -> Iterator[G | ir.Graph]:
         waiting.extend(reversed([inner for node in outer for inner in bodies(node)]))
 
 
-def bodies(node: ir.Node) -> list[ir.Graph]:
+def bodies(node: ir.Node) -> Sequence[ir.Graph]:
     """The graphs that a node holds."""
     if node.op_type not in _HOLDS_GRAPHS and node.domain == "":
-        return []
+        return _NONE
     return [
         body
         for attribute in node.attributes.values()

@@ -206,17 +206,21 @@ class Lowerer:
 
     def _checked(self, eqn: Any, results: tuple[Any, ...], avals: Sequence[Any], line: str) -> tuple[ir.Value, ...]:
         """Stamp the results from the avals, after comparing what is known of them already."""
-        who = f"The rule for {eqn.primitive.name} ({self._plugin_of(eqn)})"
+
+        def wrong(returned: str) -> LoweringError:
+            who = f"The rule for {eqn.primitive.name} ({self._plugin_of(eqn)})"
+            return LoweringError(f"{who} returned {returned}\n  for the equation at {line}")
+
         foreign = [value for value in results if not isinstance(value, ir.Value)]
         if foreign:
-            raise LoweringError(
-                f"{who} returned {_NOTHING if foreign[0] is None else repr(foreign[0])}, which is no value of the "
-                f"graph. Expected what ctx.op or ctx.const gave.\n  for the equation at {line}"
+            raise wrong(
+                f"{_NOTHING if foreign[0] is None else repr(foreign[0])}, which is no value of the graph. "
+                f"Expected what ctx.op or ctx.const gave."
             )
         if len(results) != len(avals):
-            raise LoweringError(
-                f"{who} returned {len(results)} values, the equation has {len(avals)} result"
-                f"{'' if len(avals) == 1 else 's'}: {_avals(avals)}.\n  for the equation at {line}"
+            raise wrong(
+                f"{len(results)} values, the equation has {len(avals)} result"
+                f"{'' if len(avals) == 1 else 's'}: {_avals(avals)}."
             )
         for value, aval in zip(results, avals, strict=True):
             if type(aval).__name__ == "AbstractToken" or not hasattr(aval, "dtype"):
@@ -224,16 +228,14 @@ class Lowerer:
             wanted = element_type(aval.dtype)
             shape = shape_of(value)
             if wanted is not None and value.dtype is not None and value.dtype != wanted:
-                raise LoweringError(
-                    f"{who} returned dtype {value.dtype.name}, JAX's result is {wanted.name}: {_avals([aval])}. "
-                    f"Convert it: ctx.cast(result, ctx.avals_out[0].dtype).\n  for the equation at {line}"
+                raise wrong(
+                    f"dtype {value.dtype.name}, JAX's result is {wanted.name}: {_avals([aval])}. "
+                    f"Convert it: ctx.cast(result, ctx.avals_out[0].dtype)."
                 )
-            if shape is not None and wanted is not None and not may_equal(shape, aval.shape):
-                raise LoweringError(
-                    f"{who} returned shape {shape}, JAX's result is {_avals([aval])}. "
-                    f"Expected ctx.avals_out[0].shape.\n  for the equation at {line}"
-                )
-            if wanted is not None and not same_shape(shape, tuple(aval.shape)) and value.producer() is not None:
+            same = same_shape(shape, tuple(aval.shape))
+            if shape is not None and wanted is not None and not same and not may_equal(shape, aval.shape):
+                raise wrong(f"shape {shape}, JAX's result is {_avals([aval])}. Expected ctx.avals_out[0].shape.")
+            if wanted is not None and not same and value.producer() is not None:
                 stamp(value, wanted, aval.shape)
         return results
 

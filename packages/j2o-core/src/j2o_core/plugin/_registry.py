@@ -31,6 +31,7 @@ class Registry:
     def __init__(self, plugins: Sequence[Plugin]):
         self.plugins = tuple(plugins)
         self._lowerings: dict[Any, list[Lowering]] = {}
+        self._newest: dict[tuple[Any, int], Lowering | None] = {}
         self.decompositions: dict[str, Any] = {}
         self.encodings: dict[str, dict[str, Any]] = {kind: {} for kind in ENCODED}
         self.composites: list[Composite] = []
@@ -108,7 +109,7 @@ class Registry:
         self.composites += plugin.composites
         self.rewrites += plugin.rewrites
 
-    @property
+    @functools.cached_property
     def libraries(self) -> tuple[str, ...]:
         """Import names of libraries whose source lines are not the user's."""
         return tuple(name for plugin in self.plugins for name in plugin.libraries)
@@ -143,11 +144,15 @@ class Registry:
     def lowering(self, primitive: Any, opset: int) -> Lowering | None:
         """The newest rule for a primitive or composite that is not above `opset`."""
         key = getattr(primitive, "composite", None) or lowering_key(primitive)
-        best = None
-        for rule in self._lowerings.get(key, ()):
-            if rule.opset <= opset and (rule.override or best is None or not best.override):
-                best = rule
-        return best
+        try:
+            return self._newest[key, opset]
+        except KeyError:
+            best = None
+            for rule in self._lowerings.get(key, ()):
+                if rule.opset <= opset and (rule.override or best is None or not best.override):
+                    best = rule
+            self._newest[key, opset] = best
+            return best
 
     def lowest_opset(self, primitive: Any) -> int | None:
         """The lowest opset at which a primitive has a rule, None if it has none at all."""

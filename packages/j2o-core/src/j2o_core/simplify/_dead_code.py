@@ -5,7 +5,7 @@ from typing import Any
 
 from .._compat import Literal, has_lasting_effect, make_closed
 from ..trace._source import user_line
-from ._nested import Steps, complete, map_nested
+from ._nested import Steps, complete, with_nested
 
 _PRINTS = """{name} at {line} is not part of the graph: ONNX can neither print nor call Python.
 No value of the result depends on it."""
@@ -25,7 +25,7 @@ def _without_dead_code(jaxpr: Any) -> Steps:
                 warnings.warn(_PRINTS.format(name=eqn.primitive.name, line=user_line(eqn)), UserWarning, stacklevel=2)
             continue
         live.update(atom for atom in eqn.invars if not isinstance(atom, Literal))
-        eqns.append(eqn.replace(params=(yield from map_nested(eqn, _without_dead_code))))
+        eqns.append((yield from with_nested(eqn, _without_dead_code)))
     eqns.reverse()
     consts = {var: value for var, value in zip(jaxpr.jaxpr.constvars, jaxpr.consts, strict=True) if var in live}
     return make_closed(list(consts), list(consts.values()), jaxpr.jaxpr.invars, jaxpr.jaxpr.outvars, eqns)

@@ -12,7 +12,7 @@ from .. import _compat
 from .._compat import Literal, is_jaxpr, literal_value, make_closed
 from ..trace._memory import memory_place
 from ._identities import passes_on
-from ._nested import Steps, all_jaxprs, complete, map_nested
+from ._nested import Steps, all_jaxprs, complete, with_nested
 
 # A folded tensor larger than this is left to the graph, which computes it from something smaller.
 FOLD_LIMIT_BYTES = 1 << 20
@@ -78,7 +78,7 @@ def _folded(jaxpr: Any, table: ConstantTable) -> Steps:
             continue
         values = _fold(eqn, known, table)
         if values is None:
-            eqns.append(eqn.replace(params=(yield from map_nested(eqn, lambda body: _folded(body, table)))))
+            eqns.append((yield from with_nested(eqn, lambda body: _folded(body, table))))
             continue
         known.update(zip(eqn.outvars, values, strict=True))
         if eqn.primitive.name in _EXPANDING and values[0].size > 16 and values[0].size > 4 * _largest_input(eqn):
@@ -100,15 +100,11 @@ def _with_constants(
     invars: list[Any], outvars: list[Any], known: dict[Any, Any], expanded: set[Any], eqns: list[Any]
 ) -> Any:
     used: dict[Any, Any] = {}
-
-    def resolve(atom: Any) -> Any:
-        if not isinstance(atom, Literal) and atom in known and atom not in expanded:
-            used[atom] = known[atom]
-        return atom
-
-    new_eqns = [eqn.replace(invars=[resolve(atom) for atom in eqn.invars]) for eqn in eqns]
-    outvars = [resolve(atom) for atom in outvars]
-    return make_closed(list(used), list(used.values()), invars, outvars, new_eqns)
+    for atoms in (*(eqn.invars for eqn in eqns), outvars):
+        for atom in atoms:
+            if not isinstance(atom, Literal) and atom in known and atom not in expanded:
+                used[atom] = known[atom]
+    return make_closed(list(used), list(used.values()), invars, outvars, eqns)
 
 
 def _fold(eqn: Any, known: dict[Any, Any], table: ConstantTable) -> list[Any] | None:

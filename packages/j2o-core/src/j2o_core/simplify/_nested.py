@@ -30,12 +30,13 @@ def complete(steps: Steps) -> Any:
 
 def nested(eqn: Any) -> list[Any]:
     """Every closed jaxpr among the parameters; none of a composite, whose body waits until it is needed."""
-    if hasattr(eqn.primitive, "composite"):
-        return []
-    values = [
-        item for value in eqn.params.values() for item in (value if isinstance(value, (tuple, list)) else [value])
-    ]
-    return [as_closed(item) for item in values if is_jaxpr(item)]
+    found: list[Any] = []
+    for value in eqn.params.values():
+        if isinstance(value, (tuple, list)):
+            found += [as_closed(item) for item in value if is_jaxpr(item)]
+        elif is_jaxpr(value):
+            found.append(as_closed(value))
+    return [] if found and hasattr(eqn.primitive, "composite") else found
 
 
 def all_jaxprs(jaxpr: Any) -> Iterator[Any]:
@@ -47,11 +48,17 @@ def all_jaxprs(jaxpr: Any) -> Iterator[Any]:
         waiting.extend(body for eqn in closed.jaxpr.eqns for body in nested(eqn))
 
 
+def with_nested(eqn: Any, transform: Callable[[Any], Steps]) -> Steps:
+    """The equation with every closed jaxpr transformed, itself if it has none."""
+    params = yield from map_nested(eqn, transform)
+    return eqn if params is eqn.params else eqn.replace(params=params)
+
+
 def map_nested(eqn: Any, transform: Callable[[Any], Steps]) -> Steps:
     """The parameters with every closed jaxpr transformed; a composite's body waits until it is needed."""
+    if not nested(eqn):
+        return eqn.params
     params = dict(eqn.params)
-    if hasattr(eqn.primitive, "composite"):
-        return params
     for key, value in params.items():
         if is_jaxpr(value):
             params[key] = yield transform(as_closed(value))

@@ -6,7 +6,8 @@ with the trailing axis carried along; the rest has rules of plugins, in JAX code
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -77,8 +78,11 @@ def make_real(jaxpr: Any, table: ConstantTable, rules: Rules) -> Any:
 def is_encoded(aval: Any) -> bool:
     """Whether a value is encoded: a complex number or a typed key."""
     dtype = getattr(aval, "dtype", None)
-    if dtype is None:
-        return False
+    return dtype is not None and _is_encoded_dtype(dtype)
+
+
+@functools.lru_cache(maxsize=256)
+def _is_encoded_dtype(dtype: Any) -> bool:
     return _compat.is_key_dtype(dtype) or bool(jnp.issubdtype(dtype, np.complexfloating))
 
 
@@ -100,12 +104,14 @@ def encoded_array(value: Any) -> Any:
 
 
 def _has_encoded(jaxpr: Any) -> bool:
-    return any(
-        is_encoded(atom.aval)
-        for body in all_jaxprs(jaxpr)
-        for place in (body.jaxpr, *body.jaxpr.eqns)
-        for atom in (*place.invars, *place.outvars, *getattr(place, "constvars", ()))
-    )
+    return any(is_encoded(atom.aval) for body in all_jaxprs(jaxpr) for atoms in _atoms(body.jaxpr) for atom in atoms)
+
+
+def _atoms(jaxpr: Any) -> Iterator[Sequence[Any]]:
+    yield jaxpr.constvars
+    for place in (jaxpr, *jaxpr.eqns):
+        yield place.invars
+        yield place.outvars
 
 
 def _real_jaxpr(jaxpr: Any, table: ConstantTable, rules: Rules, missing: dict[str, list[Any]]) -> Steps:

@@ -144,18 +144,17 @@ def _check_constants(fn: Callable[..., Any], jaxpr: Any, names: dict[Any, str]) 
     while waiting:
         closed = waiting.pop()
         for value in getattr(closed, "consts", ()):
-            where = f"{describe(fn)} closes over {names.get(id(value), 'an array')} ({jax.typeof(value).str_short()})"
             if isinstance(value, _compat.Tracer):
                 if closed is not jaxpr:  # kept by libraries beside an equation, for its derivative, say
                     continue
                 raise TraceError(
-                    f"{where}, a value of a surrounding jit, grad or vmap, or one that escaped from it: it has no "
-                    f"numbers. Pass it as an argument, or call to_onnx outside."
+                    f"{_closes_over(fn, value, names)}, a value of a surrounding jit, grad or vmap, or one that "
+                    f"escaped from it: it has no numbers. Pass it as an argument, or call to_onnx outside."
                 )
             if isinstance(value, jax.Array) and value.is_deleted():
                 raise TraceError(
-                    f"{where}, an array that was deleted or donated: its numbers are gone. Export before that, or copy "
-                    f"the array first."
+                    f"{_closes_over(fn, value, names)}, an array that was deleted or donated: its numbers are gone. "
+                    f"Export before that, or copy the array first."
                 )
         for eqn in closed.jaxpr.eqns if hasattr(closed, "jaxpr") else closed.eqns:
             for param in eqn.params.values():
@@ -163,6 +162,10 @@ def _check_constants(fn: Callable[..., Any], jaxpr: Any, names: dict[Any, str]) 
                     if hasattr(body, "eqns") and id(body) not in seen:
                         seen.add(id(body))
                         waiting.append(body)
+
+
+def _closes_over(fn: Callable[..., Any], value: Any, names: dict[Any, str]) -> str:
+    return f"{describe(fn)} closes over {names.get(id(value), 'an array')} ({jax.typeof(value).str_short()})"
 
 
 def trace_code(registry: Registry, fn: Callable[..., Any], *structs: Any) -> tuple[Any, Any]:
