@@ -40,6 +40,11 @@ LEFT = {
     "negative axes of something": "g (uint8[3,2] x) => (y) <int64[1] a = {-1}> { y = ReduceMax (x, a) }",
     "front axes of nothing": "g (float[0,2] x) => (y) <int64[1] a = {1}> { y = ReduceSum (x, a) }",
     "maximum of nothing": "g (int64[0,2] x) => (y) <int64[1] a = {1}> { y = ReduceMax (x, a) }",
+    "maximum of no floats": "g (float[0,2] x) => (y) <int64[1] a = {1}> { y = ReduceMax (x, a) }",
+    "integer reciprocal that is no factor": """g (int32[3] x) => (y) <int32 one = {1}>
+        { q = Div (one, x) y = Add (q, one) }""",
+    "convolution with weights that are not known": """g (float[1,1,5] x, float[1,1,1] w) => (y) <float c = {1e30}>
+        { m = Conv (x, w) y = Mul (m, c) }""",
     "clip of int8 as int64": """g (int8[3] s) => (y) <int64 low = {-3}, int64 high = {9}>
         { x = Cast <to=7> (s) y = Clip (x, low, high) }""",
     "larger of int8 as int64": "g (int8[3] s) => (y) <int64 c = {-3}> { x = Cast <to=7> (s) y = Max (x, c) }",
@@ -102,6 +107,13 @@ LEFT = {
 @pytest.mark.parametrize("name", LEFT)
 def test_left_alone(name):
     before, after = legalized(LEFT[name])
+    assert after == before
+
+
+def test_sums_of_sums_are_looked_through_once():
+    """Else 40 of them, each of the one before and itself, are as many ways as 2**40."""
+    sums = " ".join(f"s{i + 1} = Add (s{i}, s{i})" for i in range(40))
+    before, after = legalized(f"g (float[2,3] s0, float[3] v) => (y) {{ {sums} y = MatMul (s40, v) }}")
     assert after == before
 
 
@@ -174,6 +186,7 @@ def test_the_number_beside_a_product_of_float64_lies_along_an_axis():
 @pytest.mark.parametrize(
     "text",
     [
+        'g (int32[2,3] a, int32[3,2] b) => (y) { y = Einsum <equation="ij,jk"> (a, b) }',
         "g (int32[2,3] a, int32[3,2] b, int32[2] c) => (y) { y = Gemm <beta=0.5> (a, b, c) }",
         "g (int32[2,3] a, int32[3,2] b, int32[2] c) => (y) { y = Gemm <alpha=0.5> (a, b, c) }",
         "g (double[1,1,5] x) => (y) { y = AveragePool <kernel_shape=[2], strides=[2], ceil_mode=1> (x) }",

@@ -191,6 +191,8 @@ CHANGED = {
 
 # name: graph
 KEPT = {
+    "quotient of sums that are none": """g (float[0,3] x) => (y) <int64[1] a = {1}, float[0] c = {}>
+        { s = ReduceSum <keepdims=0> (x, a) y = Div(s, c) }""",
     "mean of integers": """g (int32[2,3] x) => (y) <int64[1] a = {1}, int32 c = {3}>
         { s = ReduceSum (x, a) y = Div(s, c) }""",
     "mean of float8": """g (float8e4m3fn[2,4] x) => (float8e4m3fn[2,1] y) <int64[1] a = {1}, float8e4m3fn c = {72}>

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from j2o_core.simplify import ConstantTable, simplify
+from j2o_core.simplify import ConstantTable, fold_constants, simplify
 from j2o_core.simplify._fold import FOLD_LIMIT_BYTES
 
 X = np.linspace(-1, 1, 3, dtype=np.float32)
@@ -142,3 +142,11 @@ def test_a_symbolic_size_is_no_constant():
     spec = jax.ShapeDtypeStruct(jax.export.symbolic_shape("N"), np.float32)
     jaxpr, _ = simplified(lambda x: x * x.shape[0], spec)
     assert "dim_as_value" in primitives(jaxpr)
+
+
+def test_callbacks_of_constants_are_not_called():
+    seen = []
+    jaxpr = jax.make_jaxpr(lambda x: (jax.debug.callback(seen.append, 3.0), x + 1)[1])(X)
+    folded = fold_constants(jaxpr, ConstantTable({}))
+    assert primitives(folded) == ["debug_callback", "add"]
+    assert not seen

@@ -17,7 +17,7 @@ def passes_on(eqn: Any, known: dict[Any, Any]) -> Any | None:
     if name == "convert_element_type":
         (atom,) = eqn.invars
         return atom if atom.aval.dtype == eqn.outvars[0].aval.dtype else None
-    if name not in _NEUTRAL or len(eqn.invars) != 2:
+    if name not in _NEUTRAL:
         return None
     left, right = eqn.invars
     for operand, other in ((left, right), (right, left)):
