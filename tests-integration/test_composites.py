@@ -32,11 +32,17 @@ def resized(x: jax.Array, y: jax.Array) -> jax.Array:
     return jax.image.resize(jnp.sin(x) * y, (7, 6), "linear")
 
 
+def searched(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Places in a table, which have no slope."""
+    return jnp.sin(x) * y + jnp.searchsorted(jnp.linspace(-2, 2, 9), x)
+
+
 # A call of every composite: the function and the shapes of its operands.
 CALLS: dict[str, tuple[Function, list[tuple[int, ...]]]] = {
     "jax.nn.dot_product_attention": (attention, [(5, 2, 4)] * 3),
     "equinox._errors.branched_error_if": (checked, [(3,), (3,)]),
     "jax.image.resize": (resized, [(5, 4)] * 2),
+    "jax.numpy.searchsorted": (searched, [(5,)] * 2),
 }
 
 

@@ -22,6 +22,7 @@ from . import _ragged_dot as _ragged_dot
 from . import _reductions as _reductions
 from . import _resize as _resize
 from . import _rounding as _rounding
+from . import _searching as _searching
 from . import _shapes as _shapes
 from . import _sorting as _sorting
 from . import _transcendental as _transcendental

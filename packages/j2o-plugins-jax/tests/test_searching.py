@@ -1,0 +1,94 @@
+"""searchsorted and what is made of it, against JAX: a search of straight code, or the body's loop."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from j2o_core import to_onnx
+from j2o_core.testing import Spec, check
+
+SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0]
+
+
+def table(length, dtype):
+    rng = np.random.default_rng(length)
+    return np.sort(np.round(4 * rng.standard_normal(length)).astype(dtype))  # with equal numbers
+
+
+def values(dtype):
+    x = np.round(5 * np.random.default_rng(0).standard_normal((6, 10))).astype(dtype)
+    if np.dtype(dtype).kind == "f":
+        x[0, :5] = SPECIAL
+    return x
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.int64])
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.usefixtures("x64")
+def test_places_are_jaxs(dtype, side):
+    def fn(x, *tables):
+        return [jnp.searchsorted(one, x, side=side) for one in tables]
+
+    tables = [table(length, dtype) for length in (1, 2, 3, 8, 100)]
+    check(fn, values(dtype), *tables, opsets=(18, 26), absent=["Loop", "Scan"])
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@given(data=st.data())
+@settings(max_examples=20, deadline=None)
+def test_places_of_special_numbers_are_numpys(side, data):
+    numbers = st.sampled_from([*SPECIAL, 1.0, 3e38, -3e38, 1e-30])
+    a = np.sort(np.array(data.draw(st.lists(numbers, min_size=1, max_size=9)), np.float32))
+    v = np.array(data.draw(st.lists(numbers, min_size=1, max_size=9)), np.float32)
+    np.testing.assert_array_equal(PROGRAMS[len(a), side](v, a), np.searchsorted(a, v, side=side))
+
+
+class _Programs(dict):
+    """Programs by length of the table and side, exported when first needed."""
+
+    def __missing__(self, key):
+        length, side = key
+        self[key] = to_onnx(lambda v, a: jnp.searchsorted(a, v, side=side), [("N",), (length,)])
+        return self[key]
+
+
+PROGRAMS = _Programs()
+
+
+A = np.unique(table(40, np.float32))
+FUNCTIONS = {
+    "interp": lambda x: jnp.interp(x, A, A**2),
+    "interp of a period": lambda x: jnp.interp(x, A, A**2, period=3.0),
+    "interp under vmap": jax.vmap(lambda x: jnp.interp(x, A, A**2)),
+    "gradient of interp": jax.grad(lambda x: jnp.interp(x, A, A**2).sum()),
+    "digitize": lambda x: jnp.digitize(x, A),
+    "histogram": lambda x: jnp.histogram(x, bins=A)[0],
+    "a number": lambda x: jnp.searchsorted(A, x[1, 2]),
+    "nothing": lambda x: jnp.searchsorted(A, x[:0]),
+    "another method": lambda x: jnp.searchsorted(A, x, method="sort"),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_no_loop(name):
+    check(FUNCTIONS[name], np.nan_to_num(values(np.float32), posinf=9, neginf=-9), opsets=(21,), absent=["Loop"])
+
+
+def test_symbolic_values():
+    check(lambda x: jnp.searchsorted(A, x), Spec(("B", 3)), opsets=(21,), absent=["Loop"])
+
+
+BODIES = {
+    "half precision": lambda x, a: jnp.searchsorted(a.astype(np.float16), x.astype(np.float16)),
+    "an order": lambda x, a: jnp.searchsorted(a, x, sorter=jnp.argsort(a)),
+    "two types": lambda x, a: jnp.searchsorted(a.astype(np.int32), x),
+    "tables under vmap": lambda x, a: jax.vmap(jnp.searchsorted)(jnp.stack([a, a + 1]), x[:2]),
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_other_searches_are_jaxs_body(name):
+    check(BODIES[name], values(np.float32)[1:], table(10, np.float32), opsets=(21,))
