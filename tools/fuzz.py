@@ -55,7 +55,7 @@ from j2o_core.graph._sizes import evaluate_dimension
 from j2o_core.program._comparison import compare
 from j2o_core.program._session import Session, as_fed
 
-OPSETS = (18, 21, 23, 26)
+OPSETS = tuple(range(18, 27))
 SLACK = 30
 NOISY_RUNS = 3
 LENGTHS = (7, 2, 1)  # of the symbolic axis; the first is that of a program's inputs
@@ -127,6 +127,11 @@ OPERATIONS = """
   A.astype(DT)
   lax.bitcast_convert_type(I, jnp.uint8)
   lax.reduce_precision(F, 5, 7)
+  F.astype("float8_e4m3fn").astype("float32")
+  F.astype("float8_e5m2").astype("float32")
+  jnp.flip(F.astype("float8_e4m3fn"), 0).astype("bfloat16")
+  jnp.where(B, I, I2).astype("int4").astype("int32")
+  jnp.stack([I, I], 0).astype("uint4").astype("int32")
 
   A.reshape(-1)
   A.T
@@ -278,6 +283,13 @@ OPERATIONS = """
 ~ lax.conv(F.reshape(1, 1, -1), jnp.nan_to_num(LIKE(F, F2)).reshape(1, 1, -1), (P,), "SAME")
 ~ lax.dot_general(I, I, (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32)
 
+~ jnp.abs(F + 1j * F2)
+~ jnp.real((F + 1j * F2) * (F2 - 1j * F))
+~ jnp.imag(jnp.exp(1j * F))
+~ jnp.real(jnp.conj(F + 2j) @ (F2 + 1j).T)
+~ jnp.abs(jnp.fft.ifft(jnp.fft.fft(jnp.nan_to_num(F) + 1j, axis=AX), axis=AX))
+~ jnp.abs(jnp.fft.rfft(jnp.nan_to_num(F), axis=AX))
+~ jnp.real(jax.vmap(lambda z: jnp.cumsum(z * 1j, 0))(F + 1j))
 ~ jnp.sin(F)
 ~ jnp.cos(F)
 ~ jnp.tan(F)
@@ -341,6 +353,12 @@ OPERATIONS = """
   jax.vmap(jnp.argmax)(N)
   jax.vmap(lambda x: jnp.cumsum(x, 0), 1, 1)(I)
 ~ jax.grad(lambda t: jnp.sum(EXPR(t, F2)).astype(jnp.float32))(F)
+~ jax.grad(lambda t: jnp.sum(jnp.abs(t * (2 + 1j)) ** 2).astype(jnp.float32))(F)
+~ jax.vmap(jax.grad(lambda t: jnp.sum(EXPR(t)).astype(jnp.float32)))(F)
+~ jax.vmap(lambda t: lax.cond(jnp.sum(t) > C, lambda: LIKE(t, EXPR(t)), lambda: t))(F)
+~ jax.jvp(lambda t: lax.scan(lambda c, x: (LIKE(c, EXPR(c, x)), c), t[0], t)[1], (F,), (LIKE(F, C),))
+  lax.while_loop(lambda s: s[0] < 7, lambda s: (s[0] + P, {"a": s[1]["a"] ^ 5}), (0, {"a": I}))[1]["a"]
+  jnp.einsum("h...,h->h...", I, LIKE(I[(..., *[0] * (I.ndim - 1))], I2.ravel()[0]))
 ~ jax.grad(lambda t: jnp.sum(jax.nn.softmax(t, AX) * t).astype(jnp.float32))(F)
 ~ jax.grad(lambda t: jnp.sum(jnp.max(t, AX)).astype(jnp.float32))(F)
 ~ jax.grad(lambda t: jnp.sum(t[I] * C).astype(jnp.float32))(F)
@@ -731,8 +749,8 @@ def _disturbed(value: Any, noise: Any, size: Any) -> Any:
     return jnp.where(jnp.isinf(value) & (noise != 0), jnp.nan_to_num(value), disturbed)
 
 
-def run(program: Program, answer: list[Any] | None = None) -> tuple[str, str]:
-    """Outcome and detail of a program; `answer` is what JAX gives for it, if that is known already."""
+def run(program: Program, known: dict[int, list[Any]] | None = None) -> tuple[str, str]:
+    """Outcome and detail of a program; `known` is what JAX gives for it at some lengths."""
     with warnings.catch_warnings(), jax.enable_x64(program.x64), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         try:
@@ -747,7 +765,7 @@ def run(program: Program, answer: list[Any] | None = None) -> tuple[str, str]:
         except j2o_core.J2oError as error:
             return "runtime", str(error)
         for length in LENGTHS if program.symbolic else LENGTHS[:1]:
-            outcome, problem = _compared(program.at(length), session, answer if length == LENGTHS[0] else None)
+            outcome, problem = _compared(program.at(length), session, (known or {}).get(length))
             if problem:
                 return outcome, f"{problem} (T is {length})" if program.symbolic else problem
     return "pass", ""
@@ -756,7 +774,7 @@ def run(program: Program, answer: list[Any] | None = None) -> tuple[str, str]:
 def _compared(program: Program, session: Session, answer: list[Any] | None) -> tuple[str, str]:
     """Outcome and detail on the inputs of a program."""
     arguments = list(program.inputs.values())
-    answers = [answer or [as_fed(value) for value in jax.jit(program.function)(*arguments)]]
+    answers = [answer or _jax_results(program)]
     try:
         results = session.run(arguments)
     except j2o_core.J2oError as error:
@@ -765,11 +783,10 @@ def _compared(program: Program, session: Session, answer: list[Any] | None) -> t
     if problem and program.symbolic:  # JAX may trace another program where it does not know the size
         try:
             exported = jax.export.export(jax.jit(program.function))(*program.specs)
-        except InconclusiveDimensionOperation:  # it cannot lower all that it traces
-            problem = "" if _holds_nothing(program) else problem
-        else:
             answers = [[as_fed(value) for value in exported.call(*arguments)]]
             problem = _problem(program.outputs, results, answers)
+        except (InconclusiveDimensionOperation, ValueError):  # it cannot lower, or compile, all that it traces
+            problem = "" if _holds_nothing(program) else problem
     for compiled in (True, False):
         if problem:
             answers += disturbed_runs(program, compiled=compiled)
@@ -844,15 +861,22 @@ def reduced(program: Program, outcome: str) -> Program:
 # -- Many programs -----------------------------------------------------------------------------------------------------
 
 
-def write(seed: int) -> tuple[Program, list[Any]]:
-    """The program of a seed, and what JAX gives for it."""
+def write(seed: int) -> tuple[Program, dict[int, list[Any]]]:
+    """The program of a seed, and what JAX gives for it at each length of its symbolic axis."""
     rng = random.Random(seed)
     with warnings.catch_warnings(), jax.enable_x64(rng.random() < 0.25):
         warnings.simplefilter("ignore")
         try:
-            return Writer(seed).program()
+            program, answer = Writer(seed).program()
+            others = LENGTHS[1:] if program.symbolic else ()
+            return program, {LENGTHS[0]: answer, **{length: _jax_results(program.at(length)) for length in others}}
         except (TypeError, ValueError):  # JAX traces a line that it cannot compile
-            return Writer(seed + 10**6, share=0).program()
+            program, answer = Writer(seed + 10**6, share=0).program()
+            return program, {LENGTHS[0]: answer}
+
+
+def _jax_results(program: Program) -> list[Any]:
+    return [as_fed(value) for value in jax.jit(program.function)(*program.inputs.values())]
 
 
 def run_seeds(seeds: range) -> Iterator[dict[str, Any]]:
@@ -906,9 +930,9 @@ def main() -> int:
 
 def one(seed: int) -> int:
     """Print the program of a seed and how it went."""
-    program, answer = write(seed)
+    program, answers = write(seed)
     print(program)
-    outcome, detail = run(program, answer)
+    outcome, detail = run(program, answers)
     print(f"\n# {outcome} {detail}".rstrip())
     if outcome not in GOOD:
         smaller = reduced(program, outcome)

@@ -62,6 +62,8 @@ _DIFFERENCES = """### What differs
   family): where a last digit decides, other samples are drawn, of the same distribution.
 - Convolution of infinite numbers or weights with the zeros of the padding: NaN, where XLA leaves those products out.
 - `max_pool` loses NaN by default, and keeps it with `nonfinite="exact"`; XLA on the CPU loses it in large arrays.
+- `jax.image.resize` as one operator: NaN or infinity in a pixel reaches what lies near it, not all rows and columns.
+  `nonfinite="exact"` gives JAX's.
 - Attention as one operator, from opset 23 on: NaN and infinities in hidden keys, and queries whose keys are all hidden
   by -inf; see [What exact means](exactness.md#attention). `nonfinite="exact"` gives JAX's.
 """

@@ -8,6 +8,7 @@ import pytest
 from jax import lax
 
 import j2o_core
+from j2o_core import LegalizeError, to_onnx
 from j2o_core.testing import DTYPES, Spec, check
 
 FLOATS = (*DTYPES.floats, np.float64)
@@ -129,6 +130,12 @@ def test_narrow_types_to_wide_ones(x64, new):
     x = normal(every(new))
     for wide in ("float64", "float32", "int32", "int64", "uint8", "bool"):
         same(wide, x, max(NARROWEST[new], 26))
+
+
+@pytest.mark.parametrize(("narrow", "opset"), [("float8_e4m3fn", 18), ("float8_e8m0fnu", 18), ("float8_e8m0fnu", 23)])
+def test_a_type_that_a_later_opset_brings_is_refused_by_its_name(narrow, opset):
+    with pytest.raises(LegalizeError, match=rf"Cast\({narrow}\) .*test_conversions.py"):
+        to_onnx(lambda x: x.astype(narrow).astype(jnp.float32), [(3,)], opset=opset)
 
 
 def test_every_scale_of_e8m0_is_moved_unchanged():

@@ -93,7 +93,7 @@ class Builder:
 
     def cast(self, x: ir.Value, dtype: ir.DataType) -> Any:
         """`x` in another element type, converted as XLA does: without saturation."""
-        return self("Cast", x, to=dtype, **cast_attributes(dtype))
+        return self("Cast", x, to=dtype, **cast_attributes(dtype, self.target.opset))
 
     def barrier(self, x: ir.Value) -> Any:
         """`x` behind a Reshape to its own shape, across which the runtime merges nothing and rounds float16."""

@@ -22,14 +22,19 @@ ARRAYS_OF_JAVASCRIPT = (
 )
 
 
-def cast_attributes(dtype: ir.DataType) -> dict[str, Any]:
+_SINCE = {"saturate": 19, "round_mode": 24}  # opset that brought an attribute of Cast, and the types that need it
+
+
+def cast_attributes(dtype: ir.DataType, opset: int) -> dict[str, Any]:
     """The attributes of a Cast that rounds to an element type as XLA does.
 
     What is too large becomes infinity or NaN, not the largest number; FLOAT8E8M0 is rounded to nearest, not up.
     """
+    attributes: dict[str, Any] = {"saturate": 0} if dtype in (*FLOAT8, T.FLOAT8E8M0) else {}
     if dtype is T.FLOAT8E8M0:
-        return {"saturate": 0, "round_mode": "nearest"}
-    return {"saturate": 0} if dtype in FLOAT8 else {}
+        attributes["round_mode"] = "nearest"
+    # A Cast without them is refused while legalizing, for its element type.
+    return {name: value for name, value in attributes.items() if opset >= _SINCE[name]}
 
 
 def bits(dtype: ir.DataType) -> int:

@@ -59,7 +59,7 @@ def to_powers(rw: Rewriter, node: ir.Node) -> Any:
     clipped = op.Clip(wide, *(op.const(number, wide) for number in (2.0**-126, 2.0**127)))
     positive = op.Greater(wide, op.const(0, wide))
     tiny = op.Where(positive, op.Max(wide, op.const(2.0**-127, wide)), wide)
-    return op.plain("Cast", op.Where(inside, clipped, tiny), to=target, **cast_attributes(target))
+    return op.plain("Cast", op.Where(inside, clipped, tiny), to=target, **cast_attributes(target, op.target.opset))
 
 
 def to_bool(rw: Rewriter, node: ir.Node) -> Any:
