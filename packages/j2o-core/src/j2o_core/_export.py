@@ -104,6 +104,7 @@ def to_onnx(
             composites=registry.composites,
             modules=registry.modules,
             remarks=registry.remarks,
+            keep_weights=keep_weights,
             states=registry.states,
             plans=registry.module_plans,
             context=registry.context,
@@ -136,7 +137,7 @@ def to_onnx(
     write_metadata(model, metadata, traced.modules)
     write_signature(model, name_of(fn), traced)
     if keep_weights or table.kept:
-        write_leaves(model, named_leaves(fn), table)
+        write_leaves(model, named_leaves(fn, inner=True), table)
     again = functools.partial(
         to_onnx,
         opset=opset,

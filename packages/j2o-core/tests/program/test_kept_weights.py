@@ -247,3 +247,16 @@ def test_what_is_no_safetensors_file(tmp_path, damage):
         read_safetensors(tmp_path / "w.safetensors")
     with pytest.raises(SpecError, match="cannot be read: No such file"):
         read_safetensors(tmp_path / "none.safetensors")
+
+
+MODEL = Model(1)
+
+
+def _mapped(x):
+    return jax.vmap(lambda row: MODEL(row))(x)
+
+
+def test_a_model_that_only_a_function_inside_reads_is_kept(export):
+    program = export(_mapped, [("B", 3)], weights="keep")
+    assert stored(program).keys() == {"proj", "scale", "bias"}
+    np.testing.assert_allclose(program.with_weights(Model(2))(X), Model(2)(X), rtol=1e-5, atol=1e-6)

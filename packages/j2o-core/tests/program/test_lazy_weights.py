@@ -90,6 +90,10 @@ jax.tree_util.register_pytree_with_keys(
 )
 
 
+def _in_lambda(x):
+    return jax.vmap(lambda row: apply(params, row))(x)
+
+
 def _by_default(x, *, scale=1.0, params=params):
     return apply(params, x * scale)
 
@@ -109,8 +113,9 @@ def _recursive(x, depth=2):
         jax.jit(jax.vmap(lambda x: Model(params)(x))),
         functools.partial(lambda p, x, *, q: apply({**p, **q}, x), {"proj": params["proj"]}, q=params),
         _by_default,
+        _in_lambda,
     ],
-    ids=["globals", "model", "method", "jit", "vmap", "closure", "partial", "default"],
+    ids=["globals", "model", "method", "jit", "vmap", "closure", "partial", "default", "lambda"],
 )
 def test_wherever_a_function_holds_them(export, fn):
     program = export(fn, [("B", 6)])

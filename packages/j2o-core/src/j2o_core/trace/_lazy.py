@@ -115,7 +115,7 @@ class _Visitor:
         cells = function.__closure__ or ()
         defaults, keywords = function.__defaults__ or (), function.__kwdefaults__ or {}
         is_library = function.__module__ is None or function.__module__.partition(".")[0] in _LIBRARIES
-        read = {} if is_library else {name: scope[name] for name in code.co_names if name in scope}
+        read = {} if is_library else {name: scope[name] for name in global_names(code) if name in scope}
         before = cells, defaults, keywords, read
         after = (
             self._cells(cells, depth),
@@ -148,6 +148,12 @@ class _Visitor:
     def _values(self, values: dict[str, Any], depth: int) -> dict[str, Any]:
         changed = {name: self.inside(value, depth) for name, value in values.items()}
         return values if all(changed[name] is values[name] for name in values) else changed
+
+
+def global_names(code: types.CodeType) -> list[str]:
+    """The names that code reads from its module, and those that the functions read that it makes."""
+    bodies = [const for const in code.co_consts if isinstance(const, types.CodeType)]
+    return [*code.co_names, *(name for body in bodies for name in global_names(body))]
 
 
 def _is_jitted(value: Any) -> bool:

@@ -61,6 +61,7 @@ def trace(
     composites: Sequence[Composite] = (),
     modules: Sequence[str] = (),
     remarks: Mapping[str, Remark] = MappingProxyType({}),
+    keep_weights: bool = False,
     states: Sequence[str] = (),
     plans: Mapping[str, Plan] = MappingProxyType({}),
     context: Any = "j2o",
@@ -74,6 +75,7 @@ def trace(
         inputs: parsed specs.
         composites: functions to keep whole.
         modules: dotted paths of classes of modules, whose paths equations get.
+        keep_weights: whether every array needs its name, wherever it is read.
         states: dotted paths of classes of arguments that are state without being named in `state`.
         plans: by dotted paths of classes of values that modules are made from, the classes of these modules.
         remarks: by dotted paths of classes of modules, what is to be warned of when an instance is called.
@@ -117,7 +119,7 @@ def trace(
         raise
     except Exception as error:
         raise failure(fn, inputs, error) from error
-    names_of_constants = constant_names(fn)
+    names_of_constants = constant_names(fn, inner=keep_weights or bool(lazy))
     _check_constants(fn, jaxpr, names_of_constants)
     jaxpr = _compat.with_constants(jaxpr, lazy)
     paths, treedef, kept = outputs
