@@ -1,5 +1,6 @@
 """Fusions look at the layout of a weight that is kept as at that of a constant: it is stored as it is read."""
 
+import functools
 import json
 from collections import Counter
 
@@ -71,3 +72,25 @@ def test_a_kept_bias_is_the_bias_of_its_convolution(mapped):
     x = RNG.standard_normal((2, 3, 8, 8) if mapped else (3, 8, 8)).astype(np.float32)
     want = jax.lax.conv(x if mapped else x[None], other["weight"], (1, 1), "SAME") + other["bias"]
     np.testing.assert_allclose(program.with_weights(other)(x), want if mapped else want[0], rtol=1e-4, atol=1e-4)
+
+
+def batch_norm(weights, x):
+    mean, variance, scale, bias = (weight[:, None, None] for weight in weights)
+    return (x - mean) / jnp.sqrt(variance + 1e-5) * scale + bias
+
+
+@pytest.mark.parametrize(
+    ("spec", "options", "fused"),
+    [
+        (("B", 4, 5, 6), {"weights": "keep"}, True),
+        (("B", 4, 5, 6), {}, False),  # folded into what is in front of it
+        ((4, 5, 6), {"weights": "keep"}, False),  # without a batch
+        ((2, 3, 4, 5, 6), {"weights": "keep"}, False),  # channels are the third axis
+    ],
+)
+def test_a_kept_batch_norm_is_one_operator(spec, options, fused):
+    rng = np.random.default_rng(0)
+    weights = [jnp.asarray(rng.random(4, np.float32) + 0.5) for _ in range(4)]
+    program = to_onnx(functools.partial(batch_norm, weights), [spec], **options)
+    assert ("BatchNormalization" in {node.op_type for node in program.model.graph}) == fused
+    program.verify()

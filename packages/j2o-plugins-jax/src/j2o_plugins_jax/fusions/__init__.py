@@ -9,6 +9,7 @@ from . import _average_pool as _average_pool
 from .activations import _clip as _clip
 from .activations import _elu as _elu
 from .activations import _gelu as _gelu
+from .norms import _batch_norm as _batch_norm
 from .norms import _group_norm as _group_norm
 from .norms import _group_norm_last as _group_norm_last
 from .activations import _hard_swish as _hard_swish
