@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .program._read_weights import read_safetensors as read_safetensors
     from .program._verify import Verification as Verification
     from .rewrite import Rewriter as Rewriter
+    from .trace._functions import function as function
 
 _HOME = {
     "Composite": "plugin._composite",
@@ -40,6 +41,7 @@ _HOME = {
     "Registry": "plugin._registry",
     "Rewriter": "rewrite",
     "Verification": "program._verify",
+    "function": "trace._functions",
     "read_safetensors": "program._read_weights",
     "to_onnx": "_export",
     "traits": "graph",

@@ -238,6 +238,22 @@ def constraint_texts(dimension: Any) -> list[str]:
     return [constraint.debug_str for constraint in dimension.scope._explicit_constraints]
 
 
+def is_array(value: object) -> bool:
+    """Whether a value is an array, traced or not."""
+    return isinstance(value, (jax.Array, np.ndarray, Tracer))
+
+
+def origin(closed: Any) -> str:
+    """Where the function of a jaxpr is defined, as `file:line`; nothing if JAX does not know."""
+    return str(closed.jaxpr.debug_info.func_src_info or "").partition(" at ")[2]
+
+
+def operand_names(closed: Any) -> list[str]:
+    """Names of the inputs of a jaxpr, as `x` or `params['w']`; nothing if JAX does not know them."""
+    names = list(closed.jaxpr.debug_info.arg_names or ())
+    return names if len(names) == len(closed.jaxpr.invars) and all(names) else []
+
+
 def is_array_like(value: object) -> bool:
     """Whether `jax.jit` returns a value as an array: arrays, numbers, and sizes that are symbolic."""
     return bool(_core.valid_jaxtype(value))

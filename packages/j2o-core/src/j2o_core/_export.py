@@ -13,9 +13,10 @@ from .plugin._discover import discover
 from .plugin._plugin import HIGHEST_OPSET, LOWEST_OPSET, Plugin
 from .program._program import OnnxProgram
 from .program._record import Exported
-from .simplify import ConstantTable, decompositions_of, simplify
+from .simplify import ConstantTable, FunctionCalls, decompositions_of, simplify
 from .trace._capture import Capture
 from .trace._constant_names import named_leaves
+from .trace._functions import Functions
 from .trace._source import check_level, name_of
 from .trace._spec_advice import short
 from .trace._specs import parse_inputs
@@ -36,6 +37,7 @@ def to_onnx(
     nonfinite: str | None = None,
     weights: str = "fold",
     unroll: bool | str = "auto",
+    functions: Sequence[Any] = (),
     metadata: str = "relative",
     plugins: Sequence[Plugin] | None = None,
     progress: Callable[[str], None] | None = None,
@@ -69,6 +71,9 @@ def to_onnx(
         unroll: `"auto"` unrolls a loop of known length where ONNX Runtime runs that faster: short ones, and those
             whose turns are layers with constant weights, up to 8,192 equations. True unrolls all up to 65,536, False
             none.
+        functions: calls that stay functions of the file, their weights being inputs: classes of modules, jitted
+            functions, or names of either, such as `[Block]`. Equal calls are one function, which is traced and lowered
+            once. What is marked by `@j2o_core.function` is one in any case.
         metadata: what nodes say of where they come from: `"relative"` for their module and the line of source, by its
             package; `"full"` for lines with whole paths; `"none"` for neither.
         plugins: plugins to use instead of all installed ones.
@@ -96,6 +101,7 @@ def to_onnx(
     registry = discover(plugins)
     with (capture := Capture()), capture:
         capture.install(registry.composites)
+        kept_functions = Functions(functions)
         begin("trace")
         parsed = parse_inputs(fn, inputs, input_names=input_names, constraints=constraints)
         traced = trace(
@@ -108,11 +114,13 @@ def to_onnx(
             states=registry.states,
             plans=registry.module_plans,
             context=registry.context,
+            functions=kept_functions,
             output_names=output_names,
             state=state,
         )
         begin("simplify")
         table = ConstantTable(traced.constant_names)
+        table.functions = FunctionCalls(kept_functions, table, keep_weights=keep_weights)
         jaxpr = simplify(traced.jaxpr, table, decompositions_of(registry), keep_weights=keep_weights)
         # This stage and those below need onnx_ir, whose import takes longer than most exports.
         from .lower._lower import lower
@@ -121,6 +129,7 @@ def to_onnx(
         begin("lower")
         aim = Target(target, opset, exact_nonfinite, unroll)
         lowered = lower(traced, jaxpr, registry, aim, table)
+        kept_functions.check_used(name_of(fn))
     from .finish._finish import finish
     from .finish._leaves import write_leaves
     from .finish._metadata import write_metadata
@@ -129,9 +138,11 @@ def to_onnx(
     from .rewrite import rewrite
 
     begin("rewrite")
-    rewrite(lowered, registry, aim)
+    for part in lowered.parts():
+        rewrite(part, registry, aim)
     begin("legalize")
-    legalize(lowered, aim)
+    for part in lowered.parts():
+        legalize(part, aim)
     begin("finish")
     model = finish(lowered, traced, aim, registry.opset_imports)
     write_metadata(model, metadata, traced.modules)
@@ -145,6 +156,7 @@ def to_onnx(
         nonfinite=nonfinite,
         weights=weights,
         unroll=unroll,
+        functions=kept_functions.found(),
         plugins=registry.plugins,
     )
     return OnnxProgram(Exported(model, fn, traced, lowered, registry, again))

@@ -25,6 +25,7 @@ _RUNTIME = "where it is to run: onnxruntime (default, every supported release), 
 _TARGET = f"{_RUNTIME}, or onnx for standard ONNX without workarounds"
 _STATE = """an argument whose next value the function returns, as NAME or NAME=PLACE, an index or key of the result;
 several with commas, or give it again. The next value of the input NAME is the output next.NAME."""
+_FUNCTIONS = "names of classes of modules or of jitted functions whose calls stay functions of the file"
 
 _KEEP = "modules whose products stay in floats, such as 'blocks.*.mlp.fc2'; give it once per pattern"
 _EXAMPLE = """all inputs by name, for ranges of activations that are fixed; 100 files or so. Without any, each run takes
@@ -90,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
         default="auto",
         help="unroll loops of known length: where that is faster (default), always or never",
     )
+    export.add_argument("--functions", type=_names, default=(), metavar="A,B", help=_FUNCTIONS)
     export.add_argument("--input-names", type=_names, metavar="A,B", help="names of the graph's inputs, in order")
     export.add_argument("--output-names", type=_names, metavar="A,B", help="names of the graph's outputs, in order")
     export.add_argument("--state", action="append", default=[], metavar="NAME[=PLACE]", help=_STATE)

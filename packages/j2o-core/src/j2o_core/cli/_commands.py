@@ -53,6 +53,7 @@ def export(options: argparse.Namespace) -> None:
             nonfinite=options.nonfinite,
             weights="keep" if options.keep_weights else "fold",
             unroll={"always": True, "never": False}.get(options.unroll, "auto"),
+            functions=options.functions,
             progress=stages,
         )
         stages("check")
@@ -254,11 +255,11 @@ def _specs_of(model: ir.Model) -> list[Any]:
 
 def _not_runnable(model: ir.Model, target: Target) -> Counter[str]:
     """Operators with element types that the target has no kernel for, and how often they occur."""
-    from ..graph._walk import all_graphs
+    from ..graph._walk import model_graphs
 
     model = _with_types(model)
     lacking: Counter[str] = Counter()
-    for graph in all_graphs(model.graph):
+    for graph in model_graphs(model):
         for node in graph:
             inputs = [value.dtype if value is not None else None for value in node.inputs]
             outputs = [value.dtype for value in node.outputs]
@@ -292,18 +293,19 @@ def _with_types(model: ir.Model) -> ir.Model:
 def _model_sections(model: ir.Model) -> list[Section]:
     from ..graph._values import dtype_text, shape_text
     from ..program._save import weight_bytes
-    from ..program._summary import operator_counts
+    from ..program._summary import functions, operator_counts
 
     def signature(values: Sequence[ir.Value]) -> list[tuple[str, str]]:
         return [(str(value.name), f"{dtype_text(value)}{shape_text(value)}") for value in values]
 
-    counts = operator_counts(model)
+    counts, found = operator_counts(model), [text.partition(": ") for text in functions(model)]
     initializers = model.graph.initializers
     return [
         ("inputs", signature([value for value in model.graph.inputs if value.name not in initializers])),
         ("outputs", signature(model.graph.outputs)),
         ("opset", [(str(model.opset_imports.get("", "none")), f"IR version {model.ir_version}")]),
         ("weights", [(f"{len(initializers)} tensors", bytes_text(weight_bytes(model)))]),
+        *([("functions", [(name, text) for name, _, text in found])] if found else []),
         ("nodes", [("in all", str(sum(counts.values()))), *((op, str(n)) for op, n in counts.most_common())]),
     ]
 

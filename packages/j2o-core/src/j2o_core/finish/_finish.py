@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import metadata
 
 import onnx_ir as ir
 
-from ..graph import traits
-from ..graph._domains import bare, finish_domains
+from ..graph._domains import finish_domains
 from ..graph._nonfinite import DEFAULT, EXACT, NONFINITE
-from ..graph._walk import all_graphs, remove_unused_nodes, used_constants
 from ..lower._lowered import Lowered
 from ..target import Target
-from ..trace._modules import MODULE
-from ..trace._source import SOURCE
-from ..trace._specs import unique_names
 from ..trace._trace import Traced
+from ._functions import close_functions, made_functions
 from ._leaves import write_records
+from ._names import name_values, place_nodes
 
 # In the metadata of the model: where it runs.
 TARGET = "j2o.target"
@@ -27,20 +24,18 @@ TARGET = "j2o.target"
 _IR_VERSIONS = {23: 11, 24: 12, 25: 13, 26: 13}
 _OLDEST_IR_VERSION = 10
 
-# A weight behind these is the weight.
-_KEEPS = frozenset({"Cast", *traits.LAYOUT})
-
 
 def finish(lowered: Lowered, traced: Traced, target: Target, domains: Mapping[str, int]) -> ir.Model:
     """The finished model: initializers registered, unused nodes gone, unique readable names."""
     graph = lowered.graph
-    remove_unused_nodes(graph)
-    _place_nodes(graph)
+    close_functions(lowered)
+    place_nodes(graph)
     name_values(graph, [leaf.name for leaf in traced.inputs.leaves], traced.output_names)
     write_records(graph)
     finish_domains(graph, domains)
     return ir.Model(
         graph,
+        functions=made_functions(lowered, domains),
         ir_version=_IR_VERSIONS.get(target.opset, _OLDEST_IR_VERSION),
         producer_name="j2o",
         producer_version=_version(),
@@ -51,87 +46,3 @@ def finish(lowered: Lowered, traced: Traced, target: Target, domains: Mapping[st
 @functools.cache
 def _version() -> str:
     return metadata.version("j2o-core")
-
-
-def name_values(graph: ir.Graph, inputs: Sequence[str], outputs: Sequence[str]) -> None:
-    """Names for everything: outputs as asked, weights by their path, nodes by the weight's module and their operator.
-
-    Constants become initializers.
-
-    Args:
-        graph: the graph, whose inputs have their names.
-        inputs: these names.
-        outputs: names of the outputs; one that is taken gets a number.
-    """
-    taken, initializers = list(inputs), used_constants(graph)
-    outputs = unique_names([*taken, *outputs])[len(taken) :]
-    hints = [value.meta.get("j2o_name") or f"const_{i}" for i, value in enumerate(initializers)]
-    names = unique_names([*taken, *outputs, *hints])[len(taken) + len(outputs) :]
-    for value, name in zip(initializers, names, strict=True):
-        value.name = name
-        assert value.const_value is not None
-        value.const_value.name = name
-        graph.initializers.add(value)
-    used = {*taken, *outputs, *names}
-    for value, name in zip(graph.outputs, outputs, strict=True):
-        value.name = name
-    named = set(graph.outputs)
-    counts: dict[str, int] = {}
-    for inner in all_graphs(graph):
-        for value in inner.inputs if inner is not graph else ():
-            value.name = _fresh(f"{inner.name or 'body'}_in", counts, used)
-        for node in inner:
-            module = node.metadata_props.get(MODULE)
-            node.name = _fresh(f"{module}/{bare(node.op_type)}" if module else bare(node.op_type), counts, used)
-            for index, value in enumerate(node.outputs):
-                if value not in named:  # onnx_ir named it when it was added: that name is unique in one graph only
-                    value.name = _fresh(node.name if index == 0 else f"{node.name}:{index}", counts, used, exact=True)
-
-
-def _place_nodes(graph: ir.Graph) -> None:
-    """Every node gets the module that was being called, or the one that holds its weight where that is deeper inside.
-
-    Nodes that a stage added without one, such as the copy of a result, belong where their operands do.
-    """
-    for inner in all_graphs(graph):
-        for node in inner:
-            place = node.metadata_props.get(MODULE)
-            held = _module_of_weight(node, in_box=place is not None)
-            if held is not None and (not place or held.startswith(f"{place}.")):
-                place = held
-            if place is None and SOURCE not in node.metadata_props:
-                producers = [value.producer() for value in node.inputs if value is not None]
-                places = [other.metadata_props.get(MODULE) for other in producers if other is not None]
-                place = next((one for one in places if one is not None), None)
-            if place is not None:
-                node.metadata_props[MODULE] = place
-
-
-def _module_of_weight(node: ir.Node, *, in_box: bool) -> str | None:
-    """The place of the first named weight that a node reads, cast or not, without the weight's own name.
-
-    Args:
-        node: the node.
-        in_box: whether an array named `value` may lie in a box, such as `nnx.Param`, that has the name of the weight.
-    """
-    for value in node.inputs:
-        while value is not None and (producer := value.producer()) is not None and producer.op_type in _KEEPS:
-            value = producer.inputs[0]
-        hint = value.meta.get("j2o_name") if value is not None else None
-        if hint and "." in hint:
-            name = str(hint).removesuffix(".value") if in_box else str(hint)
-            return name.rpartition(".")[0]
-    return None
-
-
-def _fresh(stem: str, counts: dict[str, int], used: set[str], *, exact: bool = False) -> str:
-    name = stem
-    if not exact or name in used:
-        number = counts.get(stem, 0)
-        name = f"{stem}_{number}"
-        while name in used:
-            number += 1
-            name = f"{stem}_{number}"
-        counts[stem] = number + 1
-    used.add(name)
-    return name

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from ..graph._walk import all_graphs
+from ..graph._walk import model_graphs
 from ..trace._modules import MODULE
 from ..trace._source import SOURCE, relative_line
 
@@ -21,7 +21,7 @@ def write_metadata(model: ir.Model, level: str, modules: Sequence[str]) -> None:
         modules: names of the classes of the modules that were exported. Of one, it stands for the module without path.
     """
     relative = functools.cache(relative_line)  # for one export: packages may be moved
-    for graph in all_graphs(model.graph):
+    for graph in model_graphs(model):
         for node in graph:
             props = node.metadata_props
             line = props.pop(SOURCE, None)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,17 @@ class Dimensions:
     Args:
         builder: the builder of the main graph; what it adds is visible in all subgraphs.
         sources: the input values with their shapes.
+        given: sizes that are values, by their symbols.
     """
 
-    def __init__(self, builder: Builder, sources: Sequence[tuple[ir.Value, tuple[Any, ...]]]):
+    def __init__(
+        self,
+        builder: Builder,
+        sources: Sequence[tuple[ir.Value, tuple[Any, ...]]],
+        given: Mapping[str, ir.Value] = MappingProxyType({}),
+    ):
         self.builder = builder
-        self._symbols: dict[str, ir.Value] = {}
+        self._symbols: dict[str, ir.Value] = dict(given)
         self._places: dict[str, tuple[ir.Value, int, int, int]] = {}
         for value, shape in sources:
             for axis, dimension in enumerate(shape):
@@ -37,6 +44,11 @@ class Dimensions:
                 f"The symbolic dimensions {', '.join(unsolved)} cannot be computed from the inputs' shapes. "
                 f'Give at least one input an axis of that size alone, such as "{unsolved[0]}" or "2*{unsolved[0]} + 1".'
             )
+
+    @property
+    def names(self) -> list[str]:
+        """All symbols."""
+        return sorted({*self._symbols, *self._places})
 
     def _note_place(self, value: ir.Value, axis: int, dimension: Any) -> None:
         """Remember `coefficient * symbol + offset` read at an axis; the plain symbol is preferred."""

@@ -13,6 +13,8 @@ from ._walk import all_graphs
 
 # Operators that only lowerings and rewrites know. None is left in a finished graph.
 INTERNAL_DOMAIN = "j2o"
+# Functions of the file that are what the user chose to keep as functions.
+FUNCTION_DOMAIN = "j2o.functions"
 _STANDARD = ("", "ai.onnx")
 
 

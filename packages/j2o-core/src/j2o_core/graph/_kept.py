@@ -24,6 +24,9 @@ LEAVES = "j2o.leaves"
 # In `meta` of a value: a weight whose value no stage looks at.
 KEPT = "j2o_kept"
 
+# In `meta` of an input of a function: a weight, whose layout ONNX Runtime changes when it loads the model.
+WEIGHT_INPUT = "j2o_weight_input"
+
 # Operators whose result, for a weight that is kept, is stored: a view of it, or its numbers in a narrower dtype.
 STORED_LAYOUTS = frozenset({"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Cast"})
 
@@ -90,8 +93,8 @@ def digest(value: Any) -> str:
 
 
 def is_kept(value: ir.Value | None) -> bool:
-    """Whether a value is a weight that is kept, or one in a layout that is stored."""
-    while value is not None and KEPT not in value.meta:
+    """Whether a value is a weight that is kept, an input of a function for one, or one of them in a stored layout."""
+    while value is not None and KEPT not in value.meta and WEIGHT_INPUT not in value.meta:
         node = value.producer()
         value = node.inputs[0] if node is not None and node.op_type in STORED_LAYOUTS else None
     return value is not None

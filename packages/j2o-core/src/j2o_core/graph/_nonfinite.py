@@ -48,10 +48,10 @@ def difference(node: ir.Node) -> str | None:
 
 def differences(model: ir.Model) -> Iterator[tuple[str, str]]:
     """(how it differs, source line) of each operator that differs from JAX for NaN or infinities."""
-    from ._walk import all_graphs  # it needs onnx_ir, which the check of the option does not
+    from ._walk import model_graphs  # it needs onnx_ir, which the check of the option does not
 
     seen = set()
-    for graph in all_graphs(model.graph):
+    for graph in model_graphs(model):
         for node in graph:
             note = node.metadata_props.get(NONFINITE)
             entry = note, source_of(node) or "unknown source"

@@ -65,6 +65,10 @@ def dtype_range(dtype: ir.DataType | None) -> Range:
     return Range(int(info.min), int(info.max))
 
 
+# In `meta` of an input of a function: it is a size.
+SIZE = "j2o_size"
+
+
 class _Query:
     def __init__(self, constant: ConstantOf):
         self._constant = constant
@@ -81,6 +85,8 @@ class _Query:
 
     def _of_node(self, value: ir.Value, depth: int) -> Range:
         node, limits = value.producer(), dtype_range(value.dtype)
+        if SIZE in value.meta:
+            return Range(0, _LARGEST_COUNT)
         if node is None or depth == 0 or node.domain:
             return limits
         if node.op_type in traits.COUNTS:

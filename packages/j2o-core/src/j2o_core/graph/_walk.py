@@ -25,6 +25,18 @@ def all_graphs(graph: G) -> Iterator[G | ir.Graph]:
         waiting.extend(reversed([inner for node in outer for inner in bodies(node)]))
 
 
+def model_graphs(model: ir.Model) -> Iterator[ir.Graph | ir.Function]:
+    """The graph of a model, its functions, and all graphs nested in them."""
+    yield from all_graphs(model.graph)
+    for function in model.functions.values():
+        yield from all_graphs(function)
+
+
+def called(node: ir.Node, model: ir.Model) -> ir.Function | None:
+    """The function of a finished model that a node calls, None for an operator."""
+    return model.functions.get((node.domain, node.op_type, node.overload))
+
+
 def bodies(node: ir.Node) -> Sequence[ir.Graph]:
     """The graphs that a node holds."""
     if node.op_type not in _HOLDS_GRAPHS and node.domain == "":

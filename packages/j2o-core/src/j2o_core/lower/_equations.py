@@ -11,17 +11,23 @@ from .. import _compat
 from .._compat import Literal, literal_value
 from .._errors import J2oError, LoweringError, UnknownParameter, UnsupportedError
 from ..graph._builder import Builder
+from ..graph._constants import Constants
 from ..graph._dims import Dimensions
+from ..graph._domains import FUNCTION_DOMAIN
 from ..graph._infer import may_equal, same_shape
+from ..graph._kept import is_kept
 from ..graph._values import shape_of, stamp
 from ..plugin._budget import limited
 from ..plugin._registry import Registry
-from ..simplify import ConstantTable, decompositions_of, simplify
+from ..simplify import ConstantTable, decompositions_of, function_p, simplify
 from ..trace._failure import raised_at
+from ..trace._functions import Callee
 from ..trace._modules import MODULE, Place, place_of
 from ..trace._source import SOURCE, user_line
 from ..trace._trace import trace_code
 from ._context import LoweringContext
+from ._functions import FunctionTable, distinct_outputs, input_values
+from ._lowered import Lowered, LoweredFunction
 from ._supported import check_supported, element_type
 
 # Counters, indices, sizes and keys.
@@ -42,11 +48,20 @@ Expected some dozens of levels: write what is repeated as a loop."""
 class Lowerer:
     """The equation loop over one graph (the main one or a nested one)."""
 
-    def __init__(self, registry: Registry, builder: Builder, dims: Dimensions, table: ConstantTable, depth: int = 0):
+    def __init__(
+        self,
+        registry: Registry,
+        builder: Builder,
+        dims: Dimensions,
+        table: ConstantTable,
+        functions: FunctionTable,
+        depth: int = 0,
+    ):
         self.registry = registry
         self.builder = builder
         self.dims = dims
         self.table = table
+        self.functions = functions
         self.depth = depth
         self.values: list[tuple[ir.Value, ...]] = []
         self.place: Place | None = None
@@ -120,7 +135,7 @@ class Lowerer:
         graph = ir.Graph(values, [], nodes=[], name=name)
         builder = Builder(self.builder.constants, self.builder.target, append=graph.append, outer=self.builder)
         builder.metadata = self.builder.metadata
-        inner = Lowerer(self.registry, builder, self.dims, self.table, self.depth + 1)
+        inner = Lowerer(self.registry, builder, self.dims, self.table, self.functions, self.depth + 1)
         inner.place = self.place
         inner_ctx = LoweringContext(inner, (), (), params)
         outputs = build(inner_ctx, *values) if build is not None else inner.inline(jaxpr, values)
@@ -138,6 +153,28 @@ class Lowerer:
             final.append(value)
         graph.outputs.extend(final)
         return graph
+
+    def _call(self, eqn: Any, operands: Sequence[ir.Value]) -> Any:
+        """One node for a call; the first one lowers the function."""
+        body, callee = eqn.params["body"], eqn.params["callee"]
+        function = self.functions.get(body) or self.functions.add(body, self._function(body, callee, operands))
+        sizes = [self.dims.symbol(name) for name in function.sizes]
+        return self.builder(f"{FUNCTION_DOMAIN}::{function.name}", *operands, *sizes, outputs=len(eqn.outvars))
+
+    def _function(self, body: Any, callee: Callee, operands: Sequence[ir.Value]) -> LoweredFunction:
+        """The function of a body, in a graph of its own; `operands` are those of the first call."""
+        name = self.functions.name(callee.name)
+        body = simplify(body, self.table, decompositions_of(self.registry))
+        check_supported(body, self.registry, self.builder.opset)
+        symbols = self.dims.names
+        weights = [self.builder.constant_value(value) is not None or is_kept(value) for value in operands]
+        inputs, sizes = input_values(body, callee.operands, symbols, weights)
+        graph = ir.Graph([*inputs, *sizes], [], nodes=[], opset_imports={"": self.builder.opset}, name=name)
+        builder = Builder(Constants(), self.builder.target, append=graph.append)
+        dims = Dimensions(builder, (), dict(zip(symbols, sizes, strict=True)))
+        inner = Lowerer(self.registry, builder, dims, self.table, self.functions)
+        graph.outputs.extend(distinct_outputs(graph, inner.run(body, inputs, record=True), body))
+        return LoweredFunction(name, symbols, Lowered(graph, builder.constants, dims, body, inner.values))
 
     def _equation(self, eqn: Any, operands: list[ir.Value]) -> tuple[ir.Value, ...]:
         builder = self.builder
@@ -173,6 +210,8 @@ class Lowerer:
         return self._checked(eqn, results, avals_out, line)
 
     def _apply(self, eqn: Any, operands: list[ir.Value], avals_out: tuple[Any, ...]) -> Any:
+        if eqn.primitive is function_p:
+            return self._call(eqn, operands)
         avals_in = tuple(atom.aval for atom in eqn.invars)
         lowering = self.registry.lowering(eqn.primitive, self.builder.opset)
         composite = getattr(eqn.primitive, "composite", None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import onnx_ir as ir
@@ -17,6 +16,7 @@ from ..simplify import ConstantTable, close_weights
 from ..target import Target
 from ..trace._trace import Traced
 from ._equations import Lowerer
+from ._functions import FunctionTable, distinct_outputs
 from ._lowered import Lowered
 from ._supported import check_supported
 
@@ -40,24 +40,11 @@ def lower(traced: Traced, jaxpr: Any, registry: Registry, target: Target, table:
     builder = Builder(constants, target, append=graph.append)
     sources = [(value, leaf.shape) for value, leaf in zip(inputs, traced.inputs.leaves, strict=True)]
     dims = Dimensions(builder, sources)
-    lowerer = Lowerer(registry, builder, dims, table)
+    functions = FunctionTable()
+    lowerer = Lowerer(registry, builder, dims, table, functions)
     opened = jaxpr.jaxpr.invars[len(given) :]
     kept = [kept_weight(name, value, var.aval.dtype) for (name, value), var in zip(table.kept, opened, strict=True)]
     outputs = lowerer.run(jaxpr, [*inputs, *kept], record=True)
-    graph.outputs.extend(_distinct_outputs(builder, graph, outputs, jaxpr))
-    return Lowered(graph, constants, dims, close_weights(jaxpr, table.kept), lowerer.values)
-
-
-def _distinct_outputs(builder: Builder, graph: ir.Graph, outputs: Sequence[ir.Value], jaxpr: Any) -> list[ir.Value]:
-    """Outputs as values of their own: an input, a constant or a repeated value passes through an Identity."""
-    taken: set[ir.Value] = set(graph.inputs)
-    result = []
-    for value, var in zip(outputs, jaxpr.jaxpr.outvars, strict=True):
-        if value in taken or value.producer() is None:
-            node = ir.Node("", "Identity", [value])
-            stamp(node.outputs[0], var.aval.dtype, var.aval.shape)
-            graph.append(node)
-            value = node.outputs[0]
-        taken.add(value)
-        result.append(value)
-    return result
+    graph.outputs.extend(distinct_outputs(graph, outputs, jaxpr))
+    closed = close_weights(jaxpr, table.kept)
+    return Lowered(graph, constants, dims, closed, lowerer.values, functions=functions.functions)

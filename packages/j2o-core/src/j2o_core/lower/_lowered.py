@@ -22,6 +22,7 @@ class Lowered:
         jaxpr: the simplified jaxpr that was lowered.
         values: for each equation of the jaxpr, the values of its results.
         declined: (operator, reason, source line) of each pattern that a rewrite recognized and left as it was.
+        functions: the functions that the graph calls, and those that they call before them.
     """
 
     graph: ir.Graph
@@ -30,3 +31,23 @@ class Lowered:
     jaxpr: Any
     values: list[tuple[ir.Value, ...]]
     declined: list[tuple[str, str, str]] = field(default_factory=list)
+    functions: list[LoweredFunction] = field(default_factory=list)
+
+    def parts(self) -> list[Lowered]:
+        """The bodies of the functions, each behind those that it calls, and the main graph."""
+        return [*(function.body for function in self.functions), self]
+
+
+@dataclass
+class LoweredFunction:
+    """A function of the file.
+
+    Attributes:
+        name: its name in the file.
+        sizes: symbols of the sizes that are its last inputs.
+        body: its graph, which reads nothing but its inputs and constants.
+    """
+
+    name: str
+    sizes: list[str]
+    body: Lowered

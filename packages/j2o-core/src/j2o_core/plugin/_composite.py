@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import numpy as np
 from jax.interpreters import mlir
 
-from .._compat import Primitive, Tracer, make_closed
+from .._compat import Primitive, Tracer, is_array, make_closed
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +91,7 @@ class Composite:
         """Call `function` as one equation."""
         args, kwargs = _normalise(function, args, kwargs)
         leaves, treedef = jax.tree.flatten((args, kwargs))
-        static = {i: leaf for i, leaf in enumerate(leaves) if not _is_array(leaf)}
+        static = {i: leaf for i, leaf in enumerate(leaves) if not is_array(leaf)}
         arrays = [leaf for i, leaf in enumerate(leaves) if i not in static]
         if not any(isinstance(array, Tracer) for array in arrays):
             return function(*args, **kwargs)  # a constant: nothing to keep whole
@@ -102,7 +101,7 @@ class Composite:
         def flat(*operands: Any) -> Any:
             body_args, body_kwargs = call.arguments(operands)
             returned[:] = jax.tree.flatten(function(*body_args, **body_kwargs))
-            return [leaf for leaf in returned[0] if _is_array(leaf)]
+            return [leaf for leaf in returned[0] if is_array(leaf)]
 
         body = jax.make_jaxpr(flat)(*arrays)
         results, out_treedef = returned
@@ -110,11 +109,7 @@ class Composite:
         body, captured = _consts_as_operands(body)
         outputs = iter(self.primitive.bind(*arrays, *captured, body=body, call=call))
         # A leaf that is no array, such as an activation in a module, is returned as it is.
-        return jax.tree.unflatten(out_treedef, [next(outputs) if _is_array(leaf) else leaf for leaf in results])
-
-
-def _is_array(leaf: Any) -> bool:
-    return isinstance(leaf, (jax.Array, np.ndarray, Tracer))
+        return jax.tree.unflatten(out_treedef, [next(outputs) if is_array(leaf) else leaf for leaf in results])
 
 
 def _normalise(

@@ -6,7 +6,7 @@ Attention is made of, but not its queries, keys or values; keys those that nothi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
-from ..graph._walk import all_graphs
+from ..graph._walk import called, model_graphs
 
 _QUERY, _KEY, _VALUE, _MASK = range(4)
 
@@ -49,19 +49,31 @@ def attention_cases(model: ir.Model, leaves: Sequence[Any]) -> Iterator[Case]:
 def _roles(model: ir.Model) -> tuple[set[ir.Value], set[ir.Value]]:
     """(inputs that mask, inputs that are keys alone) of all attention in the model."""
     made_of: list[set[ir.Value]] = [set(), set(), set(), set()]
-    for graph in all_graphs(model.graph):
+    given = _operands(model)
+    for graph in model_graphs(model):
         for node in graph:
             if (node.domain, node.op_type) == ("", "Attention"):
                 for place, value in enumerate(node.inputs[:4]):
-                    made_of[place] |= _sources(value)
+                    made_of[place] |= _sources(value, given)
     inputs = set(model.graph.inputs)
     masks = made_of[_MASK] - made_of[_QUERY] - made_of[_KEY] - made_of[_VALUE]
     keys = made_of[_KEY] - made_of[_QUERY] - made_of[_VALUE] - made_of[_MASK]
     return masks & inputs, keys & inputs
 
 
-def _sources(value: ir.Value | None) -> set[ir.Value]:
-    """The values without producers that a value depends on."""
+def _operands(model: ir.Model) -> dict[ir.Value, list[ir.Value | None]]:
+    """The operands of all calls for each input of a function."""
+    given: dict[ir.Value, list[ir.Value | None]] = {}
+    for graph in model_graphs(model):
+        for node in graph:
+            if (function := called(node, model)) is not None:
+                for value, operand in zip(function.inputs, node.inputs, strict=True):
+                    given.setdefault(value, []).append(operand)
+    return given
+
+
+def _sources(value: ir.Value | None, given: Mapping[ir.Value, Sequence[ir.Value | None]]) -> set[ir.Value]:
+    """The values without producers that a value depends on, those that calls give to inputs of functions."""
     found: set[ir.Value] = set()
     stack, seen = [value], {value}
     while stack:
@@ -69,10 +81,10 @@ def _sources(value: ir.Value | None) -> set[ir.Value]:
         if one is None:
             continue
         node = one.producer()
-        if node is None:
+        if node is None and one not in given:
             found.add(one)
             continue
-        new = [operand for operand in node.inputs if operand not in seen]
+        new = [operand for operand in (given[one] if node is None else node.inputs) if operand not in seen]
         seen.update(new)
         stack += new
     return found

@@ -65,11 +65,11 @@ def _named_results(eqn: Any) -> tuple[str, int]:
     return eqn.primitive.name, len(eqn.outvars)
 
 
-def _again(program: Exported, fn: Callable[..., Any], arrays: Sequence[Any]) -> Exported:
+def _again(program: Exported, fn: Callable[..., Any], arrays: Sequence[Any], **options: Any) -> Exported:
     """The export of a function for the shapes of these arrays."""
     assert program.export_again is not None
     specs = [jax.ShapeDtypeStruct(np.shape(array), array.dtype) for array in arrays]
-    exported: Exported = program.export_again(fn, specs).exported
+    exported: Exported = program.export_again(fn, specs, **options).exported
     return exported
 
 
@@ -80,7 +80,7 @@ def _inside(program: Exported, eqn: Any, operands: Sequence[Any]) -> str:
         arrays = [np.asarray(operand) for operand in step.operands]
         copy = copies.get(id(step.body))
         if copy is None:
-            copy = copies[id(step.body)] = _again(program, _compat.as_function(step.body), arrays)
+            copy = copies[id(step.body)] = _again(program, _compat.as_function(step.body), arrays, functions=())
         found = _diagnosed(copy, arrays)
         if found.startswith(_FIRST):
             return f"{found.removesuffix('.')}, in {step.text} at {user_line(eqn, program.registry.libraries)}."

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from .._errors import CheckError
+from ..graph._walk import model_graphs
 
 
 def check_external_data(model: ir.Model) -> None:
@@ -46,8 +47,8 @@ def _file_size(path: str) -> int | None:
 
 
 def _external_tensors(model: ir.Model) -> Iterator[ir.ExternalTensor]:
-    for graph in model.graphs():
-        for value in graph.initializers.values():
+    for graph in model_graphs(model):
+        for value in graph.initializers.values() if isinstance(graph, ir.Graph) else ():
             if isinstance(value.const_value, ir.ExternalTensor):
                 yield value.const_value
         for node in graph:

@@ -1,4 +1,4 @@
-"""The bodies of control flow, each with the operands that it gets when JAX runs the equation."""
+"""The bodies of control flow and functions, each with the operands that it gets when JAX runs the equation."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import _compat
+from ..simplify import function_p
 
 MOST_STEPS = 4
 
@@ -24,10 +25,14 @@ class Step:
 
 
 def steps(eqn: Any, operands: Sequence[Any]) -> Iterator[Step]:
-    """The first runs of the bodies of a scan, while or cond; none of other equations."""
-    kinds = {"scan": _scan, "while": _while, "cond": _cond}
+    """The first runs of the bodies of a scan, while, cond or function; none of other equations."""
+    kinds = {"scan": _scan, "while": _while, "cond": _cond, function_p.name: _call}
     kind = kinds.get(eqn.primitive.name)
     return kind(eqn.params, list(operands)) if kind is not None else iter(())
+
+
+def _call(params: dict[str, Any], operands: list[Any]) -> Iterator[Step]:
+    yield Step(params["body"], operands, f"the call of {params['callee'].name}")
 
 
 def _scan(params: dict[str, Any], operands: list[Any]) -> Iterator[Step]:

@@ -156,7 +156,7 @@ class OnnxProgram:
                 is often lost behind activation functions.
 
         Raises:
-            SpecError: if a pattern fits no product, or an example does not fit the function.
+            SpecError: if a pattern fits no product, an example does not fit the function, or the program has functions.
             RunError: if ONNX Runtime is missing or its quantizer fails.
         """
         from ._quantize import quantized

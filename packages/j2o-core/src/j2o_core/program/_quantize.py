@@ -43,13 +43,19 @@ def quantized(
         keep: patterns of the modules and nodes that stay in floats, such as `"blocks.*.mlp.fc2"`.
 
     Raises:
-        SpecError: if a pattern fits no product, or there are no examples.
+        SpecError: if a pattern fits no product, there are no examples, or the program has functions.
         RunError: if ONNX Runtime is missing or its quantizer fails.
     """
     try:
         from onnxruntime import quantization
     except ImportError as error:
         raise RunError(NEEDS_RUNTIME.format(what="quantize")) from error
+    if model.functions:
+        names = ", ".join(name for _, name, _ in model.functions)
+        raise SpecError(
+            f"The program has functions ({names}), whose products the quantizers do not see. Quantize one that is "
+            f"exported without functions=."
+        )
     kinds = _BY_RUN if examples is None else _BY_EXAMPLES
     options: dict[str, Any] = {
         "op_types_to_quantize": list(kinds),

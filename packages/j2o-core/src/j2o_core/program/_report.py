@@ -11,7 +11,7 @@ from ..finish._finish import TARGET
 from ..graph._nonfinite import DEFAULT, NONFINITE, differences
 from ..trace._source import describe
 from ._save import weight_bytes
-from ._summary import modules, operator_counts, signature
+from ._summary import functions, modules, operator_counts, signature
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -37,6 +37,7 @@ def report(program: Exported, *, jaxpr: bool = False) -> str:
         *declined_rewrites(program),
         f"nodes          {sum(counts.values())}",
         *(f"  {count:6} {op_type}" for op_type, count in counts.most_common()),
+        *(f"function       {text}" for text in functions(model)),
         *(f"module         {m.path}: {m.parameters} parameters, {m.nodes} nodes" for m in modules(model)),
         f"python         {platform.python_version()} on {platform.platform()}",
         *versions(),
@@ -61,7 +62,8 @@ def versions() -> list[str]:
 
 def declined_rewrites(program: Exported) -> list[str]:
     """Why patterns that are nearly those of an operator stayed decomposed; of layers that are alike, once."""
-    found = Counter(program.lowered.declined if program.lowered is not None else ())
+    parts = program.lowered.parts() if program.lowered is not None else ()
+    found = Counter(entry for part in parts for entry in part.declined)
     places = [(f"  {operator}: {reason} ({place})", count) for (operator, reason, place), count in found.items()]
     lines = [line if count == 1 else f"{line}, {count} times" for line, count in places]
     return [f"decomposed     {len(lines)} near misses of a fusion", *lines] if lines else []

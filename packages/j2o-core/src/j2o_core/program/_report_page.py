@@ -11,7 +11,7 @@ from ..graph._nonfinite import differences
 from ._number_text import bytes_text, count_text
 from ._report import versions
 from ._save import weight_bytes
-from ._summary import modules, operator_counts, signature
+from ._summary import functions, modules, operator_counts, signature
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -59,6 +59,8 @@ def report_page(
     if verification is not None:
         parts += ["<h2>Agreement with JAX</h2>", _agreement(verification)]
     parts += ["<h2>Operators</h2>", _bars((name, count, str(count)) for name, count in counts.most_common())]
+    if model.functions:
+        parts += ["<h2>Functions</h2>", _table([(_text(text),) for text in functions(model)])]
     held = [(m.path, m.parameters, f"{count_text(m.parameters)} parameters, {m.nodes} nodes") for m in modules(model)]
     if held:
         parts += ["<h2>Modules</h2>", _bars(held)]

@@ -15,7 +15,7 @@ import onnx_ir as ir
 from .._compat import is_key_dtype
 from .._errors import RunError
 from ..graph._kept import check_values
-from ..graph._walk import all_graphs
+from ..graph._walk import model_graphs
 from ..trace._source import source_of
 from ._model_file import write_model
 from ._save import EMBED_LIMIT_BYTES, save, weight_bytes
@@ -45,7 +45,7 @@ class Session:
         options.log_severity_level = 3
         options.intra_op_num_threads = threads
         self._runtime = onnxruntime
-        self._graph = model.graph
+        self._model = model
         self._outputs = [_numpy_output(value) for value in model.graph.outputs]
         try:
             if weight_bytes(model) < EMBED_LIMIT_BYTES:
@@ -96,7 +96,7 @@ class Session:
     def _line(self, message: str) -> str:
         """The line of the user's code that the node comes from at which the runtime failed, if it names one of ours."""
         name = re.search(r"Name:'([^']+)'", message)
-        for graph in all_graphs(self._graph) if name is not None else ():
+        for graph in model_graphs(self._model) if name is not None else ():
             for node in graph:
                 if name is not None and node.name == name[1] and (line := source_of(node)):
                     return f" in {node.op_type} of {line}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..finish._finish import TARGET
 from ..graph._domains import qualified
 from ..graph._values import shape_text
-from ..graph._walk import all_graphs
+from ..graph._walk import all_graphs, called, model_graphs
 from ..trace._modules import MODULE
 from ..trace._source import name_of
 from ._number_text import bytes_text, count_text
@@ -37,7 +37,7 @@ class Module:
 
 def operator_counts(model: ir.Model) -> Counter[str]:
     """How often each operator occurs, nested graphs included."""
-    return Counter(qualified(node) for graph in all_graphs(model.graph) for node in graph)
+    return Counter(qualified(node) for graph in model_graphs(model) for node in graph)
 
 
 def signature(value: ir.Value) -> str:
@@ -53,10 +53,7 @@ def modules(model: ir.Model) -> list[Module]:
     for name, value in model.graph.initializers.items():
         if "." in name and value.const_value is not None:
             parameters[name.rpartition(".")[0]] += value.const_value.size
-    for graph in all_graphs(model.graph):
-        for node in graph:
-            if path := node.metadata_props.get(MODULE):
-                nodes[path] += 1
+    nodes.update(_places(model, model.graph, ""))
     paths = dict.fromkeys((*nodes, *parameters))
     top = _one_in_list if len({_one_in_list(path) for path in paths}) <= _MOST_MODULES else _first
     found: dict[str, Module] = {}
@@ -65,6 +62,28 @@ def modules(model: ir.Model) -> list[Module]:
         module.parameters += parameters[path]
         module.nodes += nodes[path]
     return list(found.values())[:_MOST_MODULES]
+
+
+def _places(model: ir.Model, outer: ir.Graph | ir.Function, path: str) -> Iterator[str]:
+    """The module of each node of a graph that has one, those of functions once for every call."""
+    for graph in all_graphs(outer):
+        for node in graph:
+            place = ".".join(filter(None, (path, node.metadata_props.get(MODULE))))
+            function = called(node, model)
+            if function is not None:
+                yield from _places(model, function, place)
+            elif place:
+                yield place
+
+
+def functions(model: ir.Model) -> list[str]:
+    """Each function of a model with its calls and nodes, as text."""
+    calls = Counter(called(node, model) for graph in model_graphs(model) for node in graph)
+    return [
+        f"{one.name}: {calls[one]} call{'' if calls[one] == 1 else 's'} of "
+        f"{sum(len(graph) for graph in all_graphs(one))} nodes"
+        for one in model.functions.values()
+    ]
 
 
 def _first(path: str) -> str:
@@ -84,6 +103,8 @@ def _rows(model: ir.Model) -> Iterator[tuple[str, list[str]]]:
     common = ", ".join(f"{count} {name}" for name, count in counts.most_common(_MOST_OPERATORS))
     rest = ", ..." if len(counts) > _MOST_OPERATORS else ""
     yield "nodes", [f"{sum(counts.values())}: {common}{rest}"]
+    if model.functions:
+        yield "functions", functions(model)
     tensors = [value.const_value for value in model.graph.initializers.values() if value.const_value is not None]
     numbers = sum(tensor.size for tensor in tensors)
     yield "weights", [f"{len(tensors)} tensors, {count_text(numbers)} numbers, {bytes_text(weight_bytes(model))}"]
@@ -101,9 +122,10 @@ def _title(fn: Callable[..., Any], model: ir.Model) -> str:
 
 def text(fn: Callable[..., Any], model: ir.Model) -> str:
     """The summary as lines."""
-    lines = [_title(fn, model)]
-    for heading, rows in _rows(model):
-        lines += [f"  {heading if index == 0 else '':8} {row}" for index, row in enumerate(rows)]
+    lines, found = [_title(fn, model)], list(_rows(model))
+    width = max(8, *(len(heading) for heading, _ in found))
+    for heading, rows in found:
+        lines += [f"  {heading if index == 0 else '':{width}} {row}" for index, row in enumerate(rows)]
     return "\n".join(lines)
 
 

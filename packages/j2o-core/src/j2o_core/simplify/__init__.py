@@ -6,6 +6,8 @@ from ..trace._lazy import is_lazy
 from ._dead_code import drop_dead_code
 from ._decompose import Decompositions, decompositions_of
 from ._fold import FOLD_LIMIT_BYTES, ConstantTable, fold_constants
+from ._function_primitive import function_p
+from ._functions import FunctionCalls
 from ._inline import decompose, inline_calls
 from ._kept import close_weights, fixed_weights, open_weights
 from ._real import make_real
@@ -14,10 +16,12 @@ __all__ = [
     "FOLD_LIMIT_BYTES",
     "ConstantTable",
     "Decompositions",
+    "FunctionCalls",
     "close_weights",
     "decompositions_of",
     "drop_dead_code",
     "fold_constants",
+    "function_p",
     "inline_calls",
     "make_real",
     "simplify",
@@ -45,7 +49,7 @@ def simplify(
     # Dead code first: an unused equation is neither folded nor reported as unsupported.
     stopped: set[Any] = set()
     opens = keep_weights or any(map(is_lazy, jaxpr.consts))
-    inlined = inline_calls(jaxpr, stopped if opens else None)
+    inlined = inline_calls(jaxpr, stopped if opens else None, constants.functions)
     if opens:
         inlined, constants.kept = open_weights(inlined, constants, stopped, only_lazy=not keep_weights)
         constants.fixed = fixed_weights(inlined, constants)

@@ -28,6 +28,7 @@ class ConstantTable:
     Attributes:
         kept: names and arrays of the weights that are the last inputs of the simplified jaxpr.
         fixed: names and arrays of those that are constants all the same.
+        functions: the `FunctionCalls` of the export.
     """
 
     def __init__(self, names: dict[Any, str]):
@@ -36,6 +37,7 @@ class ConstantTable:
         self._simplified: dict[int, Any] = {}
         self.kept: list[tuple[str, Any]] = []
         self.fixed: list[tuple[str, Any]] = []
+        self.functions: Any = None
 
     def name(self, value: Any) -> str | None:
         """The name of a constant, if it has one."""

@@ -2,26 +2,30 @@
 
 from typing import Any
 
+import jax
+
 from .._compat import Literal, as_closed, called_from, is_jaxpr, make_closed, new_var
 from .._errors import UnsupportedError
 from ..trace._source import user_line
 from ._calls import BODIES, CALLS, IDENTITIES
 from ._decompose import Decompositions
+from ._function_primitive import function_p
 from ._nested import Steps, all_jaxprs, complete, map_nested
 
 _MANY_DEVICES = """shard_map at {line} spreads its work over {count} devices, and a graph runs on one.
 Give it a mesh of one device (pmap: a leading axis of size 1), or export the function that it maps."""
 
 
-def inline_calls(jaxpr: Any, stopped: set[Any] | None = None) -> Any:
+def inline_calls(jaxpr: Any, stopped: set[Any] | None = None, functions: Any = None) -> Any:
     """The same closed jaxpr without calls and without equations that only pass a value on.
 
     Args:
         jaxpr: a closed jaxpr.
         stopped: if given, a constant behind `stop_gradient` is a second constant of the same array, whose variable is
             added to it.
+        functions: the `FunctionCalls` that knows which calls stay equations.
     """
-    return complete(_inlined(jaxpr, _NOTHING, stopped))
+    return complete(_inlined(jaxpr, _NOTHING, stopped, functions))
 
 
 def decompose(jaxpr: Any, decompositions: Decompositions) -> Any:
@@ -32,8 +36,10 @@ def decompose(jaxpr: Any, decompositions: Decompositions) -> Any:
 _NOTHING = Decompositions()
 
 
-def _inlined(jaxpr: Any, decompositions: Decompositions, stopped: set[Any] | None = None) -> Steps:
-    inliner = _Inliner(decompositions, stopped)
+def _inlined(
+    jaxpr: Any, decompositions: Decompositions, stopped: set[Any] | None = None, functions: Any = None
+) -> Steps:
+    inliner = _Inliner(decompositions, stopped, functions)
     env = dict(zip(jaxpr.jaxpr.invars, jaxpr.jaxpr.invars, strict=True))
     outs = yield inliner.run(jaxpr, env)
     constvars = list(inliner.consts)
@@ -45,19 +51,20 @@ def _has_any(jaxpr: Any, decompositions: Decompositions) -> bool:
 
 
 class _Inliner:
-    def __init__(self, decompositions: Decompositions, stopped: set[Any] | None = None) -> None:
+    def __init__(self, decompositions: Decompositions, stopped: set[Any] | None = None, functions: Any = None) -> None:
         self._decompositions = decompositions
+        self._functions = functions
         self._stopped = stopped
         self._behind_stop: dict[Any, Any] = {}
         self.eqns: list[Any] = []
         self.consts: dict[Any, Any] = {}
         self._by_identity: dict[int, Any] = {}
 
-    def constant(self, var: Any, value: Any) -> Any:
+    def constant(self, value: Any, aval: Any = None) -> Any:
         """One variable per constant array, wherever it is used."""
         known = self._by_identity.get(id(value))
         if known is None:
-            known = self._by_identity[id(value)] = new_var(var.aval)
+            known = self._by_identity[id(value)] = new_var(jax.typeof(value) if aval is None else aval)
             self.consts[known] = value
         return known
 
@@ -74,7 +81,7 @@ class _Inliner:
     def run(self, closed: Any, env: dict[Any, Any], caller: Any = None) -> Steps:
         """Append the equations of a jaxpr, in the scopes of their caller."""
         for var, value in zip(closed.jaxpr.constvars, closed.consts, strict=True):
-            env[var] = self.constant(var, value)
+            env[var] = self.constant(value, var.aval)
 
         def read(atom: Any) -> Any:
             return atom if isinstance(atom, Literal) else env[atom]
@@ -89,7 +96,11 @@ class _Inliner:
                 continue
             if caller is not None:
                 eqn = called_from(eqn, caller)
-            call = _called(eqn, invars, self._decompositions)
+            function = self._functions.convert(eqn) if self._functions is not None and name in CALLS else None
+            if function is not None:
+                eqn = eqn.replace(primitive=function_p, params=function.params)
+                invars += [self.constant(value) for value in function.weights]
+            call = None if function is not None else _called(eqn, invars, self._decompositions)
             if call is not None:
                 body, arguments = call
                 inner = dict(zip(body.jaxpr.invars, arguments, strict=True))
@@ -97,9 +108,12 @@ class _Inliner:
                 continue
             outvars = [new_var(var.aval) for var in eqn.outvars]
             env.update(zip(eqn.outvars, outvars, strict=True))
-            params = yield from map_nested(eqn, lambda body: _inlined(body, self._decompositions))
+            params = yield from map_nested(eqn, self._nested)
             self.eqns.append(eqn.replace(invars=invars, outvars=outvars, params=params))
         return [read(atom) for atom in closed.jaxpr.outvars]
+
+    def _nested(self, body: Any) -> Steps:
+        return _inlined(body, self._decompositions, None, self._functions)
 
 
 def _called(eqn: Any, invars: list[Any], decompositions: Decompositions) -> tuple[Any, list[Any]] | None:

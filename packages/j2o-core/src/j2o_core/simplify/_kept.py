@@ -11,6 +11,7 @@ import numpy as np
 from .._compat import Literal, make_closed, with_constants
 from ..trace._lazy import has_values, is_lazy
 from ._fold import ConstantTable
+from ._function_primitive import function_p
 from ._nested import nested
 
 # A larger array behind `stop_gradient` is no table of a few numbers but a weight that is not trained.
@@ -99,7 +100,7 @@ def fixed_weights(jaxpr: Any, constants: ConstantTable) -> list[tuple[str, Any]]
     """Names and arrays of the constants that a jaxpr and those inside of it still have under a name."""
     found = [(name, value) for value in jaxpr.consts if (name := constants.name(value)) is not None]
     for eqn in jaxpr.jaxpr.eqns:
-        for body in nested(eqn):
+        for body in [eqn.params["body"]] if eqn.primitive is function_p else nested(eqn):
             found += fixed_weights(body, constants)
     return found
 

@@ -20,6 +20,7 @@ from .._errors import J2oError, LoweringError, UnsupportedError
 from ..trace._source import user_line
 from ._decompose import explained
 from ._fold import ConstantTable
+from ._function_primitive import function_p
 from ._inline import inline_calls
 from ._nested import Steps, all_jaxprs, complete, map_nested
 
@@ -168,6 +169,8 @@ class _Writer:
         """Append the equations that compute one equation on encoded values."""
         affected = any(is_encoded(atom.aval) for atom in (*eqn.invars, *eqn.outvars))
         name = eqn.primitive.name
+        if eqn.primitive is function_p:  # its body follows when it is lowered
+            return (yield self._same(eqn, operands))
         if hasattr(eqn.primitive, "composite"):
             steps = self.run(inline_calls(eqn.params["body"]), operands, eqn) if affected else self._same(eqn, operands)
             return (yield steps)

@@ -8,7 +8,8 @@ import jax
 import numpy as np
 import onnx_ir as ir
 
-from ..finish._finish import TARGET, name_values
+from ..finish._finish import TARGET
+from ..finish._names import name_values
 from ..graph._builder import Builder
 from ..graph._constants import Constants
 from ..graph._dims import Dimensions

@@ -27,6 +27,8 @@ from .. import _compat
 MODULE = "j2o.module"
 
 _MARK = "@"
+# The flag of classes that Python code defines.
+_CHANGEABLE = 1 << 9
 # An einsum's scope is its equation.
 _OF_JAX = frozenset({"checkpoint", "rematted_computation"})
 _DEEPEST = 32
@@ -106,6 +108,7 @@ class ModulePaths:
         targets: dotted paths of the classes of modules.
         remarks: by dotted paths of classes, what is to be warned of when an instance is called.
         plans: by dotted paths of classes of values, which modules are made from them while the function runs.
+        functions: the `Functions` that knows which calls stay calls.
     """
 
     def __init__(
@@ -113,6 +116,7 @@ class ModulePaths:
         targets: Sequence[str],
         remarks: Mapping[str, Remark] = MappingProxyType({}),
         plans: Mapping[str, Plan] = MappingProxyType({}),
+        functions: Any = None,
     ):
         self._plans = [(found, fn) for target, fn in plans.items() if (found := _loaded(target)) is not None]
         self._planned: list[Sequence[type]] = []
@@ -122,6 +126,7 @@ class ModulePaths:
         self._instances: dict[int, tuple[str, Any]] = {}  # the instance too, so that its id stays its own
         self._called: list[str] = []
         self.roots: list[Any] = []
+        self.functions = functions
 
     def add(self, roots: Sequence[tuple[str, Any]]) -> list[type]:
         """Note the modules in trees by the names of these; returns their classes."""
@@ -159,6 +164,11 @@ class ModulePaths:
             return
         for name, child in inside:
             self._walk(_joined(path, str(name)), child, depth + 1)
+
+    def add_copy(self, instance: Any) -> None:
+        """Note a copy of the module that is being called, and the modules inside of it."""
+        if self._bases and self._called:
+            self._walk(self._called[-1], instance, 0)
 
     def remark(self, instance: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Warn of a call, once for each module, if there is something to be said."""
@@ -244,21 +254,36 @@ class ModuleCall:
 
         @functools.wraps(original)
         def call(instance: Any, *args: Any, **kwargs: Any) -> Any:
-            method = original.__get__(instance, type(instance)) if hasattr(original, "__get__") else original
-            paths: ModulePaths | None = getattr(_thread, "paths", None)
+            method = bound(original, instance)
+            paths = calling()
             if paths is None:
                 return method(*args, **kwargs)
             paths.remark(instance, args, kwargs)
             with paths.entered(instance):
-                return method(*args, **kwargs)
+                if paths.functions is None or not paths.functions.wants(instance):
+                    return method(*args, **kwargs)
+                return paths.functions.call_module(paths, original, instance, args, kwargs)
 
         return call
+
+
+def bound(function: Any, instance: Any) -> Callable[..., Any]:
+    """The method of an instance for the attribute of its class."""
+    method: Callable[..., Any] = (
+        function.__get__(instance, type(instance)) if hasattr(function, "__get__") else function
+    )
+    return method
+
+
+def calling() -> ModulePaths | None:
+    """The module paths of the export that traces in this thread."""
+    return getattr(_thread, "paths", None)
 
 
 def calls_of(classes: Sequence[type]) -> list[ModuleCall]:
     """The `__call__`s of classes and of those that they inherit from."""
     owners = dict.fromkeys(owner for one in classes for owner in one.__mro__)
-    return [ModuleCall(owner) for owner in owners if "__call__" in vars(owner) and owner.__module__ != "builtins"]
+    return [ModuleCall(owner) for owner in owners if "__call__" in vars(owner) and owner.__flags__ & _CHANGEABLE]
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from ..plugin._registry import Registry
 from ._capture import Capture, captured
 from ._constant_names import constant_names, roots
 from ._failure import failure
+from ._functions import Functions
 from ._lazy import lazy_leaves, with_arrays
 from ._modules import ModulePaths, Plan, Remark, calls_of, loaded_classes, noted
 from ._outputs import OutputTree, array_outputs
@@ -65,6 +66,7 @@ def trace(
     states: Sequence[str] = (),
     plans: Mapping[str, Plan] = MappingProxyType({}),
     context: Any = "j2o",
+    functions: Functions | None = None,
     output_names: Sequence[str] | None = None,
     state: Sequence[str] | Mapping[str, int | str] = (),
 ) -> Traced:
@@ -80,6 +82,7 @@ def trace(
         plans: by dotted paths of classes of values that modules are made from, the classes of these modules.
         remarks: by dotted paths of classes of modules, what is to be warned of when an instance is called.
         context: hashable value that identifies this set of composites in JAX's tracing caches.
+        functions: which calls stay calls.
         output_names: names for the results that are no state, instead of derived ones.
         state: arguments whose next values are results, as `pair_state` reads it.
 
@@ -90,12 +93,14 @@ def trace(
     outputs: list[Any] = []
     changed: dict[str, int | str] = {}
     lazy = lazy_leaves(fn)
-    paths_of_modules = ModulePaths(modules, remarks, plans)
+    paths_of_modules = ModulePaths(modules, remarks, plans, functions)
     capture = Capture()
 
     def call(held: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         named = [*zip(inputs.parameters, args, strict=True), *kwargs.items()]
-        capture.note(calls_of(paths_of_modules.add([*roots(held), *named])))
+        capture.note(
+            calls_of([*paths_of_modules.add([*roots(held), *named]), *(functions.classes if functions else ())])
+        )
         with noted(paths_of_modules):
             result = captured(held)(*args, **kwargs)
         changed.update(state_by_class(loaded_classes(states), named, result))

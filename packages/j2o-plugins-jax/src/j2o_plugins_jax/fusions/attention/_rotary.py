@@ -297,7 +297,7 @@ def _computed(
         return None if rows is None else rw.expand(rows, (batch, shape[length], (rw.shape(rows) or ())[-1]))
 
     key = ("rotary", table, len(shape), last, length, str(batch), str(shape[length]), how)
-    return rw.shared(key, build)  # type: ignore[arg-type]  # what is None is asked for again
+    return rw.shared(key, build)  # type: ignore[arg-type]  # a None is asked for again
 
 
 # -- The operator ------------------------------------------------------------------------------------------------------
