@@ -103,6 +103,7 @@ class _Visitor:
 
     def _tree(self, tree: Any, depth: int) -> Any:
         try:
+            jax.tree.structure(tree)  # a list in itself: with `is_leaf`, JAX leaves Python's limit of calls used up
             leaves, structure = jax.tree.flatten(tree, is_leaf=_is_jitted)
         except (ValueError, TypeError, RecursionError, SystemError):
             return tree  # no pytree, and no model either
