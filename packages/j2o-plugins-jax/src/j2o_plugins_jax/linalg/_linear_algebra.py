@@ -46,20 +46,16 @@ def _cholesky(a: Any) -> Any:
 
 
 def _cholesky_one(a: Any) -> Any:
-    """Column by column: over the root of its diagonal element, taken off the rest. Above the diagonal a stays."""
+    """Column by column: what is left of a column over the root of its diagonal element. Above the diagonal a stays."""
     n = a.shape[-1]
-    places = jnp.arange(n)
+    rows = jnp.arange(n)
 
-    def column(rest: Any, place: Any) -> Any:
-        j, is_diagonal, is_below = place
-        line = rest[:, j]
-        root = jnp.sqrt(jnp.real(line[j]))
-        line = jnp.where(is_below, line / root, jnp.where(is_diagonal, root, 0)).astype(a.dtype)
-        return rest - line[:, None] * conj(line)[None], line
+    def column(j: Any, factor: Any) -> Any:
+        rest = a[:, j] - factor @ conj(factor[j])
+        root = jnp.sqrt(jnp.real(rest[j]))
+        return factor.at[:, j].set(jnp.where(rows > j, rest / root, jnp.where(rows == j, root, 0)).astype(a.dtype))
 
-    masks = places[:, None] == places, places[:, None] < places
-    _, columns = lax.scan(column, a, (places, *masks))
-    factor = columns.T
+    factor = lax.fori_loop(0, n, column, jnp.zeros_like(a))
     positive = (jnp.real(jnp.diagonal(factor)) > 0).all()
     return nan_unless(positive, factor + jnp.triu(a, 1))
 
@@ -89,16 +85,13 @@ def _triangular_solve(
 
 
 def _forward(a: Any, b: Any, unit_diagonal: bool) -> Any:
-    """Row by row: what is found is taken off the rows below."""
-    rows = jnp.arange(a.shape[0])
-    diagonal, below = jnp.diagonal(a), jnp.tril(a, -1).T
+    def row(i: Any, x: Any) -> Any:
+        # Rows from i on are still zero.
+        rest = b[i] - a[i] @ x
+        return x.at[i].set(rest if unit_diagonal else rest / a[i, i])
 
-    def row(rest: Any, place: Any) -> Any:
-        i, column, head = place
-        x = rest[i] if unit_diagonal else rest[i] / head
-        return rest - column[:, None] * x[None], x
-
-    return lax.scan(row, b, (rows, below, diagonal))[1]
+    a = jnp.tril(a, -1 if unit_diagonal else 0)
+    return lax.fori_loop(0, a.shape[0], row, jnp.zeros_like(b))
 
 
 @plugin.decomposition("lu")
