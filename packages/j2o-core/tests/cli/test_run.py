@@ -55,8 +55,9 @@ def test_large_outputs_are_described(run):
     assert "float32[5, 3] min 3, mean 3, max 3" in out
 
 
-def test_keys_are_words(export, tmp_path, monkeypatch, capsys):
+def test_keys_are_words(export, plugin, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    plugin.encoded("random_unwrap", "key")(lambda eqn, words: words)
     export(lambda key: jax.random.key_data(key), [jax.random.key(0)]).save("k.onnx")
     assert _cli.main(["run", "k.onnx", "--input", "key=[3, 4]", "-o", "words.npy"]) == 0
     assert np.load("words.npy").tolist() == [3, 4]
