@@ -80,14 +80,17 @@ def pair_state(
     return pairs
 
 
-def state_by_class(
-    classes: tuple[type, ...], arguments: Sequence[tuple[str, Any]], result: Any
-) -> dict[str, int | str]:
-    """Arguments of classes that are state, and the places of their next values in a result, as `pair_state` takes them.
+def states_of(classes: tuple[type, ...], arguments: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """The arguments of classes that are state, and the structure of each, taken before a call: it may use them up."""
+    return [(name, _kind(value)) for name, value in arguments if isinstance(value, classes)]
+
+
+def state_by_class(classes: tuple[type, ...], states: Sequence[tuple[str, Any]], result: Any) -> dict[str, int | str]:
+    """Arguments that are state, and the places of their next values in a result, as `pair_state` takes them.
 
     Several are paired in order. An argument whose structure no result has is an input like any other.
     """
-    if not classes:
+    if not states:
         return {}
     places: list[tuple[Any, Any]] = []
     if isinstance(result, Mapping):
@@ -96,8 +99,8 @@ def state_by_class(
         places = list(enumerate(result))
     free = [(place, _kind(value)) for place, value in places if isinstance(value, classes)]
     pairs: dict[str, int | str] = {}
-    for name, value in arguments:
-        alike = [entry for entry in free if isinstance(value, classes) and entry[1] == _kind(value)]
+    for name, kind in states:
+        alike = [entry for entry in free if entry[1] == kind]
         if alike:
             pairs[name] = alike[0][0]
             free.remove(alike[0])

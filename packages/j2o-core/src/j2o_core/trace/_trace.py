@@ -26,7 +26,7 @@ from ._outputs import output_names as _names
 from ._settings import NUMBERS
 from ._source import describe
 from ._specs import Inputs, path_part
-from ._state import OutputLeaf, pair_state, state_by_class
+from ._state import OutputLeaf, pair_state, state_by_class, states_of
 
 
 @dataclass(frozen=True)
@@ -101,9 +101,11 @@ def trace(
         capture.note(
             calls_of([*paths_of_modules.add([*roots(held), *named]), *(functions.classes if functions else ())])
         )
+        classes = loaded_classes(states)
+        given = states_of(classes, named)
         with noted(paths_of_modules):
             result = captured(held)(*args, **kwargs)
-        changed.update(state_by_class(loaded_classes(states), named, result))
+        changed.update(state_by_class(classes, given, result))
         return result
 
     def flat(*arrays: Any) -> list[Any]:
