@@ -60,6 +60,7 @@ PROGRAMS = NEAR_MISSES | {
 }
 # Operators that rewrites look for and that the lowered programs do not have.
 MADE = {
+    "BatchNormalization",
     "Elu",
     "Flatten",
     "GRU",

@@ -7,7 +7,7 @@ import pytest
 
 from j2o_core.testing import Spec, check
 
-SIZE = 8
+SIZE = 24  # rows of a few numbers are broadcast by copies
 RATES = (10.0 ** -np.arange(SIZE // 2)).astype(np.float32)
 KNOWN = np.outer(np.arange(16), RATES)
 COS, SIN = np.cos(KNOWN).astype(np.float32), np.sin(KNOWN).astype(np.float32)
