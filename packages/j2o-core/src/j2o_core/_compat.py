@@ -52,7 +52,7 @@ Primitive = jex.Primitive
 ShapedArray = jax.core.ShapedArray
 DropVar = _core.DropVar
 SymbolicDim = _shape_poly._DimExpr
-_JAXPRS = (jex.ClosedJaxpr, jex.Jaxpr)
+JAXPRS = (jex.ClosedJaxpr, jex.Jaxpr)
 
 
 def is_jaxpr(value: object) -> bool:
@@ -60,7 +60,7 @@ def is_jaxpr(value: object) -> bool:
 
     In a closure that a library converted there may be one whose constants come later, or belong to an outer trace.
     """
-    if not isinstance(value, _JAXPRS):
+    if not isinstance(value, JAXPRS):
         return False
     if isinstance(value, jex.ClosedJaxpr):
         return not any(isinstance(const, Tracer) for const in value.consts)

@@ -22,7 +22,9 @@ def all_graphs(graph: G) -> Iterator[G | ir.Graph]:
     while waiting:
         outer = waiting.pop()
         yield outer
-        waiting.extend(reversed([inner for node in outer for inner in bodies(node)]))
+        # The first question of `bodies` is asked here: most nodes hold no graphs.
+        inner = [body for node in outer if node.op_type in _HOLDS_GRAPHS or node.domain for body in bodies(node)]
+        waiting.extend(reversed(inner))
 
 
 def model_graphs(model: ir.Model) -> Iterator[ir.Graph | ir.Function]:
@@ -64,7 +66,7 @@ def remove_unused_nodes(graph: ir.Graph) -> None:
     """Remove every node whose results have no use, in nested graphs too."""
     outputs = set(graph.outputs)
     for node in reversed(graph):
-        if any(value in outputs or value.uses() for value in node.outputs):
+        if any(value.uses() or value in outputs for value in node.outputs):
             for body in bodies(node):
                 remove_unused_nodes(body)
         else:

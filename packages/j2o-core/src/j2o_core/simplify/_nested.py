@@ -7,7 +7,7 @@ call. `complete` runs it with a list in the place of Python's stack, which ends 
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
-from .._compat import as_closed, is_jaxpr
+from .._compat import JAXPRS, as_closed, is_jaxpr
 
 # A recursion: it yields others, is sent what they return, and returns something itself.
 Steps = Generator["Steps", Any, Any]
@@ -32,10 +32,10 @@ def nested(eqn: Any) -> list[Any]:
     """Every closed jaxpr among the parameters; none of a composite, whose body waits until it is needed."""
     found: list[Any] = []
     for value in eqn.params.values():
-        if isinstance(value, (tuple, list)):
+        if isinstance(value, JAXPRS):
+            found += [as_closed(value)] if is_jaxpr(value) else []
+        elif isinstance(value, (tuple, list)):
             found += [as_closed(item) for item in value if is_jaxpr(item)]
-        elif is_jaxpr(value):
-            found.append(as_closed(value))
     return [] if found and hasattr(eqn.primitive, "composite") else found
 
 

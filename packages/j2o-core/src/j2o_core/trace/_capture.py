@@ -23,7 +23,7 @@ from ._modules import ModuleCall
 # Modules that import nothing of JAX are half of those that are loaded.
 _WITHOUT_JAX = {"flatbuffers", "google", "jaxlib", "ml_dtypes", "numpy", "onnx", "onnx_ir", "onnxruntime", "opt_einsum"}
 _PASSED_OVER = frozenset({*sys.stdlib_module_names, *_WITHOUT_JAX, "pygments", "scipy"}) - {"__main__"}
-# Most names are in these, and they stay as they are once they are imported: each is looked through again only if it
+# Most names are in these, and they stay as they are once they are imported: they are looked through again only if one
 # has another number of names. If somebody puts a captured function in the place of another there, its body is exported.
 _SETTLED = ("jax.", "j2o_")
 
@@ -31,12 +31,18 @@ _lock = threading.RLock()
 _thread = threading.local()
 _Replaced = Composite | ModuleCall
 _installed: dict[_Replaced, "_Installed"] = {}
-# All modules the last time, and those of them that are searched, with their names.
+# Name, module, its names and their values.
+_Module = tuple[str, Any, dict[str, Any]]
+# All modules the last time, and those of them that are searched.
 _loaded: tuple[list[str], list[Any]] = [], []
-_searched: list[tuple[str, Any, dict[str, Any]]] = []
-# Settled modules without any of these functions, with how many names they had.
+_searched: list[_Module] = []
+# The functions that were looked for the last time, and where: settled modules with how many names each had, the places
+# of functions in them, and the other modules.
 _functions: dict[int, Any] = {}
-_without: dict[str, tuple[dict[str, Any], int]] = {}
+_settled: tuple[list[dict[str, Any]], list[int]] = [], []
+_known_places: list[tuple[Any, str, int]] = []
+_others: list[_Module] = []
+_divided: list[_Module] = []  # all of them
 
 
 class _Held:
@@ -78,13 +84,13 @@ class _User:
 class _Installed:
     """One function replaced: who wants it, and every place that was changed."""
 
-    def __init__(self, original: Any, replacement: Any):
+    def __init__(self, original: Any, replacement: Any, modules: list[str]):
         self.users: set[_User] = set()
         self.original = original
         self.replacement = replacement
         self.complete = False
         self.places: list[tuple[Any, str]] = []
-        self.modules = frozenset(sys.modules)  # those loaded later may have imported the replacement
+        self.modules = modules  # names of those loaded before; later ones may have imported the replacement
 
 
 class Capture:
@@ -160,6 +166,7 @@ def _replacement(function: Any) -> Any:
 def _install(composites: Sequence[Any], user: _User) -> list[Any]:
     found = []
     fresh: dict[_Replaced, _Installed] = {}
+    modules = list(sys.modules)
     for composite in composites:
         entry = _installed.get(composite)
         if entry is None:
@@ -169,7 +176,8 @@ def _install(composites: Sequence[Any], user: _User) -> list[Any]:
             owner, attribute = place
             original = vars(owner)[attribute]
             of_module = isinstance(composite, ModuleCall)
-            entry = _Installed(original, composite.pass_through(original) if of_module else _bound(composite, original))
+            replacement = composite.pass_through(original) if of_module else _bound(composite, original)
+            entry = _Installed(original, replacement, modules)
             entry.places.append((owner, attribute))
         entry.users.add(user)
         _installed[composite] = entry
@@ -185,7 +193,7 @@ def _install(composites: Sequence[Any], user: _User) -> list[Any]:
     return found
 
 
-def _modules() -> list[tuple[str, Any, dict[str, Any]]]:
+def _modules() -> list[_Module]:
     """Modules that may hold a captured function, found anew when others are loaded."""
     global _loaded, _searched
     items = list(sys.modules.items())
@@ -203,22 +211,42 @@ def _find_places(fresh: dict[int, _Installed]) -> None:
     """Add every module attribute that is one of the original functions."""
     if not fresh:
         return
-    if not fresh.keys() <= _functions.keys():
-        _without.clear()
-        _functions.clear()
-        _functions.update((key, entry.original) for key, entry in fresh.items())
-    for name, module, namespace in _modules():
-        before = _without.get(name)
-        if before is not None and before[0] is namespace and before[1] == len(namespace):
-            continue
-        if fresh.keys().isdisjoint(map(id, list(namespace.values()))):
-            if name.startswith(_SETTLED):
-                _without[name] = namespace, len(namespace)
-            continue
-        for attribute, value in list(namespace.items()):
-            entry = fresh.get(id(value))
-            if entry is not None and (module, attribute) not in entry.places:
-                entry.places.append((module, attribute))
+    _divide(fresh)
+    for module, attribute, key in _known_places:
+        entry = fresh.get(key)
+        if entry is not None and vars(module).get(attribute) is entry.original:
+            _add_place(entry, module, attribute)
+    for _, module, namespace in _others:
+        for attribute, key in _places_in(namespace, fresh):
+            _add_place(fresh[key], module, attribute)
+
+
+def _add_place(entry: _Installed, module: Any, attribute: str) -> None:
+    if (module, attribute) not in entry.places:
+        entry.places.append((module, attribute))
+
+
+def _places_in(namespace: dict[str, Any], fresh: dict[int, _Installed]) -> list[tuple[str, int]]:
+    """The names of these functions in a module."""
+    if fresh.keys().isdisjoint(map(id, list(namespace.values()))):
+        return []
+    return [(attribute, id(value)) for attribute, value in list(namespace.items()) if id(value) in fresh]
+
+
+def _divide(fresh: dict[int, _Installed]) -> None:
+    """Look through the settled modules, if there are others or if one has another number of names."""
+    global _functions, _settled, _known_places, _others, _divided
+    modules = _modules()
+    spaces, lengths = _settled
+    if modules is _divided and fresh.keys() <= _functions.keys() and list(map(len, spaces)) == lengths:
+        return
+    _divided = []  # until the rest is complete: an interrupt may come
+    settled = [module for module in modules if module[0].startswith(_SETTLED)]
+    _settled = [namespace for _, _, namespace in settled], [len(namespace) for _, _, namespace in settled]
+    _known_places = [(module, *place) for _, module, space in settled for place in _places_in(space, fresh)]
+    _others = [module for module in modules if not module[0].startswith(_SETTLED)]
+    _functions = {key: entry.original for key, entry in fresh.items()}
+    _divided = modules
 
 
 def _uninstall(user: _User) -> None:
@@ -238,8 +266,9 @@ def _restore(entry: _Installed) -> None:
     for other in _installed.values():  # one that was put on top of this one
         if other.original is entry.replacement:
             other.original = entry.original
-    for name in sys.modules.keys() - entry.modules:
-        module = sys.modules[name]
+    names = list(sys.modules)
+    for name in () if names == entry.modules else set(names).difference(entry.modules):
+        module = sys.modules.get(name)
         for attribute, value in list(getattr(module, "__dict__", {}).items()):
             if value is entry.replacement:
                 setattr(module, attribute, entry.original)
