@@ -18,7 +18,7 @@ CHAINS = {
         lambda x: x.transpose(0, 2, 1).reshape(x.shape[0], 3, 2, 4).transpose(0, 3, 1, 2).reshape(x.shape) * 2,
         ["Mul"],
     ),
-    "broadcast and sum": (lambda x: jnp.broadcast_to(x[:, :1], x.shape) + x, ["Slice", "Add"]),
+    "broadcast and sum": (lambda x: jnp.broadcast_to(x[:, :1, :1], x.shape) + x, ["Slice", "Add"]),
     "transposes around a gate": (
         lambda x: jax.nn.silu(x.transpose(0, 2, 1) * 2).transpose(0, 2, 1),
         ["Mul", "Sigmoid", "Mul"],
