@@ -23,8 +23,9 @@ from ._modules import ModuleCall
 # Modules that import nothing of JAX are half of those that are loaded.
 _WITHOUT_JAX = {"flatbuffers", "google", "jaxlib", "ml_dtypes", "numpy", "onnx", "onnx_ir", "onnxruntime", "opt_einsum"}
 _PASSED_OVER = frozenset({*sys.stdlib_module_names, *_WITHOUT_JAX, "pygments", "scipy"}) - {"__main__"}
-# Most names are in these, and they stay as they are once they are imported: they are looked through again only if one
-# has another number of names. If somebody puts a captured function in the place of another there, its body is exported.
+# Modules of installed packages stay as they are once they are imported: they are looked through again only if one has
+# another number of names. If somebody puts a captured function in the place of another there, its body is exported.
+_INSTALLED = ("site-packages", "dist-packages")
 _SETTLED = ("jax.", "j2o_")
 
 _lock = threading.RLock()
@@ -233,6 +234,11 @@ def _places_in(namespace: dict[str, Any], fresh: dict[int, _Installed]) -> list[
     return [(attribute, id(value)) for attribute, value in list(namespace.items()) if id(value) in fresh]
 
 
+def _is_settled(name: str, _module: Any, namespace: dict[str, Any]) -> bool:
+    file = namespace.get("__file__")
+    return name.startswith(_SETTLED) or (isinstance(file, str) and any(place in file for place in _INSTALLED))
+
+
 def _divide(fresh: dict[int, _Installed]) -> None:
     """Look through the settled modules, if there are others or if one has another number of names."""
     global _functions, _settled, _known_places, _others, _divided
@@ -241,10 +247,10 @@ def _divide(fresh: dict[int, _Installed]) -> None:
     if modules is _divided and fresh.keys() <= _functions.keys() and list(map(len, spaces)) == lengths:
         return
     _divided = []  # until the rest is complete: an interrupt may come
-    settled = [module for module in modules if module[0].startswith(_SETTLED)]
+    settled = [module for module in modules if _is_settled(*module)]
     _settled = [namespace for _, _, namespace in settled], [len(namespace) for _, _, namespace in settled]
     _known_places = [(module, *place) for _, module, space in settled for place in _places_in(space, fresh)]
-    _others = [module for module in modules if not module[0].startswith(_SETTLED)]
+    _others = [module for module in modules if not _is_settled(*module)]
     _functions = {key: entry.original for key, entry in fresh.items()}
     _divided = modules
 
