@@ -29,6 +29,8 @@ def close_functions(lowered: Lowered) -> None:
     parts = lowered.parts()
     for part in parts:
         remove_unused_nodes(part.graph)
+    if not lowered.functions:
+        return
     for function in list(lowered.functions):  # a function before those that call it
         calls = [(part, node) for part in parts for node in _calls(part, function.name)]
         if not calls:

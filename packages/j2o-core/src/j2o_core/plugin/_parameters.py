@@ -37,12 +37,18 @@ def with_known(rule: Callable[..., Any], ignores: Sequence[str], plugin: str, pr
     if known is None:
         return rule
 
+    read_of: dict[tuple[str, ...], list[str]] = {}  # those that it reads, by all that an equation has
+
     @functools.wraps(rule)
     def call(*operands: Any, **params: Any) -> Any:
-        for name, value in params.items():
-            if name not in known and name not in ignores:
-                raise UnknownParameter(_message(plugin, primitive, name, value, known, ignores))
-        return rule(*operands, **{name: value for name, value in params.items() if name in known})
+        names = tuple(params)
+        read = read_of.get(names)
+        if read is None:
+            for name, value in params.items():
+                if name not in known and name not in ignores:
+                    raise UnknownParameter(_message(plugin, primitive, name, value, known, ignores))
+            read = read_of[names] = [name for name in names if name in known]
+        return rule(*operands, **{name: params[name] for name in read})
 
     return call
 

@@ -53,9 +53,12 @@ def simplify(
     if opens:
         inlined, constants.kept = open_weights(inlined, constants, stopped, only_lazy=not keep_weights)
         constants.fixed = fixed_weights(inlined, constants)
-    folded = fold_constants(drop_dead_code(inlined), constants)
+    dropped = drop_dead_code(inlined)
+    folded = fold_constants(dropped, constants)
     # A primitive of constants is a constant: the code of the others comes after.
     expanded = make_real(decompose(folded, decompositions), constants, decompositions.encoded)
-    result = drop_dead_code(folded if expanded is folded else fold_constants(drop_dead_code(expanded), constants))
+    if expanded is not folded:
+        folded = fold_constants(drop_dead_code(expanded), constants)
+    result = dropped if folded is dropped else drop_dead_code(folded)
     constants.set_simplified(result)
     return result

@@ -5,7 +5,7 @@ from typing import Any
 
 from .._compat import Literal, has_lasting_effect, make_closed
 from ..trace._source import user_line
-from ._nested import Steps, complete, with_nested
+from ._nested import Steps, complete, is_same, with_nested
 
 _PRINTS = """{name} at {line} is not part of the graph: ONNX can neither print nor call Python.
 No value of the result depends on it."""
@@ -27,6 +27,8 @@ def _without_dead_code(jaxpr: Any) -> Steps:
         live.update(atom for atom in eqn.invars if not isinstance(atom, Literal))
         eqns.append((yield from with_nested(eqn, _without_dead_code)))
     eqns.reverse()
+    if is_same(jaxpr, eqns) and live.issuperset(jaxpr.jaxpr.constvars):
+        return jaxpr
     consts = {var: value for var, value in zip(jaxpr.jaxpr.constvars, jaxpr.consts, strict=True) if var in live}
     return make_closed(list(consts), list(consts.values()), jaxpr.jaxpr.invars, jaxpr.jaxpr.outvars, eqns)
 

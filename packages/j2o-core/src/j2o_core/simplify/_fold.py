@@ -12,7 +12,7 @@ from .. import _compat
 from .._compat import Literal, is_jaxpr, literal_value, make_closed
 from ..trace._memory import memory_place
 from ._identities import passes_on
-from ._nested import Steps, all_jaxprs, complete, with_nested
+from ._nested import Steps, all_jaxprs, complete, is_same, with_nested
 
 # A folded tensor larger than this is left to the graph, which computes it from something smaller.
 FOLD_LIMIT_BYTES = 1 << 20
@@ -86,6 +86,8 @@ def _folded(jaxpr: Any, table: ConstantTable) -> Steps:
         if eqn.primitive.name in _EXPANDING and values[0].size > 16 and values[0].size > 4 * _largest_input(eqn):
             expanded.update(eqn.outvars)
             eqns.append(eqn)
+    if not same_as and len(known) == len(jaxpr.consts) and is_same(jaxpr, eqns):
+        return jaxpr
     outvars = [_follow(atom, same_as) for atom in jaxpr.jaxpr.outvars]
     return _with_constants(jaxpr.jaxpr.invars, outvars, known, expanded, eqns)
 

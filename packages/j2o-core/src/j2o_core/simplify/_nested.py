@@ -4,6 +4,7 @@ What transforms a jaxpr and the ones inside it is written as a recursion, but wi
 call. `complete` runs it with a list in the place of Python's stack, which ends at some hundred levels.
 """
 
+import operator
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
@@ -48,6 +49,11 @@ def all_jaxprs(jaxpr: Any) -> Iterator[Any]:
         waiting.extend(body for eqn in closed.jaxpr.eqns for body in nested(eqn))
 
 
+def is_same(jaxpr: Any, eqns: list[Any]) -> bool:
+    """Whether these are the equations of a closed jaxpr, every one the same object."""
+    return len(eqns) == len(jaxpr.jaxpr.eqns) and all(map(operator.is_, eqns, jaxpr.jaxpr.eqns))
+
+
 def with_nested(eqn: Any, transform: Callable[[Any], Steps]) -> Steps:
     """The equation with every closed jaxpr transformed, itself if it has none."""
     params = yield from map_nested(eqn, transform)
@@ -55,16 +61,22 @@ def with_nested(eqn: Any, transform: Callable[[Any], Steps]) -> Steps:
 
 
 def map_nested(eqn: Any, transform: Callable[[Any], Steps]) -> Steps:
-    """The parameters with every closed jaxpr transformed; a composite's body waits until it is needed."""
+    """The parameters with every closed jaxpr transformed; a composite's body waits until it is needed.
+
+    They are the equation's own if no jaxpr changes.
+    """
     if not nested(eqn):
         return eqn.params
-    params = dict(eqn.params)
-    for key, value in params.items():
-        if is_jaxpr(value):
-            params[key] = yield transform(as_closed(value))
-        elif isinstance(value, (tuple, list)) and any(map(is_jaxpr, value)):
-            items = []
-            for item in value:
-                items.append((yield transform(as_closed(item))) if is_jaxpr(item) else item)
-            params[key] = type(value)(items)
-    return params
+    changed: dict[str, Any] = {}
+    for key, value in eqn.params.items():
+        if not isinstance(value, (*JAXPRS, tuple, list)):
+            continue
+        items = value if isinstance(value, (tuple, list)) else (value,)
+        results = []
+        for item in items:
+            closed = as_closed(item) if is_jaxpr(item) else None
+            result = item if closed is None else (yield transform(closed))
+            results.append(item if result is closed else result)
+        if not all(map(operator.is_, results, items)):
+            changed[key] = type(value)(results) if items is value else results[0]
+    return {**eqn.params, **changed} if changed else eqn.params
