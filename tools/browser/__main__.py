@@ -54,7 +54,7 @@ def build(folder, packages):
 
 
 def drive(folder, packages, chromium):
-    """What the pages computed in Chromium; pictures of them in FOLDER/pictures."""
+    """The numbers that the pages computed in Chromium; pictures of them go to FOLDER/pictures."""
     pictures = folder / "pictures"
     pictures.mkdir(exist_ok=True)
     handler = functools.partial(_Quiet, directory=str(folder))

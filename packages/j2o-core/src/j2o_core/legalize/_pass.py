@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,16 +66,6 @@ class _Scope:
         self.anchor.prepend(node)
 
 
-@functools.cache
-def _replacements(target: Target) -> Mapping[str, list[tuple[Workaround, Replacement]]]:
-    """The rows that replace operators, by operator."""
-    found: dict[str, list[tuple[Workaround, Replacement]]] = {}
-    for row in target.workarounds:
-        for op_type in row.op_types if row.name in REPLACEMENTS else ():
-            found.setdefault(op_type, []).append((row, REPLACEMENTS[row.name]))
-    return found
-
-
 class _Legalizer:
     """Walks the graph and those inside it."""
 
@@ -91,7 +80,10 @@ class _Legalizer:
         self._replaced: dict[ir.Value, ir.Value] = {}
         # For each operator, the attributes that decide which element types run.
         self._deciding: dict[str, tuple[str, ...]] = {}
-        self._workarounds = _replacements(target)
+        self._workarounds: dict[str, list[tuple[Workaround, Replacement]]] = {}
+        for row in target.workarounds:
+            for op_type in row.op_types if row.name in REPLACEMENTS else ():
+                self._workarounds.setdefault(op_type, []).append((row, REPLACEMENTS[row.name]))
 
     def graph(self, graph: ir.Graph, outer: _Scope | None) -> None:
         """Legalizes every node of a graph and of the graphs inside."""

@@ -97,8 +97,7 @@ class Release:
     @property
     def version(self) -> tuple[int, int]:
         """Major and minor version."""
-        major, minor, *_ = _table(self.name)["runtime"].split()[-1].split(".")
-        return int(major), int(minor)
+        return _version(self.name)
 
     def signature(self, op_type: str, opset: int) -> Signature | None:
         """The operator of the default domain at an opset, or None if there is none."""
@@ -117,6 +116,12 @@ def opsets() -> tuple[int, int]:
     """The first and the last opset that the tables know."""
     first, last = _table(releases()[0])["opsets"]
     return first, last
+
+
+@functools.cache
+def _version(name: str) -> tuple[int, int]:
+    major, minor, *_ = _table(name)["runtime"].split()[-1].split(".")
+    return int(major), int(minor)
 
 
 @functools.cache

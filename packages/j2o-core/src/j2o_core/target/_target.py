@@ -59,10 +59,10 @@ class Target:
         """Element types that inputs and outputs can have, or None for any: JavaScript has arrays of these alone."""
         return ARRAYS_OF_JAVASCRIPT if self.name == WEB else None
 
-    @property
+    @functools.cached_property
     def workarounds(self) -> tuple[Workaround, ...]:
         """The rows that one of the releases needs."""
-        return _workarounds(self.releases)
+        return tuple(row for row in WORKAROUNDS if any(row.needed(release.version) for release in self.releases))
 
     def runs(
         self,
@@ -126,8 +126,3 @@ class Target:
         versions = [".".join(map(str, release.version)) for release in self.releases]
         runtime = WEB if self.name == WEB else RUNTIME
         return f"{runtime} {versions[0]}" + (f" to {versions[-1]}" if len(versions) > 1 else "")
-
-
-@functools.cache
-def _workarounds(runs_on: tuple[Release, ...]) -> tuple[Workaround, ...]:
-    return tuple(row for row in WORKAROUNDS if any(row.needed(release.version) for release in runs_on))
