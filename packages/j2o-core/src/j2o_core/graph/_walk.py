@@ -66,7 +66,7 @@ def remove_unused_nodes(graph: ir.Graph) -> None:
     """Remove every node whose results have no use, in nested graphs too."""
     outputs = set(graph.outputs)
     for node in reversed(graph):
-        if any(value.uses() or value in outputs for value in node.outputs):
+        if any(map(ir.Value.uses, node.outputs)) or not outputs.isdisjoint(node.outputs):
             for body in bodies(node):
                 remove_unused_nodes(body)
         else:

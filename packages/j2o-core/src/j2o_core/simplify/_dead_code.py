@@ -20,7 +20,7 @@ def _without_dead_code(jaxpr: Any) -> Steps:
     live = {atom for atom in jaxpr.jaxpr.outvars if not isinstance(atom, Literal)}
     eqns = []
     for eqn in reversed(jaxpr.jaxpr.eqns):
-        if not _has_effect(eqn) and not any(var in live for var in eqn.outvars):
+        if not _has_effect(eqn) and live.isdisjoint(eqn.outvars):
             if eqn.effects and not eqn.outvars:
                 warnings.warn(_PRINTS.format(name=eqn.primitive.name, line=user_line(eqn)), UserWarning, stacklevel=2)
             continue
