@@ -197,10 +197,11 @@ def _install(composites: Sequence[Any], user: _User) -> list[Any]:
 def _modules() -> list[_Module]:
     """Modules that may hold a captured function, found anew when others are loaded."""
     global _loaded, _searched
+    names, modules = list(sys.modules), list(sys.modules.values())
+    if names == _loaded[0] and len(modules) == len(names) and all(map(operator.is_, modules, _loaded[1])):
+        return _searched
     items = list(sys.modules.items())
     names, modules = [name for name, _ in items], [module for _, module in items]
-    if names == _loaded[0] and all(map(operator.is_, modules, _loaded[1])):
-        return _searched
     found = [(name, module) for name, module in items if name.partition(".")[0] not in _PASSED_OVER]
     spaces = [(name, module, getattr(module, "__dict__", None)) for name, module in found]
     _searched = [(name, module, space) for name, module, space in spaces if type(space) is dict]
