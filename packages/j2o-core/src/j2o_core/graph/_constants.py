@@ -23,23 +23,26 @@ class Constants:
         self._by_place: dict[Any, ir.Value] = {}
         self._arrays: dict[ir.Value, Any] = {}
         self._derived: dict[tuple[ir.Value, str], ir.Value] = {}
+        # The bytes of the largest.
+        self.largest = 0
 
     def get(self, array: Any, name: str | None = None) -> ir.Value:
         """The value for an array (NumPy or JAX), made on first use."""
         plain = np.asarray(array)
+        key = (plain.dtype, plain.shape, plain.tobytes()) if plain.nbytes <= _COMPARE_BYTES else None
+        if key is not None and key in self._by_content and name is None:
+            return self._by_content[key]
         place = memory_place(plain)
         known = self._by_place.get(place)
         if known is not None:
             return known
-        key = (plain.dtype, plain.shape, plain.tobytes()) if plain.nbytes <= _COMPARE_BYTES else None
-        if key is not None and key in self._by_content and name is None:
-            return self._by_content[key]
         value = ir.Value(name=None, const_value=ir.Tensor(plain, dtype=onnx_dtype(plain.dtype)))
         stamp(value, plain.dtype, plain.shape)
         if name is not None:
             value.meta["j2o_name"] = name
         self._arrays[value] = (plain, array)  # also keeps the memory in use
         self._by_place[place] = value
+        self.largest = max(self.largest, plain.nbytes)
         if key is not None:
             self._by_content.setdefault(key, value)
         return value

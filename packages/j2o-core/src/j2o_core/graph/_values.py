@@ -39,14 +39,12 @@ def stamp(value: ir.Value, dtype: Any, shape: Sequence[Any] | None) -> None:
     if dtype is not None:
         value.dtype = dtype if isinstance(dtype, ir.DataType) else onnx_dtype(dtype)
     if shape is not None:
-        plain = tuple(map(_plain_int, shape))
+        plain = tuple([size if type(size) is int else _plain_int(size) for size in shape])
         value.meta[_SHAPE] = plain
-        value.shape = ir.Shape([d if isinstance(d, int) else dimension_text(d) for d in plain])
+        value.shape = ir.Shape([size if type(size) is int else dimension_text(size) for size in plain])
 
 
 def _plain_int(dimension: Any) -> Any:
-    if type(dimension) is int:
-        return dimension
     return dimension if _compat.is_symbolic(dimension) or isinstance(dimension, str) else int(dimension)
 
 

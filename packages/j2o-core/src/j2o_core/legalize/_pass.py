@@ -11,7 +11,7 @@ import onnx_ir as ir
 from .._errors import LegalizeError
 from ..graph._builder import Builder, in_graph
 from ..graph._values import is_empty, shape_of, stamp
-from ..graph._walk import bodies, remove_unused_nodes, replace_output
+from ..graph._walk import bodies, replace_output
 from ..lower._lowered import Lowered
 from ..rewrite import Rewriter
 from ..target import NARROW_FLOATS, SIGNED, Signature, Target, Workaround
@@ -40,7 +40,6 @@ def legalize(lowered: Lowered, target: Target) -> None:
             of an input's or output's element type.
     """
     check_arrays(lowered.graph, target)
-    remove_unused_nodes(lowered.graph)
     legalizer = _Legalizer(lowered, target)
     legalizer.graph(lowered.graph, None)
     if legalizer.problems:

@@ -37,7 +37,7 @@ def _thin_operands(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         return None
     inputs = list(node.inputs)
     for index, value in enumerate(inputs):
-        while (value := _thinner(rw, value)) is not None:
+        while rw.shape(value) != () and (value := _thinner(rw, value)) is not None:
             trial = [*inputs[:index], value, *inputs[index + 1 :]]
             if same_shape(broadcast_shapes([rw.shape(other) for other in trial]), wanted):
                 inputs = trial
@@ -112,10 +112,13 @@ def _thinner(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
 
 
 def _passed_on(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    neutral = _NEUTRAL[node.op_type]
     for one, other in rw.both_ways(node):
         array = rw.constant(one)
         numbers = _written_out(rw, one) if array is None else array
-        if numbers is not None and 0 < numbers.size <= _MOST_NUMBERS and (numbers == _NEUTRAL[node.op_type]).all():
+        if numbers is None or not 0 < numbers.size <= _MOST_NUMBERS or numbers.flat[0] != neutral:
+            continue
+        if (numbers == neutral).all():
             return other
     return None
 

@@ -68,11 +68,12 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target) -> None:
         RewriteError: if a rule raises, replaces a value by one of another dtype or shape, or rules do not settle.
     """
     early, late, of_bodies = _tables(registry, target.opset)
-    present = _Present(lowered)
     asked_for_sizes = False
     declined: dict[tuple[ir.Node, Rewrite], str] = {}
     remove_unused_nodes(lowered.graph)
-    for graph in list(all_graphs(lowered.graph)):
+    graphs = list(all_graphs(lowered.graph))
+    present = _Present(lowered, graphs)
+    for graph in graphs:
         for rules in (early, late):
             if not any(node.op_type in rules for node in graph):
                 continue
@@ -85,8 +86,9 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target) -> None:
             raise RewriteError(f"The internal operators {left} are left: a late rewrite that expands them is missing.")
     move_invariants(lowered.graph)
     move_item_maps(lowered.graph)
-    present = _Present(lowered)
-    for graph in list(all_graphs(lowered.graph)) if of_bodies else ():
+    graphs = list(all_graphs(lowered.graph)) if of_bodies else []
+    present = _Present(lowered, graphs)
+    for graph in graphs:
         # The other rules run on what these add, and around it.
         start = [node for node in graph if node.op_type in of_bodies]
         if not start:
@@ -131,8 +133,8 @@ def _by_operator(rewrites: list[Rewrite]) -> dict[str, list[Rewrite]]:
 class _Present:
     """Which operators a model may have: those that it had, and those that were added since."""
 
-    def __init__(self, lowered: Lowered):
-        self._op_types = {node.op_type for graph in all_graphs(lowered.graph) for node in graph}
+    def __init__(self, lowered: Lowered, graphs: Iterable[ir.Graph]):
+        self._op_types = {node.op_type for graph in graphs for node in graph}
         self._of_sizes = lowered.dims.builder.added
         self._known_sizes = len(self._of_sizes)
         self.version = 0

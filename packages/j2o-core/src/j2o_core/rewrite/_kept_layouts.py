@@ -26,9 +26,9 @@ def store_layouts(graph: ir.Graph, constants: Constants) -> None:
     outputs = set(graph.outputs)
     for inner in all_graphs(graph):
         for node in list(inner):
-            source = node.inputs[0] if node.inputs else None
+            source = node.inputs[0] if node.op_type in _LAYOUTS else None
             weight: KeptWeight | None = source.meta.get(KEPT) if source is not None else None
-            if weight is None or node.op_type not in _LAYOUTS or not outputs.isdisjoint(node.outputs):
+            if weight is None or not outputs.isdisjoint(node.outputs):
                 continue
             stored = _LAYOUTS[node.op_type](node, weight, constants)
             if stored is None or stored.shape != shape_of(node.outputs[0]):

@@ -35,6 +35,8 @@ def tie(graph: ir.Graph, constants: Constants) -> None:
         graph: the main graph; it is changed.
         constants: the arrays of the constants that it and the graphs inside it read.
     """
+    if constants.largest < _SMALLEST_BYTES:
+        return
     groups: dict[Any, list[_Stored]] = {}
     for value in used_constants(graph):
         array = constants.array(value)

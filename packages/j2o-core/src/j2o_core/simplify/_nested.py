@@ -10,6 +10,8 @@ from typing import Any
 
 from .._compat import JAXPRS, as_closed, is_jaxpr
 
+_MAY_HOLD = (*JAXPRS, tuple, list)
+
 # A recursion: it yields others, is sent what they return, and returns something itself.
 Steps = Generator["Steps", Any, Any]
 
@@ -65,12 +67,12 @@ def map_nested(eqn: Any, transform: Callable[[Any], Steps]) -> Steps:
 
     They are the equation's own if no jaxpr changes.
     """
-    if not nested(eqn):
-        return eqn.params
     changed: dict[str, Any] = {}
     for key, value in eqn.params.items():
-        if not isinstance(value, (*JAXPRS, tuple, list)):
+        if not isinstance(value, _MAY_HOLD):
             continue
+        if hasattr(eqn.primitive, "composite"):
+            return eqn.params
         items = value if isinstance(value, (tuple, list)) else (value,)
         results = []
         for item in items:

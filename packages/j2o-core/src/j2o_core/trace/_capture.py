@@ -258,14 +258,15 @@ def _divide(fresh: dict[int, _Installed]) -> None:
 
 def _uninstall(user: _User) -> None:
     """End a use. Entries without any are restored, those that an interrupt left too."""
+    modules = list(sys.modules)
     for composite, entry in list(_installed.items()):
         entry.users.discard(user)
         if not entry.users:
-            _restore(entry)
+            _restore(entry, modules)
             _installed.pop(composite, None)
 
 
-def _restore(entry: _Installed) -> None:
+def _restore(entry: _Installed, modules: list[str]) -> None:
     for owner, attribute in entry.places:
         # Someone else may have replaced it meanwhile: theirs stays.
         if vars(owner).get(attribute) is entry.replacement:
@@ -273,8 +274,7 @@ def _restore(entry: _Installed) -> None:
     for other in _installed.values():  # one that was put on top of this one
         if other.original is entry.replacement:
             other.original = entry.original
-    names = list(sys.modules)
-    for name in () if names == entry.modules else set(names).difference(entry.modules):
+    for name in () if modules == entry.modules else set(modules).difference(entry.modules):
         module = sys.modules.get(name)
         for attribute, value in list(getattr(module, "__dict__", {}).items()):
             if value is entry.replacement:

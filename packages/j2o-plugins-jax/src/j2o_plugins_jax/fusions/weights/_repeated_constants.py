@@ -25,9 +25,11 @@ def _repeated_constant(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     for place in (0, 1):
         x, constant = node.inputs[place], node.inputs[1 - place]
         array = rw.constant(constant)
-        if x is None or constant is None or array is None or not rw.same_shape(x, node.outputs[0]):
+        if x is None or constant is None or array is None or array.size == 1 or array.dtype.kind not in "fV":
             continue
-        short = shortest(array) if array.dtype.kind in "fV" and array.size > 1 else array
+        if not rw.same_shape(x, node.outputs[0]):
+            continue
+        short = shortest(array)
         if short.size < array.size:
             small = rw.op.constants.get(np.ascontiguousarray(short), rw.op.constants.hint(constant))
             return rw.op(node.op_type, *((x, small) if place == 0 else (small, x)))  # type: ignore[no-any-return]
