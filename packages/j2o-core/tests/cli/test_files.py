@@ -1,8 +1,11 @@
 """Commands that write files: quantized programs, and pages and results that are whole or not there."""
 
+import contextlib
 import json
 import os
+import shutil
 import subprocess
+import threading
 
 import jax.numpy as jnp
 import numpy as np
@@ -97,15 +100,71 @@ def completed(script, *words):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs bash")
-def test_bash_completes_commands_options_and_choices(j2o):
+def test_bash_offers_commands_options_and_choices(j2o):
     script = j2o("completion", "bash")
-    assert completed(script, "j2o", "quan") == ["quantize"]
     assert len(completed(script, "j2o", "")) == len(_cli._EXAMPLES)
-    assert completed(script, "j2o", "export", "--keep") == ["--keep-weights"]
     assert completed(script, "j2o", "export", "m:f", "--unroll", "a") == ["auto", "always"]
     assert completed(script, "j2o", "completion", "")[:3] == ["bash", "zsh", "fish"]
     assert completed(script, "j2o", "report", "m.on") == []  # the shell completes names of files itself
-    assert script in j2o("completion", "zsh")
+
+
+def tabbed(shell, before, line):
+    """The line that a shell on a terminal has made of `line` and the tabulator."""
+    termios = pytest.importorskip("termios")
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (24, 200))
+    process = subprocess.Popen(shell, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    os.close(theirs)
+    # Control-A and Control-E put the line between the words of a command that writes it.
+    os.write(ours, f"{before}\n{line}\t\x01echo \x05 > line\nexit\n".encode())
+    timer = threading.Timer(20, process.kill)
+    timer.start()
+    with contextlib.suppress(OSError):  # the terminal is gone with the shell
+        while os.read(ours, 1 << 16):
+            pass
+    os.close(ours)
+    process.wait()
+    timer.cancel()
+    with open("line") as file:
+        return file.read().split()
+
+
+@pytest.mark.parametrize("shell", [("bash", "--norc", "-i"), ("zsh", "-f", "-i")], ids=["bash", "zsh"])
+@pytest.mark.parametrize(
+    ("line", "whole"),
+    [
+        ("j2o quan", "j2o quantize"),
+        ("j2o export m:f --keep", "j2o export m:f --keep-weights"),
+        ("j2o export m:f --unroll ne", "j2o export m:f --unroll never"),
+        ("j2o completion f", "j2o completion fish"),
+        ("j2o report m.on", "j2o report m.onnx"),
+    ],
+)
+def test_the_tabulator_completes(j2o, shell, line, whole):
+    if shutil.which(shell[0]) is None:
+        pytest.skip(f"{shell[0]} is not installed")
+    with open("script", "w") as file:
+        file.write(j2o("completion", shell[0]))
+    before = "bindkey -e; ZDOTDIR=$PWD; " if shell[0] == "zsh" else ""  # where it may write
+    assert tabbed(shell, f"{before}. ./script", line) == whole.split()
+
+
+def test_fish_completes(j2o):
+    if shutil.which("fish") is None:
+        pytest.skip("fish is not installed")
+
+    def offered(line):
+        code = f"{script}\ncomplete -C '{line}'"
+        shown = subprocess.run(["fish", "--no-config", "-c", code], capture_output=True, text=True, check=True).stdout
+        return [one.partition("\t")[0] for one in shown.splitlines()]
+
+    script = j2o("completion", "fish")
+    assert offered("j2o ") == sorted(_cli._EXAMPLES)
+    assert offered("j2o export m:f --keep") == ["--keep-weights"]
+    assert offered("j2o export m:f --unroll a") == ["always", "auto"]
+    assert offered("j2o completion ") == ["bash", "fish", "zsh"]
+    assert offered("j2o report m.on") == ["m.onnx"]
+    assert offered("j2o run m.onnx --input ") == ["m.onnx"]
 
 
 def test_fish_has_each_option_with_its_help(j2o):
@@ -115,7 +174,7 @@ def test_fish_has_each_option_with_its_help(j2o):
         in lines
     )
     assert (
-        "complete -c j2o -n '__fish_seen_subcommand_from export' -l unroll -a 'auto always never' -r -d"
+        "complete -c j2o -n '__fish_seen_subcommand_from export' -l unroll -f -a 'auto always never' -r -d"
         in "\n".join(lines)
     )
     assert all(line.count("'") % 2 == line.count("\\'") % 2 for line in lines)

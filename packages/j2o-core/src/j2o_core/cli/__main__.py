@@ -41,7 +41,9 @@ _EXAMPLES = {
     "diff": "j2o diff vit.onnx trained.onnx --latency",
     "run": "j2o run vit.onnx --input x=photo.npy -o features.npz",
     "plugins": "j2o plugins --json",
-    "completion": "j2o completion bash > ~/.local/share/bash-completion/completions/j2o",
+    "completion": """j2o completion bash > ~/.local/share/bash-completion/completions/j2o
+  j2o completion zsh >> ~/.zshrc
+  j2o completion fish > ~/.config/fish/completions/j2o.fish""",
 }
 _STATUS = "exit status: 0, or 2 with one message on standard error"
 

@@ -22,7 +22,10 @@ _j2o() {{
     COMPREPLY=($(compgen -W "$words" -- "$word"))
 }}
 complete -o default -F _j2o j2o"""
-_ZSH = "autoload -U +X bashcompinit && bashcompinit\n"
+_ZSH = """\
+(( $+functions[compdef] )) || { autoload -U compinit && compinit }
+autoload -U +X bashcompinit && bashcompinit
+"""
 
 
 def completion(options: argparse.Namespace) -> None:
@@ -60,6 +63,7 @@ def _fish(parser: argparse.ArgumentParser) -> str:
 
 
 def _fish_lines(parser: argparse.ArgumentParser) -> Iterator[str]:
+    yield "complete -c j2o -n __fish_use_subcommand -f"
     for name, (about, actions) in _commands(parser).items():
         yield f"complete -c j2o -n __fish_use_subcommand -a {name} -d {_quoted(about)}"
         for action in actions:
@@ -67,7 +71,7 @@ def _fish_lines(parser: argparse.ArgumentParser) -> Iterator[str]:
             for flag in action.option_strings:
                 line += f" -l {flag[2:]}" if flag.startswith("--") else f" -s {flag[1:]}"
             if action.choices:
-                line += f" -a '{' '.join(map(str, action.choices))}'"
+                line += f" -f -a '{' '.join(map(str, action.choices))}'"
             if action.option_strings and action.nargs != 0:
                 line += " -r"
             if action.option_strings or action.choices:
