@@ -155,6 +155,69 @@ def test_gradients(groups):
     check(jax.grad(loss, argnums=(0, 1)), Spec((2, 4, 7, 6)), Spec((6, 4 // groups, 3, 2)), opsets=(21,))
 
 
+def _weight_gradient(shape, **params):
+    """The gradient with respect to filters of a shape, by the images and the gradient of the result."""
+
+    def fn(x, dy):
+        conv = lambda w: lax.conv_general_dilated(x, w, **params)  # noqa: E731
+        return jax.vjp(conv, jnp.zeros(shape, x.dtype))[1](dy)[0]
+
+    return fn
+
+
+NHWC = ("NHWC", "HWIO", "NHWC")
+
+
+@pytest.mark.parametrize("dtype", DTYPES.floats)
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_gradients_of_filters_are_one_product(rank, dtype):
+    """As a convolution with filters of the images' size, ONNX Runtime takes twice as long."""
+    x, w = (2, 4, *(3 * size for size in SPATIAL[rank])), (5, 4, *WINDOW[rank])
+    y = (2, 5, *(3 * size for size in SPATIAL[rank]))
+    fn = _weight_gradient(w, window_strides=(1,) * rank, padding="SAME")
+    check(fn, Spec(x, dtype), Spec(y, dtype), contains=["MatMul"], absent=["Conv"])
+
+
+@pytest.mark.parametrize("strides", [(1, 1), (2, 3)])
+@pytest.mark.parametrize("padding", ["SAME", "VALID", [(2, 1), (0, 3)], [(-1, 2), (1, -2)]])
+@pytest.mark.parametrize("dilation", [(1, 1), (2, 1)])
+@pytest.mark.parametrize("window", [(3, 2), (1, 1), (1, 4)])
+def test_gradients_of_filters(strides, padding, dilation, window):
+    params = {"window_strides": strides, "padding": padding, "rhs_dilation": dilation, "dimension_numbers": NHWC}
+    x, shape = Spec((3, 13, 14, 2)), (*window, 2, 4)
+    y = jax.eval_shape(
+        lambda x, w: lax.conv_general_dilated(x, w, **params),
+        *(jax.ShapeDtypeStruct(s, np.float32) for s in ((3, 13, 14, 2), shape)),
+    )
+    check(_weight_gradient(shape, **params), x, Spec(y.shape), opsets=(21,), absent=["Conv"])
+
+
+def test_gradients_of_filters_in_a_symbolic_batch():
+    fn = _weight_gradient((3, 3, 2, 4), window_strides=(1, 1), padding="SAME", dimension_numbers=NHWC)
+    check(fn, Spec(("B", 8, 9, 2)), Spec(("B", 8, 9, 4)), absent=["Conv"])
+    check(jax.vmap(fn), Spec(("N", 2, 8, 9, 2)), Spec(("N", 2, 8, 9, 4)), opsets=(21,))
+
+
+def test_infinities_in_images_reach_the_gradients_that_they_reach_in_jax():
+    x = np.ones((2, 7, 8, 2), np.float32)
+    x[0, 0, 3, 1], x[1, 6, 7, 0], x[0, 5, 0, 0] = np.inf, -np.inf, np.nan
+    dy = np.random.default_rng(0).standard_normal((2, 7, 8, 3)).astype(np.float32)
+    dy[1, 0, 0, 2] = 0
+    fn = _weight_gradient((3, 3, 2, 3), window_strides=(1, 1), padding="SAME", dimension_numbers=NHWC)
+    check(fn, x, dy, nonfinite="exact", absent=["Conv"])
+
+
+def test_other_convolutions_with_wide_filters_stay_convolutions():
+    """Constant filters, filters for each feature, many windows, windows side by side."""
+    kernel = np.ones((5, 4, 6, 6), np.float32)
+    conv = _conv()
+    check(lambda x: conv(x, kernel), Spec((2, 4, 7, 7)), contains=["Conv"], opsets=(21,))
+    check(_conv(feature_group_count=2), Spec((2, 4, 7, 7)), Spec((6, 2, 6, 6)), contains=["Conv"], opsets=(21,))
+    check(_conv(), Spec((2, 4, 9, 9)), Spec((5, 4, 5, 5)), contains=["Conv"], opsets=(21,))
+    check(_conv(window_strides=(4, 4)), Spec((2, 3, 8, 8)), Spec((5, 3, 4, 4)), contains=["Conv"], opsets=(21,))
+    check(_conv(), Spec((2, 1, 133)), Spec((1, 1, 100)), contains=["Conv"], opsets=(21,))
+
+
 @pytest.mark.parametrize("axes", [(0, None), (None, 1), (1, 0)])
 def test_vmap(axes):
     shapes = {None: ((2, 4, 5), (6, 4, 3)), 0: ((3, 2, 4, 5), (3, 6, 4, 3)), 1: ((2, 3, 4, 5), (6, 3, 4, 3))}

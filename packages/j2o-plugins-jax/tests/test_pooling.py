@@ -139,6 +139,34 @@ def test_gradient_with_ties_goes_to_the_first():
 
 
 @pytest.mark.parametrize("op", [lax.max, lax.min])
+@pytest.mark.parametrize("padding", ["VALID", "SAME", [(0, 0), (2, 1), (0, 1), (0, 0)]])
+@pytest.mark.parametrize(("window", "stride"), [(2, 2), (3, 2), (2, 3), (3, 1)])
+def test_gradients_of_images(op, padding, window, stride):
+    """Channels last, from ties, of a known and of a symbolic batch; elements go to windows as rows of channels."""
+    sizes = {"window_dimensions": (1, window, window, 1), "window_strides": (1, stride, stride, 1)}
+    pool = _pool(op, **sizes, padding=padding)
+    whole = lambda x: pool(jnp.round(x))  # noqa: E731
+    gradient = lambda x, dy: jax.vjp(whole, x)[1](dy)[0]  # noqa: E731
+    y = jax.eval_shape(pool, jax.ShapeDtypeStruct((2, 7, 8, 3), np.float32)).shape
+    check(gradient, Spec((2, 7, 8, 3)), Spec(y), opsets=(21,))
+    check(gradient, Spec(("B", 7, 8, 3)), Spec(("B", *y[1:])), opsets=(18,))
+
+
+def test_gradient_along_symbolic_axes():
+    pool = _pool(lax.max, window_dimensions=(1, 2, 3), window_strides=(1, 1, 2), padding="SAME")
+    check(jax.grad(lambda x: (pool(x) ** 2).sum()), Spec(("B", "T", 5)), opsets=(21,))
+
+
+@pytest.mark.parametrize("value", [-np.inf, np.inf])
+def test_gradients_at_infinities(value):
+    """Windows of one of them, and windows full of them."""
+    x = np.random.default_rng(0).standard_normal((1, 8, 8, 2)).astype(np.float32)
+    x[0, 1, 1, 0] = x[0, 4:6, 4:6] = value
+    pool = _pool(lax.max, window_dimensions=(1, 2, 2, 1), window_strides=(1, 2, 2, 1), padding="VALID")
+    check(jax.grad(lambda x: pool(x)[:, 2:].sum()), x, opsets=(21,), nonfinite="exact")
+
+
+@pytest.mark.parametrize("op", [lax.max, lax.min])
 def test_forward_mode(op):
     pool = _pool(op, window_dimensions=(1, 3), window_strides=(1, 2), padding="SAME", window_dilation=(1, 2))
     check(lambda x, t: jax.jvp(pool, (x,), (t,)), Spec((2, 9)), Spec((2, 9)), opsets=(21,))

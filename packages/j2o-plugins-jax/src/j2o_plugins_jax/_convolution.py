@@ -1,7 +1,8 @@
-"""Convolution: Conv, ConvTranspose, and a matrix product over gathered windows for integers and symbolic windows."""
+"""Convolution: Conv, ConvTranspose, and matrix products of windows for what has no Conv or is slow as one."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,11 @@ from j2o_core import LoweringContext
 
 from ._plugin import plugin
 from ._windows import Window, dilate_and_pad, filled, gather_windows, is_empty, is_static, pad
+
+# The most slices that windows are made of, and the most numbers that the windows have together.
+_SLICES = 32
+_NUMBERS = 1 << 26
+_BATCH = 32  # a symbolic axis, to guess how many numbers there are
 
 
 @plugin.lowering(lax.conv_general_dilated_p, ignores=("out_sharding", "precision", "preferred_element_type"))
@@ -100,6 +106,8 @@ def _convolve(
     runs = ctx.target.runs_widened("ConvTranspose", x.dtype)
     if is_dilated and runs and all(window.stride == 1 for window in windows):
         return _transposed(ctx, x, w, w_shape, windows, groups)
+    if groups == 1 and not is_dilated and not ctx.is_weight(w) and _has_few_wide(x_shape, windows):
+        return _product_of_slices(ctx, x, w, x_shape, w_shape, windows)
     zero = ctx.const(0, x)
     amounts = [amount for window in windows for amount in (window.low, window.high)]
     if is_dilated or not is_static(*amounts) or min(amounts) < 0:
@@ -170,6 +178,50 @@ def _reversed(ctx: LoweringContext, x: ir.Value, axes: Sequence[int]) -> ir.Valu
         ctx.const([-1] * count, np.int64),
     )
     return result
+
+
+def _has_few_wide(x_shape: Sequence[Any], windows: Sequence[Window]) -> bool:
+    """Whether there are few windows and each is large, as where the weights of a convolution are differentiated.
+
+    There the images are the weights, and ONNX Runtime's Conv is up to five times slower than a product.
+    """
+    sizes, counts = ([getattr(window, name) for window in windows] for name in ("size", "count"))
+    if not is_static(*counts, *x_shape[2:], *(amount for window in windows for amount in (window.low, window.high))):
+        return False
+    overlap = all(window.count == 1 or window.stride < window.size for window in windows)
+    few = 2 * math.prod(counts) <= math.prod(sizes) and sum(counts) <= _SLICES
+    guess = math.prod(size if is_static(size) else _BATCH for size in x_shape[:2])
+    return overlap and few and guess * math.prod(counts) * math.prod(sizes) <= _NUMBERS
+
+
+def _product_of_slices(
+    ctx: LoweringContext,
+    x: ir.Value,
+    w: ir.Value,
+    x_shape: Sequence[Any],
+    w_shape: Sequence[int],
+    windows: Sequence[Window],
+) -> ir.Value:
+    """Windows side by side, (o1 o2 n, i k1 k2), times the filters, (i k1 k2, o)."""
+    x = dilate_and_pad(ctx, x, ctx.const(0, x), x_shape, windows)
+    for axis, window in reversed(list(enumerate(windows, 2))):
+        reach = (window.size - 1) * window.dilation + 1
+        starts = [place * window.stride for place in range(window.count)]
+        slices = [
+            ctx.op.Slice(
+                x, *(ctx.const([number], np.int64) for number in (start, start + reach, axis, window.dilation))
+            )
+            for start in starts
+        ]
+        x = slices[0] if len(slices) == 1 else ctx.op.Concat(*slices, axis=0)
+    counts = [window.count for window in windows]
+    columns = math.prod(w_shape[2:]) * w_shape[1]
+    x = ctx.reshape(x, [math.prod(counts) * x_shape[0], columns])
+    w = ctx.op.Transpose(w, perm=[*range(1, len(w_shape)), 0])
+    y = ctx.op.MatMul(x, ctx.reshape(w, [columns, w_shape[0]]))
+    y = ctx.reshape(y, [*counts, x_shape[0], w_shape[0]])
+    rank = len(counts)
+    return ctx.op.Transpose(y, perm=[rank, rank + 1, *range(rank)])  # type: ignore[no-any-return]
 
 
 def _matrix_product(

@@ -17,7 +17,7 @@ from j2o_core import LoweringContext
 
 from ._folding import highest, lowest
 from ._plugin import plugin
-from ._windows import Window, dilate_and_pad, filled, gather_windows, is_empty, is_static, pad
+from ._windows import Window, dilate_and_pad, filled, gather_windows, is_empty, is_static, pad, window_elements
 from .indexing._indices import index_range
 
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE)
@@ -66,11 +66,21 @@ class Pooling:
         self.out_shape = [out_shape[axis] for axis in self.perm]
 
     def apply(
-        self, ctx: LoweringContext, xs: Sequence[ir.Value], reduce: Callable[..., Sequence[ir.Value]]
+        self,
+        ctx: LoweringContext,
+        xs: Sequence[ir.Value],
+        reduce: Callable[..., Sequence[ir.Value]],
+        *,
+        moving_first: bool = False,
     ) -> list[ir.Value]:
-        """`reduce` on the operands as (still..., moving...), its results with the axes in order again."""
-        back = np.argsort(self.perm).tolist()
-        results = reduce(*(ctx.op.Transpose(x, perm=self.perm) for x in xs))
+        """`reduce` on the operands as (still..., moving...), its results with the axes in order again.
+
+        With `moving_first` the operands are (moving..., still...), of which windows are gathered as rows.
+        """
+        still = len(self.still)
+        perm = [*self.perm[still:], *self.perm[:still]] if moving_first else self.perm
+        back = np.argsort(perm).tolist()
+        results = reduce(*(ctx.op.Transpose(x, perm=perm) for x in xs))
         return [ctx.op.Transpose(result, perm=back) for result in results]
 
     def gathered(self, ctx: LoweringContext, x: ir.Value, padding: ir.Value) -> ir.Value:
@@ -81,6 +91,12 @@ class Pooling:
         order = [*range(first), *range(first, first + 2 * rank, 2), *range(first + 1, first + 2 * rank, 2)]
         x = ctx.op.Transpose(x, perm=order)
         return ctx.reshape(x, [_product(self.still), self.window_count, self.window_size])
+
+    def padded_rows(self, ctx: LoweringContext, x: ir.Value, padding: ir.Value) -> ir.Value:
+        """(moving..., still...) padded, as (moving..., still product)."""
+        shape = [*self.shape[len(self.still) :], *self.still]
+        x = dilate_and_pad(ctx, x, padding, shape, self.windows, behind=len(self.still))
+        return ctx.reshape(x, [*(window.padded for window in self.windows), _product(self.still)])
 
     @property
     def pads_fit(self) -> bool:
@@ -290,11 +306,16 @@ def _reduce_window_any(ctx: LoweringContext, *operands: ir.Value, jaxpr: Any, **
 
 
 def _winners(ctx: LoweringContext, x: ir.Value, pooling: Pooling, select_prim: Any) -> ir.Value:
-    """Where the selected element of each window lies in the padded operand: (still product, windows)."""
+    """Where the selected element of each window lies in the padded operand: (windows, still product)."""
     largest = select_prim is lax.ge_p
     init = ctx.const(_extreme(ctx.dtype(x), -1 if largest else 1))
-    windows = pooling.gathered(ctx, x, init)
-    inside = ctx.op("ArgMax" if largest else "ArgMin", windows, axis=2, keepdims=0)
+    rank, rows = len(pooling.windows), _product(pooling.still)
+    x = pooling.padded_rows(ctx, x, init)
+    for axis, window in enumerate(pooling.windows):
+        x = ctx.op.Gather(x, window_elements(ctx, window, first=True), axis=2 * axis)
+    x = ctx.op.Transpose(x, perm=[*range(0, 2 * rank, 2), *range(1, 2 * rank, 2), 2 * rank])
+    x = ctx.reshape(x, [pooling.window_size, pooling.window_count * rows])
+    inside = ctx.op("ArgMax" if largest else "ArgMin", x, axis=0, keepdims=0)
     # Row-major position: the window's corner plus the offset in the window.
     corners = offsets = ctx.const([0], np.int64)
     for window in pooling.windows:
@@ -303,7 +324,8 @@ def _winners(ctx: LoweringContext, x: ir.Value, pooling: Pooling, select_prim: A
             ctx, corners, length, ctx.op.Mul(index_range(ctx, window.count), ctx.const(window.stride, np.int64))
         )
         offsets = _row_major(ctx, offsets, length, ctx.const(np.arange(window.size) * window.dilation, np.int64))
-    result: ir.Value = ctx.op.Add(ctx.op.Gather(offsets, inside, axis=0), corners)
+    offset = ctx.reshape(ctx.op.Gather(offsets, inside, axis=0), [pooling.window_count, rows])
+    result: ir.Value = ctx.op.Add(offset, ctx.op.Unsqueeze(corners, ctx.const([1], np.int64)))
     return result
 
 
@@ -328,19 +350,19 @@ def _select_and_scatter_add(
         rows = _product(pooling.still)
         padded = [window.padded for window in pooling.windows]
         sums = ctx.op.ScatterElements(
-            filled(ctx, zero, [rows, _product(padded)]),
+            filled(ctx, zero, [_product(padded), rows]),
             _winners(ctx, x, pooling, select_prim),
-            ctx.reshape(source, [rows, pooling.window_count]),
-            axis=1,
+            ctx.reshape(source, [pooling.window_count, rows]),
+            axis=0,
             reduction="add",
         )
-        sums = ctx.reshape(sums, [*pooling.still, *padded])
+        sums = ctx.reshape(sums, [*padded, *pooling.still])
         nothing = [0] * len(pooling.still)
-        low = [*nothing, *(-window.low for window in pooling.windows)]
-        high = [*nothing, *(-window.high for window in pooling.windows)]
+        low = [*(-window.low for window in pooling.windows), *nothing]
+        high = [*(-window.high for window in pooling.windows), *nothing]
         return [pad(ctx, sums, zero, low, high)]
 
-    return pooling.apply(ctx, [source, operand], run)[0]
+    return pooling.apply(ctx, [source, operand], run, moving_first=True)[0]
 
 
 @plugin.lowering("select_and_gather_add")
@@ -354,10 +376,9 @@ def _select_and_gather_add(
     pooling = Pooling(aval.shape, out.shape, **_window_params(params))
 
     def run(tangents: ir.Value, x: ir.Value) -> list[ir.Value]:
-        flat = dilate_and_pad(ctx, tangents, zero, pooling.shape, pooling.windows)
         padded = [window.padded for window in pooling.windows]
-        flat = ctx.reshape(flat, [_product(pooling.still), _product(padded)])
-        chosen = ctx.op.GatherElements(flat, _winners(ctx, x, pooling, select_prim), axis=1)
-        return [ctx.reshape(chosen, pooling.out_shape)]
+        flat = ctx.reshape(pooling.padded_rows(ctx, tangents, zero), [_product(padded), _product(pooling.still)])
+        chosen = ctx.op.GatherElements(flat, _winners(ctx, x, pooling, select_prim), axis=0)
+        return [ctx.reshape(chosen, [*(window.count for window in pooling.windows), *pooling.still])]
 
-    return pooling.apply(ctx, [tangents, operand], run)[0]
+    return pooling.apply(ctx, [tangents, operand], run, moving_first=True)[0]

@@ -78,10 +78,11 @@ def pad(ctx: LoweringContext, x: ir.Value, value: ir.Value, low: Sequence[Any], 
 
 
 def dilate_and_pad(
-    ctx: LoweringContext, x: ir.Value, value: ir.Value, shape: Sequence[Any], windows: Sequence[Window]
+    ctx: LoweringContext, x: ir.Value, value: ir.Value, shape: Sequence[Any], windows: Sequence[Window], behind: int = 0
 ) -> ir.Value:
-    """`x` with base dilation and padding of its last axes done; `shape` is its shape before."""
-    lead = list(shape[: len(shape) - len(windows)])
+    """`x` with base dilation and padding of axes done: the last ones but `behind`; `shape` is its shape before."""
+    first = len(shape) - len(windows) - behind
+    lead, rest = list(shape[:first]), list(shape[first + len(windows) :])
     highs = [window.high for window in windows]
     if any(window.base > 1 for window in windows):
         # (n) -> (n, 1) -> (n, base) -> (n * base): the elements behind the last one are cropped with the padding.
@@ -92,29 +93,33 @@ def dilate_and_pad(
             split += [window.length, 1] if window.base > 1 else [window.length]
             after += [0, window.base - 1] if window.base > 1 else [0]
             grown.append(window.length * window.base)
-        x = pad(ctx, ctx.reshape(x, split), value, [0] * len(split), after)
-        x = ctx.reshape(x, grown)
+        x = pad(ctx, ctx.reshape(x, [*split, *rest]), value, [0] * (len(split) + behind), [*after, *[0] * behind])
+        x = ctx.reshape(x, [*grown, *rest])
         highs = [high - (window.base - 1) for high, window in zip(highs, windows, strict=True)]
-    zeros = [0] * len(lead)
-    return pad(ctx, x, value, [*zeros, *(window.low for window in windows)], [*zeros, *highs])
+    lows = [window.low for window in windows]
+    return pad(ctx, x, value, *([*[0] * first, *amounts, *[0] * behind] for amounts in (lows, highs)))
 
 
 def gather_windows(ctx: LoweringContext, x: ir.Value, windows: Sequence[Window], axis: int) -> ir.Value:
     """All windows along axes of padded `x` from `axis` on: (n, m) becomes (count_n, size_n, count_m, size_m)."""
     for window in windows:
-        x = ctx.op.Gather(x, _elements(ctx, window), axis=axis)
+        x = ctx.op.Gather(x, window_elements(ctx, window), axis=axis)
         axis += 2
     return x
 
 
-def _elements(ctx: LoweringContext, window: Window) -> ir.Value:
-    """Where the elements of each window lie: (count, size)."""
+def window_elements(ctx: LoweringContext, window: Window, *, first: bool = False) -> ir.Value:
+    """Where the elements of each window lie: (count, size), or (size, count) with the first elements `first`."""
     if is_static(window.count, window.size):
-        first = np.arange(window.count)[:, None] * window.stride
-        return ctx.const(first + np.arange(window.size) * window.dilation, np.int64)
+        places = np.arange(window.count)[:, None] * window.stride + np.arange(window.size) * window.dilation
+        return ctx.const(places.T if first else places, np.int64)
+    behind, front = ctx.const([1], np.int64), ctx.const([0], np.int64)
     starts, inside = _steps(ctx, window.count, window.stride), _steps(ctx, window.size, window.dilation)
-    result: ir.Value = ctx.op.Add(ctx.op.Unsqueeze(starts, ctx.const([1], np.int64)), inside)
-    return result
+    starts, inside = (
+        ctx.op.Unsqueeze(steps, behind if is_row == first else front)
+        for steps, is_row in ((starts, False), (inside, True))
+    )
+    return ctx.op.Add(starts, inside)  # type: ignore[no-any-return]
 
 
 def _steps(ctx: LoweringContext, count: Any, step: int) -> ir.Value:
