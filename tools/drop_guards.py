@@ -13,6 +13,7 @@ import argparse
 import ast
 import builtins
 import importlib.machinery
+import os
 import random
 import signal
 import sys
@@ -83,6 +84,11 @@ class _Guards:
         self._dropped: int | None = None
         self._true = set[int]()
         self._failures: list[str] = []
+        self._out = os.fdopen(os.dup(sys.stdout.fileno()), "w")  # pytest captures standard output
+
+    def say(self, *lines: str) -> None:
+        """Prints past the capture of pytest."""
+        print(*lines, sep="\n", file=self._out, flush=True)
 
     def ask(self, number: int, condition: Any) -> Any:
         """The condition of a guard, False for the one that is dropped."""
@@ -108,16 +114,14 @@ class _Guards:
             self._true.clear()
             start = time.perf_counter()
             if self._fails(item):
-                print(
-                    f"{item.nodeid} does not pass as it is, so it shows nothing of a guard:", *self._failures, sep="\n"
-                )
+                self.say(f"{item.nodeid} does not pass as it is, so it shows nothing of a guard:", *self._failures)
                 raise session.Failed
             seconds = time.perf_counter() - start
             for number in self._true:
                 tests.setdefault(number, []).append((seconds, item))
         for number in sorted(self.drawn):
             self._report(number, sorted(tests.get(number, ()), key=lambda one: one[0]))
-        print(f"\n{len(self.drawn)} guards; {len(self.drawn) - len(self.missed)} noticed")
+        self.say(f"\n{len(self.drawn)} guards; {len(self.drawn) - len(self.missed)} noticed")
         return True
 
     def _report(self, number: int, tests: list[tuple[float, pytest.Item]]) -> None:
@@ -132,14 +136,20 @@ class _Guards:
         if not noticed:
             self.missed.append(guard)
         seen = "" if noticed else f"  ({tried} of {len(tests)} tests in which it is true)"
-        print(
-            f"{'noticed' if noticed else 'MISSED '}  {guard.path.name}:{guard.line}  {guard.condition}{seen}",
-            flush=True,
-        )
+        self.say(f"{'noticed' if noticed else 'MISSED '}  {guard.path.name}:{guard.line}  {guard.condition}{seen}")
+
+    def _forget(self) -> None:
+        """Empties the caches of functions with guards: what one remembers is not asked again."""
+        for module in list(sys.modules.values()):
+            if getattr(module, "__file__", None) in self.codes:
+                for function in vars(module).values():
+                    if hasattr(function, "cache_clear") and ASK in function.__wrapped__.__code__.co_names:
+                        function.cache_clear()
 
     def _fails(self, item: pytest.Item) -> bool:
         """Runs a test, again perhaps."""
         self._failures.clear()
+        self._forget()
         item._initrequest()  # type: ignore[attr-defined]
         signal.signal(signal.SIGALRM, _too_long)
         # Again and again: the first may fall into a callback, which ignores it.
@@ -158,7 +168,7 @@ class _Guards:
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Says which file cannot be collected: without it a guard that is noticed looks as if it were not."""
         if report.failed:
-            print(report.longreprtext)
+            self.say(report.longreprtext)
             raise pytest.UsageError("The tests cannot be collected as they are.")
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
@@ -181,14 +191,19 @@ def main() -> int:
     parser.add_argument("--tests", nargs="+", required=True, help="tests of the same package, as for pytest")
     parser.add_argument("--count", type=int, default=40, help="how many guards; 40 unless told otherwise")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
+    parser.add_argument("--only", nargs="+", metavar="FILE:LINE", help="these guards instead of a draw")
     parser.add_argument("--every", type=int, default=1, help="run about every Nth case of a parametrized test")
     options = parser.parse_args()
     folders = [source.resolve() for source in options.sources]
     guards = _Guards([path for one in folders for path in (sorted(one.rglob("*.py")) if one.is_dir() else [one])])
-    numbers = range(len(guards.found))
+    numbers = [
+        number
+        for number, guard in enumerate(guards.found)
+        if not options.only or f"{guard.path.name}:{guard.line}" in options.only
+    ]
     guards.drawn = random.Random(options.seed).sample(numbers, min(options.count, len(numbers)))
     guards.install()
-    plain = ["-q", "-s", "-n", "0", "-p", "no:cacheprovider", f"--every={options.every}"]
+    plain = ["-q", "-n", "0", "-p", "no:cacheprovider", f"--every={options.every}"]
     status = pytest.main([*plain, *options.tests], plugins=[guards])
     return int(status != pytest.ExitCode.OK or len(guards.missed) * 20 > len(guards.drawn))
 
