@@ -9,8 +9,10 @@ from j2o_core.graph._builder import Builder
 from j2o_core.graph._constants import Constants
 from j2o_core.graph._infer import infer_shapes
 from j2o_core.graph._layout import _moved_ones, _reshape_target
+from j2o_core.graph._placement import whole
 from j2o_core.graph._ranges import value_range
-from j2o_core.graph._values import stamp
+from j2o_core.graph._values import shape_of, stamp
+from j2o_core.graph._walk import replace_output
 from j2o_core.target import Target
 
 (B,) = jax_export.symbolic_shape("B")
@@ -113,3 +115,41 @@ def test_a_comparison_of_another_domain_says_nothing_of_zeros(op):
     stamp(equal, np.bool_, (3,))
     chosen = op.Where(equal, op.const(1, np.float32), x)
     assert value_range(chosen, op.constant_value).negative_zero
+
+
+@pytest.mark.parametrize(("shape", "perm"), [((1, B), (1, 0)), ((0, 1), (1, 0))], ids=["symbolic", "empty"])
+def test_a_transpose_that_no_constant_shape_replaces(op, shape, perm):
+    """In the shape of a Reshape, 0 stands for a size that is there."""
+    moved = op.Transpose(value(shape=shape), perm=perm)
+    assert moved.producer().op_type == "Transpose"
+    assert shape_of(moved) == shape[::-1]
+
+
+def test_a_slice_of_a_symbolic_axis_has_no_known_shape(op):
+    inputs = [value(shape=(2, B)), *(op.const([number], np.int64) for number in (0, 2, 1))]
+    assert infer_shapes("Slice", inputs, {}, 1, op.constant_value) == [None]
+
+
+@pytest.mark.parametrize("shape", [(5, 0), (0, 5), (0,)])
+def test_an_empty_weight_in_another_shape_is_no_view(shape):
+    assert whole((0,)).reshaped(shape) is None
+
+
+def test_nodes_with_an_array_as_attribute_are_built_each(op):
+    """An array has no hash."""
+    shape = op.const([2], np.int64)
+    first, second = (op.ConstantOfShape(shape, value=np.ones(1, np.float32)) for _ in range(2))
+    assert first is not second
+
+
+def test_operands_are_values(op):
+    with pytest.raises(TypeError, match="input 1 of Add"):
+        op.Add(value(shape=(3,)), 3.0)
+
+
+def test_a_value_that_is_no_output_is_not_replaced_as_one():
+    node = ir.node("Neg", [value(shape=(3,))])
+    graph = ir.Graph([], [node.outputs[0]], nodes=[node])
+    replace_output(graph, value(shape=(3,)), value(shape=(3,)), node)
+    assert list(graph) == [node]
+    assert list(graph.outputs) == [node.outputs[0]]

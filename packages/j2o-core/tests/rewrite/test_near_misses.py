@@ -10,6 +10,7 @@ import pytest
 
 reference = pytest.importorskip("onnx.reference")
 
+from j2o_core.graph._kept import WEIGHT_INPUT  # noqa: E402
 from j2o_core.target import Target  # noqa: E402
 from j2o_core.testing._legalized import rewrite_model  # noqa: E402
 
@@ -28,9 +29,12 @@ def run(model, rng_seed=0):
 
 
 def rewritten(text):
-    """The operators of a graph after core's rewrites; the numbers are those before."""
+    """The operators of a graph after core's rewrites; the numbers are those before. Inputs `weight...` are kept."""
     before = onnx.parser.parse_model(_HEADER + text)
     model = ir.from_proto(onnx.shape_inference.infer_shapes(before))
+    for value in model.graph.inputs:
+        if value.name.startswith("weight"):
+            value.meta[WEIGHT_INPUT] = value.name
     rewrite_model(model, Target(None, 21))
     after = ir.to_proto(model)
     if "float8" not in text and "other." not in text:
@@ -57,6 +61,11 @@ CHANGED = {
         """g (float[1,2,5] x) => (y) <float[2,2,1] w = {1,2,3,4}, float[2,1] b = {1,2}>
         { c = Conv(x, w) y = Add(c, b) }""",
         ["Conv"],
+    ),
+    "bias of a convolution of one example that is kept": (
+        """g (float[1,2,5] x, float[2,1] weight) => (y) <float[2,2,1] w = {1,2,3,4}, int64[1] a = {0}>
+        { c = Conv(x, w) s = Squeeze(c, a) y = Add(s, weight) }""",
+        ["Reshape", "Conv", "Reshape"],
     ),
     "chain of layouts": (
         """g (float[2,3,4] x) => (y) <int64[2] flat = {12, 2}, int64[3] back = {4, 3, 2}>
@@ -210,6 +219,25 @@ KEPT = {
     "bias of a convolution that has one": """g (float[1,2,5] x) => (y)
         <float[2,2,1] w = {1,2,3,4}, float[2] d = {1,2}, float[2,1] b = {1,2}>
         { c = Conv(x, w, d) y = Add(c, b) }""",
+    "bias that is kept of a convolution whose channels are split": """g (float[1,2,4] x, float[2,1] weight) => (y)
+        <float[2,2,1] w = {1,2,3,4}, int64[3] to = {2,2,2}>
+        { c = Conv(x, w) r = Reshape(c, to) y = Add(r, weight) }""",
+    "bias that is kept of a convolution with one more axis": """g (float[1,2,5] x, float[1,2,1] weight) => (y)
+        <float[2,2,1] w = {1,2,3,4}, int64[1] a = {0}>
+        { c = Conv(x, w) s = Squeeze(c, a) y = Add(s, weight) }""",
+    "slices of a weight that is kept": """g (float[4,3] weight) => (y, z)
+        <int64[1] zero = {0}, int64[1] one = {1}, int64[1] four = {4}, int64[1] a = {0}>
+        { p = Slice(weight, zero, one, a) q = Slice(weight, one, four, a) y = Neg(p) z = Exp(q) }""",
+    "product with a constant of no numbers": """g (float[1,3] x) => (y) <float[0,3] c = {}> { y = Mul(c, x) }""",
+    "slice of a joined value of unknown shape": """g (float[2,3] x, float[2,2] z) => (y)
+        <float[2,5] c, int64[1] b = {3}, int64[1] e = {5}, int64[1] a = {1}>
+        { u = other.Sin(x) c = Concat <axis=1> (u, z) s = Slice(c, b, e, a) y = Neg(s) }""",
+    "slice of a product of two inputs": """g (float[2,2] x, float[2,4] w) => (y)
+        <int64[1] b = {1}, int64[1] e = {3}, int64[1] a = {1}>
+        { m = MatMul(x, w) s = Slice(m, b, e, a) y = Neg(s) }""",
+    "slice of a product of two inputs with a bias": """g (float[2,2] x, float[2,4] w) => (y)
+        <float[4] c = {1,2,3,4}, int64[1] b = {1}, int64[1] e = {3}, int64[1] a = {1}>
+        { m = MatMul(x, w) n = Add(m, c) s = Slice(n, b, e, a) y = Neg(s) }""",
     "bias of a convolution that is read elsewhere": """g (float[1,2,5] x) => (y, z)
         <float[2,2,1] w = {1,2,3,4}, float[2,1] b = {1,2}>
         { c = Conv(x, w) y = Add(c, b) z = Neg(c) }""",
@@ -355,6 +383,10 @@ SCANS = {
         "m = MatMul(i, several) s = ReduceMax <keepdims=0> (m, axis) n = Add(c, s) o = Neg(n)",
         ["Scan"],
     ),
+    "large product of outer values": (
+        "m = MatMul(column, row) s = ReduceMax <keepdims=0> (m) t = Mul(s, i) n = Add(c, t) o = Neg(n)",
+        ["Scan"],
+    ),
     "operator of another domain": ("m = other.Neg(i) n = Add(c, m) o = Neg(n)", ["Scan"]),
     "sum of an item and the carry": ("m = Add(i, c) n = Neg(m) o = Exp(n)", ["Scan"]),
     "map of items": ("m = Exp(i) n = Add(c, m) o = Neg(n)", ["Exp", "Scan"]),
@@ -364,7 +396,8 @@ SCANS = {
 def scan(body, dtype="float"):
     """A graph with a scan whose body computes the carry `n` and the results `o` of `c` and `i`."""
     item = f"{dtype}[2,3]"
-    return f"""g ({dtype}[2,3] first, {dtype}[5,2,3] items) => ({dtype}[2,3] last, {dtype}[5,2,3] results)
+    return f"""g ({dtype}[2,3] first, {dtype}[5,2,3] items, {dtype}[300,1] column, {dtype}[1,300] row)
+    => ({dtype}[2,3] last, {dtype}[5,2,3] results)
     <{dtype}[3,3] w = {{1,2,3,4,5,6,7,8,9}}, int64[1] axis = {{0}},
      {dtype}[2,3,3] several = {{1,2,3,4,5,6,7,8,9,9,8,7,6,5,4,3,2,1}}>
     {{ last, results = Scan <num_scan_inputs = 1, body = step ({item} c, {item} i) => ({item} n, {item} o) {{ {body} }}>

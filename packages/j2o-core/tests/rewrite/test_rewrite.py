@@ -6,6 +6,7 @@ from jax import lax
 from jax.lax import neg
 
 from j2o_core import RewriteError
+from j2o_core.rewrite import _driver
 from j2o_core.testing import Spec
 
 X = np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)
@@ -157,6 +158,43 @@ def test_rewrites_that_undo_each_other_are_stopped(plugin, export):
     plugin.rewrite("Cos")(lambda rw, node: rw.op.Sin(node.inputs[0]))
     with pytest.raises(RewriteError, match="do not settle"):
         export(jnp.sin, [(3,)])
+
+
+def test_graphs_without_operators_of_rules_get_no_driver(export, monkeypatch):
+    monkeypatch.setattr(_driver, "_Driver", None)
+    assert operators(export(lambda x: x, [(3,)])) == ["Identity"]
+    with pytest.raises(TypeError, match="NoneType"):
+        export(jnp.sin, [(3,)])
+
+
+def test_nodes_that_a_rewrite_removed_are_not_tried(plugin, export):
+    tried = []
+
+    @plugin.rewrite("Sin")
+    def _both(rw, node):
+        (cosine,) = (user for user, _ in node.inputs[0].uses() if user.op_type == "Cos")
+        return {node.outputs[0]: rw.op.Exp(node.inputs[0]), cosine.outputs[0]: rw.op.Tanh(node.inputs[0])}
+
+    plugin.rewrite("Cos")(lambda rw, node: tried.append(node))
+    assert operators(export(lambda x: (jnp.sin(x), jnp.cos(x)), [(3,)])) == ["Exp", "Tanh"]
+    assert tried == []
+
+
+@pytest.mark.parametrize(
+    ("constant", "number"),
+    [
+        (np.float32(3), 3),
+        (np.full((2, 2), 3, np.int8), 3),
+        (np.array([3, 4]), None),
+        (np.zeros((0,)), None),
+        (np.True_, None),
+    ],
+)
+def test_the_number_of_a_constant(plugin, export, constant, number):
+    seen = []
+    plugin.rewrite("Sin")(lambda rw, node: seen.append(rw.scalar(rw.const(constant))))
+    export(jnp.sin, [(3,)])
+    assert seen == [number]
 
 
 def test_branches_are_rewritten_too(plugin, check):

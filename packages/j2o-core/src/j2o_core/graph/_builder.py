@@ -132,7 +132,7 @@ class Builder:
         for name, value in sorted(attrs.items()):
             if isinstance(value, list):
                 value = tuple(value)
-            if isinstance(value, (ir.Graph, ir.Tensor, np.ndarray)) or not isinstance(value, Hashable):
+            if not isinstance(value, Hashable):
                 return None
             items.append((name, value))
         return (op_type, outputs, tuple(id(value) if value is not None else None for value in inputs), *items)

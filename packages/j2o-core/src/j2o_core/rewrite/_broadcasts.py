@@ -116,9 +116,7 @@ def _passed_on(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     for one, other in rw.both_ways(node):
         array = rw.constant(one)
         numbers = _written_out(rw, one) if array is None else array
-        if numbers is None or not 0 < numbers.size <= _MOST_NUMBERS or numbers.flat[0] != neutral:
-            continue
-        if (numbers == neutral).all():
+        if numbers is not None and numbers.size <= _MOST_NUMBERS and (numbers == neutral).all():
             return other
     return None
 

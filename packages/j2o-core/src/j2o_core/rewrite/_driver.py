@@ -76,7 +76,7 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target) -> None:
     for graph in graphs:
         for rules in (early, late):
             if not any(node.op_type in rules for node in graph):
-                continue
+                continue  # bodies are many, and a driver takes longer than to look for one
             driver = _Driver(graph, lowered, rules, target, present)
             driver.run()
             asked_for_sizes |= driver.asked_for_sizes
@@ -91,8 +91,6 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target) -> None:
     for graph in graphs:
         # The other rules run on what these add, and around it.
         start = [node for node in graph if node.op_type in of_bodies]
-        if not start:
-            continue
         driver = _Driver(graph, lowered, {**early, **of_bodies}, target, present, start)
         driver.run()
         asked_for_sizes |= driver.asked_for_sizes
@@ -173,7 +171,6 @@ class _Driver:
         self._rewriter = Rewriter(self._builder, lowered.dims)
         self._queue: deque[ir.Node] = deque(graph if start is None else start)
         self._queued = set(self._queue)
-        self._gone: set[ir.Node] = set()
         self._unsorted = False
         self._steps = counted.get()
         # Why rules left nodes alone the last time they saw them.
@@ -190,11 +187,9 @@ class _Driver:
         while self._queue:
             node = self._queue.popleft()
             self._queued.discard(node)
-            if node in self._gone:
-                continue
+            if node.graph is not self._graph:
+                continue  # it is removed
             rules = self._rules_of(node.op_type)
-            if not rules:
-                continue
             self._builder.metadata = dict(node.metadata_props)
             steps = self._steps if node.domain != INTERNAL_DOMAIN else None
             for rule in rules:
@@ -315,7 +310,7 @@ class _Driver:
         return removed
 
     def _push(self, node: ir.Node) -> None:
-        if node not in self._queued and node not in self._gone and node.graph is self._graph:
+        if node not in self._queued and node.graph is self._graph:
             self._queue.append(node)
             self._queued.add(node)
 
@@ -330,7 +325,7 @@ class _Driver:
         removed = []
         while stack:
             dead = stack.pop()
-            if dead in self._gone or dead.graph is not self._graph:
+            if dead.graph is not self._graph:
                 continue
             if any(value.uses() or value.is_graph_output() for value in dead.outputs):
                 continue
@@ -338,7 +333,6 @@ class _Driver:
             self._graph.remove(dead, safe=True)
             for body in bodies(dead):
                 empty(body)
-            self._gone.add(dead)
             removed.append(dead)
             for producer in producers:
                 if producer is not None:

@@ -58,9 +58,7 @@ def _invariants(body: ir.Graph) -> list[ir.Node]:
 
 
 def _may_move(node: ir.Node, operands: list[ir.Value]) -> bool:
-    if node.domain or node.op_type not in _MOVED:
-        return False
-    if has_half(node):
+    if node.op_type not in _MOVED or has_half(node):
         return False
     if node.op_type in _DIVISIONS and operands[0].dtype.is_integer():  # type: ignore[union-attr]
         return False

@@ -89,7 +89,7 @@ def _of_sequences(node: ir.Node, sequences: _Sequences, inside: set[ir.Value]) -
 def _attributes(node: ir.Node, items: list[ir.Value]) -> list[ir.Attr] | None:
     """The attributes with an axis in front of the items, None for what is not moved."""
     shape, shapes = shape_of(node.outputs[0]), [shape_of(value) for value in items]
-    if node.domain or shape is None or any(one is None for one in shapes):
+    if shape is None or any(one is None for one in shapes):
         return None
     if node.op_type == "Transpose":
         perm = node.attributes["perm"].as_ints()
@@ -106,8 +106,8 @@ def _attributes(node: ir.Node, items: list[ir.Value]) -> list[ir.Attr] | None:
 def _is_product_of_rows(node: ir.Node, items: list[ir.Value], shape: Any) -> bool:
     """MatMul(item, matrix): the rows of all items are multiplied alike."""
     left, right = node.inputs
-    matrix, item = shape_of(right) if right is not None else None, shape_of(items[0])
-    if left is not items[0] or len(items) != 1 or matrix is None or len(matrix) != 2 or not item:
+    matrix = shape_of(right) if right is not None else None
+    if left is not items[0] or len(items) != 1 or matrix is None or len(matrix) != 2:
         return False
     sizes = [size for size in shape if isinstance(size, int)]
     return math.prod(sizes) <= _PRODUCT

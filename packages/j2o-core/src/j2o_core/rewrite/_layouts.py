@@ -26,9 +26,6 @@ def _merge_layout(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 @plugin.rewrite(*traits.LAYOUT)
 def _shortest_layout(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """A chain of several Reshape and Transpose -> Reshape, Transpose, Reshape or less."""
-    readers = [user for user, _ in node.outputs[0].uses()]
-    if len(readers) == 1 and readers[0].op_type in traits.LAYOUT:
-        return None  # the last of the chain is the one to ask
     view = rw.view(node.outputs[0])
     if view is None or len(view.nodes) < 3 or not all(rw.only_use(inner.outputs[0]) for inner in view.nodes[:-1]):
         return None

@@ -128,12 +128,10 @@ def _regrouped(parts: list[Part], shape: Sequence[Any]) -> Axes | None:
             part = rest.pop()
             if isinstance(size, int) and isinstance(part.size, int) and isinstance(product, int):
                 wanted, left = divmod(size, product)
-                if left or not wanted:
+                if left:
                     return None
-                if part.size > wanted:
-                    inner, left = divmod(part.size, wanted)
-                    if left:
-                        return None
+                if part.size > wanted:  # if not by a whole number, the parts are used up before the shape is
+                    inner = part.size // wanted
                     rest.append(Part(part.axis, part.stride, inner))
                     part = Part(part.axis, part.stride * inner, wanted)
             axis.append(part)
