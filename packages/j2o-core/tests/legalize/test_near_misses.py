@@ -22,8 +22,8 @@ def legalized(text, opset=21):
 
 
 def nodes(model):
-    """Operators with their operands: inputs and constants by their names, the others by who computes them."""
-    return [(node.op_type, *map(_named, node.inputs)) for node in model.graph]
+    """Nodes with their operands: inputs and constants by their names, the others by who computes them."""
+    return [(node.op_type, *map(_named, node.inputs), node) for node in model.graph]
 
 
 def _named(value):
@@ -78,6 +78,16 @@ LEFT = {
     "sum of int8": "g (int8[3,2] b) => (y) <int64[1] a = {1}> { x = Cast <to=6> (b) y = ReduceSum (x, a) }",
     "product of floats": "g (float[3,2] x) => (y) <int64[1] a = {1}> { y = ReduceProd (x, a) }",
     "product of int32 of nothing": "g (int32[3,0] x) => (y) <int64[1] a = {1}> { y = ReduceProd (x, a) }",
+    "sum of int8 as int64": "g (int8[3,2] b) => (y) <int64[1] a = {1}> { x = Cast <to=7> (b) y = ReduceSum (x, a) }",
+    "casts to integers and to float16": "g (float[3] x) => (y) { a = Cast <to=6> (x) y = Cast <to=10> (a) }",
+    "input of float16 that is widened": "g (float16[3] x) => (y) { y = Cast <to=1> (x) }",
+    "float16 that is moved and widened": """g (float16[2,3] x) => (y)
+        { t = Transpose <perm=[1,0]> (x) y = Cast <to=1> (t) }""",
+    "inputs of float16 that are compared": "g (float16[3] x, float16[3] z) => (y) { y = Equal (x, z) }",
+    "float16 that is compared with itself": "g (float16[3] x) => (y) { e = Sin (x) y = Equal (e, e) }",
+    "product of a transposed vector": """g (float[2,3] x, float[2] v) => (y) <int64[1] a = {0}>
+        { t = Transpose <perm=[1,0]> (x) m = ReduceSum <keepdims=0> (t, a) y = MatMul (m, v) }""",
+    "text": "g (string[3] x) => (y) { y = StringNormalizer (x) }",
     "labels that floats lack": 'g (float[3,2] x) => (y) { y = Einsum <equation="ij->i"> (x) }',
     "labels that both have": """g (int32[3,2] x, int32[2,3] z) => (y) { y = Einsum <equation="ij,jk->ik"> (x, z) }""",
     "transposed integers times a vector": """g (int32[3,2] x, int32[3] v) => (y)
@@ -117,8 +127,17 @@ def test_sums_of_sums_are_looked_through_once():
     assert after == before
 
 
-def test_left_alone_at_another_opset():
-    before, after = legalized("g (bool[3,2] x) => (y) <int64[1] a = {1}> { y = ReduceMax (x, a) }", 20)
+@pytest.mark.parametrize(
+    ("text", "opset"),
+    [
+        ("g (bool[3,2] x) => (y) <int64[1] a = {1}> { y = ReduceMax (x, a) }", 20),
+        ("g (float[3] x) => (y) { y = Cast <to=24> (x) }", 24),
+        ('g (float[3] x) => (y) { y = Cast <to=11, round_mode="nearest"> (x) }', 24),
+    ],
+    ids=["maximum of booleans", "cast to powers of two, up", "cast to float64"],
+)
+def test_left_alone_at_another_opset(text, opset):
+    before, after = legalized(text, opset)
     assert after == before
 
 
@@ -153,6 +172,19 @@ CHANGED = {
         { k = Exp (z) g1 = Greater (c, zero) y = Where (g1, x, k) }""",
         ["Exp", "Greater", "Xor", "Where"],
     ),
+    "chosen by another's sign, behind the number": (
+        """g (float[3] c, float[3] x, float[3] z) => (y) <float zero = {0}>
+        { k = Exp (z) g1 = Less (zero, c) y = Where (g1, x, k) }""",
+        ["Exp", "Less", "Xor", "Where"],
+    ),
+    "sum of products of int8": (
+        "g (int8[2,3] m, int8[3,2] n) => (y) <int64[1] a = {1}> { x = MatMulInteger (m, n) y = ReduceSum (x, a) }",
+        ["MatMulInteger", "MatMul", "Unsqueeze"],
+    ),
+    "pool over three axes": (
+        "g (float[1,1,3,3,3] x) => (y) { y = MaxPool <kernel_shape=[2,2,2]> (x) }",
+        [*["MaxPool", "IsNaN", "Cast", "Equal", "Cast", "Sub"], *["MaxPool", "Less", "Where", "Max", "Cast", "Where"]],
+    ),
     "chosen because they are at least 0, as -0 is": (
         """g (float[3] x, float[3] z) => (y) <float zero = {0}>
         { k = Exp (z) c = GreaterOrEqual (x, zero) y = Where (c, x, k) }""",
@@ -176,6 +208,12 @@ def test_changed(name):
     assert [node[0] for node in after] == operators
 
 
+def test_a_sum_along_a_symbolic_axis_may_be_large():
+    text = "g (bool[N,2] b) => (y) <int64[1] a = {0}> { x = Cast <to=6> (b) y = ReduceSum <keepdims=0> (x, a) }"
+    _, after = legalized(text)
+    assert [node[0] for node in after] == ["Cast", "Shape", "ConstantOfShape", "MatMul"]
+
+
 def test_the_number_beside_a_product_of_float64_lies_along_an_axis():
     text = "g (double[3,3] x, double[3,2] w) => (y) <double c = {3}> { m = MatMul (x, w) y = Div (m, c) }"
     before, after = legalized(text)
@@ -187,6 +225,8 @@ def test_the_number_beside_a_product_of_float64_lies_along_an_axis():
     "text",
     [
         'g (int32[2,3] a, int32[3,2] b) => (y) { y = Einsum <equation="ij,jk"> (a, b) }',
+        'g (int32[2,3] a) => (y) { y = Einsum <equation="...i->..."> (a) }',
+        "g (int32[3] x) => (y) { y = Erf (x) }",
         "g (int32[2,3] a, int32[3,2] b, int32[2] c) => (y) { y = Gemm <beta=0.5> (a, b, c) }",
         "g (int32[2,3] a, int32[3,2] b, int32[2] c) => (y) { y = Gemm <alpha=0.5> (a, b, c) }",
         "g (double[1,1,5] x) => (y) { y = AveragePool <kernel_shape=[2], strides=[2], ceil_mode=1> (x) }",

@@ -29,8 +29,9 @@ def primitives(jaxpr):
         lambda: jnp.array([1.0, 2.0, 3.0], jnp.bfloat16).astype(jnp.float32) / 3,
         lambda: jnp.float32(1e38) * jnp.float32(10) + jnp.zeros(3),
         lambda: (jnp.int8(100) + jnp.int8(100)).astype(jnp.float32) + jnp.zeros(3),
+        lambda: (jnp.float8_e8m0fnu(2.0**-21) * jnp.float8_e8m0fnu(2.0**-127)).astype(jnp.float32) + jnp.zeros(3),
     ],
-    ids=range(7),
+    ids=range(8),
 )
 def test_constants_are_computed_with_jax_s_own_numbers(constant):
     jaxpr, _ = simplified(lambda x: x + constant(), X)
@@ -150,3 +151,14 @@ def test_callbacks_of_constants_are_not_called():
     folded = fold_constants(jaxpr, ConstantTable({}))
     assert primitives(folded) == ["debug_callback", "add"]
     assert not seen
+
+
+def test_keys_are_not_folded():
+    jaxpr = jax.make_jaxpr(lambda: jax.random.wrap_key_data(np.zeros(2, np.uint32)))()
+    assert primitives(fold_constants(jaxpr, ConstantTable({}))) == ["random_wrap"]
+
+
+def test_one_is_no_neutral_factor_of_complex_numbers():
+    """The imaginary part of an infinite number times one is NaN."""
+    jaxpr = jax.make_jaxpr(lambda z: z * np.complex64(1))(np.complex64(2))
+    assert primitives(fold_constants(jaxpr, ConstantTable({}))) == ["mul"]

@@ -68,9 +68,8 @@ def map_nested(eqn: Any, transform: Callable[[Any], Steps]) -> Steps:
     They are the equation's own if no jaxpr changes.
     """
     changed: dict[str, Any] = {}
-    for key, value in eqn.params.items():
-        if not isinstance(value, _MAY_HOLD):
-            continue
+    held = [(key, value) for key, value in eqn.params.items() if isinstance(value, _MAY_HOLD)]
+    for key, value in held:
         if hasattr(eqn.primitive, "composite"):
             return eqn.params
         items = value if isinstance(value, (tuple, list)) else (value,)

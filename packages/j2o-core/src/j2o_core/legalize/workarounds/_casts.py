@@ -12,6 +12,8 @@ from ...target import FLOAT8, FLOATS, INTEGERS, bits, cast_attributes
 
 T = ir.DataType
 
+_FEW_BITS = tuple(dtype for dtype in INTEGERS if bits(dtype) < 8)
+
 # Numbers that round to more than the largest value: the kernel makes them the largest (E4M3FN) or NaN (E5M2).
 _FLOAT8_LIMITS = {T.FLOAT8E4M3FN: (464.0, "Greater", np.nan), T.FLOAT8E5M2: (61440.0, "GreaterOrEqual", np.inf)}
 
@@ -74,7 +76,7 @@ def to_bool(rw: Rewriter, node: ir.Node) -> Any:
 def to_few_bits(rw: Rewriter, node: ir.Node) -> Any:
     """From a float, through int32."""
     x, target = node.inputs[0], T(rw.attr(node, "to"))
-    if x is None or target not in INTEGERS or bits(target) >= 8:
+    if x is None or target not in _FEW_BITS:
         return None
     return rw.op.cast(rw.op.cast(x, T.INT32), target)
 

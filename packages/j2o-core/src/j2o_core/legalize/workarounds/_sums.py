@@ -41,7 +41,7 @@ def _sum_is_small(x: ir.Value, summed: Sequence[Any]) -> bool:
     if cast is None or cast.op_type != "Cast" or not all(isinstance(size, int) for size in summed):
         return False
     source = cast.inputs[0].dtype if cast.inputs[0] is not None else None
-    if source is None or source not in (T.BOOL, *INTEGERS) or bits(source) > 16 or x.dtype in UNSIGNED:
+    if source is None or source not in (T.BOOL, *INTEGERS) or x.dtype in UNSIGNED:
         return False
     largest = 1 if source is T.BOOL else 2 ** bits(source)
     count: int = math.prod(summed)
@@ -103,7 +103,7 @@ def einsum(rw: Rewriter, node: ir.Node) -> Any:
     equation = rw.attr(node, "equation", "").replace(" ", "")
     left, arrow, right = equation.partition("->")
     terms = left.split(",")
-    if not arrow or "." in equation or len(terms) > 2 or any(len(set(term)) < len(term) for term in terms):
+    if not arrow or len(terms) > 2 or any(len(set(term)) < len(term) for term in terms):
         raise Declined("of integers, only sums of two operands with an explicit result and distinct labels are exact")
     changed = False
     for index, term in enumerate(terms):
