@@ -534,6 +534,7 @@ def test_sizes_with_an_x_and_dtypes_by_their_names():
 
 
 KEPT = """
+    import jax
     import jax.numpy as jnp
 
 
@@ -541,32 +542,70 @@ KEPT = """
         def __init__(self, seed):
             self.weights = {"scale": jnp.full(3, float(seed)), "table": jnp.full((3, 3), float(seed))}
 
-        def make(self):
-            weights = self.weights
+        def make(self, weights=None):
+            weights = weights or self.weights
             return lambda x: (x @ weights["table"].T) * weights["scale"]
 
 
     first, second = Model(1).make, Model(2).make
+
+
+    def shapes():
+        return Model(1).make(jax.eval_shape(lambda: Model(1).weights))
 """
 
 
-@pytest.mark.parametrize("outside", [[], ["--weights", "safetensors"]])
-def test_swapped_weights_are_the_bytes_of_a_new_export(tmp_path, monkeypatch, capsys, outside):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "kept_models.py").write_text(textwrap.dedent(KEPT))
-    monkeypatch.delitem(sys.modules, "kept_models", raising=False)
-    for name in ("first", "second"):
-        spec = ["--call", "--input", "x=B x 3", "--keep-weights", *outside]
-        assert _cli.main(["export", f"kept_models:{name}", *spec, "-o", f"{name}.onnx"]) == 0
-    (tmp_path / "second").mkdir()
-    names = {"scale": np.full(3, 2, np.float32), "table": np.full((3, 3), 2, np.float32)}
+def write_safetensors(path, arrays):
     header, content = {}, b""
-    for name, array in names.items():
+    for name, array in arrays.items():
         place = [len(content), len(content) + array.nbytes]
         header[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": place}
         content += array.tobytes()
     text = json.dumps(header).encode()
-    (tmp_path / "w.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + content)
+    path.write_bytes(len(text).to_bytes(8, "little") + text + content)
+
+
+SECOND = {"scale": np.full(3, 2, np.float32), "table": np.full((3, 3), 2, np.float32)}
+
+
+@pytest.fixture
+def kept_models(tmp_path, monkeypatch):
+    """The current folder has `kept_models.py`, whose weights can be replaced."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "kept_models.py").write_text(textwrap.dedent(KEPT))
+    monkeypatch.delitem(sys.modules, "kept_models", raising=False)
+
+
+def test_weights_come_from_a_file(j2o, kept_models, tmp_path):
+    write_safetensors(tmp_path / "w.safetensors", SECOND)
+    spec = ("--call", "--input", "x=B x 3")
+    assert j2o("export", "kept_models:second", *spec, "--keep-weights", "-o", "second.onnx")[0] == 0
+    given = ("--weights-from", "w.safetensors", "--verify")
+    status, out, err = j2o("export", "kept_models:shapes", *spec, *given, "-o", "m.onnx")
+    assert (status, err) == (0, "")
+    assert "verified" in out
+    status, out, err = j2o("diff", "second.onnx", "m.onnx")
+    assert out.split() == ["same", "signature,", "operators", "and", "weights", "equal"]
+
+
+def test_a_model_of_shapes_needs_weights_that_fit(j2o, kept_models, tmp_path):
+    write_safetensors(tmp_path / "w.safetensors", {"scale": SECOND["scale"], "bias": SECOND["scale"]})
+    command = ("export", "kept_models:shapes", "--call", "--input", "x=B,3", "-o", "m.onnx")
+    assert "exported from shapes alone" in j2o(*command)[2]
+    err = j2o(*command, "--weights-from", "w.safetensors")[2]
+    assert "table is missing: float32[3, 3]" in err
+    assert "bias is none of the model's weights" in err
+    assert "cannot be read" in j2o(*command, "--weights-from", "missing.safetensors")[2]
+    assert not (tmp_path / "m.onnx").exists()
+
+
+@pytest.mark.parametrize("outside", [[], ["--weights", "safetensors"]])
+def test_swapped_weights_are_the_bytes_of_a_new_export(kept_models, tmp_path, capsys, outside):
+    for name in ("first", "second"):
+        spec = ["--call", "--input", "x=B x 3", "--keep-weights", *outside]
+        assert _cli.main(["export", f"kept_models:{name}", *spec, "-o", f"{name}.onnx"]) == 0
+    (tmp_path / "second").mkdir()
+    write_safetensors(tmp_path / "w.safetensors", SECOND)
     assert _cli.main(["swap-weights", "first.onnx", "w.safetensors", "-o", "second/second.onnx"]) == 0
     assert "second.onnx" in capsys.readouterr().out
     files = sorted(tmp_path.glob("second.onnx*"))
@@ -574,11 +613,8 @@ def test_swapped_weights_are_the_bytes_of_a_new_export(tmp_path, monkeypatch, ca
     assert [file.read_bytes() for file in files] == [(tmp_path / "second" / f.name).read_bytes() for f in files]
 
 
-def test_weights_that_do_not_fit_are_not_swapped(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_weights_that_do_not_fit_are_not_swapped(kept_models, tmp_path, capsys):
     (tmp_path / "w.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
-    (tmp_path / "kept_models.py").write_text(textwrap.dedent(KEPT))
-    monkeypatch.delitem(sys.modules, "kept_models", raising=False)
     for keep in ([], ["--keep-weights"]):
         assert _cli.main(["export", "kept_models:first", "--call", "--input", "x=2,3", "-o", "m.onnx", *keep]) == 0
         assert _cli.main(["swap-weights", "m.onnx", "w.safetensors", "-o", "n.onnx"]) == 2
@@ -634,5 +670,5 @@ def test_help_has_an_example_and_the_exit_status(j2o, capsys, command):
     with pytest.raises(SystemExit):
         j2o(command, "--help")
     text = capsys.readouterr().out
-    assert f"example:\n  j2o {command} " in text
+    assert f"examples:\n  j2o {command} " in text
     assert "exit status: 0, or 2" in text

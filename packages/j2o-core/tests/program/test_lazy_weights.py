@@ -176,6 +176,25 @@ def test_shapes_alone_give_the_bytes_of_the_concrete_export(export, tmp_path):
     assert content(shapes.with_weights(ARRAYS), tmp_path) == content(concrete, tmp_path)
 
 
+def test_shapes_with_weights_by_their_paths_are_verified(export):
+    def fn(params, x):
+        assert all(isinstance(leaf, jax.Array) for leaf in params.values())  # as in the user's own runs
+        return jnp.sin(x @ params["proj"].T) * params["scale"]
+
+    weights = {name: ARRAYS[name] for name in ("proj", "scale")}
+    program = export(functools.partial(fn, held(abstract, weights)), [("B", 6)])
+    program.with_weights(weights).verify(X)
+    other = program.with_weights(weights | {"scale": weights["scale"] + 1})
+    mixed = program.with_weights(weights)
+    mixed.model.graph.initializers.update(other.model.graph.initializers)
+    with pytest.raises(VerifyError):
+        mixed.verify(X)
+    partly = held(abstract, weights) | {"scale": jnp.asarray(weights["scale"])}
+    program = export(functools.partial(fn, partly), [("B", 6)], weights="keep")
+    with pytest.raises(VerifyError, match="other weights than the function"):
+        program.with_weights(weights).verify(X)
+
+
 def test_objects_of_other_libraries_are_left_to_jax(export):
     class Foreign:
         shape, dtype = (6, 2), "no such dtype"

@@ -27,12 +27,15 @@ _STATE = """an argument whose next value the function returns, as NAME or NAME=P
 several with commas, or give it again. The next value of the input NAME is the output next.NAME."""
 _FUNCTIONS = "names of classes of modules or of jitted functions whose calls stay functions of the file"
 
+_WEIGHTS = """a .safetensors file, an index of several, or a folder with one, that has all weights by their paths; for a
+model of shapes alone, such as eqx.filter_eval_shape makes."""
 _KEEP = "modules whose products stay in floats, such as 'blocks.*.mlp.fc2'; give it once per pattern"
 _EXAMPLE = """all inputs by name, for ranges of activations that are fixed; 100 files or so. Without any, each run takes
 its own ranges."""
 
 _EXAMPLES = {
-    "export": "j2o export models.vit:model --input B,3,224,224 --opset 23 --verify -o vit.onnx",
+    "export": """j2o export models.vit:model --input B,3,224,224 --opset 23 --verify -o vit.onnx
+  j2o export models.vit:shapes --input B,3,224,224 --weights-from vit.safetensors -o vit.onnx""",
     "check": "j2o check vit.onnx --target onnxruntime-web",
     "verify": "j2o verify models.vit:model vit.onnx --sizes 1,4",
     "swap-weights": "j2o swap-weights vit.onnx trained.safetensors -o trained.onnx",
@@ -99,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--state", action="append", default=[], metavar="NAME[=PLACE]", help=_STATE)
     export.add_argument("--external-data", action="store_true", help="write the weights into a file beside the model")
     export.add_argument("--weights", choices=("data", "safetensors"), help="the form of that file; asks for one")
+    export.add_argument("--weights-from", metavar="PATH", help=_WEIGHTS)
     export.add_argument(
         "--keep-weights", action="store_true", help="store each weight as it is, so that swap-weights can replace it"
     )
@@ -163,7 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, command in commands.choices.items():
         command.add_argument("--json", action="store_true", help="print the results as JSON")
         command.formatter_class = argparse.RawDescriptionHelpFormatter
-        command.epilog = f"example:\n  {_EXAMPLES[name]}\n\n{_STATUS}"
+        command.epilog = f"examples:\n  {_EXAMPLES[name]}\n\n{_STATUS}"
     return parser
 
 

@@ -34,8 +34,10 @@ _STAGES = ("load", "discover", "trace", "simplify", "lower", "rewrite", "legaliz
 def export(options: argparse.Namespace) -> None:
     """`j2o export`."""
     from .._export import to_onnx
+    from ..program._read_weights import read_safetensors
 
     check_folder(options.output)
+    given = None if options.weights_from is None else read_safetensors(options.weights_from)
     stages = Stages([*_STAGES, "check", *(["verify"] if options.verify else []), "save"])
     verification = None
     with stages.shown():
@@ -51,11 +53,12 @@ def export(options: argparse.Namespace) -> None:
             constraints=options.constraints,
             target=None if options.target == "onnx" else options.target,
             nonfinite=options.nonfinite,
-            weights="keep" if options.keep_weights else "fold",
+            weights="keep" if options.keep_weights or given is not None else "fold",
             unroll={"always": True, "never": False}.get(options.unroll, "auto"),
             functions=options.functions,
             progress=stages,
         )
+        program = program if given is None else program.with_weights(given)
         stages("check")
         program.check()
         if options.verify:

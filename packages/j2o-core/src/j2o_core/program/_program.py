@@ -137,10 +137,12 @@ class OnnxProgram:
             SpecError: if the program was not exported with `weights="keep"`, or weights are missing, unknown, or of
                 another shape or dtype, or one differs that is fixed in the graph.
         """
-        from ._replaced_weights import leaves_of, replaced, without_reference
+        from ._replaced_weights import leaves_of, replaced, with_values
 
-        model = replaced(self.model, leaves_of(tree))
-        fn = tree if callable(tree) and type(tree) is type(self.fn) else without_reference
+        given = leaves_of(tree)
+        model = replaced(self.model, given)
+        is_model = callable(tree) and type(tree) is type(self.fn)
+        fn = tree if is_model else with_values(self.fn, self.model, given)
         return OnnxProgram(dataclasses.replace(self.exported, model=model, fn=fn))
 
     def quantize(self, examples: Iterable[Sequence[Any]] | None = None, *, keep: Sequence[str] = ()) -> OnnxProgram:

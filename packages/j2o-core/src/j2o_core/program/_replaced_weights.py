@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 import jax
@@ -13,7 +13,8 @@ import onnx_ir as ir
 from .._errors import SpecError, VerifyError
 from ..graph._kept import LEAVES, WEIGHT, KeptWeight, digest, tensor_of
 from ..graph._placement import Placement, whole
-from ..trace._lazy import is_lazy
+from ..trace._constant_names import named_leaves
+from ..trace._lazy import is_lazy, with_arrays
 from ..trace._specs import path_part
 from ._model_view import model_view
 
@@ -44,6 +45,25 @@ def without_reference(*_: Any, **__: Any) -> NoReturn:
     )
 
 
+class _Stored:
+    """An array as a leaf that is not in memory: it becomes one of JAX where the function runs."""
+
+    def __init__(self, array: np.ndarray[Any, Any]):
+        self.shape, self.dtype = array.shape, array.dtype
+        self._array = array
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        return np.array(self._array, dtype, copy=copy)
+
+
+def with_values(fn: Callable[..., Any], model: ir.Model, given: Mapping[str, Any]) -> Callable[..., Any]:
+    """The function with these weights, if all that the model has were not in memory; else `without_reference`."""
+    lazy = {name: leaf for name, leaf in named_leaves(fn, inner=True) if is_lazy(leaf)}
+    if not {record["leaf"] for record in _records(model).values()} <= lazy.keys():
+        return without_reference
+    return with_arrays(fn, {id(leaf): _Stored(given[name]) for name, leaf in lazy.items() if name in given})
+
+
 def replaced(model: ir.Model, given: Mapping[str, Any]) -> ir.Model:
     """The model with other weights; the model itself stays as it is.
 
@@ -58,12 +78,10 @@ def replaced(model: ir.Model, given: Mapping[str, Any]) -> ir.Model:
         raise SpecError(_NOT_KEPT)
     leaves = json.loads(model.metadata_props[LEAVES])
     wanted: dict[str, tuple[tuple[int, ...], Any]] = {}
-    records: dict[str, dict[str, Any]] = {}
-    for name, value in model.graph.initializers.items():
-        tensor = value.const_value
-        if tensor is None or WEIGHT not in tensor.metadata_props:
-            continue
-        record = records[name] = json.loads(tensor.metadata_props[WEIGHT])
+    records = _records(model)
+    for name, record in records.items():
+        tensor = model.graph.initializers[name].const_value
+        assert tensor is not None
         shape = tuple(record["of"]) if "of" in record else tuple(tensor.shape.numpy())
         wanted[record["leaf"]] = shape, np.dtype(record.get("dtype", tensor.dtype.numpy()))
     problems = [*_misfits(wanted, given), *_other(leaves, wanted, given)]
@@ -72,6 +90,16 @@ def replaced(model: ir.Model, given: Mapping[str, Any]) -> ir.Model:
         raise SpecError(_NOT_REPLACED + "\n".join([*(f"  {one}" for one in problems[:_MOST]), *more]))
     tensors = {name: _tensor(model, name, record, given[record["leaf"]]) for name, record in records.items()}
     return model_view(model, tensors=tensors)
+
+
+def _records(model: ir.Model) -> dict[str, dict[str, Any]]:
+    """By name of the initializer, which leaf it is and how it lies in it."""
+    tensors = {name: value.const_value for name, value in model.graph.initializers.items()}
+    return {
+        name: json.loads(tensor.metadata_props[WEIGHT])
+        for name, tensor in tensors.items()
+        if tensor is not None and WEIGHT in tensor.metadata_props
+    }
 
 
 def _misfits(wanted: Mapping[str, tuple[tuple[int, ...], Any]], given: Mapping[str, Any]) -> list[str]:
