@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -13,6 +12,7 @@ from .._compat import Literal, is_jaxpr, literal_value, make_closed
 from ..trace._memory import memory_place
 from ._identities import passes_on
 from ._nested import Steps, all_jaxprs, complete, is_same, with_nested
+from ._numpy_rules import numpy_values
 
 # A folded tensor larger than this is left to the graph, which computes it from something smaller.
 FOLD_LIMIT_BYTES = 1 << 20
@@ -155,72 +155,11 @@ def _small_enough(eqn: Any, values: list[Any]) -> bool:
 
 
 def _evaluate(eqn: Any, values: list[Any]) -> list[Any]:
-    numpy_rule = _NUMPY_RULES.get(eqn.primitive.name)
-    if numpy_rule is not None and not any(isinstance(v, jax.Array) and not v.is_fully_addressable for v in values):
-        result = numpy_rule(eqn, *(np.asarray(value) for value in values))
-        if result is not None:
-            return [result]
+    if all(not isinstance(value, jax.Array) or value.is_fully_addressable for value in values):
+        results = numpy_values(eqn, values)
+        if results is not None:
+            return results
     with jax.ensure_compile_time_eval():
         results = eqn.primitive.bind(*values, **eqn.params)
     results = results if eqn.primitive.multiple_results else [results]
     return [np.asarray(result) for result in results]
-
-
-def _broadcast_in_dim(eqn: Any, x: np.ndarray[Any, Any], *_: Any) -> np.ndarray[Any, Any]:
-    shape, dimensions = eqn.params["shape"], eqn.params["broadcast_dimensions"]
-    placed = [1] * len(shape)
-    for axis, dimension in enumerate(dimensions):
-        placed[int(dimension)] = x.shape[axis]
-    return np.broadcast_to(x.reshape(placed), shape)
-
-
-def _reshape(eqn: Any, x: np.ndarray[Any, Any], *_: Any) -> np.ndarray[Any, Any] | None:
-    return x.reshape(eqn.params["new_sizes"]) if eqn.params.get("dimensions") is None else None
-
-
-def _iota(eqn: Any, *_: Any) -> np.ndarray[Any, Any]:
-    shape, dimension = eqn.params["shape"], eqn.params["dimension"]
-    line = np.arange(shape[dimension]).astype(eqn.params["dtype"])
-    return np.broadcast_to(line.reshape([-1 if axis == dimension else 1 for axis in range(len(shape))]), shape)
-
-
-def _convert(eqn: Any, x: np.ndarray[Any, Any], *_: Any) -> np.ndarray[Any, Any] | None:
-    new = np.dtype(eqn.params["new_dtype"])
-    # NumPy and XLA agree wherever the value can be held; float to integer is left to JAX.
-    exact = (
-        x.dtype == new or (x.dtype.kind in "biu" and new.kind in "biuf") or (x.dtype.kind == "f" and new.kind == "f")
-    )
-    with np.errstate(over="ignore"):  # a number beyond a narrower type is infinite, as in JAX
-        return x.astype(new) if exact else None
-
-
-def _binary(operation: Callable[..., Any]) -> Callable[..., Any]:
-    def rule(eqn: Any, x: np.ndarray[Any, Any], y: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
-        if x.dtype not in (np.float32, np.float64) and x.dtype.kind not in "iu":
-            return None  # JAX knows how: XLA's products of E8M0 are NaN where NumPy's are tiny
-        with np.errstate(all="ignore"):
-            return np.asarray(operation(x, y), dtype=eqn.outvars[0].aval.dtype)
-
-    return rule
-
-
-def _squeeze(eqn: Any, x: np.ndarray[Any, Any], *_: Any) -> np.ndarray[Any, Any]:
-    return x.reshape(eqn.outvars[0].aval.shape)
-
-
-def _transpose(eqn: Any, x: np.ndarray[Any, Any], *_: Any) -> np.ndarray[Any, Any]:
-    return x.transpose(eqn.params["permutation"])
-
-
-# Operations whose NumPy result is JAX's to the last bit; everything else is evaluated by JAX.
-_NUMPY_RULES: dict[str, Callable[..., Any]] = {
-    "broadcast_in_dim": _broadcast_in_dim,
-    "reshape": _reshape,
-    "squeeze": _squeeze,
-    "transpose": _transpose,
-    "iota": _iota,
-    "convert_element_type": _convert,
-    "add": _binary(np.add),
-    "sub": _binary(np.subtract),
-    "mul": _binary(np.multiply),
-}
