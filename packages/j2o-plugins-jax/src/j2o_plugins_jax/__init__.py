@@ -27,6 +27,8 @@ from . import _shapes as _shapes
 from . import _sorting as _sorting
 from . import _transcendental as _transcendental
 from . import fusions as fusions
+from ._keras import keras_export as keras_export
+from ._keras import keras_function as keras_function
 from ._plugin import plugin as plugin
 from .complex import _complex as _complex
 from .indexing import _gather as _gather
