@@ -1,0 +1,45 @@
+"""Clamped indices in the 32 bits that they have.
+
+before: Clip(Cast(i, to int64), low, high)      after: Cast(Clip(i, low, high), to int64)
+before: Equal(Cast(i, to int64), Cast(j, to int64))   after: Equal(i, j)
+
+The same numbers, for i and j of int32 and bounds that fit. ONNX Runtime's Clip takes 0.2 ms for 200,000 of int64 and
+0.02 ms for as many of int32 (1.32, one thread). Indices of JAX are of int32, those of ONNX Runtime's kernels of int64.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from j2o_core import Rewriter
+
+from .._plugin import plugin
+
+
+@plugin.rewrite("Clip", late=True)
+def _clip(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    narrow = _narrow(rw, node.inputs[0])
+    bounds = [rw.scalar(bound) for bound in node.inputs[1:]]
+    ends = np.iinfo(np.int32)
+    if narrow is None or len(bounds) != 2 or not rw.target.runs("Clip", narrow.dtype):
+        return None
+    if any(bound is None or not ends.min <= bound <= ends.max for bound in bounds):
+        return None
+    return rw.op.Cast(  # type: ignore[no-any-return]
+        rw.op.Clip(narrow, *(rw.const(int(bound), narrow) for bound in bounds)), to=ir.DataType.INT64
+    )
+
+
+@plugin.rewrite("Equal", late=True)
+def _equal(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    narrow = [_narrow(rw, value) for value in node.inputs]
+    return None if None in narrow else rw.op.Equal(*narrow)
+
+
+def _narrow(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
+    """The int32 that an int64 was."""
+    cast = rw.producer(value, "Cast")
+    source = cast.inputs[0] if cast is not None else None
+    is_wider = value is not None and value.dtype is ir.DataType.INT64
+    return source if is_wider and source is not None and source.dtype is ir.DataType.INT32 else None
