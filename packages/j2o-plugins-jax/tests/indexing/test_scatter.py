@@ -211,3 +211,30 @@ def test_apply_where_there_may_be_no_element():
         check(lambda x: jnp.diff(x).at[4].apply(jnp.abs), Spec(("N",)))
     check(lambda x: jnp.diff(-x).at[4].apply(jnp.abs), Spec(("N",)), constraints=["N >= 6"], sizes=(6, 7))
     once(lambda x: jnp.diff(-x).at[4].apply(jnp.abs), x)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.uint8, np.uint32])
+@pytest.mark.parametrize("reduction", ["add", "max", "mul"])
+def test_many_updates_at_indices_of_every_type(dtype, reduction):
+    """Negative ones and those beyond go to a spare row: as unsigned numbers both are at least its number."""
+    ends = np.iinfo(dtype)
+    indices = np.array([0, 2, 1, 2, 3, 4, ends.max, ends.min, ends.max - 1, ends.min + 1, 127, 3], dtype)
+    numbers = lax.GatherScatterMode.FILL_OR_DROP
+    update = {"add": lax.scatter_add, "max": lax.scatter_max, "mul": lax.scatter_mul}[reduction]
+    dims = lax.ScatterDimensionNumbers(
+        update_window_dims=(1,), inserted_window_dims=(0,), scatter_dims_to_operand_dims=(0,)
+    )
+    fn = lambda x, i, u: update(x, i[:, None], u, dims, mode=numbers)  # noqa: E731
+    check(fn, Spec((3, 2)), indices, Spec((12, 2)))
+    check(lambda x, i, u: getattr(x.at[i], reduction)(u), Spec((3, 2)), indices, Spec((12, 2)), opsets=(21,))
+
+
+def test_many_updates_of_windows_and_of_numbers():
+    """A window that reaches over the end is outside, though its start is not."""
+    dims = lax.ScatterDimensionNumbers(
+        update_window_dims=(1,), inserted_window_dims=(), scatter_dims_to_operand_dims=(0,)
+    )
+    indices = np.array([[0], [2], [3], [-1], [4], [-(2**31)], [2**31 - 1], [1]], np.int32)
+    check(lambda x, i, u: lax.scatter_add(x, i, u, dims), Spec((4,)), indices, Spec((8, 2)), opsets=(18, 21))
+    check(lambda i, u: jax.ops.segment_sum(u, i, 3), indices[:, 0], Spec((8,)), opsets=(21,))
+    check(lambda i, u: jax.ops.segment_max(u, i, 3), Spec(("N",), np.int32), Spec(("N", 2)), opsets=(21,))

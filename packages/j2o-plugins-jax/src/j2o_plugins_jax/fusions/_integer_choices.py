@@ -1,7 +1,7 @@
 """Choices among many integers: arithmetic.
 
 before: Where(c, x, y)
-after:  Add(y, Mul(Cast(c), Sub(x, y)))
+after:  Add(y, Mul(Cast(c), Sub(x, y))), of which the difference is z where x is y + z
 
 The same numbers, as integers wrap around. ONNX Runtime's Where branches for each element: 100,000 of int32 take 0.68 ms
 for conditions at random and 0.12 ms for constant ones, the sum 0.08 ms for either (1.32, one thread). Of 32 bits:
@@ -36,4 +36,12 @@ def _choice(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     if not runs or not rw.same_shape(condition, result):
         return None
     chosen = rw.op.Cast(condition, to=result.dtype)
-    return rw.op.Add(y, rw.op.Mul(chosen, rw.op.Sub(x, y)))  # type: ignore[no-any-return]
+    return rw.op.Add(y, rw.op.Mul(chosen, _difference(rw, x, y)))  # type: ignore[no-any-return]
+
+
+def _difference(rw: Rewriter, x: ir.Value, y: ir.Value) -> ir.Value:
+    total = rw.producer(x, "Add")
+    for one, other in rw.both_ways(total) if total is not None else ():
+        if one is y:
+            return other
+    return rw.op.Sub(x, y)  # type: ignore[no-any-return]

@@ -46,9 +46,13 @@ class _Update:
 
 @dataclass(frozen=True)
 class _Scatter:
-    """One scatter: what lies where, which windows are updated (None: all), and how."""
+    """One scatter: what lies where, which windows are updated (None: all), and how.
+
+    `given` are the index vectors as they were before those outside were moved inside.
+    """
 
     windows: Windows
+    given: ir.Value
     index: ir.Value
     inside: ir.Value | None
     update: _Update
@@ -87,7 +91,7 @@ def _scatter(
     clamped = clamp_indices(ctx, index, windows.last_starts)
     # XLA drops what is outside even where JAX promises that all is inside, as the gradient of `x[i]` does.
     inside = None if mode == lax.GatherScatterMode.CLIP else is_inside(ctx, index, clamped, len(windows.indexed))
-    scatter = _Scatter(windows, clamped, inside, update)
+    scatter = _Scatter(windows, index, clamped, inside, update)
     result = _one_window(ctx, x, updates, scatter) if one else _several(ctx, x, updates, scatter)
     return ctx.cast(result, dtype)
 
@@ -159,9 +163,23 @@ def _several(ctx: LoweringContext, x: ir.Value, updates: ir.Value, scatter: _Sca
     x = ctx.op.Pad(x, ctx.shape([0] * len(room) + room), ctx.const(0, ctx.dtype(x)))
     if scatter.width > 1:
         inside = insert_axes(ctx, inside, (*windows.batch, 1), [len(windows.batch)])
-    index = ctx.op.Where(inside, scatter.index, ctx.shape(outside) if scatter.width > 1 else ctx.dim(outside[0]))
+        index = ctx.op.Where(inside, scatter.index, ctx.shape(outside))
+    else:
+        index = _spare_outside(ctx, scatter, windows.sizes[axis], outside[0])
     moved = replace(scatter, windows=replace(windows, shape=wide), index=index)
     return static_slice(ctx, _updated(ctx, x, updates, moved), wide, [0] * len(wide), windows.shape)
+
+
+def _spare_outside(ctx: LoweringContext, scatter: _Scatter, size: Any, spare: Any) -> ir.Value:
+    """Starts of windows, with `spare` for those outside; as unsigned numbers the negative ones are the largest."""
+    index, unsigned = scatter.given, np.dtype(np.uint32)
+    source = index.producer()
+    given = source.inputs[0] if source is not None and source.op_type == "Cast" else None
+    narrow = given is not None and given.dtype in (ir.DataType.INT8, ir.DataType.INT16, ir.DataType.INT32)
+    fits = not is_symbolic_dim(spare) and spare <= np.iinfo(np.int32).max and same_size(size, 1)
+    if given is None or not narrow or not fits or not ctx.target.runs("Min", ir.DataType.UINT32):
+        return ctx.op.Where(scatter.inside, scatter.index, ctx.dim(spare))  # type: ignore[no-any-return]
+    return ctx.cast(ctx.op.Min(ctx.cast(given, unsigned), ctx.const(spare, unsigned)), np.int64)
 
 
 def _are_many(updates: Sequence[Any], shape: Sequence[Any]) -> bool:
