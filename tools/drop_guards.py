@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import pytest
 
 ASK = "__j2o_guard__"
-# A guard may be all that ends a loop: a test that takes this many seconds without it has noticed.
+# A guard may be all that ends a loop: a test that takes so many seconds of the processor without it has noticed.
 LONGEST = 20
 # All tests of one guard.
 SECONDS = 120
@@ -112,11 +112,11 @@ class _Guards:
         tests: dict[int, list[tuple[float, pytest.Item]]] = {}
         for item in session.items:
             self._true.clear()
-            start = time.perf_counter()
+            start = time.process_time()
             if self._fails(item):
                 self.say(f"{item.nodeid} does not pass as it is, so it shows nothing of a guard:", *self._failures)
                 raise session.Failed
-            seconds = time.perf_counter() - start
+            seconds = time.process_time() - start
             for number in self._true:
                 tests.setdefault(number, []).append((seconds, item))
         for number in sorted(self.drawn):
@@ -125,12 +125,12 @@ class _Guards:
         return True
 
     def _report(self, number: int, tests: list[tuple[float, pytest.Item]]) -> None:
-        guard, tried, start = self.found[number], 0, time.perf_counter()
+        guard, tried, start = self.found[number], 0, time.process_time()
         self._dropped, noticed = number, False
         for _, item in tests:
             tried += 1
             noticed = self._fails(item)
-            if noticed or time.perf_counter() - start > SECONDS:
+            if noticed or time.process_time() - start > SECONDS:
                 break
         self._dropped = None
         if not noticed:
@@ -151,13 +151,13 @@ class _Guards:
         self._failures.clear()
         self._forget()
         item._initrequest()  # type: ignore[attr-defined]
-        signal.signal(signal.SIGALRM, _too_long)
+        signal.signal(signal.SIGPROF, _too_long)
         # Again and again: the first may fall into a callback, which ignores it.
-        signal.setitimer(signal.ITIMER_REAL, LONGEST if self._dropped is not None else 0, 1)
+        signal.setitimer(signal.ITIMER_PROF, LONGEST if self._dropped is not None else 0, 1)
         try:
             item.ihook.pytest_runtest_protocol(item=item, nextitem=None)
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
         return bool(self._failures)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

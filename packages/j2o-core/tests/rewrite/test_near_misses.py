@@ -232,6 +232,9 @@ KEPT = {
     "slice of a joined value of unknown shape": """g (float[2,3] x, float[2,2] z) => (y)
         <float[2,5] c, int64[1] b = {3}, int64[1] e = {5}, int64[1] a = {1}>
         { u = other.Sin(x) c = Concat <axis=1> (u, z) s = Slice(c, b, e, a) y = Neg(s) }""",
+    "slice of a product of one column and a wider bias": """g (float[2,2] x) => (y)
+        <float[2,1] w = {1,2}, float[4] c = {1,2,3,4}, int64[1] b = {1}, int64[1] e = {3}, int64[1] a = {1}>
+        { m = MatMul(x, w) n = Add(m, c) s = Slice(n, b, e, a) y = Neg(s) }""",
     "slice of a product of two inputs": """g (float[2,2] x, float[2,4] w) => (y)
         <int64[1] b = {1}, int64[1] e = {3}, int64[1] a = {1}>
         { m = MatMul(x, w) s = Slice(m, b, e, a) y = Neg(s) }""",

@@ -133,6 +133,8 @@ def _slice_before_product(rw: Rewriter, node: ir.Node) -> ir.Value | None:
             continue
         if shape[-1] != (rw.shape(cut.source) or ())[-1] or not _read_by(one, producer):
             continue
+        if not same_shape(rw.shape(one), rw.shape(cut.source)):
+            continue  # a product of one column, which the bias makes wider
         part = rw.cut(one, cut.axis, cut.start, cut.stop)
         return rw.op.Add(part, rw.cut(other, len(shape) - 1, cut.start, cut.stop))  # type: ignore[no-any-return]
     return None
