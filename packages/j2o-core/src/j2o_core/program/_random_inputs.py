@@ -93,7 +93,7 @@ KINDS: dict[str, Callable[[Any], Any]] = {
 
 def check_kinds(kinds: Any) -> None:
     """Raise a SpecError unless these are kinds of inputs."""
-    if isinstance(kinds, str) or not isinstance(kinds, Sequence) or not kinds or not set(kinds) <= KINDS.keys():
+    if not isinstance(kinds, Sequence) or not kinds or not set(kinds) <= KINDS.keys():
         raise SpecError(f"kinds is {kinds!r}. Expected some of {list(KINDS)}.")
 
 

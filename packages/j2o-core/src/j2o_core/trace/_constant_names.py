@@ -108,8 +108,6 @@ def _holdings(fn: Any, seen: set[int], depth: int = 0, *, inner: bool = False) -
 
 
 def _held(name: str, value: Any, seen: set[int], depth: int, inner: bool) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, types.ModuleType):
-        return
     if isinstance(value, (types.FunctionType, types.MethodType, functools.partial)) or hasattr(value, "__wrapped__"):
         yield from _holdings(value, seen, depth + 1, inner=inner)
     elif not isinstance(value, type):

@@ -169,7 +169,7 @@ class Functions:
     def callee(self, eqn: Any) -> Callee | None:
         """The callee of an equation, None if it is no call that stays one."""
         name = eqn.params.get("name")
-        if eqn.primitive.name not in ("jit", "pjit") or not isinstance(name, str):
+        if eqn.primitive.name not in ("jit", "pjit"):
             return None
         if name.startswith(_PREFIX):
             return self._callees[int(name.removeprefix(_PREFIX))]

@@ -14,8 +14,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from .. import _compat
-
 _OTHERS = (np.ndarray, np.generic, jax.Array, type)
 # Their globals are no weights.
 _LIBRARIES = frozenset({"jax", "numpy", "equinox", "flax"})
@@ -27,11 +25,11 @@ def is_lazy(leaf: Any) -> bool:
     shape, dtype = getattr(leaf, "shape", None), getattr(leaf, "dtype", None)
     if not isinstance(shape, tuple) or dtype is None or isinstance(leaf, _OTHERS):
         return False
-    if not (has_values(leaf) or isinstance(leaf, jax.ShapeDtypeStruct)) or _compat.is_extended_dtype(dtype):
+    if not (has_values(leaf) or isinstance(leaf, jax.ShapeDtypeStruct)):
         return False
     try:
         np.dtype(dtype)
-    except TypeError:  # that of another library of arrays
+    except TypeError:  # that of keys, or of another library of arrays
         return False
     return all(isinstance(size, int) for size in shape)
 
