@@ -92,3 +92,13 @@ BODIES = {
 @pytest.mark.parametrize("name", BODIES)
 def test_other_searches_are_jaxs_body(name):
     check(BODIES[name], values(np.float32)[1:], table(10, np.float32), opsets=(21,))
+
+
+def test_searches_of_constants_are_computed_by_the_export():
+    points = np.array([1, 3, -1, 2], np.float32)
+
+    def fn(x):
+        places = jnp.searchsorted(jnp.arange(4.0), jnp.full(3, 1.5))
+        return x + places, x + jnp.interp(jnp.full(3, 0.5), jnp.arange(4.0), jnp.asarray(points))
+
+    check(fn, Spec((3,)), opsets=(21,), absent=["Greater", "Less", "Gather", "Sum"])

@@ -59,13 +59,10 @@ class Composite:
         self.primitive.multiple_results = True
         setattr(self.primitive, "composite", self)  # noqa: B010 - no field of a Primitive: lets the lowering loop find its way back
         self.primitive.def_abstract_eval(lambda *_, body, call: list(body.out_avals))
-        self.primitive.def_impl(lambda *operands, body, call: jax.extend.core.jaxpr_as_fun(body)(*operands))
-        mlir.register_lowering(
-            self.primitive,
-            mlir.lower_fun(
-                lambda *operands, body, call: jax.extend.core.jaxpr_as_fun(body)(*operands), multiple_results=True
-            ),
-        )
+        self.primitive.def_impl(_run_body)
+        mlir.register_lowering(self.primitive, mlir.lower_fun(_run_body, multiple_results=True))
+        # A body may hold primitives of JAX 0.12 that are code of others: run by itself, it does without them.
+        setattr(self.primitive, "to_lojax", _run_body)  # noqa: B010 - JAX 0.10 has no such method
 
     def __repr__(self) -> str:
         return f"Composite({self.target!r})"
@@ -110,6 +107,11 @@ class Composite:
         outputs = iter(self.primitive.bind(*arrays, *captured, body=body, call=call))
         # A leaf that is no array, such as an activation in a module, is returned as it is.
         return jax.tree.unflatten(out_treedef, [next(outputs) if is_array(leaf) else leaf for leaf in results])
+
+
+def _run_body(*operands: Any, body: Any, call: Call) -> list[Any]:
+    del call
+    return jax.extend.core.jaxpr_as_fun(body)(*operands)  # type: ignore[no-any-return]
 
 
 def _normalise(
