@@ -49,6 +49,21 @@ def test_nothing_is_added_where_sizes_are_not_0():
     assert "If" not in [node.op_type for node in program.model.graph]
 
 
+REST = {
+    "all but the first": lambda x: lax.scan(lambda c, a: (c + a, c * a), x[0], x[1:]),
+    "all but the last in reverse": lambda x: lax.scan(lambda c, a: (c + a, c * a), x[-1], x[:-1], reverse=True),
+    "half": lambda x: lax.map(jnp.sort, x[: x.shape[0] // 2]),
+    "differences": lambda x: lax.cummax(jnp.diff(x, axis=0), 0),
+}
+
+
+@pytest.mark.parametrize("fn", REST.values(), ids=REST)
+def test_what_is_left_of_one_element(fn):
+    check(fn, Spec(("N", 4)), opsets=(18, 23), sizes=(1, 2, 5))
+    program = to_onnx(fn, [("N", 4)], constraints=["N >= 2"])
+    assert "If" not in [node.op_type for node in program.model.graph]
+
+
 def test_a_kernel_that_takes_no_empty_arrays_is_named():
     program = to_onnx(FUNCTIONS["scan"], [("N", 4)])
     message = r"failed in Scan of .*test_empty_sequences\.py:\d+(.|\n)*argument x has no elements.*constraints="

@@ -7,6 +7,8 @@ import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
+from jax.extend.core import InconclusiveDimensionOperation
+
 from .. import _compat
 
 T = TypeVar("T")
@@ -161,12 +163,18 @@ def broken_constraint(dimension: Any, sizes: dict[str, int]) -> str | None:
 
 
 def may_be_zero(dimension: Any) -> bool:
-    """Whether a size may be 0 by what the user said.
+    """Whether a size may be 0 by what JAX and the user say.
 
-    JAX takes a symbol for 1 at least; a constraint such as `"N >= 0"` says that 0 occurs.
+    JAX takes a symbol for 1 at least, so that `N - 1` and `N // 2` may be 0; a constraint such as `"N >= 0"` says that
+    `N` may be, too, `"N >= 2"` that neither is.
     """
     if not _compat.is_symbolic(dimension):
         return int(dimension) == 0
     asked = {str(difference) for difference, is_zero, _ in _compat.dim_constraints(dimension) if not is_zero}
     sizes = {name: 0 if name in asked else 1 for name in _compat.symbol_names(dimension)}
-    return 0 in sizes.values() and evaluate_dimension(dimension, sizes) <= 0
+    if 0 in sizes.values() and evaluate_dimension(dimension, sizes) <= 0:
+        return True
+    try:
+        return not dimension >= 1
+    except InconclusiveDimensionOperation:
+        return True
