@@ -107,3 +107,56 @@ def test_other_values_of_the_option_are_errors():
 
 def test_gradients_of_layers():
     check(jax.grad(lambda x: by_items(x)[0].sum()), (3, SIZE), opsets=(21,))
+
+
+LARGE = 2**18  # of float32: 1 MB
+
+
+def set_one(i, x):
+    return x.at[7 * i].set(x[i] + 1)
+
+
+@pytest.mark.parametrize("opset", [18, 21, 26])
+def test_elements_of_a_large_carry_are_set_in_place(opset):
+    check(
+        lambda x: lax.fori_loop(0, 30, set_one, x),
+        (LARGE,),
+        opsets=(opset,),
+        contains=["ScatterElements"],
+        absent=LOOPS,
+    )
+
+
+def test_elements_of_a_large_carry_at_places_that_data_say():
+    def fn(x, places, values):
+        def turn(x, item):
+            place, value = item
+            block = lax.dynamic_slice(x, (place, 0), (1, 3))
+            return lax.dynamic_update_slice(x, block * value, (place, place)), value + x[place, 1]
+
+        return lax.scan(turn, x, (places, values))
+
+    ends = np.iinfo(np.int32)
+    places = np.array([0, 5, -1, 5, ends.max, ends.min, 2**12, 2**12 - 1], np.int32)
+    check(fn, Spec((2**12, 2**6)), places, Spec((8,)), opsets=(18, 21), absent=LOOPS)
+    add = lambda x, i: (x.at[i, 3].add(2.0), None)  # noqa: E731
+    check(lambda x, i: lax.scan(add, x, i)[0], Spec((2**12, 2**6)), places, opsets=(21,), absent=LOOPS)
+
+
+@pytest.mark.parametrize(
+    ("size", "turn"),
+    [
+        (LARGE // 2, set_one),
+        (LARGE, lambda i, x: set_one(i, x) * 2),
+        (LARGE, lambda i, x: x.at[i].set(x.sum())),
+        (LARGE, lambda i, x: x.at[jnp.arange(100) + i].set(x[i])),
+        (LARGE, lambda i, x: lax.dynamic_update_slice(x, x[:100] * 2, (i,))),
+        (LARGE, lambda i, x: set_one(i + 1, set_one(i, x))),
+    ],
+    ids=["small", "all changed", "all read", "many places", "many elements", "twice"],
+)
+def test_what_copies_anyway_stays_a_loop(size, turn):
+    loops = [node.op_type for node in to_onnx(lambda x: lax.fori_loop(0, 30, turn, x), [(size,)]).model.graph]
+    assert "Loop" in loops
+    options = {"unroll": False, "opsets": (21,), "contains": ["Loop"]}
+    check(lambda x: lax.fori_loop(0, 30, set_one, x), (LARGE,), **options)

@@ -1,11 +1,13 @@
-"""Unrolled scans, a copy of the body for each turn: short ones, and those over the weights of layers.
+"""Unrolled scans, a copy of the body for each turn: short ones, over weights of layers, and updates in place.
 
 ONNX Runtime packs a matrix that is constant once, when it loads the model. One that is an item of a Scan, or taken
-from a stack by a counter, is copied in each turn and packed in each product.
+from a stack by a counter, is copied in each turn and packed in each product. Nor does it write to the carry of a loop
+in place: where a turn changes a few elements of a large one, almost all of its time is a copy.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -16,13 +18,19 @@ from jax import export, lax
 
 from j2o_core import LoweringContext
 
+from .indexing._slicing import is_set_in_place
+
 # Equations that a scan may come to: in any case, where its turns have weights of their own, and on request.
 _SHORT = 64
 _WITH_WEIGHTS = 2**13
 _ON_REQUEST = 2**16
 
+# Bytes of a carry from which its copy takes longer than the nodes of a turn.
+_LARGE = 2**20
+
 _PRODUCTS = ("dot_general", "conv_general_dilated", "ragged_dot")
 _PARTS = ("dynamic_slice", "gather")
+_READS = (*_PARTS, "slice")
 _FORMS = ("convert_element_type", "copy", "reshape", "squeeze", "transpose", "broadcast_in_dim", "mul", *_PARTS)
 
 
@@ -36,7 +44,9 @@ def is_unrolled(
         return True
     if ctx.unroll is True:
         return _is_at_most(jaxpr, length, _ON_REQUEST)
-    return _is_at_most(jaxpr, length, _WITH_WEIGHTS) and _has_weights_of_turns(ctx, jaxpr.jaxpr, consts, xs)
+    if not _is_at_most(jaxpr, length, _WITH_WEIGHTS):
+        return False
+    return _has_weights_of_turns(ctx, jaxpr.jaxpr, consts, xs) or _updates_in_place(jaxpr.jaxpr, len(consts), len(xs))
 
 
 def unrolled(
@@ -87,6 +97,30 @@ def _has_weights_of_turns(ctx: LoweringContext, jaxpr: Any, consts: Sequence[ir.
         elif name in _PARTS and any(operands[0] is var for var in stacks):
             weights += filter(_is_matrix, eqn.outvars)
     return False
+
+
+def _updates_in_place(jaxpr: Any, consts: int, xs: int) -> bool:
+    """Whether a turn does no more with a large part of the carry than to read parts of it and to set few elements."""
+    carry = jaxpr.invars[consts : len(jaxpr.invars) - xs]
+    for var, out in zip(carry, jaxpr.outvars, strict=False):
+        shape, dtype = var.aval.shape, var.aval.dtype
+        if not all(isinstance(size, int) for size in shape) or math.prod(shape) * dtype.itemsize < _LARGE:
+            continue
+        readers = [eqn for eqn in jaxpr.eqns if any(atom is var for atom in eqn.invars)]
+        writers = [eqn for eqn in readers if out in eqn.outvars]
+        parts = all(eqn.primitive.name in _READS and eqn.invars[0] is var for eqn in readers if eqn not in writers)
+        if parts and len(writers) == 1 and _sets_few(writers[0], var):
+            return True
+    return False
+
+
+def _sets_few(eqn: Any, var: Any) -> bool:
+    name = eqn.primitive.name
+    if eqn.invars[0] is not var or not (name.startswith("scatter") or name == "dynamic_update_slice"):
+        return False
+    updates = eqn.invars[1 if name == "dynamic_update_slice" else 2].aval
+    one = name == "dynamic_update_slice" or math.prod(eqn.invars[1].aval.shape[:-1]) == 1
+    return one and is_set_in_place(var.aval.shape, updates.shape)
 
 
 def _is_matrix(var: Any) -> bool:

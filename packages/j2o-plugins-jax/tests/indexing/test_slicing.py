@@ -4,6 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -142,3 +143,26 @@ def test_under_vmap_and_grad():
     once(jax.vmap(fn), _random(3, 5, 4), starts)
     once(jax.grad(lambda x, i: jnp.sum(jnp.sin(fn(x, i)))), _random(5, 4), np.int32(2))
     once(jax.vmap(jax.grad(lambda x, i: jnp.sum(jnp.sin(fn(x, i))))), _random(3, 5, 4), starts)
+
+
+@pytest.mark.parametrize("dtype", DTYPES.all)
+@pytest.mark.parametrize(
+    ("shape", "sizes"), [((2**15,), (1,)), ((40000,), (3,)), ((90, 400), (2, 3)), ((50, 6, 200), (2, 1, 3))]
+)
+def test_a_few_elements_are_set_where_they_lie(dtype, shape, sizes):
+    """ScatterElements, which writes in place if nothing else reads the array; ScatterND copies it."""
+    starts = [np.array([place] * len(shape), np.int32) for place in (0, 1, 7, -3, 1000)]
+    fn = lambda x, u, i: lax.dynamic_update_slice(x, u, tuple(i))  # noqa: E731
+    rng = np.random.default_rng(0)
+    runs = [(*(rng.integers(0, 2, size).astype(dtype) for size in (shape, sizes)), start) for start in starts]
+    specs = Spec(shape, dtype), Spec(sizes, dtype), Spec((len(shape),), np.int32)
+    check(fn, *specs, args=runs, opsets=(18, 21), contains=["ScatterElements"], absent=["ScatterND"])
+
+
+def test_a_row_of_many_elements_one_of_few_and_one_of_float8_are_set_by_scatter():
+    element = lambda x, u: lax.dynamic_update_slice(x, u, (3,))  # noqa: E731
+    narrow = ml_dtypes.float8_e4m3fn
+    check(element, Spec((2**15,), narrow), Spec((1,), narrow), opsets=(21,), absent=["ScatterElements"])
+    fn = lambda x, u: lax.dynamic_update_slice(x, u, (3, 0))  # noqa: E731
+    check(fn, Spec((900, 65)), Spec((1, 65)), opsets=(21,), contains=["ScatterND"])
+    check(fn, Spec((90, 20)), Spec((1, 20)), opsets=(21,), contains=["ScatterND"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +18,8 @@ from .._shapes import insert_axes
 from ._indices import as_int64, as_vector, clamp_index, same_size
 
 _END = np.iinfo(np.int64).max
+# Elements of an update, and of an array of which a copy takes longer than to set as many one by one.
+_FEW, _MANY = 64, 2**15
 
 
 @plugin.lowering("slice")
@@ -136,7 +139,7 @@ def dynamic_update_slice(
     if ctx.opset >= 24 and len(cut) == 1 and cut[0] > 0:
         return _update_cache(ctx, x, shape[0], update, begins)
     if _scatter_is_cheaper(shape, sizes, cut[-1] + 1):
-        return _update_by_scatter(ctx, x, update, sizes, begins)
+        return _update_by_scatter(ctx, x, shape, update, sizes, begins)
     return _update_by_concat(ctx, x, shape, update, sizes, begins)
 
 
@@ -157,9 +160,16 @@ def _scatter_is_cheaper(shape: Sequence[Any], sizes: Sequence[Any], rank: int) -
 
 
 def _update_by_scatter(
-    ctx: LoweringContext, x: ir.Value, update: ir.Value, sizes: Sequence[int], begins: dict[int, ir.Value]
+    ctx: LoweringContext,
+    x: ir.Value,
+    shape: Sequence[int],
+    update: ir.Value,
+    sizes: Sequence[int],
+    begins: dict[int, ir.Value],
 ) -> ir.Value:
-    """ScatterND of the rows behind the last axis that is cut."""
+    """ScatterND of the rows behind the last axis that is cut, or ScatterElements of few elements."""
+    if is_set_in_place(shape, sizes) and ctx.target.runs("ScatterElements", x.dtype):
+        return _set_elements(ctx, x, shape, update, sizes, begins)
     rank = max(begins) + 1
     begin = as_vector(ctx, [begins.get(axis, ctx.const(0, np.int64)) for axis in range(rank)])
     offsets = np.moveaxis(np.indices(sizes[:rank]), 0, -1)
@@ -171,6 +181,32 @@ def _update_by_scatter(
     else:
         indices = ctx.reshape(begin, offsets.shape)
     return ctx.op.ScatterND(x, indices, update)  # type: ignore[no-any-return]
+
+
+def is_set_in_place(shape: Sequence[Any], sizes: Sequence[Any]) -> bool:
+    """Whether ScatterElements takes a few elements of many: it writes in place, ScatterND copies all in any case."""
+    if any(map(is_symbolic_dim, (*shape, *sizes))):
+        return False
+    return math.prod(sizes) <= _FEW and math.prod(shape) >= _MANY
+
+
+def _set_elements(
+    ctx: LoweringContext,
+    x: ir.Value,
+    shape: Sequence[int],
+    update: ir.Value,
+    sizes: Sequence[int],
+    begins: dict[int, ir.Value],
+) -> ir.Value:
+    """ScatterElements along all axes, which are one."""
+    strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    offsets = np.ravel_multi_index(tuple(np.indices(sizes).reshape(len(sizes), -1)), tuple(shape))
+    places = [ctx.op.Mul(begin, ctx.const(strides[axis], np.int64)) for axis, begin in begins.items()]
+    place = ctx.reshape(functools.reduce(ctx.op.Add, places), (1,))
+    if offsets.any():
+        place = ctx.op.Add(place, ctx.const(offsets, np.int64))
+    flat, count = ctx.reshape(x, (math.prod(shape),)), math.prod(sizes)
+    return ctx.reshape(ctx.op.ScatterElements(flat, place, ctx.reshape(update, (count,)), axis=0), shape)
 
 
 def _update_by_concat(
