@@ -67,6 +67,7 @@ def test_the_arguments_of_to_onnx_are_a_promise():
         "target": "onnxruntime",
         "nonfinite": None,
         "weights": "fold",
+        "dtype": None,
         "unroll": "auto",
         "functions": (),
         "metadata": "relative",

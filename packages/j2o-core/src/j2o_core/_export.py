@@ -13,7 +13,7 @@ from .plugin._discover import discover
 from .plugin._plugin import HIGHEST_OPSET, LOWEST_OPSET, Plugin
 from .program._program import OnnxProgram
 from .program._record import Exported
-from .simplify import ConstantTable, FunctionCalls, decompositions_of, simplify
+from .simplify import NARROWED, ConstantTable, FunctionCalls, Narrowing, decompositions_of, simplify
 from .trace._capture import Capture
 from .trace._constant_names import named_leaves
 from .trace._functions import Functions
@@ -36,6 +36,7 @@ def to_onnx(
     target: str | None = "onnxruntime",
     nonfinite: str | None = None,
     weights: str = "fold",
+    dtype: Any = None,
     unroll: bool | str = "auto",
     functions: Sequence[Any] = (),
     metadata: str = "relative",
@@ -68,6 +69,10 @@ def to_onnx(
             float that the function holds as it is, under its path: the graph is the same whatever the values are, and
             `with_weights` replaces them. A small array that is only read behind `jax.lax.stop_gradient` is a buffer,
             such as the periods of a rotary embedding, and no weight.
+        dtype: None, or `"float16"` or `"bfloat16"`: float32 is computed and weights are stored so, but for what would
+            lose too much, such as sums over many elements, exponentials and statistics of norms, which `report()`
+            lists. Inputs and outputs keep the dtypes of specs and results. Integers, random keys, complex numbers and
+            float64 stay as they are.
         unroll: `"auto"` unrolls a loop of known length where ONNX Runtime runs that faster: short ones, and those
             whose turns are layers with constant weights, up to 8,192 equations. True unrolls all up to 65,536, False
             none.
@@ -95,6 +100,7 @@ def to_onnx(
     exact_nonfinite = asks_for_exact(nonfinite)
     check_level(metadata)
     keep_weights = _keeps(weights)
+    narrow_dtype = _narrow_dtype(dtype)
     _check_unroll(unroll)
     begin = progress or (lambda stage: None)
     begin("discover")
@@ -121,7 +127,10 @@ def to_onnx(
         begin("simplify")
         table = ConstantTable(traced.constant_names)
         table.functions = FunctionCalls(kept_functions, table, keep_weights=keep_weights)
-        jaxpr = simplify(traced.jaxpr, table, decompositions_of(registry), keep_weights=keep_weights)
+        narrowing = None if narrow_dtype is None else Narrowing(narrow_dtype, registry.precisions)
+        jaxpr = simplify(
+            traced.jaxpr, table, decompositions_of(registry), keep_weights=keep_weights, narrowing=narrowing
+        )
         # This stage and those below need onnx_ir, whose import takes longer than most exports.
         from .lower._lower import lower
         from .target import Target
@@ -147,6 +156,8 @@ def to_onnx(
     model = finish(lowered, traced, aim, registry.opset_imports)
     write_metadata(model, metadata, traced.modules)
     write_signature(model, name_of(fn), traced)
+    if narrowing is not None:
+        model.metadata_props[NARROWED] = narrowing.record()
     if keep_weights or table.kept:
         write_leaves(model, named_leaves(fn, inner=True), table)
     again = functools.partial(
@@ -155,6 +166,7 @@ def to_onnx(
         target=target,
         nonfinite=nonfinite,
         weights=weights,
+        dtype=dtype,
         unroll=unroll,
         functions=kept_functions.found(),
         plugins=registry.plugins,
@@ -169,6 +181,15 @@ def _keeps(weights: str) -> bool:
             f"(each is stored as it is, and can be replaced)."
         )
     return weights == "keep"
+
+
+def _narrow_dtype(dtype: Any) -> str | None:
+    name = dtype if dtype is None or isinstance(dtype, str) else getattr(dtype, "__name__", str(dtype))
+    if name not in (None, "float16", "bfloat16"):
+        raise SpecError(
+            f'dtype is {dtype!r}. Expected "float16", "bfloat16", or None, which leaves every dtype as JAX has it.'
+        )
+    return name
 
 
 def _check_unroll(unroll: Any) -> None:

@@ -130,6 +130,14 @@ def test_unroll_is_an_option(j2o, unroll):
     assert j2o(*EXPORT, "--unroll", unroll)[0] == 0
 
 
+def test_a_narrow_dtype_is_an_option(j2o):
+    status, out, _ = j2o(*EXPORT, "--dtype", "float16", "--verify")
+    assert status == 0
+    assert "j2o.narrowed" in {prop.key for prop in onnx.load("m.onnx").metadata_props}
+    assert "computed in float16" in " ".join(out.split())
+    assert j2o("verify", "models:model", "m.onnx", "--input", "x=B,3", "--input", "scale=")[0] == 0
+
+
 def test_inputs_may_come_in_any_order_and_without_names(j2o):
     status, _, _ = j2o("export", "models:model", "--input", "scale=:f32", "--input", "x=B,3", "-o", "m.onnx")
     assert status == 0

@@ -14,6 +14,7 @@ from . import _creation as _creation
 from . import _cumulative as _cumulative
 from . import _dot_general as _dot_general
 from . import _joining as _joining
+from . import _narrowing as _narrowing
 from . import _padding as _padding
 from . import _passing as _passing
 from . import _pooling as _pooling

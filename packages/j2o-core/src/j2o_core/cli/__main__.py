@@ -107,6 +107,11 @@ def _parser() -> argparse.ArgumentParser:
         "--keep-weights", action="store_true", help="store each weight as it is, so that swap-weights can replace it"
     )
     export.add_argument(
+        "--dtype",
+        choices=("float16", "bfloat16"),
+        help="compute and store weights in it; what loses too much stays",
+    )
+    export.add_argument(
         "--verify", action="store_true", help="compare with JAX first; a model that differs is not written"
     )
 

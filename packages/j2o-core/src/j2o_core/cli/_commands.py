@@ -54,6 +54,7 @@ def export(options: argparse.Namespace) -> None:
             target=None if options.target == "onnx" else options.target,
             nonfinite=options.nonfinite,
             weights="keep" if options.keep_weights or given is not None else "fold",
+            dtype=options.dtype,
             unroll={"always": True, "never": False}.get(options.unroll, "auto"),
             functions=options.functions,
             progress=stages,

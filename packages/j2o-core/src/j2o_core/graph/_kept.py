@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,10 @@ STORED_LAYOUTS = frozenset({"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Fla
 
 NO_VALUES = """{count} of its weights have no values, {names} for one: the model was exported from shapes alone.
 Give them: program.with_weights(tree), or a flat dictionary of arrays by the names of the weights."""
+
+_BEYOND = (
+    """{leaf} has numbers beyond the range of {dtype}: they are infinite in the file. bfloat16 has that of float32."""
+)
 
 _Array = np.ndarray[Any, Any]
 
@@ -70,8 +75,7 @@ class KeptWeight:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> _Array:
         del copy
-        with np.errstate(over="ignore"):  # a number beyond a narrower dtype is infinite, as in JAX
-            return self.stored().astype(dtype or self.dtype, copy=False)
+        return cast(self.stored(), dtype or self.dtype, self.leaf)
 
     def record(self) -> str:
         """How the elements lie in the leaf, as JSON; of the whole leaf just its path."""
@@ -83,6 +87,17 @@ class KeptWeight:
         if self.dtype != self.source.dtype:
             record["dtype"] = str(np.dtype(self.source.dtype))
         return json.dumps(record)
+
+
+def cast(array: _Array, dtype: Any, leaf: str) -> _Array:
+    """The numbers of a leaf in the dtype of the file. Those beyond a narrower dtype are infinite, as in JAX."""
+    try:
+        with np.errstate(over="raise"):
+            return array.astype(dtype, copy=False)
+    except FloatingPointError:
+        warnings.warn(_BEYOND.format(leaf=leaf, dtype=np.dtype(dtype)), UserWarning, stacklevel=2)
+    with np.errstate(over="ignore"):
+        return array.astype(dtype)
 
 
 def digest(value: Any) -> str:

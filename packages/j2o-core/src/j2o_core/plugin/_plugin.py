@@ -23,6 +23,8 @@ LOWEST_OPSET = 18
 HIGHEST_OPSET = 26
 # Values that ONNX has no type for.
 ENCODED = ("complex", "key")
+# How a primitive of float32 is computed where a program is exported with a narrow dtype.
+PRECISIONS = ("narrow", "operands", "inside", "float32")
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Plugin:
         self.lowerings: dict[Any, list[Lowering]] = {}
         self.decompositions: dict[str, Rule] = {}
         self.encodings: dict[tuple[str, str], Rule] = {}
+        self.precisions: dict[str, tuple[str | Rule, str]] = {}
         self.composites: list[Composite] = []
         self.modules: dict[str, tuple[str, ...]] = {}
         self.module_plans: dict[str, Callable[[Any], Sequence[type]]] = {}
@@ -185,6 +188,26 @@ class Plugin:
             return rule
 
         return register
+
+    def precision(self, primitive: Primitive | Composite | str, policy: str | Rule, why: str = "") -> None:
+        """State how a primitive or composite is computed by `to_onnx(..., dtype="float16")`; unstated, in float32.
+
+        Args:
+            primitive: a JAX primitive, its name, or a composite.
+            policy: "narrow": in the narrow dtype, as products are. "operands": as its operands are, in float32 if one
+                of them has to be, as sums of two arrays and changes of layout are. "inside": in float32, with a narrow
+                result, as a sine is. "float32": the result, too, as that of a sum over many elements. Or a function of
+                the equation that returns one of these.
+            why: the reason for float32, for `report()`.
+
+        Raises:
+            PluginError: if there is no such policy, or this plugin has stated another one.
+        """
+        if not callable(policy) and policy not in PRECISIONS:
+            expected = ", ".join(map(repr, PRECISIONS))
+            raise PluginError(f"{self!r} computes {_key_name(primitive)} {policy!r}. Expected one of {expected}.")
+        if self.precisions.setdefault(_key_name(primitive), (policy, why)) != (policy, why):
+            raise PluginError(f"{self!r} states two precisions of {_key_name(primitive)}.")
 
     def composite(self, target: str, *, batching: str = "bind", differentiable: bool = True) -> Composite:
         """Keep a function or method whole while tracing.

@@ -34,6 +34,7 @@ class Registry:
         self._newest: dict[tuple[Any, int], Lowering | None] = {}
         self.decompositions: dict[str, Any] = {}
         self.encodings: dict[str, dict[str, Any]] = {kind: {} for kind in ENCODED}
+        self.precisions: dict[str, Any] = {}
         self.composites: list[Composite] = []
         self.rewrites: list[Rewrite] = []
         self.opset_imports: dict[str, int] = {}
@@ -99,6 +100,9 @@ class Registry:
                     f"Two plugins have a rule for {name} of encoded values ({kind}); one is {_origin(plugin)}. "
                     f"Uninstall one of them, or pass plugins=[...] to to_onnx."
                 )
+        for name, precision in plugin.precisions.items():
+            if self.precisions.setdefault(name, precision) != precision:
+                raise PluginError(f"Two plugins state how precise {name} is; one is {_origin(plugin)}.")
         targets = {composite.target: composite for composite in self.composites}
         for composite in plugin.composites:
             if composite.target in targets:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from ..graph._kept import KeptWeight
+from ..graph._kept import KeptWeight, cast
 from ..trace._memory import file_map
 
 _Array = np.ndarray[Any, Any]
@@ -30,7 +30,7 @@ def pieces(tensor: Any) -> Iterator[bytes | memoryview]:
     dtype = raw.dtype if isinstance(raw, KeptWeight) else array.dtype
     is_plain = array.dtype == dtype and array.dtype.byteorder != ">" and array.flags.c_contiguous
     if not is_plain or tensor.dtype.bitwidth < 8:
-        yield from _rearranged(array, tensor.dtype, dtype)
+        yield from _rearranged(array, tensor.dtype, dtype, raw.leaf if isinstance(raw, KeptWeight) else "")
     else:
         flat = memoryview(array.reshape(-1).view(np.uint8))
         for start in range(0, len(flat), _CHUNK_BYTES):
@@ -38,15 +38,14 @@ def pieces(tensor: Any) -> Iterator[bytes | memoryview]:
     _let_go(array)
 
 
-def _rearranged(array: _Array, element: ir.DataType, dtype: Any) -> Iterator[bytes | memoryview]:
+def _rearranged(array: _Array, element: ir.DataType, dtype: Any, leaf: str) -> Iterator[bytes | memoryview]:
     """The bytes of a view with a layout of its own, such as a transposed or a broadcast one, some rows at a time."""
     if array.nbytes <= _BLOCK_BYTES or array.ndim == 0 or element.bitwidth < 8:
-        with np.errstate(over="ignore"):  # a number beyond a narrower dtype is infinite, as in JAX
-            yield ir.Tensor(array.astype(dtype, copy=False), dtype=element).tobytes()
+        yield ir.Tensor(cast(array, dtype, leaf), dtype=element).tobytes()
         return
     rows = max(1, _BLOCK_BYTES * len(array) // array.nbytes)
     for start in range(0, len(array), rows):
-        yield from _rearranged(array[start : start + rows] if rows > 1 else array[start], element, dtype)
+        yield from _rearranged(array[start : start + rows] if rows > 1 else array[start], element, dtype, leaf)
 
 
 def _let_go(array: _Array) -> None:

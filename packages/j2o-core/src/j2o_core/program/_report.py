@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..finish._finish import TARGET
 from ..graph._nonfinite import DEFAULT, NONFINITE, differences
+from ..simplify import narrowed
 from ..trace._source import describe
 from ._save import weight_bytes
 from ._summary import functions, modules, operator_counts, signature
@@ -33,6 +34,7 @@ def report(program: Exported, *, jaxpr: bool = False) -> str:
         *(f"output         {signature(value)}" for value in model.graph.outputs),
         *(f"setting        {place} = {value!r}, fixed in the graph" for place, value in program.traced.settings),
         f"weights        {len(model.graph.initializers)} initializers, {weight_bytes(model) / 1e6:.1f} MB",
+        *_narrowed(model),
         *_nonfinite(model),
         *declined_rewrites(program),
         f"nodes          {sum(counts.values())}",
@@ -67,6 +69,17 @@ def declined_rewrites(program: Exported) -> list[str]:
     places = [(f"  {operator}: {reason} ({place})", count) for (operator, reason, place), count in found.items()]
     lines = [line if count == 1 else f"{line}, {count} times" for line, count in places]
     return [f"decomposed     {len(lines)} near misses of a fusion", *lines] if lines else []
+
+
+def _narrowed(model: ir.Model) -> list[str]:
+    """The narrow dtype, if the program was exported with one, and what stays in float32."""
+    record = narrowed(model)
+    if record is None:
+        return []
+    counts = ", ".join(f"in {dtype}: {count}" for dtype, count in record["equations"].items())
+    kept = [f"  {count:6} {name}: {why}" for name, why, count in record["float32"]]
+    begins = "; float32 begins at" if kept else ""
+    return [f"dtype          {record['dtype']}; equations {counts}{begins}", *kept]
 
 
 def _nonfinite(model: ir.Model) -> list[str]:

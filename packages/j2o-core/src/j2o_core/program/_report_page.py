@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..finish._finish import TARGET
 from ..graph._nonfinite import differences
+from ..simplify import narrowed
 from ._number_text import bytes_text, count_text
 from ._report import versions
 from ._save import weight_bytes
@@ -65,6 +66,9 @@ def report_page(
     if held:
         parts += ["<h2>Modules</h2>", _bars(held)]
     parts += ["<h2>Casts</h2>", f"<p>{counts['Cast']} of {sum(counts.values())} nodes convert between dtypes.</p>"]
+    if (record := narrowed(model)) is not None:
+        kept = [(_text(f"{count} {name}"), _text(why)) for name, why, count in record["float32"]]
+        parts += [f"<h2>Float32 in {record['dtype']}</h2>", _table(kept) if kept else "<p>None.</p>"]
     differing = [(_text(difference), _text(place)) for difference, place in differences(model)]
     parts += ["<h2>Differences for NaN and infinities</h2>", _table(differing) if differing else "<p>None.</p>"]
     if declined:

@@ -12,17 +12,20 @@ import onnx_ir as ir
 
 from .._errors import J2oError, SpecError, VerifyError
 from ..graph._nonfinite import differences
+from ..simplify import narrowed
 from ..trace._specs import Inputs, parse_inputs
 from ..trace._trace import trace
 from ._attention_inputs import attention_cases
 from ._call import call_arrays
-from ._comparison import OutputDifference, compare
+from ._comparison import TOLERANCES, OutputDifference, compare
 from ._random_inputs import KINDS, check_kinds, check_sizes, fitting_runs, random_leaves
 from ._reference import Reference
 from ._session import Session
 from ._ulps import beyond, conditions
 
 _ONE_BY_ONE = "{problem} as XLA compiles it: compared with JAX's operations run one by one, with which it agrees"
+
+_NARROW = "computed in {dtype}: compared with JAX's own dtypes, rtol {rtol:g}, atol {atol:g} of the largest value"
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,11 @@ def verify(
     done = []
     cases = list(_given_case(inputs, args) if args else _random_cases(inputs, sizes, seed, kinds))
     notes: dict[str, None] = {}
+    narrow = narrowed(sides.model)
+    if narrow is not None:
+        relative, fraction = TOLERANCES[narrow["dtype"]]
+        rtol, atol = relative if rtol is None else rtol, fraction if atol is None else atol
+        notes[_NARROW.format(dtype=narrow["dtype"], rtol=rtol, atol=atol)] = None
     for leaves, run, text in cases:
         expected, actual = _expected(sides.reference, leaves), sides.session.run(leaves)
         problem, found = _compared(sides, expected, actual, rtol, atol)

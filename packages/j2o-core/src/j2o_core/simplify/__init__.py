@@ -10,13 +10,17 @@ from ._function_primitive import function_p
 from ._functions import FunctionCalls
 from ._inline import decompose, inline_calls
 from ._kept import close_weights, fixed_weights, open_weights
+from ._narrow import narrow
+from ._narrowing import NARROWED, Narrowing, narrowed
 from ._real import make_real
 
 __all__ = [
     "FOLD_LIMIT_BYTES",
+    "NARROWED",
     "ConstantTable",
     "Decompositions",
     "FunctionCalls",
+    "Narrowing",
     "close_weights",
     "decompositions_of",
     "drop_dead_code",
@@ -24,6 +28,8 @@ __all__ = [
     "function_p",
     "inline_calls",
     "make_real",
+    "narrow",
+    "narrowed",
     "simplify",
 ]
 
@@ -34,6 +40,7 @@ def simplify(
     decompositions: Decompositions | None = None,
     *,
     keep_weights: bool = False,
+    narrowing: Narrowing | None = None,
 ) -> Any:
     """The simplified closed jaxpr; jaxprs inside control flow are simplified alike.
 
@@ -43,6 +50,7 @@ def simplify(
         decompositions: the JAX code of primitives, and of those on encoded values.
         keep_weights: whether named constants become inputs, behind the others; `constants.kept` has them then. Those
             that are not in memory do so always.
+        narrowing: how float32 becomes a narrower dtype, if it does.
     """
     constants = constants if constants is not None else ConstantTable({})
     decompositions = decompositions or Decompositions()
@@ -55,6 +63,8 @@ def simplify(
         constants.fixed = fixed_weights(inlined, constants)
     dropped = drop_dead_code(inlined)
     folded = fold_constants(dropped, constants)
+    if narrowing is not None:
+        folded = fold_constants(drop_dead_code(narrow(folded, constants, narrowing)), constants)
     # A primitive of constants is a constant: the code of the others comes after.
     expanded = make_real(decompose(folded, decompositions), constants, decompositions.encoded)
     if expanded is not folded:
