@@ -207,7 +207,7 @@ def _check_arguments(fn: Any, opset: Any, target: Any, progress: Any) -> None:
             f"fn is {short(fn)}, which cannot be called. Expected a function, module or other callable, and then its "
             f'specs: to_onnx(fn, [("B", 3)]). The function itself, not a result of it: fn, not fn(x).'
         )
-    if isinstance(opset, bool) or not isinstance(opset, int) or not LOWEST_OPSET <= opset <= HIGHEST_OPSET:
+    if not isinstance(opset, int) or not LOWEST_OPSET <= opset <= HIGHEST_OPSET:
         raise SpecError(
             f"opset is {opset!r}. j2o writes opsets {LOWEST_OPSET} to {HIGHEST_OPSET}; 21 is the default, "
             f"23 the first with Attention and RotaryEmbedding."

@@ -29,9 +29,8 @@ def close_functions(lowered: Lowered) -> None:
     parts = lowered.parts()
     for part in parts:
         remove_unused_nodes(part.graph)
-    if not lowered.functions:
-        return
-    for function in list(lowered.functions):  # a function before those that call it
+    functions = list(lowered.functions)
+    for function in functions:  # a function before those that call it
         calls = [(part, node) for part in parts for node in _calls(part, function.name)]
         if not calls:
             lowered.functions.remove(function)
@@ -44,7 +43,8 @@ def close_functions(lowered: Lowered) -> None:
         _drop_unused_inputs(function, [node for _, node in calls])
         _constants_outside(function, calls)
         _constants_inside(function.body.graph)
-    remove_unused_nodes(lowered.graph)
+    if functions:
+        remove_unused_nodes(lowered.graph)
 
 
 def made_functions(lowered: Lowered, domains: Mapping[str, int]) -> list[ir.Function]:
@@ -67,8 +67,6 @@ def _calls(part: Lowered, name: str) -> list[ir.Node]:
 def _drop_unused_inputs(function: LoweredFunction, calls: Sequence[ir.Node]) -> None:
     graph = function.body.graph
     read = [index for index, value in enumerate(graph.inputs) if value.uses() or value.is_graph_output()]
-    if len(read) == len(graph.inputs):
-        return
     graph.inputs[:] = [graph.inputs[index] for index in read]
     for node in calls:
         operands = [node.inputs[index] for index in read]

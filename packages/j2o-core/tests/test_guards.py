@@ -1,0 +1,55 @@
+"""Conditions of the export, of the target, and of what is particular to releases of JAX."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import onnx_ir as ir
+import pytest
+from jax import lax
+
+from j2o_core import SpecError
+from j2o_core._compat import without_dot_algorithms
+from j2o_core._lazy_sympy import _Finder
+from j2o_core.target import WORKAROUNDS, Target
+
+X = np.ones((2, 2), np.float32)
+
+
+def test_loops_are_unrolled_or_not(export):
+    with pytest.raises(SpecError, match="unroll is 3"):
+        export(jnp.sin, [(3,)], unroll=3)
+
+
+def test_products_ask_for_no_algorithm():
+    def product(x):
+        return lax.dot(x, x, precision=lax.DotAlgorithmPreset.F32_F32_F32)
+
+    (eqn,) = without_dot_algorithms(jax.make_jaxpr(product)(X)).eqns
+    assert eqn.params["precision"] is None
+
+
+def test_only_onnx_ir_is_found_without_sympy():
+    assert _Finder().find_spec("json", None) is None
+
+
+@pytest.mark.parametrize("row", [row for row in WORKAROUNDS if row.unusable], ids=lambda row: row.name)
+def test_kernels_that_are_of_no_use_do_not_run(row):
+    target = Target("onnxruntime", 26)
+    for op_type in row.op_types:
+        for dtype in row.dtypes:
+            types = {variable: dtype for variable in target.signature(op_type).allowed}
+            assert not target.runs_types(op_type, types, lambda name, default: default)
+
+
+@pytest.mark.parametrize(("size", "inputs"), [(3, 1), (1000, 2)])
+def test_large_constants_of_functions_are_inputs(export, size, inputs):
+    constant = np.arange(size, dtype=np.float32)
+
+    @jax.jit
+    def scaled(x):
+        return x * constant
+
+    program = export(lambda x: scaled(x) + scaled(-x), [(size,)], functions=[scaled])
+    (function,) = program.model.functions.values()
+    assert len(function.inputs) == inputs
+    assert isinstance(function, ir.Function)
