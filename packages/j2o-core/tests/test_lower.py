@@ -2,7 +2,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
+from jax.extend.core import Primitive
 
+from j2o_core import UnsupportedError
 from j2o_core.testing import Spec, expect_graph
 
 X = np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)
@@ -127,3 +130,13 @@ def test_params_and_avals_are_in_the_context(plugin, export):
 
     export(lambda x: jnp.cumsum(x, 1), [(2, 3)], opset=22)
     assert seen == {"opset": 22, "params": {"axis": 1, "reverse": False}, "avals": ((2, 3), np.float32)}
+
+
+def test_a_token_is_no_value(export, plugin):
+    primitive = Primitive("library_with_token")
+    primitive.multiple_results = True
+    token = jax.typeof(lax.create_token())
+    primitive.def_abstract_eval(lambda x: [x, token])
+    plugin.lowering("library_with_token")(lambda ctx, x: [ctx.op.Neg(x), x])
+    with pytest.raises(UnsupportedError, match="a type that ONNX does not have"):
+        export(lambda x: primitive.bind(x)[0], [(3,)])

@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 X = np.ones((2, 3), np.float32)
 
@@ -70,3 +71,19 @@ def test_what_nobody_reads_is_not_in_the_model(plugin, export):
     model = export(jnp.cumsum, [(3,)]).model
     assert [node.op_type for node in model.graph] == ["CumSum"]
     assert len(model.graph.initializers) == 1
+
+
+@pytest.mark.parametrize(("dtype", "inside"), [(np.float32, ["Mul"]), (np.float16, ["Cos", "Sin", "Mul"])])
+def test_work_that_all_calls_share_is_done_once(export, dtype, inside):
+    """But not in float16: a chain of it is rounded at its end."""
+
+    @jax.jit
+    def scaled(x, weight):
+        return x * jnp.sin(jnp.cos(weight))
+
+    x = X.astype(dtype)
+    program = export(lambda x, w: scaled(x, w) + scaled(-x, w), [x, x], functions=[scaled])
+    (function,) = program.model.functions.values()
+    assert [node.op_type for node in function] == inside
+    assert len(function.inputs) == 2
+    np.testing.assert_array_equal(program(x, x), np.zeros_like(x))

@@ -1,13 +1,16 @@
 """The builder leaves large constants, sizes that are not known and places outside of an axis as they are."""
 
+import jax
 import numpy as np
 import onnx_ir as ir
 import pytest
 from jax import export as jax_export
 
+from j2o_core import J2oError
 from j2o_core.graph._builder import Builder
 from j2o_core.graph._constants import Constants
 from j2o_core.graph._infer import infer_shapes
+from j2o_core.graph._kept import KeptWeight
 from j2o_core.graph._layout import _moved_ones, _reshape_target
 from j2o_core.graph._placement import whole
 from j2o_core.graph._ranges import value_range
@@ -153,3 +156,9 @@ def test_a_value_that_is_no_output_is_not_replaced_as_one():
     replace_output(graph, value(shape=(3,)), value(shape=(3,)), node)
     assert list(graph) == [node]
     assert list(graph.outputs) == [node.outputs[0]]
+
+
+def test_a_weight_without_values_has_no_numbers():
+    weight = KeptWeight("w", jax.ShapeDtypeStruct((2,), np.float32), whole((2,)), np.dtype(np.float32))
+    with pytest.raises(J2oError, match="no values"):
+        np.asarray(weight)

@@ -5,9 +5,9 @@ import threading
 
 import pytest
 
-from j2o_core import Plugin, PluginError
+from j2o_core import J2oError, Plugin, PluginError
 from j2o_core.plugin import _installed
-from j2o_core.plugin._budget import _is_debugged
+from j2o_core.plugin._budget import _is_debugged, _Watch, limited
 from j2o_core.plugin._discover import discover
 from j2o_core.plugin._registry import Registry
 
@@ -73,3 +73,11 @@ def test_a_debugger_takes_its_time():
         assert _is_debugged(ident)
     finally:
         sys.monitoring.free_tool_id(sys.monitoring.DEBUGGER_ID)
+
+
+def test_a_rule_in_time_is_not_stopped():
+    with (watch := _Watch()), watch:
+        watch.start()
+        with limited(lambda: "A rule", J2oError):
+            watch.look()
+    assert watch.stopped is None

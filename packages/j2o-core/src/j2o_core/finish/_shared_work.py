@@ -59,8 +59,6 @@ def share_work(function: LoweredFunction, part: Lowered, calls: Sequence[ir.Node
         first.graph.insert_before(first, [copy])  # type: ignore[union-attr]  # it is in one
     for value in [value for node in moved for value in node.outputs]:
         readers = [(user, index) for user, index in value.uses() if user not in moved]
-        if not readers:
-            continue
         operand = ir.Value(name=_fresh("shared", body))
         stamp(operand, value.dtype, shape_of(value))
         body.inputs.append(operand)

@@ -262,8 +262,6 @@ class Lowerer:
                 f"{'' if len(avals) == 1 else 's'}: {_avals(avals)}."
             )
         for value, aval in zip(results, avals, strict=True):
-            if type(aval).__name__ == "AbstractToken" or not hasattr(aval, "dtype"):
-                continue
             wanted = element_type(aval.dtype)
             shape = shape_of(value)
             if wanted is not None and value.dtype is not None and value.dtype != wanted:

@@ -68,9 +68,9 @@ def _collect_missing(jaxpr: Any, registry: Registry, opset: int, missing: Ordere
 def _check_type(aval: Any, made: Any, libraries: Any = ()) -> None:
     try:
         element_type(aval.dtype)
-    except TypeError as error:
+    except (AttributeError, TypeError) as error:  # a token has no dtype
         advice = "Expected one that it has: convert to bfloat16 or float8_e4m3fn, for instance."
-        if aval.dtype == jax.dtypes.float0:
+        if getattr(aval, "dtype", None) == jax.dtypes.float0:
             advice = "JAX's derivatives of integers and truth values hold no numbers: do not return them."
         made = made if isinstance(made, str) else f"{_compat.printed_name(made)} at {user_line(made, libraries)}"
         raise UnsupportedError(f"{made} is {aval.str_short()}, a type that ONNX does not have. {advice}") from error
