@@ -56,8 +56,9 @@ def test_the_equation_has_the_shapes_and_dtypes_of_jax(export, plugin):
     [
         (lambda eqn, z: lax.squeeze(lax.slice(z, (0, 0, 1), (1, 3, 2)), (0,)), [[2], [4], [6]]),
         (lambda eqn, z: lax.squeeze(lax.slice(lax.stack(_parts(z), 0), (0, 0, 1), (2, 1, 2)), (2,)), [[2], [4]]),
+        (lambda eqn, z: lax.squeeze(lax.slice(z, (0, 1, 1), (1, 3, 2)), (2,)), [[4, 6]]),
     ],
-    ids=["taken along another axis", "stacked along another axis"],
+    ids=["taken along another axis", "stacked along another axis", "taken in part"],
 )
 def test_parts_of_what_is_stacked(export, plugin, rule, expected):
     """Rules split what others have just stacked, which costs nothing: but only where both go along the last axis."""
@@ -97,6 +98,13 @@ def test_a_rule_that_returns_another_shape_is_named(export, plugin):
     plugin.lowering(swap_p)(lambda ctx, x: x)
     plugin.encoded(swap_p, "complex")(lambda eqn, z: z[..., 0])
     with pytest.raises(LoweringError, match=r"swap_parts on complex .* returned float32\[2\], .* float32\[2,2\]"):
+        export(swap_p.bind, [Z])
+
+
+def test_a_rule_that_returns_another_dtype_is_named(export, plugin):
+    plugin.lowering(swap_p)(lambda ctx, x: x)
+    plugin.encoded(swap_p, "complex")(lambda eqn, z: z.astype(np.int32))
+    with pytest.raises(LoweringError, match=r"swap_parts on complex .* returned int32\[2,2\], .* float32\[2,2\]"):
         export(swap_p.bind, [Z])
 
 

@@ -13,9 +13,9 @@ import onnx_ir as ir
 import pytest
 from jax import lax
 
-from j2o_core import CheckError, RunError, SaveError, SpecError
-from j2o_core.program import _save, _session
-from j2o_core.program._attention_inputs import _not_finite, attention_cases
+from j2o_core import CheckError, RunError, SaveError, SpecError, VerifyError
+from j2o_core.program import _save, _session, _verify
+from j2o_core.program._attention_inputs import Case, _not_finite, attention_cases
 from j2o_core.program._divergence import _magnitude
 from j2o_core.program._external_data import _problem, check_external_data
 from j2o_core.program._file_lock import open_locked
@@ -194,3 +194,25 @@ def test_folders_are_synchronised_where_files_are_posix(monkeypatch, tmp_path):
     _save._sync_folder(str(tmp_path))
     monkeypatch.undo()
     assert opened == [str(tmp_path)]
+
+
+@pytest.mark.parametrize(
+    ("finite", "alike", "raises"), [(False, False, False), (True, False, True), (True, True, False)]
+)
+def test_what_attention_does_with_hidden_keys(monkeypatch, finite, alike, raises):
+    """NaN in hidden keys may spread where an operator is known to; what is finite has to agree, in JAX's orders too."""
+    case = Case("-inf in 'm'", [X], finite)
+    monkeypatch.setattr(_verify, "differences", lambda model: [("NaN spreads", "line 1")])
+    monkeypatch.setattr(_verify, "attention_cases", lambda model, leaves: [case])
+    monkeypatch.setattr(_verify, "_compared", lambda sides, want, *_: ("" if want == "other order" else "differs", []))
+    reference = type(
+        "Reference", (), {"__call__": lambda *_: [X], "one_by_one": lambda *_: "same" if not alike else "other order"}
+    )()
+    sides = types.SimpleNamespace(
+        model=None, reference=reference, session=types.SimpleNamespace(run=lambda _: [X]), diagnose=lambda _: ""
+    )
+    if raises:
+        with pytest.raises(VerifyError, match="differs with -inf in 'm'"):
+            _verify._attention_notes(sides, [X], None, None)
+    else:
+        assert _verify._attention_notes(sides, [X], None, None) == ["NaN spreads (line 1)"]

@@ -1,5 +1,6 @@
 """Changes of layout of kept weights that are no views of the leaf stay nodes."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import onnx_ir as ir
@@ -64,3 +65,33 @@ def test_casts_to_narrower_floats_are_stored(old, new, stored):
         want = np.asarray(jnp.asarray(array).astype(new))
         assert tensor.numpy().dtype == want.dtype
         assert b"".join(pieces(tensor)) == tensor.tobytes() == want.tobytes()
+
+
+def stored(op_type, operands, shape, *, output=False):
+    """The operators of a graph with a change of layout of a weight, after it is stored where it can be."""
+    constants = Constants()
+    weight = value_of(KeptWeight("w", WHOLE, whole(WHOLE.shape), WHOLE.dtype))
+    node = ir.Node("", op_type, [weight, *map(constants.get, operands)])
+    stamp(node.outputs[0], np.float32, shape)
+    result = ir.Node("", "Neg", [node.outputs[0]])
+    graph = ir.Graph([], [*result.outputs, *(node.outputs if output else ())], nodes=[node, result])
+    store_layouts(graph, constants)
+    return [one.op_type for one in graph]
+
+
+(B,) = jax.export.symbolic_shape("B")
+
+
+@pytest.mark.parametrize(
+    ("operands", "shape", "output"),
+    [([ints(6)], (6,), True), ([ints(-1, 3)], (B, 3), False), ([ints(6)], None, False)],
+    ids=["output", "symbolic", "unknown"],
+)
+def test_layouts_that_stay(operands, shape, output):
+    assert stored("Reshape", [ints(6)], (6,)) == ["Neg"]
+    assert stored("Reshape", operands, shape, output=output) == ["Reshape", "Neg"]
+
+
+def test_a_slice_of_unknown_shape_stays():
+    assert stored("Slice", [ints(0), ints(1), ints(0)], (1, 3)) == ["Neg"]
+    assert stored("Slice", [ints(0), ints(1), ints(0)], None) == ["Slice", "Neg"]

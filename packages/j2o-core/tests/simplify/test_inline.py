@@ -6,8 +6,11 @@ from jax import lax
 from jax.experimental.custom_partitioning import custom_partitioning
 from jax.extend.core import Primitive
 
+from j2o_core import UnsupportedError
 from j2o_core.simplify import ConstantTable, Decompositions, drop_dead_code, fold_constants, inline_calls
+from j2o_core.simplify._functions import FunctionCalls
 from j2o_core.simplify._inline import decompose
+from j2o_core.trace._functions import Functions
 
 X = np.linspace(-1, 1, 3, dtype=np.float32)
 
@@ -135,3 +138,29 @@ def test_a_function_with_its_own_rule_for_vmap_is_its_body_where_nothing_is_mapp
 
     assert [node.op_type for node in check(wave, np.ones(3, np.float32), opsets=[21]).model.graph] == ["Sin", "Mul"]
     assert [node.op_type for node in check(jax.vmap(wave), np.ones(3, np.float32), opsets=[21]).model.graph] == ["Cos"]
+
+
+def test_work_of_several_devices_is_refused(export):
+    mesh, axes = jax.sharding.AbstractMesh((2,), ("i",)), jax.sharding.PartitionSpec()
+    fn = jax.shard_map(jnp.sin, mesh=mesh, in_specs=axes, out_specs=axes)
+    with pytest.raises(UnsupportedError, match="over 2 devices"):
+        export(fn, [(4,)])
+
+
+def test_a_call_that_writes_to_a_reference_is_inlined():
+    """A function of ONNX has no effects."""
+
+    @jax.jit
+    def add(x, total):
+        total[...] += x
+        return x * 2
+
+    def fn(x):
+        total = jax.new_ref(jnp.zeros(3))
+        return add(x, total), total[...]
+
+    calls = [eqn for eqn in jax.make_jaxpr(fn)(np.ones(3, np.float32)).eqns if eqn.params.get("name") == "add"]
+    functions = FunctionCalls(Functions([add]), ConstantTable({}), keep_weights=False)
+    assert [functions.convert(eqn) for eqn in calls] == [None]
+    (pure,) = jax.make_jaxpr(jax.jit(lambda x: x * 2))(1.0).eqns
+    assert FunctionCalls(Functions(["<lambda>"]), ConstantTable({}), keep_weights=False).convert(pure) is not None
