@@ -41,6 +41,7 @@ def test_views_are_stored(op_type, placement, operands, shape, expected):
     assert [one.op_type for one in graph] == expected
 
 
+@pytest.mark.filterwarnings("ignore:w has numbers beyond the range of float16")  # 1e30
 @pytest.mark.parametrize(
     ("old", "new", "stored"),
     [
