@@ -1,4 +1,4 @@
-"""What the command refuses before it begins."""
+"""Refusals of the command before it begins."""
 
 import os
 
