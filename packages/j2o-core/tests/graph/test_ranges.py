@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from j2o_core.graph._builder import Builder
 from j2o_core.graph._constants import Constants
-from j2o_core.graph._ranges import ANYTHING, Range, dtype_range, value_range
+from j2o_core.graph._ranges import ANYTHING, BOUNDS, Range, dtype_range, value_range
 from j2o_core.graph._values import stamp
 from j2o_core.target import Target
 
@@ -197,3 +197,63 @@ def test_a_field_of_bits_is_known():
     assert value_range(op.BitwiseAnd(leaf(np.int32), op.const(255, np.int32)), op.constant_value)[:2] == (0, 255)
     left = op.BitShift(leaf(np.uint32), op.const(9, np.uint32), direction="LEFT")
     assert value_range(left, op.constant_value) == dtype_range(ir.DataType.UINT32)
+
+
+COMPARISONS = {
+    "Less": np.less,
+    "LessOrEqual": np.less_equal,
+    "Greater": np.greater,
+    "GreaterOrEqual": np.greater_equal,
+    "Equal": np.equal,
+}
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_comparisons_are_known_where_they_are_the_same_everywhere(data):
+    """And what is made of them; of floats nothing is, since NaN compares as no number does."""
+    dtype, op = data.draw(st.sampled_from([np.int32, np.uint8, np.float32])), builder()
+    bounds = [sorted(data.draw(st.lists(st.integers(0, 4), min_size=2, max_size=2))) for _ in range(2)]
+    sides = [op.Clip(leaf(dtype), *(op.const(bound, dtype) for bound in pair)) for pair in bounds]
+    left, right = (np.arange(low, high + 1) for low, high in bounds)
+    results = {}
+    for name, function in COMPARISONS.items():
+        results[op(name, *sides)] = function(left[:, None], right)
+    (one, x), (other, y) = (data.draw(st.sampled_from(list(results.items()))) for _ in range(2))
+    results |= {op.Not(one): ~x, op.And(one, other): x & y, op.Or(one, other): x | y}
+    for value, array in results.items():
+        found = value_range(value, op.constant_value)
+        if dtype is np.float32:
+            assert (found.low, found.high) == (0, 1)
+        else:
+            assert found.low <= array.min()
+            assert array.max() <= found.high
+    less = value_range(op.Less(*sides), op.constant_value)
+    if dtype is not np.float32:
+        assert (less.low, less.high) == (int((left[:, None] < right).all()), int((left[:, None] < right).any()))
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 20), (3, 4), (-9, 20), (-9, -1), (0, 0), (-9, 0)])
+def test_what_a_division_leaves(low, high):
+    op = builder()
+    i = op.Clip(leaf(np.int32), op.const(low, np.int32), op.const(high, np.int32))
+    seven, eight = op.const(7, np.int32), op.const(8, np.int32)
+    rest = op.Sub(i, op.Mul(seven, op.Div(i, seven)))
+    found = value_range(rest, op.constant_value)
+    numbers = np.arange(low, high + 1)
+    exact = np.fmod(numbers, 7)
+    assert found.low <= exact.min()
+    assert exact.max() <= found.high
+    assert (found.low == 0) == (low >= 0)
+    assert found.high == (6 if high > 0 else 0)
+    for other in (op.Sub(i, op.Mul(eight, op.Div(i, seven))), op.Sub(seven, op.Mul(seven, op.Div(i, seven)))):
+        assert value_range(other, op.constant_value).high > 6
+    negative = op.const(-7, np.int32)
+    assert value_range(op.Sub(i, op.Mul(negative, op.Div(i, negative))), op.constant_value).high > 6
+
+
+def test_bounds_that_are_given():
+    counter = leaf(np.int32)
+    counter.meta[BOUNDS] = (2, 9)
+    op = builder()
+    assert value_range(op.Add(counter, op.const(1, np.int32)), op.constant_value)[:2] == (3, 10)

@@ -6,9 +6,11 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import onnx_ir as ir
 from jax import export, lax
+from jax.extend.core import Literal
 
 from j2o_core import LoweringContext
 from j2o_core._compat import scan_counts
@@ -139,16 +141,62 @@ def _scan(ctx: LoweringContext, *operands: ir.Value, jaxpr: Any, length: Any, re
         return [*init, *ys]
     if is_unrolled(ctx, jaxpr, length, consts, xs):
         return unrolled(ctx, length, init, xs, reverse, functools.partial(ctx.lower_jaxpr, jaxpr, *consts))
+    bounds = _bounds(ctx, jaxpr.jaxpr, first, init, xs, length)
     if not xs:
-        return _counted(ctx, jaxpr, consts, init, body_outs, length, reverse)
+        return _counted(ctx, jaxpr, consts, init, body_outs, length, reverse, bounds)
 
     def full(inner: LoweringContext) -> Sequence[ir.Value]:
-        return _over(inner, jaxpr, consts, init, xs, reverse)
+        return _over(inner, jaxpr, consts, init, xs, reverse, bounds)
 
     def empty(inner: LoweringContext) -> Sequence[ir.Value]:
         return [*init, *(inner.expand(inner.const(0, y.dtype), y.shape) for y in ctx.avals_out[len(init) :])]
 
     return unless_empty(ctx, length, ctx.avals_out, full, empty)
+
+
+_Bounds = dict[int, tuple[int, int]]
+
+
+def _bounds(
+    ctx: LoweringContext, jaxpr: Any, first: int, init: Sequence[ir.Value], xs: Sequence[ir.Value], length: Any
+) -> _Bounds:
+    """The least and the largest integer of a carry that counts and of known items, by their place in the body."""
+    bounds: _Bounds = {}
+    for place, value in enumerate(init):
+        start, step = ctx.constant_value(value), _step(jaxpr, jaxpr.invars[first + place], jaxpr.outvars[place])
+        if start is None or not start.size or step is None or export.is_symbolic_dim(length):
+            continue
+        last = step * (length - 1)
+        low, high, limits = int(start.min()) + min(last, 0), int(start.max()) + max(last, 0), jnp.iinfo(start.dtype)
+        if limits.min <= low and high <= limits.max:
+            bounds[place] = low, high
+    for place, value in enumerate(xs, len(init)):
+        known = ctx.range(value) if np.issubdtype(ctx.dtype(value), np.integer) else None
+        if known is not None:
+            bounds[place] = int(known.low), int(known.high)
+    return bounds
+
+
+def _step(jaxpr: Any, var: Any, out: Any) -> int | None:
+    """The constant integer that a turn adds to a carry."""
+    for eqn in jaxpr.eqns:
+        if out in eqn.outvars and eqn.primitive in _STEPS and jnp.issubdtype(var.aval.dtype, jnp.integer):
+            added = [atom.val for atom in eqn.invars if isinstance(atom, Literal)]
+            if len(added) == 1 and np.ndim(added[0]) == 0 and eqn.invars[_STEPS[eqn.primitive](eqn.invars)] is var:
+                return int(added[0]) if eqn.primitive is lax.add_p else -int(added[0])
+    return None
+
+
+# Where the operand is that is counted up or down.
+_STEPS: dict[Any, Callable[[Sequence[Any]], int]] = {
+    lax.add_p: lambda atoms: int(isinstance(atoms[0], Literal)),
+    lax.sub_p: lambda _: 0,
+}
+
+
+def _bound(ctx: LoweringContext, values: Sequence[ir.Value], bounds: _Bounds) -> None:
+    for place, (low, high) in bounds.items():
+        ctx.bound(values[place], low, high)
 
 
 def _over(
@@ -158,11 +206,13 @@ def _over(
     init: Sequence[ir.Value],
     xs: Sequence[ir.Value],
     reverse: bool,
+    bounds: _Bounds,
 ) -> Sequence[ir.Value]:
     """Scan-16 over sequences of one element at least."""
     body_outs = [atom.aval for atom in jaxpr.jaxpr.outvars]
 
     def body(inner: LoweringContext, *values: ir.Value) -> Sequence[ir.Value]:
+        _bound(inner, values, bounds)
         return inner.lower_jaxpr(jaxpr, *consts, *values)
 
     body_ins = [var.aval for var in jaxpr.jaxpr.invars[len(consts) :]]
@@ -188,6 +238,7 @@ def _counted(
     avals: Sequence[Any],
     length: Any,
     reverse: bool,
+    bounds: _Bounds,
 ) -> Sequence[ir.Value]:
     """A scan over nothing, which ONNX's Scan cannot be: a Loop that counts and stacks what each turn gives."""
     early = condition_and_step(jaxpr, len(consts)) if len(avals) == len(init) else None
@@ -203,6 +254,7 @@ def _counted(
         )
 
     def body(inner: LoweringContext, _count: ir.Value, condition: ir.Value, *carry: ir.Value) -> Sequence[ir.Value]:
+        _bound(inner, carry, bounds)
         return [condition, *inner.lower_jaxpr(jaxpr, *consts, *carry)]
 
     inputs = [(np.int64, ()), (np.bool_, ()), *avals[: len(init)]]

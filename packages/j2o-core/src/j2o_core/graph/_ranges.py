@@ -68,6 +68,9 @@ def dtype_range(dtype: ir.DataType | None) -> Range:
 # In `meta` of an input of a function: it is a size.
 SIZE = "j2o_size"
 
+# In `meta` of an input of a body: the least and the largest number that it is in any turn.
+BOUNDS = "j2o_bounds"
+
 
 class _Query:
     def __init__(self, constant: ConstantOf):
@@ -87,6 +90,8 @@ class _Query:
         node, limits = value.producer(), dtype_range(value.dtype)
         if SIZE in value.meta:
             return Range(0, _LARGEST_COUNT)
+        if BOUNDS in value.meta:
+            return Range(*value.meta[BOUNDS])
         if node is None or depth == 0 or node.domain:
             return limits
         if node.op_type in traits.COUNTS:
@@ -98,11 +103,32 @@ class _Query:
             return operands[0]
         if node.op_type == "Where" and self._replaces_zero(node):
             return _union([operands[1], operands[2]._replace(negative_zero=False)])
+        if node.op_type == "Sub" and value.dtype is not None and value.dtype.is_integer():
+            divisor = self._divisor_of_rest(node)
+            if divisor:
+                return Range(0 if operands[0].low >= 0 else 1 - divisor, divisor - 1 if operands[0].high > 0 else 0)
         if node.op_type == "BitShift" and node.attributes["direction"].as_string() == "RIGHT":
             x, by = operands
             return Range(int(x.low) >> int(by.high), int(x.high) >> int(by.low))
         rule = _RULES.get(node.op_type)
         return limits if rule is None else _in_dtype(rule(operands), value.dtype, limits)
+
+    def _divisor_of_rest(self, node: ir.Node) -> int:
+        """The n > 0 of i - i / n * n, where the quotient is rounded towards zero; 0 of other differences."""
+        i, product = node.inputs
+        multiply = product.producer() if product is not None else None
+        if multiply is None or multiply.op_type != "Mul" or multiply.domain:
+            return 0
+        for quotient, factor in (multiply.inputs[:2], multiply.inputs[1::-1]):
+            divide, number = quotient.producer() if quotient is not None else None, self._constant(factor)
+            if divide is None or divide.op_type != "Div" or divide.domain or divide.inputs[0] is not i:
+                continue
+            other = self._constant(divide.inputs[1])
+            if number is None or other is None or not number.size or not (number == number.reshape(-1)[0]).all():
+                continue
+            if other.size and (other == number.reshape(-1)[0]).all():
+                return max(int(number.reshape(-1)[0]), 0)
+        return 0
 
     def _replaces_zero(self, node: ir.Node) -> bool:
         """Where(Equal(x, 0), other, x): zeros of either sign are replaced."""
@@ -216,6 +242,26 @@ def _and(operands: list[Range]) -> Range:
     return Range(0, min(known)) if known else ANYTHING
 
 
+def _compared(certain: Callable[[Range, Range], bool], excluded: Callable[[Range, Range], bool]) -> Any:
+    """A comparison of integers; those of floats, where NaN is no number, may be either."""
+
+    def rule(operands: list[Range]) -> Range:
+        left, right = operands
+        if not all(isinstance(bound, int) for bound in (*left[:2], *right[:2])):
+            return Range(0, 1)
+        return Range(int(certain(left, right)), int(not excluded(left, right)))
+
+    return rule
+
+
+def _is_below(left: Range, right: Range) -> bool:
+    return left.high < right.low
+
+
+def _is_not_above(left: Range, right: Range) -> bool:
+    return left.high <= right.low
+
+
 def _values(low: float, high: float, *, negative_zero: bool = True) -> Callable[[list[Range]], Range]:
     """A bounded function of finite numbers."""
 
@@ -238,6 +284,16 @@ _RULES: dict[str, Callable[[list[Range]], Range]] = {
     "Clip": lambda operands: _monotone(_clip)(operands) if len(operands) == 3 else ANYTHING,
     "Where": lambda operands: _union(operands[1:]),
     "Concat": _union,
+    "Less": _compared(_is_below, lambda x, y: _is_not_above(y, x)),
+    "Greater": _compared(lambda x, y: _is_below(y, x), _is_not_above),
+    "LessOrEqual": _compared(_is_not_above, lambda x, y: _is_below(y, x)),
+    "GreaterOrEqual": _compared(lambda x, y: _is_not_above(y, x), _is_below),
+    "Equal": _compared(
+        lambda x, y: _is_not_above(x, y) and _is_not_above(y, x), lambda x, y: _is_below(x, y) or _is_below(y, x)
+    ),
+    "Not": lambda operands: Range(1 - operands[0].high, 1 - operands[0].low),
+    "And": _monotone(min),
+    "Or": _monotone(max),
     "BitwiseOr": _or,
     "BitwiseAnd": _and,
     "Tanh": _values(-1, 1),

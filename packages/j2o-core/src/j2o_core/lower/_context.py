@@ -16,7 +16,7 @@ from ..graph._dims import Dimensions
 from ..graph._kept import is_kept
 from ..graph._layout import expand, reshape
 from ..graph._nonfinite import only_finite
-from ..graph._ranges import Range, value_range
+from ..graph._ranges import BOUNDS, Range, value_range
 from ..graph._values import numpy_dtype, shape_of, stamp
 from ..target import Target
 
@@ -117,6 +117,10 @@ class LoweringContext:
     def range(self, value: ir.Value) -> Range:
         """How low and high the numbers in a value may be, and whether NaN or -0 may be among them."""
         return value_range(value, self.op.constant_value)
+
+    def bound(self, value: ir.Value, low: int, high: int) -> None:
+        """Say how low and high the integers in an input of a nested graph may be, in any turn of a loop."""
+        value.meta[BOUNDS] = (low, high)
 
     def dim(self, dimension: Any) -> ir.Value:
         """A dimension, symbolic or not, as an int64 scalar."""

@@ -42,6 +42,6 @@ def _choice(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 def _difference(rw: Rewriter, x: ir.Value, y: ir.Value) -> ir.Value:
     total = rw.producer(x, "Add")
     for one, other in rw.both_ways(total) if total is not None else ():
-        if one is y:
+        if one is y and other is not None:
             return other
     return rw.op.Sub(x, y)  # type: ignore[no-any-return]

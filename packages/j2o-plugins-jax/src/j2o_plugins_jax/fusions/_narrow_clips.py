@@ -20,15 +20,14 @@ from .._plugin import plugin
 @plugin.rewrite("Clip", late=True)
 def _clip(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     narrow = _narrow(rw, node.inputs[0])
-    bounds = [rw.scalar(bound) for bound in node.inputs[1:]]
+    bounds = [int(bound) for bound in map(rw.scalar, node.inputs[1:]) if bound is not None]
     ends = np.iinfo(np.int32)
     if narrow is None or len(bounds) != 2 or not rw.target.runs("Clip", narrow.dtype):
         return None
-    if any(bound is None or not ends.min <= bound <= ends.max for bound in bounds):
+    if min(bounds) < ends.min or max(bounds) > ends.max:
         return None
-    return rw.op.Cast(  # type: ignore[no-any-return]
-        rw.op.Clip(narrow, *(rw.const(int(bound), narrow) for bound in bounds)), to=ir.DataType.INT64
-    )
+    clipped = rw.op.Clip(narrow, *(rw.const(bound, narrow) for bound in bounds))
+    return rw.op.Cast(clipped, to=ir.DataType.INT64)  # type: ignore[no-any-return]
 
 
 @plugin.rewrite("Equal", late=True)

@@ -187,7 +187,7 @@ def is_set_in_place(shape: Sequence[Any], sizes: Sequence[Any]) -> bool:
     """Whether ScatterElements takes a few elements of many: it writes in place, ScatterND copies all in any case."""
     if any(map(is_symbolic_dim, (*shape, *sizes))):
         return False
-    return math.prod(sizes) <= _FEW and math.prod(shape) >= _MANY
+    return bool(math.prod(sizes) <= _FEW and math.prod(shape) >= _MANY)
 
 
 def _set_elements(
