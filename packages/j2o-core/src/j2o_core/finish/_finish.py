@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from ..graph._domains import finish_domains
 from ..graph._nonfinite import DEFAULT, EXACT, NONFINITE
+from ..graph._walk import all_graphs
 from ..lower._lowered import Lowered
 from ..target import Target
 from ..trace._trace import Traced
@@ -29,10 +30,11 @@ def finish(lowered: Lowered, traced: Traced, target: Target, domains: Mapping[st
     """The finished model: initializers registered, unused nodes gone, unique readable names."""
     graph = lowered.graph
     close_functions(lowered)
-    place_nodes(graph)
-    name_values(graph, [leaf.name for leaf in traced.inputs.leaves], traced.output_names)
+    graphs = list(all_graphs(graph))
+    place_nodes(graphs)
+    name_values(graphs, [leaf.name for leaf in traced.inputs.leaves], traced.output_names)
     write_records(graph)
-    finish_domains(graph, domains)
+    finish_domains(graphs, domains)
     return ir.Model(
         graph,
         functions=made_functions(lowered, domains),

@@ -52,9 +52,10 @@ def made_functions(lowered: Lowered, domains: Mapping[str, int]) -> list[ir.Func
     made = []
     for function in lowered.functions:
         graph = function.body.graph
-        place_nodes(graph)
-        name_values(graph, [str(value.name) for value in graph.inputs], _output_names(len(graph.outputs)))
-        finish_domains(graph, domains)
+        graphs = list(all_graphs(graph))
+        place_nodes(graphs)
+        name_values(graphs, [str(value.name) for value in graph.inputs], _output_names(len(graph.outputs)))
+        finish_domains(graphs, domains)
         made.append(ir.Function(FUNCTION_DOMAIN, function.name, graph=graph, attributes={}))
     return made
 
@@ -81,7 +82,7 @@ def _give(node: ir.Node, operands: Sequence[ir.Value | None]) -> None:
 
 def _constants_outside(function: LoweredFunction, calls: Sequence[tuple[Lowered, ir.Node]]) -> None:
     graph, constants = function.body.graph, function.body.constants
-    for value in used_constants(graph):
+    for value in used_constants(all_graphs(graph)):
         array = constants.array(value)
         if array is None or array.nbytes <= _INSIDE_BYTES:
             continue
@@ -97,7 +98,7 @@ def _constants_outside(function: LoweredFunction, calls: Sequence[tuple[Lowered,
 
 def _constants_inside(graph: ir.Graph) -> None:
     nodes = []
-    for value in used_constants(graph):
+    for value in used_constants(all_graphs(graph)):
         node = ir.node("Constant", [], {"value": value.const_value})
         stamp(node.outputs[0], value.dtype, shape_of(value))
         ir.convenience.replace_all_uses_with(value, node.outputs[0])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import onnx_ir as ir
 
 from ..graph import traits
 from ..graph._domains import FUNCTION_DOMAIN, bare
-from ..graph._walk import all_graphs, used_constants
+from ..graph._walk import used_constants
 from ..trace._modules import MODULE
 from ..trace._source import SOURCE
 from ..trace._specs import unique_names
@@ -17,17 +17,18 @@ from ..trace._specs import unique_names
 _KEEPS = frozenset({"Cast", *traits.LAYOUT})
 
 
-def name_values(graph: ir.Graph, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+def name_values(graphs: Sequence[ir.Graph], inputs: Sequence[str], outputs: Sequence[str]) -> None:
     """Names for everything: outputs as asked, weights by their path, nodes by the weight's module and their operator.
 
     Constants become initializers.
 
     Args:
-        graph: the graph, whose inputs have their names.
+        graphs: a graph, whose inputs have their names, and all graphs nested in it.
         inputs: these names.
         outputs: names of the outputs; one that is taken gets a number.
     """
-    taken, initializers = list(inputs), used_constants(graph)
+    graph = graphs[0]
+    taken, initializers = list(inputs), used_constants(graphs)
     outputs = unique_names([*taken, *outputs])[len(taken) :]
     hints = [value.meta.get("j2o_name") or f"const_{i}" for i, value in enumerate(initializers)]
     names = unique_names([*taken, *outputs, *hints])[len(taken) + len(outputs) :]
@@ -41,7 +42,7 @@ def name_values(graph: ir.Graph, inputs: Sequence[str], outputs: Sequence[str]) 
         value.name = name
     named = set(graph.outputs)
     counts: dict[str, int] = {}
-    for inner in all_graphs(graph):
+    for inner in graphs:
         for value in inner.inputs if inner is not graph else ():
             value.name = _fresh(f"{inner.name or 'body'}_in", counts, used)
         for node in inner:
@@ -52,13 +53,13 @@ def name_values(graph: ir.Graph, inputs: Sequence[str], outputs: Sequence[str]) 
                     value.name = _fresh(node.name if index == 0 else f"{node.name}:{index}", counts, used, exact=True)
 
 
-def place_nodes(graph: ir.Graph) -> None:
+def place_nodes(graphs: Iterable[ir.Graph]) -> None:
     """Every node gets the module that was being called, or the one that holds its weight where that is deeper inside.
 
     Nodes that a stage added without one, such as the copy of a result, belong where their operands do.
     """
-    for inner in all_graphs(graph):
-        for node in inner:
+    for graph in graphs:
+        for node in graph:
             place = node.metadata_props.get(MODULE)
             held = _module_of_weight(node, in_box=place is not None) if node.domain != FUNCTION_DOMAIN else None
             if held is not None and (not place or held.startswith(f"{place}.")):

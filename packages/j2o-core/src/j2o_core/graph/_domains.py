@@ -5,11 +5,9 @@ So no matcher can take one for ONNX's operator of the same name: it would have t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
-
-from ._walk import all_graphs
 
 # Operators that only lowerings and rewrites know. None is left in a finished graph.
 INTERNAL_DOMAIN = "j2o"
@@ -39,10 +37,15 @@ def qualified(node: ir.Node) -> str:
     return node.op_type if node.domain in _STANDARD or "::" in node.op_type else f"{node.domain}::{node.op_type}"
 
 
-def finish_domains(graph: ir.Graph, versions: Mapping[str, int]) -> None:
-    """Write op_types as ONNX has them, and import the opsets of their domains: version 1 where none is given."""
-    for inner in all_graphs(graph):
+def finish_domains(graphs: Sequence[ir.Graph], versions: Mapping[str, int]) -> None:
+    """Write op_types as ONNX has them, and import the opsets of their domains: version 1 where none is given.
+
+    Args:
+        graphs: a graph, which gets the imports, and all graphs nested in it.
+        versions: of the opsets of domains.
+    """
+    for inner in graphs:
         for node in inner:
             if node.domain not in _STANDARD:
                 node.op_type = bare(node.op_type)
-                graph.opset_imports.setdefault(node.domain, versions.get(node.domain, 1))
+                graphs[0].opset_imports.setdefault(node.domain, versions.get(node.domain, 1))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import onnx_ir as ir
 
 from ._values import shape_of, stamp
 
-_HOLDS_GRAPHS = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+# Operators of ONNX with graphs among their attributes.
+HOLDS_GRAPHS = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 _NONE: tuple[ir.Graph, ...] = ()
 
 
@@ -23,7 +24,7 @@ def all_graphs(graph: G) -> Iterator[G | ir.Graph]:
         outer = waiting.pop()
         yield outer
         # The first question of `bodies` is asked here: most nodes hold no graphs.
-        inner = [body for node in outer if node.op_type in _HOLDS_GRAPHS or node.domain for body in bodies(node)]
+        inner = [body for node in outer if node.op_type in HOLDS_GRAPHS or node.domain for body in bodies(node)]
         waiting.extend(reversed(inner))
 
 
@@ -41,7 +42,7 @@ def called(node: ir.Node, model: ir.Model) -> ir.Function | None:
 
 def bodies(node: ir.Node) -> Sequence[ir.Graph]:
     """The graphs that a node holds."""
-    if node.op_type not in _HOLDS_GRAPHS and node.domain == "":
+    if node.op_type not in HOLDS_GRAPHS and node.domain == "":
         return _NONE
     return [
         body
@@ -51,11 +52,11 @@ def bodies(node: ir.Node) -> Sequence[ir.Graph]:
     ]
 
 
-def used_constants(graph: ir.Graph) -> list[ir.Value]:
-    """The constants that the nodes of a graph and of those nested in it read, in order."""
+def used_constants(graphs: Iterable[ir.Graph]) -> list[ir.Value]:
+    """The constants that the nodes of graphs read, in order."""
     used: dict[ir.Value, None] = {}
-    for inner in all_graphs(graph):
-        for node in inner:
+    for graph in graphs:
+        for node in graph:
             for value in node.inputs:
                 if value is not None and value.const_value is not None and value.producer() is None:
                     used[value] = None

@@ -14,10 +14,11 @@ import onnx_ir as ir
 from .._errors import J2oError, RewriteError
 from ..graph import traits
 from ..graph._builder import Builder
-from ..graph._domains import INTERNAL_DOMAIN
+from ..graph._domains import INTERNAL_DOMAIN, domain_of
 from ..graph._infer import may_equal, same_shape
+from ..graph._kept import STORED_LAYOUTS
 from ..graph._values import shape_of, stamp
-from ..graph._walk import all_graphs, bodies, detach, empty, remove_unused_nodes, replace_output
+from ..graph._walk import HOLDS_GRAPHS, all_graphs, bodies, detach, empty, remove_unused_nodes, replace_output
 from ..plugin._budget import limited
 from ..plugin._plugin import Rewrite
 from ..trace._failure import raised_at
@@ -75,22 +76,28 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target) -> None:
     present = _Present(lowered, graphs)
     for graph in graphs:
         for rules in (early, late):
-            if not any(node.op_type in rules for node in graph):
-                continue  # bodies are many, and a driver takes longer than to look for one
-            driver = _Driver(graph, lowered, rules, target, present)
+            start = [node for node in graph if node.op_type in rules]
+            if not start:
+                continue
+            driver = _Driver(graph, lowered, rules, target, present, start)
             driver.run()
             asked_for_sizes |= driver.asked_for_sizes
             declined |= driver.declined
-        left = sorted({node.op_type for node in graph if node.domain == INTERNAL_DOMAIN})
+        left = sorted({node.op_type for node in graph if node.domain == INTERNAL_DOMAIN} if present.has_domains else ())
         if left:
             raise RewriteError(f"The internal operators {left} are left: a late rewrite that expands them is missing.")
-    move_invariants(lowered.graph)
-    move_item_maps(lowered.graph)
-    graphs = list(all_graphs(lowered.graph)) if of_bodies else []
+    may_nest = present.has_domains or present.has(HOLDS_GRAPHS)
+    if may_nest:
+        move_invariants(lowered.graph)
+        move_item_maps(lowered.graph)
+    graphs = list(all_graphs(lowered.graph)) if of_bodies and may_nest else []
+    stored_layouts = present.has(STORED_LAYOUTS)
     present = _Present(lowered, graphs)
     for graph in graphs:
         # The other rules run on what these add, and around it.
         start = [node for node in graph if node.op_type in of_bodies]
+        if not start:
+            continue
         driver = _Driver(graph, lowered, {**early, **of_bodies}, target, present, start)
         driver.run()
         asked_for_sizes |= driver.asked_for_sizes
@@ -98,7 +105,8 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target) -> None:
     if asked_for_sizes:  # they are computed at the end of the main graph, whichever graph asked
         lowered.graph.sort()
     remove_unused_nodes(lowered.graph)
-    store_layouts(lowered.graph, lowered.constants)
+    if stored_layouts or present.has(STORED_LAYOUTS):
+        store_layouts(lowered.graph, lowered.constants)
     tie(lowered.graph, lowered.constants)
     lowered.declined = [
         (rule.makes or rule.name, reason, source_of(node) or "unknown source")
@@ -145,6 +153,15 @@ class _Present:
             self._op_types |= new
             self.version += 1
 
+    def has(self, op_types: Iterable[str]) -> bool:
+        """Whether there may be one of these operators."""
+        return not self._op_types.isdisjoint(op_types)
+
+    @property
+    def has_domains(self) -> bool:
+        """Whether there may be operators of other domains than ONNX's own."""
+        return any(map(domain_of, self._op_types))
+
     def usable(self, rules: Iterable[Rewrite]) -> list[Rewrite]:
         """The rules that find one of the operators that they need."""
         return [rule for rule in rules if not rule.needs or not self._op_types.isdisjoint(rule.needs)]
@@ -158,7 +175,7 @@ class _Driver:
         rules: _Table,
         target: Target,
         present: _Present,
-        start: Iterable[ir.Node] | None = None,
+        start: Iterable[ir.Node],
     ):
         self._graph = graph
         self._rules = rules
@@ -169,7 +186,7 @@ class _Driver:
         self._new: list[ir.Node] = []
         self._builder = Builder(lowered.constants, target, append=self._new.append, share=False)
         self._rewriter = Rewriter(self._builder, lowered.dims)
-        self._queue: deque[ir.Node] = deque(graph if start is None else start)
+        self._queue: deque[ir.Node] = deque(start)
         self._queued = set(self._queue)
         self._unsorted = False
         self._steps = counted.get()
@@ -183,15 +200,19 @@ class _Driver:
             self._run()
 
     def _run(self) -> None:
-        budget = _REPLACEMENTS_PER_NODE * (len(self._queue) + 1)
+        budget = _REPLACEMENTS_PER_NODE * (len(self._graph) + 1)
         while self._queue:
             node = self._queue.popleft()
             self._queued.discard(node)
             if node.graph is not self._graph:
                 continue  # it is removed
             rules = self._rules_of(node.op_type)
+            if not rules:
+                continue
             self._builder.metadata = dict(node.metadata_props)
-            steps = self._steps if node.domain != INTERNAL_DOMAIN else None
+            steps = self._steps
+            if steps is not None and node.domain == INTERNAL_DOMAIN:
+                steps = None
             for rule in rules:
                 if (steps is None or not steps.done) and self._try(rule, node):
                     if steps is not None:
@@ -310,7 +331,7 @@ class _Driver:
         return removed
 
     def _push(self, node: ir.Node) -> None:
-        if node not in self._queued and node.graph is self._graph:
+        if node.op_type in self._rules and node not in self._queued and node.graph is self._graph:
             self._queue.append(node)
             self._queued.add(node)
 

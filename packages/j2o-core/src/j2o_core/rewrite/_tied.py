@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from ..graph._constants import Constants
 from ..graph._values import shape_of, stamp
-from ..graph._walk import used_constants
+from ..graph._walk import all_graphs, used_constants
 
 # A node takes about as much room: smaller constants are stored again.
 _SMALLEST_BYTES = 256
@@ -38,7 +38,7 @@ def tie(graph: ir.Graph, constants: Constants) -> None:
     if constants.largest < _SMALLEST_BYTES:
         return
     groups: dict[Any, list[_Stored]] = {}
-    for value in used_constants(graph):
+    for value in used_constants(all_graphs(graph)):
         array = constants.array(value)
         if array is not None and array.nbytes >= _SMALLEST_BYTES and value.dtype and value.dtype.is_floating_point():
             place = array.__array_interface__["data"][0]

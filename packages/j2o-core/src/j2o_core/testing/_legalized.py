@@ -73,8 +73,9 @@ def _through(stage: Callable[[Lowered], None], model: ir.Model, target: Target) 
     shapes = [(value, shape) for value in graph.inputs if (shape := shape_of(value)) is not None]
     stage(Lowered(graph, constants, Dimensions(builder, shapes), None, []))
     remove_unused_nodes(graph)
-    name_values(graph, [value.name or "" for value in graph.inputs], outputs)
-    finish_domains(graph, {})
+    graphs = list(all_graphs(graph))
+    name_values(graphs, [value.name or "" for value in graph.inputs], outputs)
+    finish_domains(graphs, {})
     model.metadata_props[TARGET] = target.describe()
 
 
