@@ -59,6 +59,8 @@ class Signature:
         types: dict[str, ir.DataType] = {}
         mixed: dict[str, set[ir.DataType] | None] = {}
         for slots, dtypes in ((self.inputs, inputs), (self.outputs, outputs)):
+            if not slots:
+                continue
             last = len(slots) - 1
             for index, dtype in enumerate(dtypes):
                 if dtype is None:
