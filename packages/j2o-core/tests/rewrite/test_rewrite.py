@@ -6,7 +6,7 @@ from jax import lax
 from jax.lax import neg
 
 from j2o_core import RewriteError
-from j2o_core.rewrite import _driver
+from j2o_core.rewrite import _driver, _tied
 from j2o_core.testing import Spec
 
 X = np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)
@@ -165,6 +165,11 @@ def test_graphs_without_operators_of_rules_get_no_driver(export, monkeypatch):
     assert operators(export(lambda x: x, [(3,)])) == ["Identity"]
     with pytest.raises(TypeError, match="NoneType"):
         export(jnp.sin, [(3,)])
+
+
+def test_graphs_of_small_constants_are_not_looked_through_for_tied_weights(export, monkeypatch):
+    monkeypatch.setattr(_tied, "used_constants", None)
+    assert operators(export(lambda x: x + 1, [(3,)])) == ["Add"]
 
 
 def test_nodes_that_a_rewrite_removed_are_not_tried(plugin, export):
