@@ -51,3 +51,8 @@ def test_what_needs_64_bits_keeps_them():
         check(lambda i, j: i.astype(jnp.int64) == j, INDICES, INDICES.astype(np.int64) + 2**32, opsets=(21,))
         check(lambda i, j: i.astype(jnp.int64) == j.astype(jnp.int64), INDICES, INDICES[::-1].copy(), opsets=(21,))
         check(lambda i: jnp.clip(i.astype(jnp.int64), -5, 7), INDICES, opsets=(18, 21))
+
+
+@pytest.mark.parametrize("bounds", [(0, np.inf), (-np.inf, 3), (np.nan, 3)])
+def test_floats_are_clamped_to_any_bounds(bounds):
+    check(lambda x: jnp.clip(x, *map(np.float32, bounds)), Spec((3,)))

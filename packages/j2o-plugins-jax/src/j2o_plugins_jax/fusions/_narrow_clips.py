@@ -19,12 +19,11 @@ from .._plugin import plugin
 
 @plugin.rewrite("Clip", late=True)
 def _clip(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    narrow = _narrow(rw, node.inputs[0])
-    bounds = [int(bound) for bound in map(rw.scalar, node.inputs[1:]) if bound is not None]
-    ends = np.iinfo(np.int32)
-    if narrow is None or len(bounds) != 2 or not rw.target.runs("Clip", narrow.dtype):
+    narrow, ends = _narrow(rw, node.inputs[0]), np.iinfo(np.int32)
+    if narrow is None or not rw.target.runs("Clip", narrow.dtype):
         return None
-    if min(bounds) < ends.min or max(bounds) > ends.max:
+    bounds = [int(bound) for bound in map(rw.scalar, node.inputs[1:]) if bound is not None]
+    if len(bounds) != 2 or min(bounds) < ends.min or max(bounds) > ends.max:
         return None
     clipped = rw.op.Clip(narrow, *(rw.const(bound, narrow) for bound in bounds))
     return rw.op.Cast(clipped, to=ir.DataType.INT64)  # type: ignore[no-any-return]
