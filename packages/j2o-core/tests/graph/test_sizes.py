@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from j2o_core.graph._sizes import dimension_text, evaluate_dimension
+from j2o_core.graph._sizes import dimension_text, evaluate_dimension, may_be_zero
 
 EXPRESSIONS = [
     "B",
@@ -44,3 +44,20 @@ def test_the_number_is_that_of_jax(text):
 def test_numbers_and_text_stay():
     assert evaluate_dimension(4, {}) == 4
     assert dimension_text("N") == "N"
+
+
+@pytest.mark.parametrize(
+    ("text", "constraints", "expected"),
+    [
+        ("N", (), False),
+        ("N", ["N >= 0"], True),
+        ("N", ["N >= 2"], False),
+        ("N - 1", (), True),
+        ("N - 1", ["N >= 2"], False),
+    ],
+)
+def test_sizes_that_may_be_zero(text, constraints, expected):
+    (size,) = jax.export.symbolic_shape(text, constraints=constraints)
+    assert may_be_zero(size) is expected
+    assert may_be_zero(0)
+    assert not may_be_zero(1)

@@ -192,3 +192,26 @@ def test_folding_compiles_no_program_for_what_numpy_rounds_alike():
     )
     assert [eqn.primitive.name for eqn in simplify(jaxpr).jaxpr.eqns] == ["mul"]
     assert not compiled
+
+
+BFLOAT16 = jnp.dtype("bfloat16")
+
+
+def _largest(x):
+    return lax.reduce_max(x, (0,))
+
+
+@pytest.mark.parametrize(
+    ("fn", "args"),
+    [
+        (lax.max, [np.array([0.0, -0.0], BFLOAT16), np.array([-0.0, 0.0], BFLOAT16)]),
+        (_largest, [np.array([1e-40, 0], np.float32)]),
+        (_largest, [np.zeros(0, np.float32)]),
+        (_largest, [np.array([0.0, -0.0], np.float32)]),
+        (lambda x: x.astype(jnp.int32), [np.array([1.5, 2], jnp.float8_e4m3fn)]),
+    ],
+    ids=["zeros of bfloat16", "subnormal", "nothing", "zeros", "float8"],
+)
+def test_left_to_jax(fn, args):
+    (eqn,) = jax.make_jaxpr(fn)(*args).eqns
+    assert numpy_values(eqn, args) is None
