@@ -257,3 +257,10 @@ def test_bounds_that_are_given():
     counter.meta[BOUNDS] = (2, 9)
     op = builder()
     assert value_range(op.Add(counter, op.const(1, np.int32)), op.constant_value)[:2] == (3, 10)
+
+
+def test_places_along_an_axis():
+    op, x = builder(), ir.Value()
+    stamp(x, np.float32, (3, "N", 5))
+    for attributes, last in (({}, 2), ({"axis": 0}, 2), ({"axis": -1}, 4), ({"axis": 2}, 4), ({"axis": 1}, 2**31 - 1)):
+        assert value_range(op.ArgMax(x, keepdims=0, **attributes), op.constant_value)[:2] == (0, last)

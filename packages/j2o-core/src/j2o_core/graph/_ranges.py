@@ -95,7 +95,7 @@ class _Query:
         if node is None or depth == 0 or node.domain:
             return limits
         if node.op_type in traits.COUNTS:
-            return Range(0, _LARGEST_COUNT)
+            return Range(0, _last_place(node))
         operands = [self.of(operand, depth - 1) for operand in node.inputs if operand is not None]
         if node.op_type == "Cast":
             return _cast(operands[0], node.inputs[0], value)
@@ -138,6 +138,15 @@ class _Query:
             return False
         zeros = [array for array in map(self._constant, equal.inputs) if array is not None]
         return len(zeros) == 1 and not zeros[0].astype(np.float64).any() and zeros[0].size > 0
+
+
+def _last_place(node: ir.Node) -> int:
+    """The largest count that a node gives: of ArgMax and ArgMin the last place along their axis."""
+    x = node.inputs[0]
+    if node.op_type not in traits.ARG_REDUCTIONS or x is None or x.shape is None:
+        return _LARGEST_COUNT
+    size = x.shape[node.attributes["axis"].as_int() if "axis" in node.attributes else 0]
+    return max(size - 1, 0) if isinstance(size, int) else _LARGEST_COUNT
 
 
 def _has_elements(node: ir.Node) -> bool:

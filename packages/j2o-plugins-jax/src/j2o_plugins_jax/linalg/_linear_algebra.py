@@ -47,15 +47,17 @@ def _cholesky(a: Any) -> Any:
 
 def _cholesky_one(a: Any) -> Any:
     """Column by column: what is left of a column over the root of its diagonal element. Above the diagonal a stays."""
-    n = a.shape[-1]
-    rows = jnp.arange(n)
+    places = jnp.arange(a.shape[-1])
+    below, elsewhere = places > places[:, None], places != places[:, None]
 
-    def column(j: Any, factor: Any) -> Any:
-        rest = a[:, j] - factor @ conj(factor[j])
+    def column(columns: Any, item: Any) -> Any:
+        j, line, is_below, is_elsewhere = item
+        rest = line - conj(columns[:, j]) @ columns
         root = jnp.sqrt(jnp.real(rest[j]))
-        return factor.at[:, j].set(jnp.where(rows > j, rest / root, jnp.where(rows == j, root, 0)).astype(a.dtype))
+        line = jnp.where(is_below, rest / root, jnp.where(is_elsewhere, 0, root)).astype(a.dtype)
+        return columns.at[j].set(line), None
 
-    factor = lax.fori_loop(0, n, column, jnp.zeros_like(a))
+    factor = lax.scan(column, jnp.zeros_like(a), (places, a.T, below, elsewhere))[0].T
     positive = (jnp.real(jnp.diagonal(factor)) > 0).all()
     return nan_unless(positive, factor + jnp.triu(a, 1))
 
@@ -85,13 +87,15 @@ def _triangular_solve(
 
 
 def _forward(a: Any, b: Any, unit_diagonal: bool) -> Any:
-    def row(i: Any, x: Any) -> Any:
+    def row(x: Any, item: Any) -> Any:
         # Rows from i on are still zero.
-        rest = b[i] - a[i] @ x
-        return x.at[i].set(rest if unit_diagonal else rest / a[i, i])
+        i, factors, right, head = item
+        rest = right - factors @ x
+        return x.at[i].set(rest if unit_diagonal else rest / head), None
 
     a = jnp.tril(a, -1 if unit_diagonal else 0)
-    return lax.fori_loop(0, a.shape[0], row, jnp.zeros_like(b))
+    items = jnp.arange(a.shape[0]), a, b, jnp.diagonal(a)
+    return lax.scan(row, jnp.zeros_like(b), items)[0]
 
 
 @plugin.decomposition("lu")
@@ -100,23 +104,30 @@ def _lu(a: Any) -> Any:
 
 
 def _lu_one(a: Any) -> tuple[Any, Any, Any]:
+    """Column by column, of the transposed matrix: a column is a row there, which is written at once."""
     m, n = a.shape
-    rows, columns = jnp.arange(m), jnp.arange(n)
+    rows = jnp.arange(m)
 
-    def column(k: Any, state: Any) -> Any:
-        a, pivots, permutation = state
-        pivot = jnp.argmax(jnp.where(rows >= k, size(a[:, k]), -jnp.inf)).astype(np.int32)
-        order = jnp.where(rows == k, pivot, jnp.where(rows == pivot, k, rows))
-        a, permutation = a[order], permutation[order]
-        head = a[k, k]
-        multipliers = jnp.where((rows > k) & (head != 0), a[:, k] / jnp.where(head == 0, 1, head), a[:, k])
-        a = a.at[:, k].set(multipliers)
-        update = jnp.where((rows > k)[:, None] & (columns > k)[None], multipliers[:, None] * a[k][None], 0)
-        return a - update, pivots.at[k].set(pivot), permutation
+    def column(state: Any, item: Any) -> Any:
+        columns, permutation = state
+        k, is_k, is_above, is_settled, is_before = item
+        pivot = jnp.argmax(jnp.where(is_above, -jnp.inf, size(columns[k]))).astype(np.int32)
+        order = jnp.where(is_k, pivot, jnp.where(rows == pivot, k, rows))
+        columns, permutation = columns[:, order], permutation[order]
+        line = columns[k]
+        head = line[k]
+        multipliers = line / jnp.where(is_settled | (head == 0), 1, head)
+        update = jnp.where(is_before[:, None] | is_settled, 0, columns[:, k][:, None] * multipliers)
+        return (columns.at[k].set(multipliers) - update, permutation), pivot
 
     count = min(m, n)
-    state = (a, jnp.zeros((count,), np.int32), rows.astype(np.int32))
-    return lax.fori_loop(0, count, column, state) if count else state
+    if not count:
+        return a, jnp.zeros((0,), np.int32), rows.astype(np.int32)
+    turns = jnp.arange(count)
+    at = turns[:, None]
+    items = turns, rows == at, rows < at, rows <= at, jnp.arange(n) <= at
+    (columns, permutation), pivots = lax.scan(column, (a.T, rows.astype(np.int32)), items)
+    return columns.T, pivots, permutation
 
 
 @plugin.decomposition("lu_pivots_to_permutation")
