@@ -16,7 +16,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("j2o_core", "j2o_core.testing", "j2o_autodiff", "j2o_runtime")
+PACKAGES = ("j2o_core", "j2o_core.testing", "j2o_autodiff", "j2o_plugins_jax", "j2o_plugins_equinox", "j2o_runtime")
 SECTIONS = {"Args", "Attributes", "Returns", "Raises", "Yields"}
 KINDS = {"feature": "New", "bugfix": "Repaired", "removal": "Removed"}
 
@@ -45,6 +45,7 @@ def api() -> str:
 def _public(module: ModuleType) -> list[str]:
     names = getattr(module, "__all__", None) or [name for name in vars(module) if not name.startswith("_")]
     found = [name for name in names if not inspect.ismodule(getattr(module, name)) and not name.startswith("__")]
+    found = [name for name in found if name != "plugin"]  # that of the entry point
     return sorted(found, key=lambda name: (inspect.isclass(getattr(module, name)), name.lower()))
 
 
