@@ -106,7 +106,7 @@ def test_inside_is_float32_with_a_narrow_result():
     assert dtypes(jaxpr, "mul") == ["float16"]
 
 
-@pytest.mark.parametrize("number", [-1e30, float(np.finfo(np.float32).min), 1e-12])
+@pytest.mark.parametrize("number", [-1e30, float(np.finfo(np.float32).min)])
 def test_constants_beyond_the_range_keep_float32(number):
     def masked(x):
         return jnp.where(X > 0, x @ W, number) @ W
@@ -115,6 +115,18 @@ def test_constants_beyond_the_range_keep_float32(number):
     assert dtypes(jaxpr, "select_n") == dtypes(jaxpr, "dot_general")[1:] == ["float32"]
     assert narrowing.reasons["dot_general", "a constant is beyond the range of the narrow dtype"] == 1
     np.testing.assert_allclose(run(jaxpr, X)[0], masked(X), rtol=1e-2, atol=1e-2)
+
+
+def test_constants_that_are_nearly_zero_keep_float32_up_to_the_next_product():
+    def scaled(x):
+        return (1e-6 * (x @ W)) @ W, x @ (1e-6 * W), 1e-6 * (x @ W)
+
+    jaxpr, narrowing = narrowed(scaled, X)
+    assert sorted(dtypes(jaxpr, "dot_general")) == ["float16", "float16", "float16", "float32"]
+    assert set(dtypes(jaxpr, "mul")) == {"float32"}
+    assert narrowing.reasons["mul", "a constant is beyond the range of the narrow dtype"] == 2
+    for got, want in list(zip(run(jaxpr, X), scaled(X), strict=True))[1:]:
+        np.testing.assert_allclose(got, want, rtol=0, atol=4e-3 * np.abs(want).max())
 
 
 def test_infinity_is_a_number_of_every_float():

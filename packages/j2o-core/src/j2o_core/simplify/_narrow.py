@@ -30,10 +30,10 @@ _WIDE = np.dtype(np.float32)
 # Larger weights are stored narrow, also where they are only used in float32.
 _SMALL = 1 << 14
 
-# How a float32 value of the old jaxpr is known in the new one. `UNFIT` may have finite numbers that are infinite, or no
-# longer zero, in the narrow dtype, as masks of -1e30 have; `LONG` is the result of what stays in float32; `GIVEN` is an
-# argument; `NARROW` is rounded already; `FREE` is a weight, which is stored as it is used.
-FREE, NARROW, GIVEN, LONG, UNFIT = range(5)
+# How a float32 value of the old jaxpr is known in the new one. `UNFIT` may have finite numbers that are infinite in the
+# narrow dtype, as masks of -1e30 have; `TINY` is a constant of numbers next to 0 there; `LONG` is the result of what
+# stays in float32; `GIVEN` is an argument; `NARROW` is rounded already; `FREE` is a weight, stored as it is used.
+FREE, NARROW, GIVEN, LONG, TINY, UNFIT = range(6)
 
 _UNFIT = "a constant is beyond the range of the narrow dtype"
 _CARRIED = "what a loop carries may be a sum over its turns"
@@ -118,7 +118,7 @@ class _Body:
                 self._env[var] = var
         for var, value in self._arrays.items():
             if _is_wide(var):
-                self._env[var] = _Known(FREE if narrowing.fits(value) else UNFIT, {})
+                self._env[var] = _Known(self._constant_kind(value), {})
             else:
                 self._env[var] = var
                 self._consts[var] = value
@@ -199,9 +199,12 @@ class _Body:
     def _read(self, atom: Any) -> Any:
         return atom if isinstance(atom, Literal) else self._env[atom]
 
+    def _constant_kind(self, value: Any) -> int:
+        return {1: UNFIT, -1: TINY, 0: FREE}[self._narrowing.beyond(value)]
+
     def _kind(self, atom: Any) -> int:
         if isinstance(atom, Literal):
-            return FREE if self._narrowing.fits(literal_value(atom)) else UNFIT
+            return self._constant_kind(literal_value(atom))
         kind: int = self._env[atom].kind
         return kind
 
@@ -300,11 +303,12 @@ class _Body:
     def _computed(self, eqn: Any, policy: str, why: str) -> Steps:
         kinds = [self._kind(atom) for atom in eqn.invars if _is_wide(atom)]
         highest = max(kinds, default=LONG)
+        if policy in ("narrow", "operands") and highest >= TINY and self._has_unfit_constant(eqn, policy):
+            self._note(eqn, _UNFIT)
         if policy == "operands":
             narrow, kind = self._followed(eqn, kinds, highest)
-        elif policy == "narrow" and highest == UNFIT:
+        elif policy == "narrow" and highest >= TINY:
             narrow, kind = False, LONG
-            self._note(eqn, _UNFIT)
         else:
             narrow, kind = policy == "narrow", LONG
             if not narrow:
@@ -326,13 +330,18 @@ class _Body:
     def _followed(self, eqn: Any, kinds: list[int], highest: int) -> tuple[bool, int]:
         """Whether an equation is narrow that follows its operands, and the kind of its results if it is not."""
         if highest >= LONG:
-            return False, highest
+            return False, UNFIT if highest == UNFIT else LONG
         if not self._follows_uses(eqn):
             return True, NARROW
         results = [var for var in eqn.outvars if _is_wide(var)]
         if results and self._for_wide.issuperset(results):
             return False, LONG if NARROW in kinds else GIVEN
         return NARROW in kinds, GIVEN
+
+    def _has_unfit_constant(self, eqn: Any, policy: str) -> bool:
+        """Whether a constant keeps an equation in float32, not only results of others with such constants."""
+        operands = [atom for atom in eqn.invars if _is_wide(atom) and self._kind(atom) >= TINY]
+        return policy == "narrow" or any(isinstance(atom, Literal) or atom in self._arrays for atom in operands)
 
     def _note(self, eqn: Any, why: str) -> None:
         self._narrowing.reasons[eqn.primitive.name, why] += 1

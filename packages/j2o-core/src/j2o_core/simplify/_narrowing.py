@@ -34,7 +34,8 @@ class Narrowing:
         self.reasons: Counter[tuple[str, str]] = Counter()
         self.equations = {dtype: 0, "float32": 0}
         self.functions: dict[Any, Any] = {}
-        self._largest = float(ml_dtypes.finfo(self.dtype).max)
+        info = ml_dtypes.finfo(self.dtype)
+        self._largest, self._smallest = float(info.max), float(info.tiny)
 
     def record(self) -> str:
         """The dtype, and what stayed in float32, as JSON."""
@@ -46,18 +47,17 @@ class Narrowing:
         policy, why = self.policies.get(eqn.primitive.name, _UNKNOWN)
         return (policy if isinstance(policy, str) else policy(eqn)), why
 
-    def fits(self, value: Any) -> bool:
-        """Whether the finite numbers of a constant stay finite, and a number that it has alone is not rounded to 0."""
+    def beyond(self, value: Any) -> int:
+        """1 if finite numbers of a constant would be infinite, -1 if all lose digits near 0 or vanish, 0 if it fits."""
         array = np.asarray(value)
         if array.size == 0:
-            return True
+            return 0
         low, high = array.min(), array.max()
         if not (np.isfinite(low) and np.isfinite(high)):
             finite = array[np.isfinite(array)]
             low, high = (finite.min(), finite.max()) if finite.size else (np.float32(0), np.float32(0))
-        if max(abs(float(low)), abs(float(high))) > self._largest:
-            return False
-        return not (low == high != 0 and np.asarray(low).astype(self.dtype) == 0)
+        largest = max(abs(float(low)), abs(float(high)))
+        return 1 if largest > self._largest else -1 if 0 < largest < self._smallest else 0
 
     def is_exact(self, dtype: np.dtype[Any]) -> bool:
         """Whether all numbers of an integer dtype are numbers of the narrow one."""
