@@ -109,6 +109,13 @@ def test_subnormal_numbers_are_left_to_jax(x):
     np.testing.assert_array_equal(values[0], lax.mul(x, x))
 
 
+def test_what_some_releases_round_twice_is_left_to_jax():
+    with jax.enable_x64(True):
+        between = np.float64([1 + 2**-11 + 2**-30])
+        assert not compare(lambda x: lax.convert_element_type(x, np.float16), (between,))
+        assert compare(lambda x: lax.convert_element_type(x, np.float32), (between,))
+
+
 MOVES = {
     "slice": lambda x: lax.slice(x, (1, 0), (3, 4), (1, 2)),
     "slice without strides": lambda x: lax.slice(x, (1, 0), (3, 0)),
