@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import onnx_ir as ir
 import pytest
 from jax import lax
 
@@ -15,9 +14,10 @@ from j2o_core.target import WORKAROUNDS, Target
 X = np.ones((2, 2), np.float32)
 
 
-def test_loops_are_unrolled_or_not(export):
-    with pytest.raises(SpecError, match="unroll is 3"):
-        export(jnp.sin, [(3,)], unroll=3)
+@pytest.mark.parametrize("option", ["unroll", "weights"])
+def test_options_are_checked(export, option):
+    with pytest.raises(SpecError, match=f"{option} is 3"):
+        export(jnp.sin, [(3,)], **{option: 3})
 
 
 def test_products_ask_for_no_algorithm():
@@ -39,17 +39,3 @@ def test_kernels_that_are_of_no_use_do_not_run(row):
         for dtype in row.dtypes:
             types = {variable: dtype for variable in target.signature(op_type).allowed}
             assert not target.runs_types(op_type, types, lambda name, default: default)
-
-
-@pytest.mark.parametrize(("size", "inputs"), [(3, 1), (1000, 2)])
-def test_large_constants_of_functions_are_inputs(export, size, inputs):
-    constant = np.arange(size, dtype=np.float32)
-
-    @jax.jit
-    def scaled(x):
-        return x * constant
-
-    program = export(lambda x: scaled(x) + scaled(-x), [(size,)], functions=[scaled])
-    (function,) = program.model.functions.values()
-    assert len(function.inputs) == inputs
-    assert isinstance(function, ir.Function)

@@ -1,7 +1,11 @@
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
+from j2o_core import SpecError
 
 X = np.ones((2, 3), np.float32)
 
@@ -87,3 +91,53 @@ def test_work_that_all_calls_share_is_done_once(export, dtype, inside):
     assert [node.op_type for node in function] == inside
     assert len(function.inputs) == 2
     np.testing.assert_array_equal(program(x, x), np.zeros_like(x))
+
+
+@pytest.mark.parametrize(("size", "inputs"), [(3, 1), (1000, 2)])
+def test_large_constants_of_functions_are_inputs(export, size, inputs):
+    constant = np.arange(size, dtype=np.float32)
+
+    @jax.jit
+    def scaled(x):
+        return x * constant
+
+    program = export(lambda x: scaled(x) + scaled(-x), [(size,)], functions=[scaled])
+    (function,) = program.model.functions.values()
+    assert len(function.inputs) == inputs
+
+
+def test_nodes_may_say_nothing_of_their_source(export):
+    (node,) = export(jnp.sin, [(3,)], metadata="none").model.graph
+    assert not {"j2o.source", "j2o.module"} & node.metadata_props.keys()
+
+
+class Model:
+    def __init__(self, **weights):
+        vars(self).update(weights)
+
+    def __call__(self, x):
+        return x * self.used + self.rows
+
+
+jax.tree_util.register_pytree_with_keys(
+    Model,
+    lambda model: ([(jax.tree_util.GetAttrKey(name), leaf) for name, leaf in vars(model).items()], tuple(vars(model))),
+    lambda names, leaves: Model(**dict(zip(names, leaves, strict=True))),
+)
+
+
+@pytest.mark.parametrize("rows", [jnp.arange(3, dtype=jnp.float32) > 0, np.arange(3)], ids=["JAX", "NumPy"])
+def test_a_model_says_which_leaves_it_has_no_initializers_of(export, rows):
+    used = jnp.arange(3.0)
+    model = Model(used=used, same=used, unused=jnp.ones(2), rows=rows)
+    leaves = json.loads(export(model, [(3,)], weights="keep").model.metadata_props["j2o.leaves"])
+    assert (leaves["unused"], leaves["tied"], list(leaves["fixed"])) == (["unused"], {"same": "used"}, ["rows"])
+
+
+def test_a_leaf_of_64_bits_that_jax_narrows_is_not_replaced(export):
+    """JAX computes with a copy of it."""
+    program = export(Model(used=jnp.arange(3.0), rows=np.arange(3)), [(3,)], weights="keep")
+    with pytest.raises(SpecError, match="rows has another value than at export"):
+        program.with_weights(Model(used=jnp.ones(3), rows=np.arange(3) + 5))
+    changed = program.with_weights(Model(used=jnp.ones(3), rows=np.arange(3)))
+    np.testing.assert_array_equal(changed(np.ones(3, np.float32)), [1, 2, 3])

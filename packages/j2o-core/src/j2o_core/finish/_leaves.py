@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import jax
+import numpy as np
 import onnx_ir as ir
 
 from ..graph._kept import KEPT, LEAVES, WEIGHT, KeptWeight, digest
@@ -26,10 +28,14 @@ def write_leaves(model: ir.Model, leaves: Sequence[tuple[str, Any]], table: Cons
     unused: list[str] = []
     for name, leaf in leaves:
         known = table.name(leaf)
+        is_numpy = isinstance(leaf, np.ndarray) and leaf.dtype.kind in "iufc"
+        narrowed = is_numpy and jax.dtypes.canonicalize_dtype(leaf.dtype) != leaf.dtype
         if name in stored or name in fixed:
             continue
         if known is not None and known in stored and known != name:
             tied[name] = known
+        elif known not in fixed and narrowed:
+            fixed[name] = digest(leaf)  # JAX computes with a copy in 32 bits, which has no name
         elif known not in fixed:
             unused.append(name)
     model.metadata_props[LEAVES] = json.dumps({"unused": unused, "tied": tied, "fixed": fixed})
