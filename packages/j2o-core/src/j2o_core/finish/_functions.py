@@ -38,9 +38,10 @@ def close_functions(lowered: Lowered) -> None:
             continue
         remove_unused_nodes(function.body.graph)  # such as those that computed a dropped input
         part, first = calls[0]
+        shared: list[ir.Value | None] = []
         if len(calls) > 1 and all(node.graph is first.graph for _, node in calls):
-            share_work(function, part, [node for _, node in calls])
-        _drop_unused_inputs(function, [node for _, node in calls])
+            shared = share_work(function, part, [node for _, node in calls])
+        _drop_unused_inputs(function, [node for _, node in calls], shared)
         _constants_outside(function, calls)
         _constants_inside(function.body.graph)
     if functions:
@@ -65,19 +66,21 @@ def _calls(part: Lowered, name: str) -> list[ir.Node]:
     return [node for graph in all_graphs(part.graph) for node in graph if node.op_type == op_type]
 
 
-def _drop_unused_inputs(function: LoweredFunction, calls: Sequence[ir.Node]) -> None:
+def _drop_unused_inputs(function: LoweredFunction, calls: Sequence[ir.Node], shared: Sequence[ir.Value | None]) -> None:
+    """Leave a function the inputs that it reads; the last ones are not yet among the operands of the calls."""
     graph = function.body.graph
     read = [index for index, value in enumerate(graph.inputs) if value.uses() or value.is_graph_output()]
     graph.inputs[:] = [graph.inputs[index] for index in read]
     for node in calls:
-        operands = [node.inputs[index] for index in read]
-        _give(node, operands)
+        operands = [*node.inputs, *shared]
+        _give(node, [operands[index] for index in read])
 
 
 def _give(node: ir.Node, operands: Sequence[ir.Value | None]) -> None:
     node.resize_inputs(len(operands))
     for index, value in enumerate(operands):
-        node.replace_input_with(index, value)
+        if node.inputs[index] is not value:
+            node.replace_input_with(index, value)
 
 
 def _constants_outside(function: LoweredFunction, calls: Sequence[tuple[Lowered, ir.Node]]) -> None:

@@ -22,13 +22,16 @@ from ..trace._modules import MODULE, common_place
 from ..trace._specs import unique_names
 
 
-def share_work(function: LoweredFunction, part: Lowered, calls: Sequence[ir.Node]) -> None:
+def share_work(function: LoweredFunction, part: Lowered, calls: Sequence[ir.Node]) -> list[ir.Value | None]:
     """Move what follows from the operands that all calls have in common in front of the first one.
 
     Args:
         function: the function; results become further inputs.
         part: the graph that all calls are in.
         calls: its calls, in order, at least two.
+
+    Returns:
+        The operands of each call for the further inputs.
     """
     body, first = function.body.graph, calls[0]
     outer = {
@@ -37,7 +40,8 @@ def share_work(function: LoweredFunction, part: Lowered, calls: Sequence[ir.Node
         if all(node.inputs[index] is first.inputs[index] for node in calls)
     }
     place = common_place([props for node in calls if (props := node.metadata_props.get(MODULE)) is not None])
-    moved = []
+    moved: list[ir.Node] = []
+    shared: list[ir.Value | None] = []
     for node in body:
         operands = [_outside(value, outer, function, part) for value in node.inputs]
         if not _may_move(node) or any(
@@ -64,10 +68,9 @@ def share_work(function: LoweredFunction, part: Lowered, calls: Sequence[ir.Node
         body.inputs.append(operand)
         for user, index in readers:
             user.replace_input_with(index, operand)
-        for call in calls:
-            call.resize_inputs(len(body.inputs))
-            call.replace_input_with(len(body.inputs) - 1, outer[value])
+        shared.append(outer[value])
     remove_unused_nodes(body)
+    return shared
 
 
 def _may_move(node: ir.Node) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..trace._memory import memory_place
-from ._values import onnx_dtype, stamp
+from ._values import stamp
 
 # Constants up to this size are compared by content, larger ones by identity.
 _COMPARE_BYTES = 4096
@@ -36,8 +36,9 @@ class Constants:
         known = self._by_place.get(place)
         if known is not None:
             return known
-        value = ir.Value(name=None, const_value=ir.Tensor(plain, dtype=onnx_dtype(plain.dtype)))
+        value = ir.Value()
         stamp(value, plain.dtype, plain.shape)
+        value.const_value = ir.Tensor(plain, dtype=value.dtype, shape=value.shape)
         if name is not None:
             value.meta["j2o_name"] = name
         self._arrays[value] = (plain, array)  # also keeps the memory in use

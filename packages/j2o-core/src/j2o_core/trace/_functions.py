@@ -84,6 +84,7 @@ class Functions:
         self._called: dict[str, None] = {}
         self._traces: dict[Any, Callable[..., Any]] = {}
         self._callees: list[Callee] = []
+        self._signatures: dict[Any, inspect.Signature | None] = {}
         self._running: list[Any] = []
 
     def wants(self, instance: Any) -> bool:
@@ -113,7 +114,7 @@ class Functions:
             finally:
                 self._running.pop()
 
-        given, names = _given(bound(method, instance), args, kwargs)
+        given, names = self._given((method, type(instance)), bound(method, instance), args, kwargs)
         if jax.tree_util.all_leaves([instance]):
             raise SpecError(
                 f"functions: {type(instance).__name__} is no pytree, so its weights cannot be arguments of a function. "
@@ -123,34 +124,59 @@ class Functions:
 
     def call(self, name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call a function of arrays."""
-        given, names = _given(function, args, kwargs)
+        given, names = self._given(function, function, args, kwargs)
         return self._call(name, function, function, list(zip(names, given, strict=True)))
+
+    def _given(
+        self, key: Any, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[list[Any], list[str]]:
+        """The arguments of a call in one order and with defaults, however it was written, and their names."""
+        if key not in self._signatures:
+            try:
+                self._signatures[key] = inspect.signature(function)
+            except (TypeError, ValueError):
+                self._signatures[key] = None
+        try:
+            call = self._signatures[key].bind(*args, **kwargs)  # type: ignore[union-attr]  # None has no `bind` either
+        except (AttributeError, TypeError):
+            return [args, kwargs], ["*args", "**kwargs"]
+        call.apply_defaults()
+        kind = inspect.Parameter
+        marks: dict[Any, str] = {kind.VAR_POSITIONAL: "*", kind.VAR_KEYWORD: "**", kind.KEYWORD_ONLY: "="}
+        kinds = {name: parameter.kind for name, parameter in call.signature.parameters.items()}
+        return list(call.arguments.values()), [marks.get(kinds[name], "") + name for name in call.arguments]
 
     def _call(self, name: str, key: Any, run: Callable[..., Any], named: list[tuple[str, Any]]) -> Any:
         """Call `run` on named trees; the leaves of the module itself, whose name is empty, are the last operands."""
-        keys = [one for one, _ in named]
-        paths, treedef = jax.tree_util.tree_flatten_with_path([tree for _, tree in named])
-        leaves = [leaf for _, leaf in paths]
+        keys, trees = [one for one, _ in named], [tree for _, tree in named]
+        flattened: tuple[list[Any], Any] = jax.tree.flatten(trees)
+        leaves, treedef = flattened
+        owners = [one for one, child in zip(keys, treedef.children(), strict=True) for _ in range(child.num_leaves)]
         static = {i: leaf for i, leaf in enumerate(leaves) if not _compat.is_array(leaf)}
-        order = sorted((i for i in range(len(leaves)) if i not in static), key=lambda i: not keys[paths[i][0][0].idx])
+        order = sorted((i for i in range(len(leaves)) if i not in static), key=lambda i: not owners[i])
         if not any(isinstance(leaves[i], _compat.Tracer) for i in order):
-            return _spread(run, keys, [tree for _, tree in named])  # a constant
+            return _spread(run, keys, trees)  # a constant
 
         def flat(*arrays: Any) -> Any:
             by_place = {**static, **dict(zip(order, arrays, strict=True))}
-            trees = jax.tree.unflatten(treedef, [by_place[i] for i in range(len(leaves))])
-            results, structure = jax.tree.flatten(_spread(run, keys, trees))
+            again = jax.tree.unflatten(treedef, [by_place[i] for i in range(len(leaves))])
+            results, structure = jax.tree.flatten(_spread(run, keys, again))
             return [leaf for leaf in results if _compat.is_array(leaf)], _Structure(results, structure)
 
-        operands = [
-            ".".join([*filter(None, [keys[path[0].idx].lstrip("*=")]), *map(path_part, path[1:])])
-            for path in (paths[i][0] for i in order)
-        ]
-        traced = self._trace(flat, Callee(name, tuple(unique_names(operands))), (key, tuple(keys), treedef), static)
+        def callee() -> Callee:
+            paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(trees)]
+            operands = [
+                ".".join([*filter(None, [owners[i].lstrip("*=")]), *map(path_part, paths[i][1:])]) for i in order
+            ]
+            return Callee(name, tuple(unique_names(operands)))
+
+        traced = self._trace(flat, callee, (key, tuple(keys), treedef), static)
         arrays, structure = traced(*(leaves[i] for i in order))
         return structure.filled(arrays)
 
-    def _trace(self, flat: Callable[..., Any], callee: Callee, key: Any, static: Mapping[int, Any]) -> Any:
+    def _trace(
+        self, flat: Callable[..., Any], callee: Callable[[], Callee], key: Any, static: Mapping[int, Any]
+    ) -> Any:
         """`flat` under `jax.jit`; the one of an earlier call that differs in nothing but its arrays."""
         whole: Any = (
             *key,
@@ -162,7 +188,7 @@ class Functions:
             known, whole = None, object()
         if known is None:
             flat.__name__ = flat.__qualname__ = f"{_PREFIX}{len(self._callees)}"
-            self._callees.append(callee)
+            self._callees.append(callee())
             known = self._traces[whole] = jax.jit(flat)
         return known
 
@@ -228,19 +254,6 @@ def function(fn: Any = None, *, name: str | None = None) -> Any:
 
     setattr(call, _MARK, True)
     return call
-
-
-def _given(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], list[str]]:
-    """The arguments of a call in one order and with defaults, however it was written, and their names."""
-    try:
-        call = inspect.signature(function).bind(*args, **kwargs)
-    except (TypeError, ValueError):
-        return [args, kwargs], ["*args", "**kwargs"]
-    call.apply_defaults()
-    kind = inspect.Parameter
-    marks: dict[Any, str] = {kind.VAR_POSITIONAL: "*", kind.VAR_KEYWORD: "**", kind.KEYWORD_ONLY: "="}
-    kinds = {name: parameter.kind for name, parameter in call.signature.parameters.items()}
-    return list(call.arguments.values()), [marks.get(kinds[name], "") + name for name in call.arguments]
 
 
 def _spread(run: Callable[..., Any], names: Sequence[str], trees: Sequence[Any]) -> Any:

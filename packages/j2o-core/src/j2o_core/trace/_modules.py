@@ -14,12 +14,14 @@ import contextlib
 import functools
 import sys
 import threading
+import types
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from .. import _compat
 
@@ -32,6 +34,8 @@ _CHANGEABLE = 1 << 9
 # An einsum's scope is its equation.
 _OF_JAX = frozenset({"checkpoint", "rematted_computation"})
 _DEEPEST = 32
+# Most fields of modules are of these classes.
+_PLAIN = frozenset({type(None), bool, int, float, str, bytes, np.ndarray, types.FunctionType})
 
 _thread = threading.local()
 
@@ -140,6 +144,8 @@ class ModulePaths:
         return list(dict.fromkeys([*here, *(kind for plan in self._planned for kind in plan)]))
 
     def _walk(self, path: str, value: Any, depth: int) -> None:
+        if type(value) in _PLAIN:
+            return
         known = id(value) in self._instances
         if depth > _DEEPEST or known or isinstance(value, (str, bytes, type)):
             return

@@ -7,6 +7,7 @@ import itertools
 import operator
 import re
 import tokenize
+import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -302,6 +303,9 @@ def _parameter_names(fn: Callable[..., Any], count: int) -> list[str]:
 
 
 def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
+    call = getattr(type(fn), "__call__", None)  # noqa: B004 - the function itself is wanted
+    if isinstance(call, types.FunctionType) and not hasattr(fn, "__wrapped__") and not hasattr(fn, "__signature__"):
+        fn = types.MethodType(call, fn)  # `inspect` compares an object with others, which looks at all of its weights
     try:
         return inspect.signature(fn)
     except (TypeError, ValueError):
@@ -310,6 +314,8 @@ def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
 
 def path_part(key: Any) -> str:
     """One step of a pytree path as text without brackets."""
+    if type(key) is SequenceKey:
+        return str(key.idx)
     for attribute in ("name", "key", "idx"):
         if hasattr(key, attribute):
             return _as_text(str(getattr(key, attribute)))
@@ -318,6 +324,10 @@ def path_part(key: Any) -> str:
 
 def _as_text(name: str) -> str:
     """A name as a model can hold it: in UTF-8, without null characters."""
+    return name if name.isidentifier() and name.isascii() else _escaped(name)
+
+
+def _escaped(name: str) -> str:
     return name.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
@@ -420,6 +430,7 @@ class _SpecReader:
     """Reads specs that share one scope of symbolic dimensions."""
 
     def __init__(self, constraints: Sequence[str]):
+        self._symbols: dict[str, Any] = {}
         try:
             self._scope = export.SymbolicScope(tuple(constraints))
         except (ValueError, RecursionError, tokenize.TokenError) as error:
@@ -478,8 +489,7 @@ class _SpecReader:
             return parsed
         if export.is_symbolic_dim(dimension):
             # A user's own symbols live in a scope of their own; here all share one.
-            (parsed,) = export.symbolic_shape(str(dimension), scope=self._scope)
-            return parsed
+            return self._symbolic(str(dimension))
         if not isinstance(dimension, (int, np.integer)) or not 0 <= dimension <= _LARGEST:
             raise SpecError(
                 f"Dimension {dimension!r} of input {name!r} {shape!r} is not a size. "
@@ -501,8 +511,9 @@ class _SpecReader:
         raise ValueError(f"{ast.unparse(node)!r} is not an expression of sizes")
 
     def _symbolic(self, text: str) -> Any:
-        (parsed,) = export.symbolic_shape(text, scope=self._scope)
-        return parsed
+        if text not in self._symbols:
+            (self._symbols[text],) = export.symbolic_shape(text, scope=self._scope)
+        return self._symbols[text]
 
 
 _FUNCTIONS = ("max", "min", "floordiv", "mod")
