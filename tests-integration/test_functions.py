@@ -78,6 +78,11 @@ def functions(program: OnnxProgram) -> dict[str, int]:
     return {name: calls[name] for _, name, _ in program.model.functions}
 
 
+def weights_of(program: OnnxProgram) -> dict[str, Any]:
+    """The initializers of a program that are weights."""
+    return {name: one for name, one in program.model.graph.initializers.items() if name.startswith("blocks.")}
+
+
 def same(program: OnnxProgram, inlined: OnnxProgram, *args: Any) -> None:
     program.check()
     for one, other in zip(jax.tree.leaves(program(*args)), jax.tree.leaves(inlined(*args)), strict=True):
@@ -98,11 +103,11 @@ def test_equal_blocks_are_one_function(opset: int, weights: str) -> None:
     call = [node for node in program.model.graph if node.op_type == "Block"][2]
     assert call.name == "blocks.2/Block_0"
     names = [value.name for value in call.inputs if value is not None]
-    assert "blocks.2.attention.qkv.weight" in names
+    assert "blocks.2.wide.weight" in names
     (function,) = program.model.functions.values()
     inner = [value.name for value in function.inputs]
     assert {"x", "norm.weight", "attention.qkv.weight", "wide.bias"} <= set(inner)
-    assert inner[names.index("blocks.2.attention.qkv.weight")] == "attention.qkv.weight"
+    assert inner[names.index("blocks.2.wide.weight")] == "wide.weight"
     rng = np.random.default_rng(0)
     inlined = to_onnx(net, [("T", DIM), INT], **options)
     same(program, inlined, rng.normal(size=(5, DIM)).astype(np.float32), np.int32(3))
@@ -143,13 +148,22 @@ def test_shared_work_is_done_once() -> None:
     proto = onnx.inliner.inline_local_functions(ir.to_proto(program.model))
     counts = Counter(node.op_type for node in proto.graph.node)
     wanted = Counter(node.op_type for node in inlined.model.graph)
-    at_load = {
-        "Constant",
-        "Transpose",
-        "Reshape",
-        "Slice",
-    }  # ONNX Runtime computes those of weights when it loads the model
-    assert {op: count for op, count in counts.items() if count > wanted[op] and op not in at_load} == {}
+    assert {op: count for op, count in counts.items() if count > wanted[op] and op != "Constant"} == {}
+
+
+@pytest.mark.parametrize("weights", ["fold", "keep"])
+def test_weights_are_stored_as_they_are_where_the_calls_are_inlined(weights: str) -> None:
+    net = jax.tree.map(lambda leaf: leaf + 0.01 * jnp.arange(leaf.size).reshape(leaf.shape), Net(3))
+    program, inlined = (
+        to_onnx(net, [("T", DIM), INT], functions=chosen, weights=weights, opset=23) for chosen in ([Block], [])
+    )
+
+    def stored(program: OnnxProgram) -> dict[str, Any]:
+        return {name: (tuple(one.shape or ()), one.metadata_props) for name, one in weights_of(program).items()}
+
+    assert stored(program) == stored(inlined)
+    (function,) = program.model.functions.values()
+    assert "Slice" not in {node.op_type for node in function}
 
 
 def test_blocks_that_differ_are_functions_of_their_own() -> None:

@@ -5,6 +5,7 @@ A function has no initializers. A large constant of a body is one more input, an
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
@@ -13,9 +14,11 @@ from ..graph._domains import FUNCTION_DOMAIN, finish_domains
 from ..graph._values import shape_of, stamp
 from ..graph._walk import all_graphs, remove_unused_nodes, used_constants
 from ..lower._lowered import Lowered, LoweredFunction
+from ..rewrite._tied import tie
 from ..trace._specs import unique_names
 from ._names import name_values, place_nodes
 from ._shared_work import share_work
+from ._weight_layouts import WeightLayouts
 
 # Larger constants are inputs.
 _INSIDE_BYTES = 1024
@@ -29,23 +32,36 @@ def close_functions(lowered: Lowered) -> None:
     parts = lowered.parts()
     for part in parts:
         remove_unused_nodes(part.graph)
-    functions = list(lowered.functions)
-    for function in functions:  # a function before those that call it
+    if not lowered.functions:
+        return
+    layouts = WeightLayouts(lowered.graph)
+    for function in list(lowered.functions):  # a function before those that call it
         calls = [(part, node) for part in parts for node in _calls(part, function.name)]
         if not calls:
             lowered.functions.remove(function)
             parts.remove(function.body)
             continue
-        remove_unused_nodes(function.body.graph)  # such as those that computed a dropped input
+        graph = function.body.graph
+        remove_unused_nodes(graph)  # such as those that computed a dropped input
         part, first = calls[0]
-        shared: list[ir.Value | None] = []
-        if len(calls) > 1 and all(node.graph is first.graph for _, node in calls):
-            shared = share_work(function, part, [node for _, node in calls])
-        _drop_unused_inputs(function, [node for _, node in calls], shared)
+        nodes = [node for _, node in calls]
+        operands = [list(node.inputs) for node in nodes]
+        if len(calls) > 1 and all(node.graph is first.graph for node in nodes):
+            for one, shared in itertools.product(operands, share_work(function, part, nodes)):
+                one.append(shared)
+        places = list(range(len(graph.inputs)))
+        places += layouts.move(function, calls, operands)
+        read = [index for index, value in enumerate(graph.inputs) if value.uses() or value.is_graph_output()]
+        read.sort(key=places.__getitem__)  # a weight in its layout has the place of the weight
+        graph.inputs[:] = [graph.inputs[index] for index in read]
+        for value, name in zip(graph.inputs, unique_names([str(value.name) for value in graph.inputs]), strict=True):
+            value.name = name
+        for node, one in zip(nodes, operands, strict=True):
+            _give(node, [one[index] for index in read])
         _constants_outside(function, calls)
-        _constants_inside(function.body.graph)
-    if functions:
-        remove_unused_nodes(lowered.graph)
+        _constants_inside(graph)
+    remove_unused_nodes(lowered.graph)
+    tie(lowered.graph, lowered.constants)
 
 
 def made_functions(lowered: Lowered, domains: Mapping[str, int]) -> list[ir.Function]:
@@ -64,16 +80,6 @@ def made_functions(lowered: Lowered, domains: Mapping[str, int]) -> list[ir.Func
 def _calls(part: Lowered, name: str) -> list[ir.Node]:
     op_type = f"{FUNCTION_DOMAIN}::{name}"
     return [node for graph in all_graphs(part.graph) for node in graph if node.op_type == op_type]
-
-
-def _drop_unused_inputs(function: LoweredFunction, calls: Sequence[ir.Node], shared: Sequence[ir.Value | None]) -> None:
-    """Leave a function the inputs that it reads; the last ones are not yet among the operands of the calls."""
-    graph = function.body.graph
-    read = [index for index, value in enumerate(graph.inputs) if value.uses() or value.is_graph_output()]
-    graph.inputs[:] = [graph.inputs[index] for index in read]
-    for node in calls:
-        operands = [*node.inputs, *shared]
-        _give(node, [operands[index] for index in read])
 
 
 def _give(node: ir.Node, operands: Sequence[ir.Value | None]) -> None:

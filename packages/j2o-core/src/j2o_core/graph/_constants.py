@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..trace._memory import memory_place
-from ._values import stamp
+from ._values import stamp_fixed
 
 # Constants up to this size are compared by content, larger ones by identity.
 _COMPARE_BYTES = 4096
@@ -37,7 +37,7 @@ class Constants:
         if known is not None:
             return known
         value = ir.Value()
-        stamp(value, plain.dtype, plain.shape)
+        stamp_fixed(value, plain.dtype, plain.shape)
         value.const_value = ir.Tensor(plain, dtype=value.dtype, shape=value.shape)
         if name is not None:
             value.meta["j2o_name"] = name

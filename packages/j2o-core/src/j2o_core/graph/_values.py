@@ -44,6 +44,18 @@ def stamp(value: ir.Value, dtype: Any, shape: Sequence[Any] | None) -> None:
         value.shape = ir.Shape([size if type(size) is int else dimension_text(size) for size in plain])
 
 
+def stamp_fixed(value: ir.Value, dtype: Any, shape: tuple[int, ...]) -> None:
+    """Set the element type and the shape of a constant; constants of one shape share it."""
+    value.dtype = onnx_dtype(dtype)
+    value.meta[_SHAPE] = shape
+    value.shape = _fixed_shape(shape)
+
+
+@functools.lru_cache(maxsize=1024)
+def _fixed_shape(shape: tuple[int, ...]) -> ir.Shape:
+    return ir.Shape(shape, frozen=True)
+
+
 def _plain_int(dimension: Any) -> Any:
     return dimension if _compat.is_symbolic(dimension) or isinstance(dimension, str) else int(dimension)
 

@@ -107,7 +107,8 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target) -> None:
     remove_unused_nodes(lowered.graph)
     if stored_layouts or present.has(STORED_LAYOUTS):
         store_layouts(lowered.graph, lowered.constants)
-    tie(lowered.graph, lowered.constants)
+    if not lowered.functions:  # which store weights in other layouts in the end
+        tie(lowered.graph, lowered.constants)
     lowered.declined = [
         (rule.makes or rule.name, reason, source_of(node) or "unknown source")
         for (node, rule), reason in declined.items()

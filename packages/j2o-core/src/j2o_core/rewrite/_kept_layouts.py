@@ -30,14 +30,26 @@ def store_layouts(graph: ir.Graph, constants: Constants) -> None:
             weight: KeptWeight | None = source.meta.get(KEPT) if source is not None else None
             if weight is None or not outputs.isdisjoint(node.outputs):
                 continue
-            stored = _LAYOUTS[node.op_type](node, weight, constants)
-            if stored is None or stored.shape != shape_of(node.outputs[0]):
+            stored = in_layout(node, weight, constants)
+            if stored is None:
                 continue
             key = (stored.leaf, stored.placement, stored.dtype)
             if key not in found:
                 found[key] = value_of(stored)
             ir.convenience.replace_all_uses_with(node.outputs[0], found[key])
             inner.remove(node, safe=True)
+
+
+def in_layout(node: ir.Node, weight: KeptWeight, constants: Constants) -> KeptWeight | None:
+    """A weight behind a node that changes its layout, None if it cannot be stored so.
+
+    Args:
+        node: one of `STORED_LAYOUTS`.
+        weight: the operand of the node.
+        constants: where the other operands are.
+    """
+    stored = _LAYOUTS[node.op_type](node, weight, constants)
+    return stored if stored is not None and stored.shape == shape_of(node.outputs[0]) else None
 
 
 def _placed(weight: KeptWeight, placement: Any) -> KeptWeight | None:

@@ -9,6 +9,7 @@ ONNX Runtime evaluates such a Transpose when it loads the model: gpt2-small has 
 
 from __future__ import annotations
 
+import collections
 from typing import Any
 
 import numpy as np
@@ -37,11 +38,16 @@ def tie(graph: ir.Graph, constants: Constants) -> None:
     """
     if constants.largest < _SMALLEST_BYTES:
         return
-    groups: dict[Any, list[_Stored]] = {}
+    arrays: dict[ir.Value, _Array] = {}
     for value in used_constants(all_graphs(graph)):
         array = constants.array(value)
         if array is not None and array.nbytes >= _SMALLEST_BYTES and value.dtype and value.dtype.is_floating_point():
-            place = array.__array_interface__["data"][0]
+            arrays[value] = array
+    places = {value: array.__array_interface__["data"][0] for value, array in arrays.items()}
+    counts = collections.Counter(places.values())
+    groups: dict[Any, list[_Stored]] = {}
+    for value, array in arrays.items():
+        if counts[place := places[value]] > 1:
             groups.setdefault((place, array.dtype, tuple(sorted(_axes(array)))), []).append((value, array))
     computed: dict[ir.Value, ir.Node] = {}
     for stored in groups.values():

@@ -62,10 +62,11 @@ def roots(fn: Callable[..., Any]) -> list[tuple[str, Any]]:
 def _is_tree(value: Any) -> bool:
     """Whether a value holds arrays below it."""
     try:
-        leaves = jax.tree_util.tree_leaves_with_path(value)
+        leaves, structure = jax.tree.flatten(value)
     except (ValueError, TypeError, RecursionError, SystemError):
         return False
-    return any(path and (isinstance(leaf, (jax.Array, np.ndarray)) or is_lazy(leaf)) for path, leaf in leaves)
+    below = not jax.tree_util.treedef_is_leaf(structure)
+    return below and any(isinstance(leaf, (jax.Array, np.ndarray)) or is_lazy(leaf) for leaf in leaves)
 
 
 def _holdings(fn: Any, seen: set[int], depth: int = 0, *, inner: bool = False) -> Iterator[tuple[str, Any]]:

@@ -1,0 +1,137 @@
+"""Changes of layout of a weight leave the function that makes them: each call has the weight in that layout.
+
+    Block(x, w0), Block(y, w1)                        Block(x, w0 transposed), Block(y, w1 transposed)
+    Block(x, w): MatMul(x, Transpose(w))       ->     Block(x, w): MatMul(x, w)
+
+The weights are stored so, as they are where the calls are inlined. ONNX Runtime would compute such nodes when it loads
+the model, and would run slower: each result lies somewhere else in memory, and the weights of a file side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from ..graph._constants import Constants
+from ..graph._kept import KEPT, STORED_LAYOUTS, WEIGHT_INPUT, is_kept, value_of
+from ..graph._values import shape_of, stamp
+from ..graph._walk import all_graphs, remove_unused_nodes, used_constants
+from ..lower._lowered import Lowered, LoweredFunction
+from ..rewrite._kept_layouts import in_layout
+
+
+class WeightLayouts:
+    """The weights of a model in the layouts in which its functions read them.
+
+    Args:
+        graph: the main graph, with the layouts that are stored already.
+    """
+
+    def __init__(self, graph: ir.Graph):
+        weights = [(value.meta.get(KEPT), value) for value in used_constants(all_graphs(graph))]
+        self._stored = {_key(weight): value for weight, value in weights if weight is not None}
+
+    def move(
+        self,
+        function: LoweredFunction,
+        calls: Sequence[tuple[Lowered, ir.Node]],
+        operands: Sequence[list[ir.Value | None]],
+    ) -> list[int]:
+        """Move the changes of layout out of a function if each of its calls can have them stored.
+
+        Args:
+            function: the function; the weights in their layouts become further inputs.
+            calls: its calls, and the parts of the model that they are in.
+            operands: those of each call; the weights in their layouts are appended.
+
+        Returns:
+            For each further input, which input it was made of; the names are equal.
+        """
+        graph, constants = function.body.graph, function.body.constants
+        chains: dict[ir.Value | None, tuple[int, list[ir.Node]]] = {
+            value: (index, []) for index, value in enumerate(graph.inputs) if WEIGHT_INPUT in value.meta
+        }
+        changes = set()
+        for node in graph:
+            before = chains.get(node.inputs[0]) if node.op_type in STORED_LAYOUTS else None
+            if before is None or node.outputs[0].is_graph_output():
+                continue
+            if all(constants.array(value) is not None for value in node.inputs[1:]):
+                chains[node.outputs[0]] = before[0], [*before[1], node]
+                changes.add(node)
+        sources = []
+        for value, (index, chain) in list(chains.items()):
+            if value is None or not chain or all(user in changes for user, _ in value.uses()):
+                continue
+            given = [
+                self._after(part, one[index], chain, constants) for (part, _), one in zip(calls, operands, strict=True)
+            ]
+            if any(one is None for one in given):
+                continue
+            operand = ir.Value(name=graph.inputs[index].name)
+            stamp(operand, value.dtype, shape_of(value))
+            operand.meta[WEIGHT_INPUT] = True
+            ir.convenience.replace_all_uses_with(value, operand)
+            graph.inputs.append(operand)
+            sources.append(index)
+            for one, stored in zip(operands, given, strict=True):
+                one.append(stored)
+        remove_unused_nodes(graph)
+        return sources
+
+    def _after(
+        self, part: Lowered, value: ir.Value | None, chain: Sequence[ir.Node], constants: Constants
+    ) -> ir.Value | None:
+        """A weight behind changes of layout, as a value of the part of a call; None if it cannot be stored so."""
+        if value is None:
+            return None
+        weight, array = value.meta.get(KEPT), part.constants.array(value)
+        if weight is not None:
+            for node in chain:
+                weight = in_layout(node, weight, constants) if weight is not None else None
+            return None if weight is None else self._stored.setdefault(_key(weight), value_of(weight))
+        if array is not None:
+            hint = part.constants.hint(value)
+            for node in chain:
+                array, hint = _changed(node, array, hint, constants) if array is not None else (None, None)
+            return None if array is None else part.constants.get(array, hint)
+        if not is_kept(value):
+            return None
+        first = next(iter(part.graph))  # in a function around, whose calls have the weight
+        for node in chain:
+            others = [part.constants.get(constants.array(one)) for one in node.inputs[1:]]
+            copy = ir.Node("", node.op_type, [value, *others], list(node.attributes.values()))
+            copy.metadata_props.update(node.metadata_props)
+            stamp(copy.outputs[0], node.outputs[0].dtype, shape_of(node.outputs[0]))
+            part.graph.insert_before(first, [copy])
+            value = copy.outputs[0]
+        return value
+
+
+def _key(weight: Any) -> tuple[Any, ...]:
+    return weight.leaf, weight.placement, weight.dtype
+
+
+def _changed(
+    node: ir.Node, array: np.ndarray[Any, Any], hint: str | None, constants: Constants
+) -> tuple[np.ndarray[Any, Any] | None, str | None]:
+    """A constant in another layout, and its name; None if the node is no view of it."""
+    if node.op_type == "Transpose":
+        perm = node.attributes.get("perm")
+        return array.transpose(None if perm is None else perm.value), hint
+    if node.op_type != "Slice":
+        shape: Any = shape_of(node.outputs[0])
+        return None if node.op_type == "Cast" else array.reshape(shape), hint
+    numbers = [np.asarray(constants.array(value)).tolist() for value in node.inputs[1:]]
+    starts, stops, *rest = numbers
+    axes = rest[0] if rest else range(len(starts))
+    steps = rest[1] if len(rest) > 1 else [1] * len(starts)
+    cut = [slice(None)] * array.ndim
+    for axis, start, stop, step in zip(axes, starts, stops, steps, strict=True):
+        if step < 1:
+            return None, None
+        cut[axis] = slice(start, stop, step)
+    return array[tuple(cut)], f"{hint}[{starts[0]}:{stops[0]}]" if hint else None
