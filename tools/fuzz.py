@@ -14,7 +14,9 @@ Outcomes:
     jax       the process died in JAX, before there was anything to export
 
 A line of a program is drawn from the table `OPERATIONS` and kept if JAX can run it on the values that are there. Every
-fourth program has an axis of symbolic length: it is exported once and compared at each of `LENGTHS`.
+fourth program has an axis of symbolic length: it is exported once and compared at each of `LENGTHS`. One in ten takes
+and returns empty trees and Python numbers, one in ten is exported for no runtime and run by ONNX's reference
+implementation.
 
 How close floats have to be: as close as `verify` asks for to what JAX gives for the program compiled whole. Where they
 are not, JAX runs it again operation by operation, and both ways with the last bit of each inexact result changed at
@@ -25,6 +27,7 @@ where an integer or a truth value differs among them, that output is not compare
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import inspect
 import json
@@ -47,8 +50,10 @@ import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
+import onnx_ir as ir
 from jax import lax
 from jax.extend.core import InconclusiveDimensionOperation
+from onnx.reference import ReferenceEvaluator
 
 import j2o_core
 from j2o_core.graph._sizes import evaluate_dimension
@@ -60,6 +65,8 @@ SLACK = 30
 NOISY_RUNS = 3
 LENGTHS = (7, 2, 1)  # of the symbolic axis; the first is that of a program's inputs
 LARGEST = 1000  # elements of an array
+TREES, STANDARD = 0.1, 0.1  # shares of programs
+NUMBERS = {"2.5": 2.5, "3": 3, "True": True}  # Python's, among the results of a program
 CHUNK = 200  # programs to a process: what JAX keeps of them is given back
 TIMEOUT_S = 120  # for one program
 GOOD = ("pass", "refused", "jax")  # outcomes that are no fault of ours
@@ -447,6 +454,8 @@ class Program:
     opset: int
     x64: bool
     symbolic: frozenset[str] = frozenset()  # inputs whose first axis is as long as the caller likes
+    trees: bool = False  # empty trees among arguments and results, Python numbers among these
+    standard: bool = False  # ONNX for no runtime, run by ONNX's reference implementation
 
     def at(self, length: int) -> Program:
         """With inputs of this length where it is symbolic."""
@@ -455,18 +464,22 @@ class Program:
 
     @property
     def specs(self) -> list[Any]:
-        """The specs of the inputs, symbolic where the program is."""
-        return [_spec(value) if name in self.symbolic else value for name, value in self.inputs.items()]
+        """The specs of the arguments, symbolic where the program is."""
+        specs = [_spec(value) if name in self.symbolic else value for name, value in self.inputs.items()]
+        return [*specs, *[{}] * self.trees]
 
     @property
     def definition(self) -> str:
         """The program as a function."""
         body = "\n".join(f"    {line}" for line in self.lines)
-        return f"def program({', '.join(self.inputs)}):\n{body}\n    return [{', '.join(self.outputs)}]\n"
+        arguments = [*self.inputs, *["nothing={}"] * self.trees]
+        results = ["()", *self.outputs, "None", "{}"] if self.trees else self.outputs
+        return f"def program({', '.join(arguments)}):\n{body}\n    return [{', '.join(results)}]\n"
 
     def __str__(self) -> str:
         """The program as a script."""
         values = (f"{name} = {_literal(value)}" for name, value in self.inputs.items())
+        specs = [*(name + "_spec" * (name in self.symbolic) for name in self.inputs), *["{}"] * self.trees]
         return "\n".join(
             [
                 "from typing import Any\n",
@@ -483,8 +496,8 @@ class Program:
                     if name in self.symbolic
                 ),
                 *(["# One scope for all: give them as shapes such as ('T', 3)."] if len(self.symbolic) > 1 else []),
-                f"j2o_core.to_onnx(program, [{', '.join(n + '_spec' * (n in self.symbolic) for n in self.inputs)}], "
-                f"opset={self.opset}).verify({', '.join(self.inputs)})",
+                f"j2o_core.to_onnx(program, [{', '.join(specs)}], opset={self.opset}{', target=None' * self.standard})"
+                f".verify({', '.join([*self.inputs, *['{}'] * self.trees])})",
             ]
         )
 
@@ -526,6 +539,8 @@ def _concrete(shape: Any, length: int = LENGTHS[0]) -> tuple[int, ...]:
 
 def _literal(value: Any) -> str:
     array = np.asarray(value)
+    if jax.typeof(value).weak_type and not array.ndim:
+        return f"jax.numpy.asarray({array.item()!r})"  # a Python number, for `jax.jit`
     dtype = f"ml_dtypes.{array.dtype}" if array.dtype.name == "bfloat16" else f"np.{array.dtype.name}"
     dtype = "bool" if array.dtype == np.bool_ else dtype
     wide = array.astype(np.float64) if array.dtype.name == "bfloat16" else array
@@ -551,13 +566,15 @@ class Writer:
         inputs = {}
         symbolic: set[str] = set()
         any_length = rng.random() < self.share
+        trees, standard = rng.random() < TREES, rng.random() < STANDARD
         for index in range(rng.choice((2, 3, 4))):
             shape = tuple(size if rng.random() > 0.15 else 1 for size in sizes[rng.choice((0, 1, 1, 1, 2, 3)) :])
             dtype = USUAL[x64][index % 3] if usual else rng.choice(DTYPES[x64])
             if any_length and shape and shape[0] > 1 and rng.random() < 0.8:
                 shape = (LENGTHS[0], *shape[1:])
                 symbolic.add(f"v{index}")
-            inputs[f"v{index}"] = self.array(shape, np.dtype(dtype))
+            value = self.array(shape, np.dtype(dtype))
+            inputs[f"v{index}"] = jnp.asarray(value.item()) if trees and not shape else value
         self.values.update(
             {name: _spec(value) if name in symbolic else jax.typeof(value) for name, value in inputs.items()}
         )
@@ -577,7 +594,10 @@ class Writer:
         read = {name for line in lines for name in line.reads}
         tame = [name for name in made if self.is_tame(values[name])]
         outputs = tuple(name for name in tame if name not in read or rng.random() < 0.3) or made[-1:]
-        return replace(everything, outputs=outputs).live(), [values[name] for name in outputs]
+        answer = [values[name] for name in outputs]
+        numbers = NUMBERS if trees else {}
+        program = replace(everything, outputs=(*outputs, *numbers), trees=trees, standard=standard).live()
+        return program, [*answer, *(as_fed(jnp.asarray(number)) for number in numbers.values())]
 
     def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
         """Small numbers, those of floats exact in every dtype."""
@@ -710,7 +730,7 @@ def disturbed_runs(program: Program, *, compiled: bool = True) -> list[list[Any]
                     name: _disturbed(names[name], factors * epsilon, functools.reduce(jnp.maximum, sizes))
                     for name in line.targets
                 }
-        return [names[name] for name in program.outputs]
+        return [NUMBERS[name] if name in NUMBERS else names[name] for name in program.outputs]
 
     random = np.random.default_rng(0).uniform(-1, 1, (1 + NOISY_RUNS, len(program.lines), LARGEST)).astype(np.float32)
     random[0] = 0
@@ -754,14 +774,15 @@ def run(program: Program, known: dict[int, list[Any]] | None = None) -> tuple[st
     with warnings.catch_warnings(), jax.enable_x64(program.x64), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         try:
-            exported = j2o_core.to_onnx(program.function, program.specs, opset=program.opset)
+            target = {"target": None} if program.standard else {}
+            exported = j2o_core.to_onnx(program.function, program.specs, opset=program.opset, **target)
         except (j2o_core.UnsupportedError, j2o_core.LegalizeError) as error:
             return "refused", f"{type(error).__name__}: {error}"
         except Exception as error:  # noqa: BLE001 (whatever it is, it is the outcome)
             return "error", f"{type(error).__name__}: {error}"
         try:
             exported.check()
-            session = Session(exported.model, threads=1)
+            session = Reference(exported.model) if program.standard else Session(exported.model, threads=1)
         except j2o_core.J2oError as error:
             return "runtime", str(error)
         for length in LENGTHS if program.symbolic else LENGTHS[:1]:
@@ -783,13 +804,15 @@ def _compared(program: Program, session: Session, answer: list[Any] | None) -> t
     if problem and program.symbolic:  # JAX may trace another program where it does not know the size
         try:
             exported = jax.export.export(jax.jit(program.function))(*program.specs)
-            answers = [[as_fed(value) for value in exported.call(*arguments)]]
+            results_of_jax = exported.call(*arguments, *[{}] * program.trees)
+            answers = [[as_fed(value) for value in jax.tree.leaves(results_of_jax)]]
             problem = _problem(program.outputs, results, answers)
         except (InconclusiveDimensionOperation, NotImplementedError, ValueError):  # not all that JAX traces compiles
             problem = "" if _holds_nothing(program) else problem
     for compiled in (True, False):
         if problem:
-            answers += disturbed_runs(program, compiled=compiled)
+            with contextlib.suppress(ValueError):  # JAX runs no scan over nothing by its operations
+                answers += disturbed_runs(program, compiled=compiled)
             problem = _problem(program.outputs, results, answers)
     return "value", problem
 
@@ -798,7 +821,7 @@ def _holds_nothing(program: Program) -> bool:
     """Whether some array is empty: JAX's functions do what they like then, where they know it."""
     targets = tuple(name for line in program.lines for name in line.targets)
     values = jax.eval_shape(replace(program, outputs=targets).function, *program.inputs.values())
-    return any(value.size == 0 for value in values)
+    return any(value.size == 0 for value in jax.tree.leaves(values))
 
 
 def _problem(names: Sequence[str], results: Sequence[Any], answers: Sequence[Sequence[Any]]) -> str:
@@ -824,6 +847,21 @@ def _within_slack(got: Any, versions: Sequence[Any]) -> Any:
     settled = spread[np.isfinite(spread)]
     allowed = SLACK * (spread + (settled.mean() if settled.size else 0))
     return np.where(shaky | (np.abs(got.astype(np.float64) - wide) <= allowed), want, got)
+
+
+class Reference:
+    """Runs a model by ONNX's reference implementation; see `Session`."""
+
+    def __init__(self, model: ir.Model):
+        self._evaluator = ReferenceEvaluator(ir.to_proto(model))
+
+    def run(self, arrays: Sequence[Any]) -> list[Any]:
+        """Results for arrays in the order of the inputs."""
+        feed = dict(zip(self._evaluator.input_names, map(as_fed, arrays), strict=True))
+        try:
+            return list(self._evaluator.run(None, feed))
+        except Exception as error:
+            raise j2o_core.RunError(f"ONNX's reference implementation: {type(error).__name__}: {error}") from error
 
 
 # -- Reducing ----------------------------------------------------------------------------------------------------------
@@ -870,13 +908,13 @@ def write(seed: int) -> tuple[Program, dict[int, list[Any]]]:
             program, answer = Writer(seed).program()
             others = LENGTHS[1:] if program.symbolic else ()
             return program, {LENGTHS[0]: answer, **{length: _jax_results(program.at(length)) for length in others}}
-        except (TypeError, ValueError):  # JAX traces a line that it cannot compile
+        except (IndexError, TypeError, ValueError):  # JAX traces a line that it cannot compile, or run on what is empty
             program, answer = Writer(seed + 10**6, share=0).program()
             return program, {LENGTHS[0]: answer}
 
 
 def _jax_results(program: Program) -> list[Any]:
-    return [as_fed(value) for value in jax.jit(program.function)(*program.inputs.values())]
+    return [as_fed(value) for value in jax.tree.leaves(jax.jit(program.function)(*program.inputs.values()))]
 
 
 def run_seeds(seeds: range) -> Iterator[dict[str, Any]]:
