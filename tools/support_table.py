@@ -52,8 +52,9 @@ value, dtype or shape.
 # Known differences from JAX that no tolerance of a test shows.
 _DIFFERENCES = """### What differs
 
-- The sign of a zero: `max` of nothing but zeros gives +0; `sum`, `cumsum` and `relu` keep a -0 that XLA makes +0; a -0
-  that one of two computed values holds and `where` chooses may become +0 (`trunc`, `modf`, `nextafter` across zero).
+- The sign of a zero: `max` and `min` of zeros of both signs give either; `sum`, `cumsum` and `relu` keep a -0 that XLA
+  makes +0; a -0 that one of two computed values holds and `where` chooses may become +0 (`trunc`, `modf`, `nextafter`
+  across zero).
 - float16: ONNX Runtime rounds a chain of operations once, where it ends, is cast or is compared: `x * x / x` stays
   finite where JAX overflows, and so do norms, `sinc` and others inside.
 - Numbers below the smallest normal one: XLA on the CPU makes them zero, ONNX Runtime computes with them.

@@ -51,6 +51,9 @@ FUNCTIONS = {
     "negated": lambda x: jnp.where(x > 0, x, -x),
     "not negated": lambda x: jnp.where(x > 0, -x, x),
     "reversed": lambda x: x[::-1],
+    "the largest": lambda x: jnp.max(jnp.stack([x, x - 1]), 0),
+    "the smallest": lambda x: jnp.min(jnp.stack([x, x + 1]), 0),
+    "the only one": lambda x: jnp.min(x[:, None], 1),
     "converted": lambda x: x.astype(jnp.float32).astype(jnp.float16),
 }
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from ...graph._values import is_empty
+from ...graph._sizes import may_be_zero
+from ...graph._values import is_empty, shape_of
 from ...rewrite import Rewriter
 from .._declined import sizes_of
 
@@ -26,9 +27,9 @@ def negative_axes(rw: Rewriter, node: ir.Node) -> Any:
 
 
 def booleans(rw: Rewriter, node: ir.Node) -> Any:
-    """As a reduction of uint8: 0 or 255 of nothing."""
+    """As a reduction of uint8: 0 or 255 of nothing. Also where there may be nothing when the graph runs."""
     x, axes = node.inputs[0], node.inputs[1] if len(node.inputs) > 1 else None
-    if x is None or not is_empty(x):
+    if x is None or not any(map(may_be_zero, shape_of(x) or ())):
         return None
     return rw.op.cast(rw.op(node.op_type, rw.op.cast(x, T.UINT8), axes, **rw.attrs(node)), T.BOOL)
 

@@ -82,13 +82,13 @@ def reduce_int64(rw: Rewriter, node: ir.Node) -> Any:
 
 
 def reduce_extreme(rw: Rewriter, node: ir.Node) -> Any:
-    """As Where(ReduceMin(x == x), ReduceMax(x), NaN): x == x is False for NaN only."""
+    """As Where(ReduceMin(x == x), ReduceMax(x), NaN): x == x is False for NaN only. Where itself may lose a -0."""
     op, (x, *axes) = rw.op, node.inputs
     if x is None or is_empty(x) or not rw.range(x).nan:
         return None
     numbers = op.ReduceMin(op.Equal(x, x), *axes, **rw.attrs(node))
     kernel = op.plain(node.op_type, x, *axes, **rw.attrs(node))
-    return op.plain("Where", numbers, kernel, op.const(np.nan, x))
+    return op.Where(numbers, kernel, op.const(np.nan, x))
 
 
 def log_softmax(rw: Rewriter, node: ir.Node) -> Any:
