@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from j2o_core import to_onnx
 from j2o_core.testing import check
 
 from .matrices import TYPES, adjoint, matrix
@@ -56,3 +57,11 @@ def test_what_is_built_on_singular_values():
 
 def test_gradient_of_eigenvalues():
     check(jax.grad(lambda a: jnp.linalg.eigvalsh(a + a.T)[0]), matrix(np.float32, 4, 4), opsets=(21,))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.complex64])
+@pytest.mark.parametrize("fn", [jnp.linalg.eigh, jnp.linalg.svd])
+def test_nan_is_in_all_results(fn, dtype):
+    a = np.array([[1, np.nan, 0.2], [np.nan, 2, 0.1], [0.2, 0.1, 3]], dtype)
+    results = to_onnx(fn, [a])(a)
+    assert all(np.isnan(want).all() and np.isnan(got).all() for want, got in zip(fn(a), results, strict=True))

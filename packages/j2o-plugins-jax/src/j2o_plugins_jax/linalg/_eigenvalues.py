@@ -43,6 +43,11 @@ def _rotations(first: Any, second: Any, between: Any) -> tuple[Any, Any]:
     return cosine, tangent * cosine * phase
 
 
+def _one_if_finite(number: Any) -> Any:
+    """1, or NaN for what is not finite: rotations leave NaN where it is, JAX spreads it over all results."""
+    return 1 + (number - number)
+
+
 def _turn_columns(x: Any, p: Any, q: Any, cosine: Any, sine: Any) -> Any:
     left, right = x[:, p], x[:, q]
     cosine = cosine.astype(x.dtype)
@@ -97,7 +102,8 @@ def _eigh_one(a: Any, lower: bool, in_order: bool) -> tuple[Any, Any]:
         return jnp.max(jnp.abs(state[0] * (1 - jnp.eye(even, dtype=a.dtype)))) > tiny * scale / n
 
     a, v = _sweeps((a, jnp.eye(even, dtype=a.dtype)), turn, not_converged, _rounds(even))
-    values, v = jnp.real(jnp.diagonal(a))[:n], v[:n, :n]
+    finite = _one_if_finite(scale)
+    values, v = jnp.real(jnp.diagonal(a))[:n] * finite, v[:n, :n] * finite
     if not in_order:
         return v, values
     order = jnp.argsort(values)
@@ -162,4 +168,4 @@ def _svd_one(a: Any, full_matrices: bool, compute_uv: bool) -> tuple[Any, ...]:
     size = jnp.abs(heads)
     phases = jnp.where(size < 0.5, 1, heads / jnp.where(size == 0, 1, size))
     phases = jnp.concatenate([phases, jnp.ones((basis.shape[1] - n,), phases.dtype)])
-    return values, basis * phases, conj(v).T
+    return values, basis * phases, conj(v).T * _one_if_finite(jnp.max(values))
