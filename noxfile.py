@@ -309,7 +309,8 @@ def web(session: nox.Session, place: str) -> None:
         session, *_editable(*PACKAGES, extras="test"), *_group("tests"), *_group("programs"), *_group("primitives")
     )
     folder = _packages_of_npm(session, f"onnxruntime-web@{WEB_RELEASE}")
-    tests = [f"tests-integration/{name}" for name in ("test_programs.py", "programs", "behaviours/test_programs.py")]
+    names = ("test_programs.py", "programs", "behaviours/test_programs.py", "test_functions.py")
+    tests = [f"tests-integration/{name}" for name in names]
     every = session.posargs or ["--every", "3"]
     where = ("-p", "webruntime.suite", "--web", folder, "--place", place)
     session.run("pytest", *where, *tests, *every, "-rs", env={"PYTHONPATH": "tools"})
