@@ -7,6 +7,7 @@ import pytest
 from jax import lax
 from jax.extend.core import Literal
 
+from j2o_core.testing import Spec, check
 from j2o_plugins_jax.complex import _fourier
 
 # Short lengths in one step, products in two, odd ones and long ones among them, a long prime and twice one.
@@ -73,3 +74,8 @@ def test_a_long_prime_length_stores_no_dense_table(n):
     literals = [atom.val for eqn in jaxpr.jaxpr.eqns for atom in eqn.invars if isinstance(atom, Literal)]
     size = sum(np.asarray(const).nbytes for const in (*jaxpr.consts, *literals))
     assert 8 * n < size < 1 << 20
+
+
+@pytest.mark.parametrize("transform", [jnp.fft.fft, jnp.fft.ifft, jnp.fft.fft2])
+def test_no_elements_along_an_axis(transform):
+    check(lambda x: jnp.abs(transform(x + 1j)), Spec(("T", 0)), opsets=(18, 21))

@@ -34,6 +34,9 @@ def fft(eqn: Any, x: Any) -> Any:
     """The primitive `fft`, on real arrays that encode complex ones, or on what was made complex for it alone."""
     kind, lengths = eqn.params["fft_type"].name, eqn.params["fft_lengths"]
     count = len(lengths)
+    if 0 in [length for length in lengths if not is_symbolic(length)]:
+        aval = eqn.outvars[0].aval
+        return jnp.zeros((*aval.shape, *[2] * jnp.iscomplexobj(aval)), x.dtype)
     if kind == "RFFT":
         z = _from_real(x, lengths[-1], -1, lengths[-1] // 2 + 1)
         axes = range(z.ndim - 1 - count, z.ndim - 2)
