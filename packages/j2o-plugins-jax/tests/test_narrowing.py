@@ -178,6 +178,21 @@ def test_calls_that_stay_functions_are_narrow_and_still_one_function():
     program.verify()
 
 
+def test_a_weight_that_is_also_used_transposed_is_stored_once():
+    table = jnp.asarray(RNG.standard_normal((1100, 16)), jnp.float32)
+
+    def fn(ids):
+        return (table[ids] * 2) @ table.T, table[ids] @ table[8:24, ::-1], table[ids] @ table.reshape(16, 1100)
+
+    ids = np.array([[1, 10, 0]], np.int32)
+    tied = to_onnx(lambda ids: fn(ids)[0], [ids], dtype="float16")
+    values = tied.model.graph.initializers.values()
+    assert [value.name for value in values if value.const_value.size == table.size] == ["table"]
+    program = to_onnx(fn, [ids], dtype="float16")
+    for got, want in zip(program(ids), fn(ids), strict=True):
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-2 * np.abs(want).max())
+
+
 def test_bytes_of_an_image_are_numbers_of_both_dtypes():
     image = np.arange(256, dtype=np.uint8).reshape(8, 32)
     for dtype in NARROW:

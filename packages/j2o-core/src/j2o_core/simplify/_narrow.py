@@ -234,7 +234,7 @@ class _Body:
             return var
         var = new_var(_with_dtype(atom.aval, dtype))
         if dtype != _WIDE:
-            array = np.asarray(value).astype(dtype)
+            array = self._narrowing.cast(value)
             self._table.set_name(array, self._table.name(value))
             value = array
         self._consts[var] = value

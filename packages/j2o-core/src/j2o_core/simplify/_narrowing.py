@@ -34,6 +34,7 @@ class Narrowing:
         self.reasons: Counter[tuple[str, str]] = Counter()
         self.equations = {dtype: 0, "float32": 0}
         self.functions: dict[Any, Any] = {}
+        self._casts: dict[tuple[int, int], tuple[Any, Any]] = {}
         info = ml_dtypes.finfo(self.dtype)
         self._largest, self._smallest = float(info.max), float(info.tiny)
 
@@ -58,6 +59,23 @@ class Narrowing:
             low, high = (finite.min(), finite.max()) if finite.size else (np.float32(0), np.float32(0))
         largest = max(abs(float(low)), abs(float(high)))
         return 1 if largest > self._largest else -1 if 0 < largest < self._smallest else 0
+
+    def cast(self, value: Any) -> Any:
+        """A constant in the narrow dtype. Views of one array, such as a weight and its transpose, stay views of one."""
+        array = np.asarray(value)
+        base = array
+        while isinstance(base.base, np.ndarray):
+            base = base.base
+        if base.dtype != array.dtype or base.size > array.size or not base.flags.c_contiguous:
+            return array.astype(self.dtype)
+        start = base.__array_interface__["data"][0]
+        key = start, base.size
+        if key not in self._casts:
+            self._casts[key] = base.astype(self.dtype).reshape(-1), base
+        narrow = self._casts[key][0]
+        first = (array.__array_interface__["data"][0] - start) // array.itemsize
+        strides = [stride // array.itemsize * narrow.itemsize for stride in array.strides]
+        return np.lib.stride_tricks.as_strided(narrow[first:], array.shape, strides, writeable=False)
 
     def is_exact(self, dtype: np.dtype[Any]) -> bool:
         """Whether all numbers of an integer dtype are numbers of the narrow one."""
