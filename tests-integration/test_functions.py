@@ -1,6 +1,7 @@
 """Calls that stay functions of the file: equal ones are one function, with the numbers of the inlined graph."""
 
 import functools
+import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 import j2o_core
 from j2o_core import OnnxProgram, SpecError, VerifyError, to_onnx
 from j2o_core.lower._equations import Lowerer
+from j2o_runtime import Runner
 
 DIM = 8
 TRACED: list[str] = []
@@ -350,6 +352,76 @@ def test_calls_behind_a_checkpoint_are_functions_too() -> None:
     program = to_onnx(jax.grad(lambda x: jax.checkpoint(two)(x).sum()), [("B", 4)], functions=["layer"])
     assert sum(functions(program).values()) == 4
     program.verify(sizes=(2,))
+
+
+class Mixer(eqx.Module):
+    """A block that reads its weights as a whole, transposed and cut, and may have another block inside."""
+
+    wide: eqx.nn.Linear
+    tied: jax.Array
+    inner: Any
+    parts: int = eqx.field(static=True)
+
+    def __init__(self, key: jax.Array, parts: int, inner: Any):
+        one, two = jax.random.split(key)
+        self.wide = eqx.nn.Linear(DIM, parts * DIM, key=one)
+        self.tied = jax.random.normal(two, (DIM, DIM)) / DIM
+        self.inner, self.parts = inner, parts
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = sum(map(jnp.tanh, jnp.split(jax.vmap(self.wide)(x), self.parts, -1)))
+        y = y @ self.tied + x @ self.tied.T
+        return y if self.inner is None else self.inner(y) + x
+
+
+@pytest.mark.parametrize("seed", range(int(os.environ.get("J2O_EXAMPLES", "4"))))
+def test_random_nets_are_the_same_with_functions(seed: int) -> None:
+    """Blocks that are shared, nested and of several kinds; state, keys, sizes that are known or symbolic."""
+    rng = np.random.default_rng(seed)
+    keys = iter(jax.random.split(jax.random.key(seed), 9))
+    leaf = Mixer(next(keys), 1, None)
+    kinds = [(int(rng.integers(1, 4)), rng.choice([None, "own", "shared"])) for _ in range(2)]
+    blocks = []
+    for _ in range(4):
+        parts, inner = kinds[rng.integers(2)]
+        blocks.append(
+            Mixer(next(keys), parts, leaf if inner == "shared" else Mixer(next(keys), 1, None) if inner else None)
+        )
+    order = [blocks[i] for i in rng.integers(4, size=4)] + [leaf]
+
+    def net(x: jax.Array, memory: jax.Array, key: jax.Array) -> Any:
+        for block in order:
+            x = block(x) / 2
+        noise = jax.random.normal(key, x.shape[1:])
+        return {"memory": memory + x.sum(0), "y": x + noise + memory}
+
+    size = rng.choice(["T", 3])
+    specs = {"x": (size if size == "T" else 3, DIM), "memory": (DIM,), "key": jax.random.key(0)}
+    options: Any = {
+        "state": ["memory"],
+        "opset": int(rng.choice([18, 21, 23])),
+        "weights": rng.choice(["fold", "keep"]),
+    }
+    program, inlined = (to_onnx(net, specs, functions=chosen, **options) for chosen in (["Mixer"], []))
+    x, memory = rng.normal(size=(3, DIM)).astype(np.float32), rng.normal(size=DIM).astype(np.float32)
+    same(program, inlined, x, memory, jax.random.key(seed))
+    assert sum(functions(program).values()) > 1
+    assert {key: one.shape for key, one in program.model.graph.initializers.items() if "tied" in key} == {
+        key: one.shape for key, one in inlined.model.graph.initializers.items() if "tied" in key
+    }
+
+
+def test_a_runner_without_jax_runs_functions(tmp_path: Path) -> None:
+    program = to_onnx(Net(3), [("T", DIM), INT], functions=[Block])
+    program.save(tmp_path / "net.onnx")
+    x = np.random.default_rng(0).normal(size=(4, DIM)).astype(np.float32)
+    np.testing.assert_array_equal(Runner(tmp_path / "net.onnx")(x, np.int32(2)), program(x, np.int32(2)))
+
+
+def test_functions_are_exported_for_the_browser() -> None:
+    program = to_onnx(Net(3), [("T", DIM), INT], functions=[Block], target="onnxruntime-web")
+    assert functions(program) == {"Block": 3}
+    program.verify(sizes=(4,))
 
 
 def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,6 @@ from ..graph._walk import bodies, remove_unused_nodes
 from ..lower._lowered import Lowered, LoweredFunction
 from ..rewrite._invariants import has_half
 from ..trace._modules import MODULE, common_place
-from ..trace._specs import unique_names
 
 
 def share_work(function: LoweredFunction, part: Lowered, calls: Sequence[ir.Node]) -> list[ir.Value | None]:
@@ -31,7 +30,7 @@ def share_work(function: LoweredFunction, part: Lowered, calls: Sequence[ir.Node
         calls: its calls, in order, at least two.
 
     Returns:
-        The operands of each call for the further inputs.
+        The operands of each call for the further inputs, whose names are equal.
     """
     body, first = function.body.graph, calls[0]
     outer = {
@@ -63,7 +62,7 @@ def share_work(function: LoweredFunction, part: Lowered, calls: Sequence[ir.Node
         first.graph.insert_before(first, [copy])  # type: ignore[union-attr]  # it is in one
     for value in [value for node in moved for value in node.outputs]:
         readers = [(user, index) for user, index in value.uses() if user not in moved]
-        operand = ir.Value(name=_fresh("shared", body))
+        operand = ir.Value(name="shared")
         stamp(operand, value.dtype, shape_of(value))
         body.inputs.append(operand)
         for user, index in readers:
@@ -87,7 +86,3 @@ def _outside(
         return None if value is None else outer[value]
     array = function.body.constants.array(value)
     return None if array is None else part.constants.get(array, function.body.constants.hint(value))
-
-
-def _fresh(stem: str, graph: ir.Graph) -> str:
-    return unique_names([*(str(value.name) for value in graph.inputs), stem])[-1]
