@@ -61,6 +61,8 @@ _DIFFERENCES = """### What differs
 - The sign of NaN: below opset 26 `signbit` and `copysign` take it for positive.
 - Samplers that accept by a comparison of rounded logarithms (`poisson` of rates above 10, `binomial`, the gamma
   family): where a last digit decides, other samples are drawn, of the same distribution.
+- Matrix products of complex numbers with infinities: XLA on the CPU gives NaN where the products of the parts are
+  infinite; the graph gives those.
 - Convolution of infinite numbers or weights with the zeros of the padding: NaN, where XLA leaves those products out.
 - `max_pool` loses NaN by default, and keeps it with `nonfinite="exact"`; XLA on the CPU loses it in large arrays.
 - `jax.image.resize` as one operator: NaN or infinity in a pixel reaches what lies near it, not all rows and columns.
