@@ -3,7 +3,8 @@
     python tools/bench_programs.py             all rows, written to docs/benchmarks-programs.md
     python tools/bench_programs.py segment     rows with a word in their name, printed only
 
-Both run in one process, in turns; a ratio is that of the least CPU times, since others only ever make a run slower.
+Both run in one process, in turns; a ratio is the median of those of single rounds. The clock is that of the wall, so
+the machine has to be quiet: in CPU time, JAX's other threads, which wait for more for a while, count as the graph's.
 """
 
 from __future__ import annotations
@@ -53,9 +54,9 @@ class Figure:
     """The measurements of a program.
 
     Attributes:
-        ratio: least time of the graph over least time of JAX.
-        spread: the quarters of the ratios of single rounds.
-        milliseconds: the graph's least time.
+        ratio: time of the graph over time of JAX, the median of single rounds.
+        spread: the quarters of these ratios.
+        milliseconds: the graph's time, the median.
         nodes: nodes that one run executes, those of loops as often as they are.
     """
 
@@ -264,14 +265,14 @@ def measure(program: Program, folder: Path) -> Figure:
     jaxs: list[float] = []
     until = time.perf_counter() + SECONDS
     while len(ours) < ROUNDS[0] or (time.perf_counter() < until and len(ours) < ROUNDS[1]):
-        begin = time.process_time()
+        begin = time.perf_counter()
         session.run(None, feed)
-        middle = time.process_time()
+        middle = time.perf_counter()
         jax.block_until_ready(compiled(*arrays))
         ours.append(middle - begin)
-        jaxs.append(time.process_time() - middle)
-    quarters = statistics.quantiles([one / other for one, other in zip(ours, jaxs, strict=True)], n=4)
-    return Figure(min(ours) / min(jaxs), (quarters[0], quarters[2]), 1e3 * min(ours), executed(path, feed, folder))
+        jaxs.append(time.perf_counter() - middle)
+    low, middle, high = statistics.quantiles([one / other for one, other in zip(ours, jaxs, strict=True)], n=4)
+    return Figure(middle, (low, high), 1e3 * statistics.median(ours), executed(path, feed, folder))
 
 
 def executed(path: Path, feed: Mapping[str, Any], folder: Path) -> int:
@@ -322,10 +323,10 @@ def _page(lines: Sequence[str], floors: Sequence[str]) -> str:
         [
             "# Small programs",
             "",
-            "Written by `tools/bench_programs.py`, which `nox -s bench` runs. The CPU time of one thread over that of "
+            "Written by `tools/bench_programs.py`, which `nox -s bench` runs. The time of one thread over that of "
             f"jitted JAX. Measured {datetime.date.today().isoformat()} ({platform.machine()}), "
-            f"Python {platform.python_version()}, {versions}, in one process, in turns: a ratio is that of the least "
-            "times; the quarters of the ratios of single rounds say how busy the machine was. Nodes are those that a "
+            f"Python {platform.python_version()}, {versions}, in one process, in turns: a ratio is the median of "
+            "those of single rounds, beside it are their quarters. Nodes are those that a "
             "run executes, those of a loop as often as they are.",
             "",
             "| program | must | of JAX's time | quarters | | ms | nodes |",
