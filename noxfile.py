@@ -499,8 +499,10 @@ def _pages() -> list[str]:
 def bench(session: nox.Session) -> None:
     """Measure, print and write docs/benchmarks.md; `-- --peers` measures the other exporters again."""
     _install(session, *_editable(*PACKAGES, extras="test"), *_group("primitives"))
-    session.run("python", "tools/bench.py", *session.posargs)
-    session.run("python", "tools/benchmark_picture.py")
+    try:
+        session.run("python", "tools/bench.py", *session.posargs)  # ends with 1 if a promise is not kept
+    finally:
+        session.run("python", "tools/benchmark_picture.py")
 
 
 # -- What is published -----------------------------------------------------------------------------------------------
