@@ -125,8 +125,10 @@ def same_dimension(left: Any, right: Any) -> bool:
     """Whether two dimensions are equal for all sizes; symbolic ones that cannot be decided are not."""
     if type(left) is int and type(right) is int:
         return left == right
-    symbolic = _compat.is_symbolic(left), _compat.is_symbolic(right)
-    return left is right or str(left) == str(right) if all(symbolic) else not any(symbolic) and bool(left == right)
+    symbolic = _compat.is_symbolic(left)
+    if symbolic != _compat.is_symbolic(right):
+        return False
+    return left is right or str(left) == str(right) if symbolic else bool(left == right)
 
 
 def same_shape(left: Shape | None, right: Shape | None) -> bool:
