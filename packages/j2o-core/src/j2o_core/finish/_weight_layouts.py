@@ -20,7 +20,7 @@ from ..graph._kept import KEPT, STORED_LAYOUTS, WEIGHT_INPUT, is_kept, value_of
 from ..graph._values import shape_of, stamp
 from ..graph._walk import all_graphs, remove_unused_nodes, used_constants
 from ..lower._lowered import Lowered, LoweredFunction
-from ..rewrite._kept_layouts import in_layout
+from ..rewrite._kept_layouts import cuts, in_layout
 
 
 class WeightLayouts:
@@ -125,13 +125,11 @@ def _changed(
     if node.op_type != "Slice":
         shape: Any = shape_of(node.outputs[0])
         return None if node.op_type == "Cast" else array.reshape(shape), hint
-    numbers = [np.asarray(constants.array(value)).tolist() for value in node.inputs[1:]]
-    starts, stops, *rest = numbers
-    axes = rest[0] if rest else range(len(starts))
-    steps = rest[1] if len(rest) > 1 else [1] * len(starts)
-    cut = [slice(None)] * array.ndim
-    for axis, start, stop, step in zip(axes, starts, stops, steps, strict=True):
-        if step < 1:
-            return None, None
-        cut[axis] = slice(start, stop, step)
-    return array[tuple(cut)], f"{hint}[{starts[0]}:{stops[0]}]" if hint else None
+    found = cuts(node, constants)
+    if found is None:
+        return None, None
+    parts = [slice(None)] * array.ndim
+    for axis, *bounds in found:
+        parts[axis] = slice(*bounds)
+    _, start, stop, _ = found[0]
+    return array[tuple(parts)], f"{hint}[{start}:{stop}]" if hint else None

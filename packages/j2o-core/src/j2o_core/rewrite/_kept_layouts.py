@@ -74,18 +74,24 @@ def _reshape(node: ir.Node, weight: KeptWeight, constants: Constants) -> KeptWei
     return _placed(weight, weight.placement.reshaped(shape))
 
 
-def _slice(node: ir.Node, weight: KeptWeight, constants: Constants) -> KeptWeight | None:
+def cuts(node: ir.Node, constants: Constants) -> list[tuple[int, int, int, int]] | None:
+    """(axis, start, stop, step) of each axis that a Slice cuts, None if not all are constant and forwards."""
     numbers = [_numbers(constants, value) for value in node.inputs[1:]]
     if any(one is None for one in numbers):
         return None
     starts, stops, *rest = [one or [] for one in numbers]
     axes = rest[0] if rest else list(range(len(starts)))
     steps = rest[1] if len(rest) > 1 else [1] * len(starts)
+    return None if any(step < 1 for step in steps) else list(zip(axes, starts, stops, steps, strict=True))
+
+
+def _slice(node: ir.Node, weight: KeptWeight, constants: Constants) -> KeptWeight | None:
+    found = cuts(node, constants)
+    if found is None:
+        return None
     placement = weight.placement
-    for start, stop, axis, step in zip(starts, stops, axes, steps, strict=True):
-        if step < 1:
-            return None
-        placement = placement.sliced(axis, start, stop, step)
+    for cut in found:
+        placement = placement.sliced(*cut)
     return _placed(weight, placement)
 
 
