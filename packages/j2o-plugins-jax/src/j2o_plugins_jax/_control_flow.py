@@ -162,9 +162,12 @@ def _bounds(
 ) -> _Bounds:
     """The least and the largest integer of a carry that counts and of known items, by their place in the body."""
     bounds: _Bounds = {}
-    for place, value in enumerate(init):
-        start, step = ctx.constant_value(value), _step(jaxpr, jaxpr.invars[first + place], jaxpr.outvars[place])
-        if start is None or not start.size or step is None or export.is_symbolic_dim(length):
+    for place, value in enumerate(init if not export.is_symbolic_dim(length) else ()):
+        start = ctx.constant_value(value)
+        if start is None or not start.size or not jnp.issubdtype(start.dtype, jnp.integer):
+            continue
+        step = _step(jaxpr, jaxpr.invars[first + place], jaxpr.outvars[place])
+        if step is None:
             continue
         last = step * (length - 1)
         low, high, limits = int(start.min()) + min(last, 0), int(start.max()) + max(last, 0), jnp.iinfo(start.dtype)
@@ -180,7 +183,7 @@ def _bounds(
 def _step(jaxpr: Any, var: Any, out: Any) -> int | None:
     """The constant integer that a turn adds to a carry."""
     for eqn in jaxpr.eqns:
-        if out in eqn.outvars and eqn.primitive in _STEPS and jnp.issubdtype(var.aval.dtype, jnp.integer):
+        if out in eqn.outvars and eqn.primitive in _STEPS:
             added = [atom.val for atom in eqn.invars if isinstance(atom, Literal)]
             if len(added) == 1 and np.ndim(added[0]) == 0 and eqn.invars[_STEPS[eqn.primitive](eqn.invars)] is var:
                 return int(added[0]) if eqn.primitive is lax.add_p else -int(added[0])
