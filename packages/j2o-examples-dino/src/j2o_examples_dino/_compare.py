@@ -158,10 +158,10 @@ def compare(first: Side, second: Side, images: np.ndarray | None) -> list[Differ
     Raises:
         ConfigError: If the two have nothing in common, were computed for different images, or differ in shape.
     """
-    own = [side for side in (first, second) if side.images is not None]
-    if len(own) == 2 and not np.array_equal(own[0].images, own[1].images):  # type: ignore[arg-type]
+    own = [side.images for side in (first, second) if side.images is not None]
+    if len(own) == 2 and not np.array_equal(own[0], own[1]):
         raise ConfigError(f"{first.name} and {second.name} were computed for different images.")
-    images = own[0].images if own else images
+    images = own[0] if own else images
     if images is None:
         raise ConfigError("There are no images to compare on.")
     theirs = second.features(images)

@@ -165,7 +165,7 @@ def _of_array(array: np.ndarray[Any, Any]) -> Range:
     zero = bool((np.signbit(wide) & (wide == 0)).any())
     if nan.all():
         return Range(-math.inf, math.inf, nan=True)
-    return Range(float(wide[~nan].min()), float(wide[~nan].max()), bool(nan.any()), zero)
+    return Range(float(np.nanmin(wide)), float(np.nanmax(wide)), bool(nan.any()), zero)
 
 
 def _cast(x: Range, source: ir.Value | None, result: ir.Value) -> Range:

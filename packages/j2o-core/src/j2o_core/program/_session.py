@@ -159,7 +159,7 @@ def _pack(elements: np.ndarray[Any, Any], bits: int) -> np.ndarray[Any, Any]:
     count = 8 // bits
     flat = elements.reshape(-1) & ((1 << bits) - 1)
     places = np.pad(flat, (0, -flat.size % count)).reshape(-1, count)
-    packed: np.ndarray[Any, Any] = np.bitwise_or.reduce(places << np.arange(0, 8, bits, dtype=np.uint8), axis=1)
+    packed: np.ndarray[Any, Any] = (places << np.arange(0, 8, bits, dtype=np.uint8)).sum(axis=1, dtype=np.uint8)
     return packed
 
 
