@@ -46,6 +46,8 @@ _ADVICE = {
     "requires a key when running": "Export the model as it is used: eqx.nn.inference_mode(model).",
 }
 _SAME = "jax.eval_shape raises the same for these inputs: it is the function, or the specs, that have to change."
+_NUMBERS = (64, 8)  # sizes to try in place of a symbol
+_FIX = "Give a number in the spec, and export once for each that you need."
 _NOT_BOUND = """{fn} takes ({takes}), inputs has {given}.
 {error}
 Give one spec for each argument, in order or as a mapping from their names (--input at the command line)."""
@@ -65,7 +67,11 @@ def failure(fn: Callable[..., Any], inputs: Inputs, error: Exception) -> J2oErro
         lines.append(f"  at {place}")
     symbols = frozenset().union(*(_compat.symbol_names(size) for leaf in leaves for size in leaf.shape))
     advice = [*_about(fn, inputs), *_advice(f"{type(error).__name__}: {said}", symbols)]
-    return TraceError("\n".join([*lines, *(advice or _alike(fn, inputs, error))]))
+    if not advice and _fails(fn, inputs, [leaf.struct for leaf in leaves]) is type(error):
+        advice = [_SAME]
+        if (fixed := _sizes_to_fix(fn, inputs)) is not None:
+            advice.append(fixed)
+    return TraceError("\n".join([*lines, *advice]))
 
 
 def _not_bound(fn: Callable[..., Any], inputs: Inputs, error: Exception) -> str | None:
@@ -97,13 +103,36 @@ def _about(fn: Callable[..., Any], inputs: Inputs) -> list[str]:
     return remarks
 
 
-def _alike(fn: Callable[..., Any], inputs: Inputs, error: Exception) -> list[str]:
-    """The advice that JAX alone fails in the same way, if it does."""
+def _fails(fn: Callable[..., Any], inputs: Inputs, structs: Sequence[jax.ShapeDtypeStruct]) -> type[Exception] | None:
+    """The class of the error that JAX alone raises with these arguments, None if it raises none."""
     try:
-        jax.eval_shape(lambda *arrays: inputs.call(fn, arrays), *(leaf.struct for leaf in inputs.leaves))
-    except Exception as other:  # noqa: BLE001 - the function's own
-        return [_SAME] if type(other) is type(error) else []
-    return []
+        jax.eval_shape(lambda *arrays: inputs.call(fn, arrays), *structs)
+    except Exception as error:  # noqa: BLE001 - the function's own
+        return type(error)
+    return None
+
+
+def _sizes_to_fix(fn: Callable[..., Any], inputs: Inputs) -> str | None:
+    """The advice to fix one size, or else all, if JAX can trace the function then."""
+    names = tuple(inputs.symbols)
+    for fixed in dict.fromkeys([*((name,) for name in names), names]):
+        for number in _NUMBERS if names else ():
+            if _fails(fn, inputs, _structs(inputs, fixed, number)) is None:
+                return f"JAX can trace it with a fixed size for {' and '.join(fixed)}, {number} for example. {_FIX}"
+    return None
+
+
+def _structs(inputs: Inputs, fixed: Sequence[str], number: int) -> list[jax.ShapeDtypeStruct]:
+    """The leaves with a number in place of some symbols, and without constraints on these."""
+    pattern = re.compile(rf"\b({'|'.join(map(re.escape, fixed))})\b")
+    symbolic = next(size for leaf in inputs.leaves for size in leaf.shape if _compat.is_symbolic(size))
+    constraints = [text for text in _compat.constraint_texts(symbolic) if not pattern.search(text)]
+    scope = jax.export.SymbolicScope(constraints)
+    shapes = [pattern.sub(str(number), ", ".join(map(str, leaf.shape))) for leaf in inputs.leaves]
+    return [
+        jax.ShapeDtypeStruct(jax.export.symbolic_shape(shape, scope=scope), leaf.dtype, weak_type=leaf.weak_type)
+        for leaf, shape in zip(inputs.leaves, shapes, strict=True)
+    ]
 
 
 def _said(leaves: Sequence[InputLeaf], error: Exception) -> str:
