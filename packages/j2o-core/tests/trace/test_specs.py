@@ -9,7 +9,8 @@ import pytest
 from jax import export as jax_export
 
 from j2o_core import SpecError
-from j2o_core.trace._specs import parse_inputs, unique_names
+from j2o_core.trace._names import unique_names
+from j2o_core.trace._specs import parse_inputs
 
 
 def leaves(fn, inputs, **options):

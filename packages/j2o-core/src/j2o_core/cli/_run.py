@@ -14,7 +14,7 @@ from .. import _compat
 from .._errors import SaveError, SpecError
 from ..program._call import call_arrays
 from ..program._program import OnnxProgram
-from ..trace._specs import InputLeaf
+from ..trace._inputs import InputLeaf
 from ._files import write_whole
 from ._output import show
 

@@ -15,7 +15,7 @@ from ..graph._values import shape_of, stamp
 from ..graph._walk import all_graphs, remove_unused_nodes, used_constants
 from ..lower._lowered import Lowered, LoweredFunction
 from ..rewrite._tied import tie
-from ..trace._specs import unique_names
+from ..trace._names import unique_names
 from ._names import name_values, place_nodes
 from ._shared_work import share_work
 from ._weight_layouts import WeightLayouts

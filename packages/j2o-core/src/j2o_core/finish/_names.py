@@ -10,8 +10,8 @@ from ..graph import traits
 from ..graph._domains import FUNCTION_DOMAIN, bare
 from ..graph._walk import used_constants
 from ..trace._modules import MODULE
+from ..trace._names import unique_names
 from ..trace._source import SOURCE
-from ..trace._specs import unique_names
 
 # A weight behind these is the weight.
 _KEEPS = frozenset({"Cast", *traits.LAYOUT})

@@ -10,7 +10,8 @@ import onnx_ir as ir
 from jax.tree_util import DictKey, GetAttrKey
 
 from .. import _compat
-from ..trace._specs import InputLeaf, path_part
+from ..trace._inputs import InputLeaf
+from ..trace._names import path_part
 from ..trace._trace import Traced
 from ..trace._trees import SIGNATURE, Array, Signature
 

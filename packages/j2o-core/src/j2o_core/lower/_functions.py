@@ -16,7 +16,7 @@ import onnx_ir as ir
 from ..graph._kept import WEIGHT_INPUT
 from ..graph._ranges import SIZE
 from ..graph._values import stamp
-from ..trace._specs import unique_names
+from ..trace._names import unique_names
 from ._lowered import LoweredFunction
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from .. import _compat
 from .._errors import SpecError
 from ..graph._sizes import broken_constraint, evaluate_dimension, linear_symbol, symbol_sizes
+from ..trace._inputs import InputLeaf
 from ..trace._settings import NUMBERS
 from ..trace._spec_advice import short
-from ..trace._specs import InputLeaf
 
 
 def call_arrays(leaves: Sequence[InputLeaf], values: Sequence[Any]) -> list[Any]:

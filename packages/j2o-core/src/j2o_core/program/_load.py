@@ -16,7 +16,8 @@ from .. import _compat
 from .._errors import SpecError, VerifyError
 from ..graph._sizes import dimension_text
 from ..plugin._discover import discover
-from ..trace._specs import InputLeaf, Inputs, parse_inputs
+from ..trace._inputs import InputLeaf, Inputs
+from ..trace._specs import parse_inputs
 from ..trace._trace import Traced, trace
 from ..trace._trees import SIGNATURE, Array, Record, Signature, TreeError, build, fields_of, name_of_node, read
 from ._read_model import read_model, take_weights

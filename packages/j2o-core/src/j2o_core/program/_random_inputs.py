@@ -14,7 +14,7 @@ import numpy as np
 from .. import _compat
 from .._errors import SpecError
 from ..graph._sizes import broken_constraint, evaluate_dimension
-from ..trace._specs import Inputs
+from ..trace._inputs import Inputs
 
 _MOST_TRIED = 20_000
 

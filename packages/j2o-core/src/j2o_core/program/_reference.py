@@ -9,9 +9,9 @@ import jax
 
 from .. import _compat
 from .._errors import VerifyError
+from ..trace._inputs import Inputs
 from ..trace._lazy import has_values, lazy_leaves, with_arrays
 from ..trace._outputs import array_outputs
-from ..trace._specs import Inputs
 from ._session import as_fed
 
 _NOT_COMPILED = (

@@ -15,7 +15,7 @@ from ..graph._kept import LEAVES, WEIGHT, KeptWeight, digest, tensor_of
 from ..graph._placement import Placement, whole
 from ..trace._constant_names import named_leaves
 from ..trace._lazy import is_lazy, with_arrays
-from ..trace._specs import path_part
+from ..trace._names import path_part
 from ._model_view import model_view
 
 _MOST = 8

@@ -14,7 +14,7 @@ import jax
 import ml_dtypes
 import numpy as np
 
-from ..trace._specs import Inputs
+from ..trace._inputs import Inputs
 
 Array = np.ndarray[Any, Any]
 

@@ -13,7 +13,8 @@ import onnx_ir as ir
 from .._errors import J2oError, SpecError, VerifyError
 from ..graph._nonfinite import differences
 from ..simplify import narrowed
-from ..trace._specs import Inputs, parse_inputs
+from ..trace._inputs import Inputs
+from ..trace._specs import parse_inputs
 from ..trace._trace import trace
 from ._attention_inputs import attention_cases
 from ._call import call_arrays

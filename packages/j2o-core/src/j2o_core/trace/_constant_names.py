@@ -12,7 +12,7 @@ import numpy as np
 
 from ._lazy import global_names, is_lazy
 from ._memory import memory_place
-from ._specs import path_part
+from ._names import path_part
 
 
 def constant_names(fn: Callable[..., Any], *, inner: bool = False) -> dict[Any, str]:

@@ -13,8 +13,8 @@ import jax
 
 from .. import _compat
 from .._errors import J2oError, SpecError, TraceError
+from ._inputs import InputLeaf, Inputs
 from ._source import describe
-from ._specs import InputLeaf, Inputs
 
 _OWN_FOLDER = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _JAX_FOLDER = os.path.dirname(jax.__file__) + os.sep

@@ -20,8 +20,8 @@ import jax
 from .. import _compat
 from .._errors import SpecError
 from ._modules import ModulePaths, bound, calling
+from ._names import path_part, unique_names
 from ._spec_advice import short
-from ._specs import path_part, unique_names
 
 # Begins the name of the jitted function behind a call; its number follows.
 _PREFIX = "j2o_function_"

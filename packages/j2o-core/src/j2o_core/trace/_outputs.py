@@ -12,9 +12,10 @@ from jax.tree_util import GetAttrKey
 
 from .. import _compat
 from .._errors import SpecError, TraceError
+from ._inputs import Inputs
+from ._names import check_names, path_part, unique_names
 from ._settings import NUMBERS, is_below, settings_below
 from ._source import describe
-from ._specs import Inputs, check_names, path_part, unique_names
 from ._state import PREFIX
 
 _NOT_ARRAY = """{fn} returned {value!r} (of type {type}) at output {where}, which is not an array.

@@ -11,7 +11,7 @@ import numpy as np
 from jax import export
 
 from .._errors import SpecError
-from ._specs import InputLeaf
+from ._inputs import InputLeaf
 
 PREFIX = "next."
 

@@ -19,13 +19,14 @@ from ._capture import Capture, captured
 from ._constant_names import constant_names, roots
 from ._failure import failure
 from ._functions import Functions
+from ._inputs import Inputs
 from ._lazy import lazy_leaves, with_arrays
 from ._modules import ModulePaths, Plan, Remark, calls_of, loaded_classes, noted
+from ._names import path_part
 from ._outputs import OutputTree, array_outputs
 from ._outputs import output_names as _names
 from ._settings import NUMBERS
 from ._source import describe
-from ._specs import Inputs, path_part
 from ._state import OutputLeaf, pair_state, state_by_class, states_of
 
 
