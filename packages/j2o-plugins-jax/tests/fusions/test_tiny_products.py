@@ -20,6 +20,8 @@ TINY = {
     "vector and matrix": ("bj,bij->bi", (64, 8), (64, 8, 8)),
     "of symbolic batches": ("bij,bj->bi", ("B", 3, 4), ("B", 4)),
 }
+# A product of all rows with ones.
+SHORT_SUMS = ("dot", "dot of symbolic batches", "matrix and vector", "of symbolic batches")
 PRODUCTS = {
     "one": ("bi,bi->b", (1, 64), (1, 64)),
     "few": ("bi,bj->bij", (2, 3), (2, 3)),
@@ -47,7 +49,10 @@ PRODUCTS = {
 def test_tiny_products_are_elementwise(name, dtype):
     subscripts, *shapes = TINY[name]
     specs = [Spec(shape, dtype) for shape in shapes]
-    check(lambda x, y: jnp.einsum(subscripts, x, y), *specs, contains=["Mul"], absent=["MatMul"])
+    program = check(lambda x, y: jnp.einsum(subscripts, x, y), *specs, contains=["Mul"])
+    products = [node for node in program.model.graph if node.op_type == "MatMul"]
+    assert len(products) == (name in SHORT_SUMS)
+    assert all(node.inputs[1].is_initializer() for node in products)
 
 
 @pytest.mark.parametrize("name", PRODUCTS)
@@ -79,7 +84,7 @@ def test_gradients_under_vmap():
         return jnp.tanh(w @ x).sum()
 
     check(
-        jax.vmap(jax.grad(loss, (0, 1))), Spec((64, 3, 4)), Spec((64, 4)), opsets=(21,), contains=["Mul", "ReduceSum"]
+        jax.vmap(jax.grad(loss, (0, 1))), Spec((64, 3, 5)), Spec((64, 5)), opsets=(21,), contains=["Mul", "ReduceSum"]
     )
 
 

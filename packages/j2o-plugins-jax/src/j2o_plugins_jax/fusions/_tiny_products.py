@@ -1,7 +1,9 @@
-"""Many products of tiny matrices: Mul, or Mul and ReduceSum.
+"""Many products of tiny matrices: Mul, or Mul and a sum.
 
 before: MatMul(x, y) with x [..., rows, 1], y [..., 1, columns]              after: Mul(x, y)
 before: MatMul(x, y) with x [..., rows, inner], y [..., inner, 1]            after: ReduceSum(Mul(x, y as rows), -1)
+
+The sum of up to four numbers is MatMul(Mul(x, y as rows), ones [inner, 1]), one product of matrices for all pairs.
 
 MatMul costs ONNX Runtime 0.15 us for each pair of matrices, however small they are. Declines for few pairs and for
 matrices that are worth the call.
@@ -24,6 +26,8 @@ from .._plugin import plugin
 _OUTER = 64
 _MATRIX = 64
 _ROWS = 8
+# Numbers of a sum up to which a product with ones takes less time than ReduceSum: two thirds of it.
+_SHORT_SUM = 4
 # Pairs of matrices from which it is, and what a symbolic number of them counts as.
 _PAIRS = 4
 _PAIRS_OF_MATRIX = 32
@@ -47,6 +51,8 @@ def _tiny_product(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         return None
     if pairs >= _PAIRS if rows == 1 else pairs >= _PAIRS_OF_MATRIX and rows <= _ROWS and rows * inner <= _MATRIX:
         products = rw.op.Mul(x, rw.reshape(y, [*right[:-2], 1, inner]))
+        if inner <= _SHORT_SUM:
+            return rw.op.MatMul(products, rw.const(np.ones((inner, 1)), x))  # type: ignore[no-any-return]
         return rw.op.ReduceSum(products, rw.const([-1], np.int64), keepdims=1)  # type: ignore[no-any-return]
     return None
 
