@@ -7,6 +7,7 @@ import pytest
 
 from j2o_core import to_onnx
 from j2o_core.testing import check
+from j2o_plugins_jax.linalg import _eigenvalues
 
 from .matrices import TYPES, adjoint, matrix
 
@@ -36,6 +37,31 @@ def test_singular_values(dtype, shape, full_matrices):
         return s, (u[..., :k] * s[..., None, :]) @ v[..., :k, :], u.shape, v.shape, adjoint(u) @ u, v @ adjoint(v)
 
     check(lambda a: [x for x in fn(a) if not isinstance(x, tuple)], matrix(dtype, *shape), opsets=(21,))
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+@pytest.mark.parametrize("n", [4, 9])
+def test_squares_out_of_range(size, n):
+    a = matrix(np.float32, n, n) * np.float32(size)
+    check(lambda a: jnp.linalg.eigvalsh(a + a.T), a, opsets=(21,), atol=1e-5 * size)
+    check(lambda a: jnp.linalg.svd(a, compute_uv=False), a, opsets=(21,), atol=1e-5 * size)
+
+
+@pytest.mark.parametrize(
+    ("a", "sweeps"), [(np.eye(16), 0), (np.ones((16, 16)), 2), (np.arange(16) * np.ones((16, 1)), 8)]
+)
+def test_sweeps_end_at_what_rounding_leaves(a, sweeps, monkeypatch):
+    counts = []
+
+    def while_loop(cond, body, state):
+        while cond(state):
+            state = body(state)
+        counts.append(int(state[0]))
+        return state
+
+    monkeypatch.setattr(jax.lax, "while_loop", while_loop)
+    _eigenvalues._eigh_one(jnp.asarray(a, jnp.float32), True, True)
+    assert counts[0] <= sweeps
 
 
 def test_rank_deficient():

@@ -17,30 +17,30 @@ from ._linear_algebra import conj, mapped
 
 # Sweeps end when nothing is left to turn; this is a bound for matrices that hold NaN.
 _SWEEPS = 30
+# Added to a divisor that may be 0.
+_TINY = 1e-30
 
 
-def _rounds(n: int) -> np.ndarray[Any, Any]:
-    """The order of the rows in each round of a tournament where every two meet once; neighbours are pairs."""
-    players = list(range(n))
-    rounds = []
-    for _ in range(n - 1):
-        pairs = [(players[i], players[n - 1 - i]) for i in range(n // 2)]
-        rounds.append([player for pair in pairs for player in sorted(pair)])
-        players = [players[0], players[-1], *players[1:-1]]
-    return np.array(rounds, np.int32).reshape(n - 1, n)
+def _next_round(n: int) -> np.ndarray[Any, Any]:
+    """The order of rows for the next round of a tournament; neighbours meet, every two once in n - 1 rounds."""
+    players = np.arange(n)
+    places = np.stack([players[: n // 2], players[: n // 2 - 1 : -1]], 1).ravel()
+    turned = np.concatenate([players[:1], players[-1:], players[1:-1]])
+    return np.argsort(places)[turned[places]]
 
 
-def _rotations(first: Any, second: Any, between: Any) -> tuple[Any, Any]:
-    """Cosine and (complex) sine that make the 2x2 matrices [[first, between], [conj(between), second]] diagonal."""
-    size = jnp.abs(between)
-    turned = size > 0
-    phase = jnp.where(turned, between / jnp.where(turned, size, 1), 1)
-    ratio = (second - first) / (2 * jnp.where(turned, size, 1))
-    # The smaller root of t^2 + 2 ratio t = 1.
-    sign = jnp.where(ratio >= 0, 1, -1)
-    tangent = jnp.where(turned, sign / (jnp.abs(ratio) + jnp.sqrt(1 + ratio * ratio)), 0)
-    cosine = 1 / jnp.sqrt(1 + tangent * tangent)
-    return cosine, tangent * cosine * phase
+def _rotations(first: Any, second: Any, between: Any) -> Any:
+    """Matrices (pairs, 2, 2) that make [[first, between], [conj(between), second]] diagonal, from the left.
+
+    The numbers are at most about 1: squares that underflow are those of pairs that need no turn.
+    """
+    between = between + between
+    apart = second - first
+    root = jnp.sqrt(apart * apart + jnp.real(between * conj(between)))
+    tangent = between / (apart + jnp.where(apart >= 0, root + _TINY, -root))
+    cosine = lax.rsqrt(1 + jnp.real(tangent * conj(tangent))).astype(between.dtype)
+    sine = tangent * cosine
+    return jnp.stack([cosine, -sine, conj(sine), cosine], 1).reshape(-1, 2, 2)
 
 
 def _one_if_finite(number: Any) -> Any:
@@ -48,24 +48,18 @@ def _one_if_finite(number: Any) -> Any:
     return 1 + (number - number)
 
 
-def _turn_columns(x: Any, p: Any, q: Any, cosine: Any, sine: Any) -> Any:
-    left, right = x[:, p], x[:, q]
-    cosine = cosine.astype(x.dtype)
-    return x.at[:, p].set(left * cosine - right * conj(sine)).at[:, q].set(left * sine + right * cosine)
+def _turned(rotations: Any, rows: Any, order: np.ndarray[Any, Any]) -> Any:
+    """Pairs of neighbours turned, then in the order of the next round."""
+    pairs = rows.reshape(-1, 2, rows.shape[1])
+    return jnp.matmul(rotations, pairs).reshape(rows.shape)[order]
 
 
-def _sweeps(state: Any, turn: Any, not_converged: Any, order: np.ndarray[Any, Any]) -> Any:
-    """Rounds of `turn(state, p, q)` while `not_converged(state)`."""
-    table = jnp.asarray(order)
+def _sweeps(state: Any, turn: Any, not_converged: Any, rounds: int) -> Any:
+    """Sweeps of `turn(state)` while `not_converged(state)`; rows are in their first order after each."""
 
     def sweep(carry: Any) -> Any:
         count, state = carry
-
-        def once(k: Any, state: Any) -> Any:
-            pairs = table[k]
-            return turn(state, pairs[0::2], pairs[1::2])
-
-        return count + 1, lax.fori_loop(0, order.shape[0], once, state)
+        return count + 1, lax.fori_loop(0, rounds, lambda _, state: turn(state), state)
 
     return lax.while_loop(lambda carry: (carry[0] < _SWEEPS) & not_converged(carry[1]), sweep, (0, state))[1]
 
@@ -87,23 +81,27 @@ def _eigh_one(a: Any, lower: bool, in_order: bool) -> tuple[Any, Any]:
         return jnp.ones_like(a), diagonal
     even = n + n % 2  # a row of zeros sits out the odd round
     a = half + conj(half).T + jnp.diag(diagonal).astype(a.dtype)
-    a = jnp.pad(a, ((0, even - n), (0, even - n)))
     scale = jnp.max(jnp.abs(a))
-    tiny = jnp.finfo(a.dtype).eps
+    a = jnp.pad(a / jnp.where(scale == 0, 1, scale), ((0, even - n), (0, even - n)))
+    order = _next_round(even)
+    line = np.arange(even)
 
-    def turn(state: Any, p: Any, q: Any) -> Any:
+    def turn(state: Any) -> Any:
         a, v = state
-        cosine, sine = _rotations(jnp.real(a[p, p]), jnp.real(a[q, q]), a[p, q])
-        a = _turn_columns(a, p, q, cosine, sine)
-        a = conj(_turn_columns(conj(a).T, p, q, cosine, sine)).T
-        return a, _turn_columns(v, p, q, cosine, sine)
+        diagonal = jnp.real(a[line, line])
+        rotations = _rotations(diagonal[0::2], diagonal[1::2], a[line[0::2], line[1::2]])
+        half = _turned(rotations, a, order)
+        return _turned(rotations, conj(half).T, order), _turned(rotations, v, order)
 
     def not_converged(state: Any) -> Any:
-        return jnp.max(jnp.abs(state[0] * (1 - jnp.eye(even, dtype=a.dtype)))) > tiny * scale / n
+        # Rotations of what is diagonal but for rounding leave about so much beside the eigenvalues.
+        sizes, places = jnp.abs(state[0]), jnp.eye(even, dtype=bool)
+        noise = 2 * jnp.finfo(sizes.dtype).eps * jnp.max(jnp.where(places, sizes, 0))
+        return jnp.max(jnp.where(places, 0, sizes)) > noise
 
-    a, v = _sweeps((a, jnp.eye(even, dtype=a.dtype)), turn, not_converged, _rounds(even))
+    a, v = _sweeps((a, jnp.eye(even, dtype=a.dtype)), turn, not_converged, even - 1)
     finite = _one_if_finite(scale)
-    values, v = jnp.real(jnp.diagonal(a))[:n] * finite, v[:n, :n] * finite
+    values, v = jnp.real(jnp.diagonal(a))[:n] * scale * finite, conj(v).T[:n, :n] * finite
     if not in_order:
         return v, values
     order = jnp.argsort(values)
@@ -128,24 +126,22 @@ def _svd_one(a: Any, full_matrices: bool, compute_uv: bool) -> tuple[Any, ...]:
         return (values, *(conj(x).T for x in reversed(vectors)))
     n = a.shape[1]
     even = n + n % 2
-    q, r = qr_one(a, full_matrices=False)
-    # Rotations make the columns of R orthogonal: R V = U S.
-    x = jnp.pad(r, ((0, 0), (0, even - n)))
+    largest = jnp.max(jnp.abs(a))
+    scale = jnp.where(largest == 0, 1, largest)
+    q, r = qr_one(a / scale, full_matrices=False)
+    # Rotations make the columns of R orthogonal: R V = U S. Rows are their conjugates.
+    rows = jnp.pad(conj(r).T, ((0, even - n), (0, 0)))
     tiny = jnp.finfo(a.dtype).eps
+    order = _next_round(even)
 
-    def products(x: Any) -> Any:
-        return conj(x).T @ x
-
-    def turn(state: Any, p: Any, q: Any) -> Any:
+    def turn(state: Any) -> Any:
         x, v = state
-        left, right = x[:, p], x[:, q]
-        between = jnp.sum(conj(left) * right, 0)
-        first, second = jnp.sum(jnp.abs(left) ** 2, 0), jnp.sum(jnp.abs(right) ** 2, 0)
-        cosine, sine = _rotations(first, second, between)
-        return _turn_columns(x, p, q, cosine, sine), _turn_columns(v, p, q, cosine, sine)
+        squares, left, right = jnp.sum(jnp.abs(x) ** 2, 1), x[0::2], x[1::2]
+        rotations = _rotations(squares[0::2], squares[1::2], jnp.sum(left * conj(right), 1))
+        return _turned(rotations, x, order), _turned(rotations, v, order)
 
     def not_converged(state: Any) -> Any:
-        gram = products(state[0])
+        gram = state[0] @ conj(state[0]).T
         lengths = jnp.sqrt(jnp.real(jnp.diagonal(gram)))
         bound = tiny * even * lengths[:, None] * lengths[None]
         largest = jnp.max(lengths)
@@ -153,14 +149,14 @@ def _svd_one(a: Any, full_matrices: bool, compute_uv: bool) -> tuple[Any, ...]:
             (jnp.abs(gram) * (1 - jnp.eye(even)) > bound) & (lengths[:, None] * lengths[None] > (tiny * largest) ** 2)
         )
 
-    state = (x, jnp.eye(even, dtype=a.dtype))
-    x, v = _sweeps(state, turn, not_converged, _rounds(even)) if n > 1 else state
-    x, v = x[:, :n], v[:n, :n]
+    state = (rows, jnp.eye(even, dtype=a.dtype))
+    x, v = _sweeps(state, turn, not_converged, even - 1) if n > 1 else state
+    x, v = conj(x).T[:, :n], conj(v).T[:n, :n]
     values = jnp.sqrt(jnp.sum(jnp.abs(x) ** 2, 0))
     order = jnp.argsort(-values)
     values = values[order]
     if not compute_uv:
-        return (values,)
+        return (values * scale,)
     x, v = x[:, order], v[:, order]
     # An orthonormal basis that starts with the columns' directions, also where a singular value is zero.
     basis, corner = qr_one(q @ (x / jnp.where(values == 0, 1, values)), full_matrices=full_matrices)
@@ -168,4 +164,4 @@ def _svd_one(a: Any, full_matrices: bool, compute_uv: bool) -> tuple[Any, ...]:
     size = jnp.abs(heads)
     phases = jnp.where(size < 0.5, 1, heads / jnp.where(size == 0, 1, size))
     phases = jnp.concatenate([phases, jnp.ones((basis.shape[1] - n,), phases.dtype)])
-    return values, basis * phases, conj(v).T * _one_if_finite(jnp.max(values))
+    return values * scale, basis * phases, conj(v).T * _one_if_finite(jnp.max(values))
