@@ -26,7 +26,7 @@ def _next_round(n: int) -> np.ndarray[Any, Any]:
     players = np.arange(n)
     places = np.stack([players[: n // 2], players[: n // 2 - 1 : -1]], 1).ravel()
     turned = np.concatenate([players[:1], players[-1:], players[1:-1]])
-    return np.argsort(places)[turned[places]]
+    return np.asarray(np.argsort(places)[turned[places]])
 
 
 def _rotations(first: Any, second: Any, between: Any) -> Any:
@@ -83,15 +83,15 @@ def _eigh_one(a: Any, lower: bool, in_order: bool) -> tuple[Any, Any]:
     a = half + conj(half).T + jnp.diag(diagonal).astype(a.dtype)
     scale = jnp.max(jnp.abs(a))
     a = jnp.pad(a / jnp.where(scale == 0, 1, scale), ((0, even - n), (0, even - n)))
-    order = _next_round(even)
+    following = _next_round(even)
     line = np.arange(even)
 
     def turn(state: Any) -> Any:
         a, v = state
         diagonal = jnp.real(a[line, line])
         rotations = _rotations(diagonal[0::2], diagonal[1::2], a[line[0::2], line[1::2]])
-        half = _turned(rotations, a, order)
-        return _turned(rotations, conj(half).T, order), _turned(rotations, v, order)
+        half = _turned(rotations, a, following)
+        return _turned(rotations, conj(half).T, following), _turned(rotations, v, following)
 
     def not_converged(state: Any) -> Any:
         # Rotations of what is diagonal but for rounding leave about so much beside the eigenvalues.
@@ -132,13 +132,13 @@ def _svd_one(a: Any, full_matrices: bool, compute_uv: bool) -> tuple[Any, ...]:
     # Rotations make the columns of R orthogonal: R V = U S. Rows are their conjugates.
     rows = jnp.pad(conj(r).T, ((0, even - n), (0, 0)))
     tiny = jnp.finfo(a.dtype).eps
-    order = _next_round(even)
+    following = _next_round(even)
 
     def turn(state: Any) -> Any:
         x, v = state
         squares, left, right = jnp.sum(jnp.abs(x) ** 2, 1), x[0::2], x[1::2]
         rotations = _rotations(squares[0::2], squares[1::2], jnp.sum(left * conj(right), 1))
-        return _turned(rotations, x, order), _turned(rotations, v, order)
+        return _turned(rotations, x, following), _turned(rotations, v, following)
 
     def not_converged(state: Any) -> Any:
         gram = state[0] @ conj(state[0]).T
