@@ -183,6 +183,7 @@ def process():
         "path": list(sys.path), "finders": list(sys.meta_path), "hook": sys.excepthook, "builtins": dir(builtins),
         "logging": list(logging.getLogger().handlers), "level": logging.getLogger().level, "folder": os.getcwd(),
         "threads": threading.active_count(), "signals": [signal.getsignal(s) for s in (2, 15)],
+        "collector": (gc.get_threshold(), gc.isenabled(), list(gc.callbacks), gc.get_freeze_count()),
         "numpy": np.geterr(), "recursion": sys.getrecursionlimit(),
         "jax.numpy": {n: id(v) for n, v in vars(jnp).items()}, "jax.nn": {n: id(v) for n, v in vars(jax.nn).items()},
     }
@@ -192,7 +193,11 @@ before = process()
 import j2o_core, j2o_core.testing, j2o_autodiff, j2o_plugins_jax, j2o_plugins_equinox
 after = process()
 assert after == before, ("import", {n: (before[n], after[n]) for n in before if before[n] != after[n]})
-program = j2o_core.to_onnx(lambda x: jax.nn.softmax(jnp.where(x > 0, jax.nn.gelu(x), 0)), [("B", 3)])
+collected = []
+program = j2o_core.to_onnx(
+    lambda x: (collected.append(gc.collect()), jax.nn.softmax(jnp.where(x > 0, jax.nn.gelu(x), 0)))[1], [("B", 3)]
+)
+assert collected
 after = process()
 assert after == before, {name: (before[name], after[name]) for name in before if before[name] != after[name]}
 unused = {"equinox", "flax", "torch", "haiku", "optax", "diffrax", "tensorflow", "onnxruntime", "scipy.signal"}

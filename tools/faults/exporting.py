@@ -1,5 +1,6 @@
 """Faults of exports: they are interrupted at any time, and processes fork while other threads export."""
 
+import gc
 import os
 import random
 import signal
@@ -26,12 +27,13 @@ def _attention(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
 
 
 def interrupts(chance: random.Random, rounds: int) -> list[str]:
-    """An export is interrupted at a random time: every function is the same object, later exports the same bytes."""
+    """An export is interrupted at a random time: functions and settings are the same, later exports the same bytes."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     functions = [getattr(jax.nn, name) for name in NAMES]
+    collector = gc.get_threshold(), gc.isenabled(), list(gc.callbacks)
     wanted = exported()
     begin = time.monotonic()
     exported()
@@ -53,6 +55,8 @@ def interrupts(chance: random.Random, rounds: int) -> list[str]:
         same = all(one is getattr(jax.nn, name) for one, name in zip(functions, NAMES, strict=True))
         if not same or _capture._installed:
             wrong.append(f"interrupt {number}: functions stay replaced")
+        if collector != (gc.get_threshold(), gc.isenabled(), list(gc.callbacks)):
+            wrong.append(f"interrupt {number}: the garbage collector has other settings")
         if number % 10 == 0 and exported() != wanted:
             wrong.append(f"interrupt {number}: a later export has other bytes")
     signal.signal(signal.SIGALRM, handler)

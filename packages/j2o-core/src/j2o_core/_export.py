@@ -17,6 +17,7 @@ from .simplify import NARROWED, ConstantTable, FunctionCalls, Narrowing, decompo
 from .trace._capture import Capture
 from .trace._constant_names import named_leaves
 from .trace._functions import Functions
+from .trace._garbage import few_collections
 from .trace._source import check_level, name_of
 from .trace._spec_advice import short
 from .trace._specs import parse_inputs
@@ -24,6 +25,7 @@ from .trace._trace import trace
 
 
 @watched
+@few_collections
 def to_onnx(
     fn: Callable[..., Any],
     inputs: Any,
