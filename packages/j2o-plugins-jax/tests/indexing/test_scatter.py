@@ -59,6 +59,29 @@ def test_nan_propagates(reduction):
     once(lambda x, i, u: getattr(x.at[i], reduction)(u), x, ANY, updates)
 
 
+@pytest.mark.parametrize("reduction", ["min", "max"])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("special", [(), (np.nan,), (np.inf, -np.inf), (np.nan, np.inf, -np.inf)])
+@pytest.mark.usefixtures("x64")
+def test_nan_among_many(special, dtype, reduction):
+    """Of many numbers NaN is looked for in their sum, which infinities of both signs make NaN, too."""
+    random = np.random.default_rng(0)
+    data, updates = (random.standard_normal(shape).astype(dtype) for shape in [(9, 8), (600, 8)])
+    index = random.integers(-12, 12, 600).astype(np.int32)
+    for where in (data, updates):
+        changed = where.copy()
+        changed.flat[random.integers(0, where.size, 2 * len(special))] = [*special, *special]
+        args = (changed, updates) if where is data else (data, changed)
+        once(lambda x, i, u: getattr(x.at[i], reduction)(u), args[0], index, args[1])
+        check(
+            lambda x, i, u: getattr(x.at[i], reduction)(u),
+            *map(Spec, ((9, 8), ("N",), ("N", 8)), (dtype, np.int32, dtype)),
+            args=[(args[0], index, args[1]), (args[0], index[:3], args[1][:3])],
+            opsets=(21,),
+            contains=["If"],
+        )
+
+
 @pytest.mark.parametrize("reduction", ["set", "add", "max"])
 @pytest.mark.parametrize("mode", ["drop", "clip", "promise_in_bounds"])
 def test_modes(mode, reduction):

@@ -47,7 +47,7 @@ class Builder:
         self.opset: int = target.opset
         self.metadata: dict[str, str] = {}
         self.added: list[ir.Node] = []
-        self.plain_nodes: set[ir.Node] = set()
+        self.plain_nodes: set[ir.Node] = set() if outer is None else outer.plain_nodes
         self._append = append
         self._outer = outer
         self._share = share

@@ -89,7 +89,7 @@ class _Legalizer:
         scope = _Scope(self._lowered, self.target, outer)
         for node in graph:
             self._scope = scope
-            if node.domain == "":
+            if node.domain == "" and node not in scope.builder.plain_nodes:
                 self.node(node)
             for body in bodies(node):
                 self.graph(body, scope)
@@ -148,6 +148,9 @@ class _Legalizer:
         for new in added:
             if new not in builder.plain_nodes:
                 self.node(new)
+            for body in bodies(new):
+                self.graph(body, scope)
+                self._scope = scope
         return True
 
     def _current(self, value: ir.Value) -> ir.Value:

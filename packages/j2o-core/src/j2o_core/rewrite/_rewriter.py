@@ -142,6 +142,14 @@ class Rewriter:
         self.asked_for_sizes |= any(map(is_symbolic, shape))
         return expand(self.op, self._dims, x, shape)
 
+    def branch(self, build: Callable[[Builder], ir.Value]) -> ir.Graph:
+        """A graph without inputs for a branch of If; `build` adds its nodes and returns the result of one of them."""
+        graph = ir.Graph([], [], nodes=[], name="branch")
+        builder = Builder(self.op.constants, self.target, append=graph.append, outer=self.op)
+        builder.metadata = self.op.metadata
+        graph.outputs.append(build(builder))
+        return graph
+
     def shared(self, key: Hashable, build: Callable[[], ir.Value]) -> ir.Value:
         """The value that `build` returns, built once for all rules that ask with an equal key."""
         known = self._shared.get(key)

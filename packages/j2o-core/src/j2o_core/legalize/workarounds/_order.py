@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
+from ...graph._builder import Builder
 from ...graph._values import is_empty, shape_of
 from ...rewrite import Rewriter
 from .._declined import reduced_axes
 
 T = ir.DataType
+_MANY = 4096
 
 # int64. The comparison operators are right, and so are ArgMax and ArgMin.
 
@@ -159,7 +162,10 @@ def _quotient_pool(rw: Rewriter, node: ir.Node, x: ir.Value) -> Any:
 
 
 def scatter(rw: Rewriter, node: ir.Node) -> Any:
-    """As Where(Scatter(data is NaN, updates is NaN), NaN, Scatter(data, updates)), for reductions max and min."""
+    """As Where(Scatter(data is NaN, updates is NaN), NaN, Scatter(data, updates)), for reductions max and min.
+
+    Of many numbers only if their sum is NaN, which it is where one of them is; else as Scatter(data, updates).
+    """
     op, (data, indices, updates) = rw.op, node.inputs
     if data is None or updates is None:
         return None
@@ -170,7 +176,25 @@ def scatter(rw: Rewriter, node: ir.Node) -> Any:
         # One of the two kernels has no float16 for this.
         wide = [op.cast(value, T.FLOAT) for value in (data, updates)]
         return op.cast(op(node.op_type, wide[0], indices, wide[1], **layout), T.FLOAT16)
-    marks = [op.cast(op.IsNaN(value), T.UINT8) for value in (data, updates)]
-    seen = op(node.op_type, marks[0], indices, marks[1], **(layout | {"reduction": "max"}))
-    kernel = op.plain(node.op_type, data, indices, updates, **layout)
-    return op.Where(op.cast(seen, T.BOOL), op.const(np.nan, data), kernel)
+
+    def kernel(op: Builder) -> Any:
+        return op.plain(node.op_type, data, indices, updates, **layout)
+
+    def marked(op: Builder) -> Any:
+        marks = [op.cast(op.IsNaN(value), T.UINT8) for value in (data, updates)]
+        seen = op(node.op_type, marks[0], indices, marks[1], **(layout | {"reduction": "max"}))
+        return op.Where(op.cast(seen, T.BOOL), op.const(np.nan, data), kernel(op))
+
+    unsure = [value for value in (data, updates) if rw.range(value).nan]
+    if not unsure:
+        return kernel(op)
+    if _is_small(updates):
+        return marked(op)
+    total = functools.reduce(op.Add, [op.ReduceSum(value, keepdims=0) for value in unsure])
+    return op.If(op.IsNaN(total), then_branch=rw.branch(marked), else_branch=rw.branch(kernel))
+
+
+def _is_small(x: ir.Value) -> bool:
+    """Whether so few numbers are there that a choice between graphs takes longer than to do more."""
+    shape = shape_of(x)
+    return shape is not None and all(isinstance(size, int) for size in shape) and math.prod(shape) < _MANY
