@@ -50,6 +50,37 @@ def test_what_may_be_negative_zero_on_both_sides_is_left_alone(kit):
         assert [node.op_type for node in model.graph] == ["Where"]
 
 
+FINITE = np.array([-0.0, 0.0, 1.5, -1.5, 1e-40, -1e-40, 3e38, -3e38])
+
+
+@pytest.mark.parametrize("optimize", [False, True])
+@pytest.mark.parametrize("specials", [(), (np.nan,), (np.inf,), (-np.inf, np.inf)])
+@pytest.mark.parametrize("fill", [0.0, 2.5, -2.5, -3e38, np.inf, np.nan])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_many_numbers_or_a_constant(kit, dtype, fill, specials, optimize):
+    """A product, unless the constant or one of the numbers is not finite."""
+    random = np.random.default_rng(0)
+    numbers = random.choice(FINITE, (2, 9000)).astype(dtype)
+    numbers.flat[: len(specials)] = specials
+    condition = random.random(numbers.shape) < 0.5
+    constant = kit.Static(np.full((), fill, dtype))
+    for operands in ([condition, numbers, constant], [condition, constant, numbers]):
+        model, right = chosen(kit, operands, optimize)
+        assert right
+        assert ("If" in [node.op_type for node in model.graph]) == np.isfinite(fill)
+
+
+def test_few_numbers_and_masks_that_are_repeated_or_known_are_chosen(kit):
+    numbers, zero = np.ones((128, 128), np.float32), kit.Static(np.zeros((), np.float32))
+    mask = np.tri(128, dtype=bool)
+    for condition, x in ((mask[:, :100], numbers[:, :100]), (mask[:1], numbers), (kit.Static(mask), numbers)):
+        model, right = chosen(kit, [condition, x, zero])
+        assert right
+        assert "If" not in [node.op_type for node in model.graph]
+    model, _ = chosen(kit, [mask, numbers, kit.Static(np.full((), -0.0, np.float32))])
+    assert "If" not in [node.op_type for node in model.graph]
+
+
 @pytest.mark.parametrize("dtype", ["int32", "int64", "bool"])
 def test_integers_have_one_zero(kit, dtype):
     x = np.array([0, 1, 0, 1, 1, 0]).astype(dtype)
