@@ -150,7 +150,7 @@ def to_onnx(
 
     begin("rewrite")
     for part in lowered.parts():
-        rewrite(part, registry, aim)
+        rewrite(part, registry, aim, keep_weights=keep_weights)
     begin("legalize")
     for part in lowered.parts():
         legalize(part, aim)

@@ -260,3 +260,12 @@ def test_a_model_that_only_a_function_inside_reads_is_kept(export):
     program = export(_mapped, [("B", 3)], weights="keep")
     assert stored(program).keys() == {"proj", "scale", "bias"}
     np.testing.assert_allclose(program.with_weights(Model(2))(X), Model(2)(X), rtol=1e-5, atol=1e-6)
+
+
+def test_a_weight_with_which_numpy_computed_is_fixed(export):
+    """The graph has the result alone: another weight would change nothing."""
+    weight = RNG.random((3, 4), np.float32)
+    program = export(lambda x: x @ (weight * 2), [("B", 3)], weights="keep")
+    np.testing.assert_array_equal(program.with_weights({"weight": weight})(X), program(X))
+    with pytest.raises(SpecError, match="weight has another value than at export, and is fixed in the graph"):
+        program.with_weights({"weight": weight + 1})

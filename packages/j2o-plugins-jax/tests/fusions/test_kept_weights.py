@@ -94,3 +94,56 @@ def test_a_kept_batch_norm_is_one_operator(spec, options, fused):
     program = to_onnx(functools.partial(batch_norm, weights), [spec], **options)
     assert ("BatchNormalization" in {node.op_type for node in program.model.graph}) == fused
     program.verify()
+
+
+class Record:
+    """A weight that is not in memory."""
+
+    def __init__(self, array):
+        self._array = np.asarray(array)
+        self.shape, self.dtype = self._array.shape, self._array.dtype
+
+    def __array__(self, dtype=None, copy=None):
+        return self._array.astype(dtype or self.dtype)
+
+
+@pytest.mark.parametrize(
+    "program", [lambda w: jnp.sqrt(jnp.abs(w)) - 1, lambda w: (w * 3).T[2:7], lambda w: w[2:7] * 3 + 1]
+)
+def test_weights_are_computed_when_they_are_written(program):
+    """With the numbers to which constants are folded."""
+    weight = array(30, 20)
+    shape = jax.eval_shape(program, weight).shape
+    lazy, folded = (to_onnx(lambda x, w=w: x + program(w), [shape]) for w in (Record(weight), weight))
+    assert [node.op_type for node in lazy.model.graph] == ["Add"]
+    ((_, tensor), (_, want)) = (
+        next((name, one.const_value) for name, one in each.model.graph.initializers.items()) for each in (lazy, folded)
+    )
+    assert tensor.numpy().tobytes() == want.numpy().tobytes()
+
+
+def test_a_scale_behind_a_large_product_is_computed_when_it_is_written():
+    weight, scale = array(600, 500), array(500)
+    program = to_onnx(lambda x: (x @ weight) * scale, [(2, 600)])
+    assert [node.op_type for node in program.model.graph] == ["MatMul"]
+    (tensor,) = (one.const_value for one in program.model.graph.initializers.values())
+    assert not isinstance(tensor.raw, np.ndarray)
+    np.testing.assert_array_equal(tensor.numpy(), weight * scale)
+    program.verify()
+
+
+def test_a_tied_embedding_that_is_kept_is_stored_once(tmp_path):
+    table = {"embed": array(40, 16)}
+
+    def fn(table):
+        return lambda tokens: jnp.tanh(table["embed"][tokens]) @ table["embed"].T
+
+    program = to_onnx(fn(table), [jax.ShapeDtypeStruct((3,), np.int32)], weights="keep")
+    (name,) = (name for name, one in program.model.graph.initializers.items() if one.const_value.size == 640)
+    assert json.loads(program.model.graph.initializers[name].const_value.metadata_props["j2o.weight"]) == {
+        "leaf": "embed"
+    }
+    assert "Transpose" in {node.op_type for node in program.model.graph}
+    program.verify()
+    other, tokens = {"embed": array(40, 16)}, np.array([3, 1, 39], np.int32)
+    np.testing.assert_allclose(program.with_weights(other)(tokens), fn(other)(tokens), rtol=1e-4, atol=1e-5)

@@ -93,7 +93,7 @@ def _constants_outside(function: LoweredFunction, calls: Sequence[tuple[Lowered,
     graph, constants = function.body.graph, function.body.constants
     for value in used_constants(all_graphs(graph)):
         array = constants.array(value)
-        if array is None or array.nbytes <= _INSIDE_BYTES:
+        if value.const_value is None or value.const_value.nbytes <= _INSIDE_BYTES:
             continue
         hint = constants.hint(value)
         names = [str(known.name) for known in graph.inputs]
@@ -102,7 +102,7 @@ def _constants_outside(function: LoweredFunction, calls: Sequence[tuple[Lowered,
         ir.convenience.replace_all_uses_with(value, operand)
         graph.inputs.append(operand)
         for part, node in calls:
-            _give(node, [*node.inputs, part.constants.get(array, hint)])
+            _give(node, [*node.inputs, value if array is None else part.constants.get(array, hint)])
 
 
 def _constants_inside(graph: ir.Graph) -> None:

@@ -6,12 +6,12 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 import onnx_ir as ir
 
-from ..graph._kept import KEPT, LEAVES, WEIGHT, KeptWeight, digest
+from ..graph._kept import KEPT, LEAVES, WEIGHT, Weight, digest
 from ..simplify import ConstantTable
+from ..trace._lazy import is_lazy
 
 
 def write_leaves(model: ir.Model, leaves: Sequence[tuple[str, Any]], table: ConstantTable) -> None:
@@ -22,20 +22,20 @@ def write_leaves(model: ir.Model, leaves: Sequence[tuple[str, Any]], table: Cons
         leaves: each leaf under each of its names.
         table: which of them are fixed.
     """
-    stored = {value.meta[KEPT].leaf for value in model.graph.initializers.values() if KEPT in value.meta}
+    weights: list[Weight] = [value.meta[KEPT] for value in model.graph.initializers.values() if KEPT in value.meta]
+    stored = {view.leaf for weight in weights for view in weight.views()}
     fixed = {name: digest(value) for name, value in table.fixed}
     tied: dict[str, str] = {}
     unused: list[str] = []
     for name, leaf in leaves:
         known = table.name(leaf)
-        is_numpy = isinstance(leaf, np.ndarray) and leaf.dtype.kind in "iufc"
-        narrowed = is_numpy and jax.dtypes.canonicalize_dtype(leaf.dtype) != leaf.dtype
+        is_numpy = isinstance(leaf, np.ndarray) and not is_lazy(leaf)
         if name in stored or name in fixed:
             continue
         if known is not None and known in stored and known != name:
             tied[name] = known
-        elif known not in fixed and narrowed:
-            fixed[name] = digest(leaf)  # JAX computes with a copy in 32 bits, which has no name
+        elif known not in fixed and is_numpy:
+            fixed[name] = digest(leaf)  # NumPy may have computed with it, and JAX has a copy in 32 bits
         elif known not in fixed:
             unused.append(name)
     model.metadata_props[LEAVES] = json.dumps({"unused": unused, "tied": tied, "fixed": fixed})
@@ -44,6 +44,6 @@ def write_leaves(model: ir.Model, leaves: Sequence[tuple[str, Any]], table: Cons
 def write_records(graph: ir.Graph) -> None:
     """Note at each initializer that is a leaf which one, and how it lies in it."""
     for value in graph.initializers.values():
-        weight: KeptWeight | None = value.meta.get(KEPT)
-        if weight is not None and value.const_value is not None:
-            value.const_value.metadata_props[WEIGHT] = weight.record()
+        weight: Weight | None = value.meta.get(KEPT)
+        if weight is not None and weight.leaf and value.const_value is not None:
+            value.const_value.metadata_props[WEIGHT] = json.dumps(weight.record())

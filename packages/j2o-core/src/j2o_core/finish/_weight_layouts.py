@@ -32,7 +32,7 @@ class WeightLayouts:
 
     def __init__(self, graph: ir.Graph):
         weights = [(value.meta.get(KEPT), value) for value in used_constants(all_graphs(graph))]
-        self._stored = {_key(weight): value for weight, value in weights if weight is not None}
+        self._stored = {weight.key: value for weight, value in weights if weight is not None}
 
     def move(
         self,
@@ -92,7 +92,7 @@ class WeightLayouts:
         if weight is not None:
             for node in chain:
                 weight = in_layout(node, weight, constants) if weight is not None else None
-            return None if weight is None else self._stored.setdefault(_key(weight), value_of(weight))
+            return None if weight is None else self._stored.setdefault(weight.key, value_of(weight))
         if array is not None:
             hint = part.constants.hint(value)
             for node in chain:
@@ -109,10 +109,6 @@ class WeightLayouts:
             part.graph.insert_before(first, [copy])
             value = copy.outputs[0]
         return value
-
-
-def _key(weight: Any) -> tuple[Any, ...]:
-    return weight.leaf, weight.placement, weight.dtype
 
 
 def _changed(

@@ -23,7 +23,7 @@ class Constants:
         self._by_place: dict[Any, ir.Value] = {}
         self._arrays: dict[ir.Value, Any] = {}
         self._derived: dict[tuple[ir.Value, str], ir.Value] = {}
-        # The bytes of the largest.
+        # The bytes of the largest, weights that are kept among them.
         self.largest = 0
 
     def get(self, array: Any, name: str | None = None) -> ir.Value:

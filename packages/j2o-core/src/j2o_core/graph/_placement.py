@@ -65,6 +65,15 @@ class Placement:
                     position -= 1
         return Placement(tuple(new), tuple(strides), self.first)
 
+    def broadcast(self, shape: Sequence[int]) -> Placement:
+        """The view repeated along axes, as NumPy does it."""
+        more = len(shape) - len(self.shape)
+        strides = [
+            0 if old != size else stride
+            for size, old, stride in zip(shape, (1,) * more + self.shape, (0,) * more + self.strides, strict=True)
+        ]
+        return Placement(tuple(shape), tuple(strides), self.first)
+
     def of(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """The view of an array, without a copy if that is in C order."""
         flat = np.ascontiguousarray(array).reshape(-1)[self.first :]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from ..graph._kept import KeptWeight, cast
+from ..graph._kept import KeptWeight, Weight
 from ..trace._memory import file_map
 
 _Array = np.ndarray[Any, Any]
@@ -23,29 +23,39 @@ def pieces(tensor: Any) -> Iterator[bytes | memoryview]:
     """The bytes of a tensor, little endian, without a copy of all of it.
 
     A tensor in a mapped file (`np.memmap`) is read from there, and its pages are let go: however many weights there
-    are, no more than one is in memory. So is one that is read only here, and cast on the way.
+    are, no more than one is in memory. So are those that are read only here, and cast or computed on the way.
     """
     raw = getattr(tensor, "raw", None)
-    array: Any = raw.stored() if isinstance(raw, KeptWeight) else tensor.numpy()
-    dtype = raw.dtype if isinstance(raw, KeptWeight) else array.dtype
-    is_plain = array.dtype == dtype and array.dtype.byteorder != ">" and array.flags.c_contiguous
+    arrays = [view.stored() for view in raw.views()] if isinstance(raw, Weight) else [tensor.numpy()]
+    array: _Array = arrays[0]
+    is_stored = not isinstance(raw, Weight) or (isinstance(raw, KeptWeight) and array.dtype == raw.dtype)
+    is_plain = is_stored and array.dtype.byteorder != ">" and array.flags.c_contiguous
     if not is_plain or tensor.dtype.bitwidth < 8:
-        yield from _rearranged(array, tensor.dtype, dtype, raw.leaf if isinstance(raw, KeptWeight) else "")
+        yield from _computed(arrays, tensor.dtype, raw.compute if isinstance(raw, Weight) else _first)
     else:
         flat = memoryview(array.reshape(-1).view(np.uint8))
         for start in range(0, len(flat), _CHUNK_BYTES):
             yield flat[start : start + _CHUNK_BYTES]
-    _let_go(array)
+    for array in arrays:
+        _let_go(array)
 
 
-def _rearranged(array: _Array, element: ir.DataType, dtype: Any, leaf: str) -> Iterator[bytes | memoryview]:
-    """The bytes of a view with a layout of its own, such as a transposed or a broadcast one, some rows at a time."""
-    if array.nbytes <= _BLOCK_BYTES or array.ndim == 0 or element.bitwidth < 8:
-        yield ir.Tensor(cast(array, dtype, leaf), dtype=element).tobytes()
+def _computed(
+    arrays: Sequence[_Array], element: ir.DataType, compute: Callable[[Iterator[_Array]], _Array]
+) -> Iterator[bytes | memoryview]:
+    """The bytes of what is computed from arrays of one shape, such as a transposed or a broadcast one, by rows."""
+    first, nbytes = arrays[0], max(array.nbytes for array in arrays)
+    if nbytes <= _BLOCK_BYTES or first.ndim == 0 or element.bitwidth < 8:
+        yield ir.Tensor(compute(iter(arrays)), dtype=element).tobytes()
         return
-    rows = max(1, _BLOCK_BYTES * len(array) // array.nbytes)
-    for start in range(0, len(array), rows):
-        yield from _rearranged(array[start : start + rows] if rows > 1 else array[start], element, dtype, leaf)
+    rows = max(1, _BLOCK_BYTES * len(first) // nbytes)
+    for start in range(0, len(first), rows):
+        part = slice(start, start + rows) if rows > 1 else start
+        yield from _computed([array[part] for array in arrays], element, compute)
+
+
+def _first(arrays: Iterator[_Array]) -> _Array:
+    return next(arrays)
 
 
 def _let_go(array: _Array) -> None:

@@ -11,8 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from .._errors import SpecError, VerifyError
-from ..graph._kept import LEAVES, WEIGHT, KeptWeight, digest, tensor_of
-from ..graph._placement import Placement, whole
+from ..graph._kept import LEAVES, WEIGHT, digest, leaf_records, tensor_of, weight_of
 from ..trace._constant_names import named_leaves
 from ..trace._lazy import is_lazy, with_arrays
 from ..trace._names import path_part
@@ -59,7 +58,8 @@ class _Stored:
 def with_values(fn: Callable[..., Any], model: ir.Model, given: Mapping[str, Any]) -> Callable[..., Any]:
     """The function with these weights, if all that the model has were not in memory; else `without_reference`."""
     lazy = {name: leaf for name, leaf in named_leaves(fn, inner=True) if is_lazy(leaf)}
-    if not {record["leaf"] for record in _records(model).values()} <= lazy.keys():
+    read = {leaf["leaf"] for record in _records(model).values() for leaf in leaf_records(record)}
+    if not read <= lazy.keys():
         return without_reference
     return with_arrays(fn, {id(leaf): _Stored(given[name]) for name, leaf in lazy.items() if name in given})
 
@@ -82,13 +82,14 @@ def replaced(model: ir.Model, given: Mapping[str, Any]) -> ir.Model:
     for name, record in records.items():
         tensor = model.graph.initializers[name].const_value
         assert tensor is not None
-        shape = tuple(record["of"]) if "of" in record else tuple(tensor.shape.numpy())
-        wanted[record["leaf"]] = shape, np.dtype(record.get("dtype", tensor.dtype.numpy()))
+        for leaf in leaf_records(record):
+            shape = tuple(leaf["of"]) if "of" in leaf else tuple(tensor.shape.numpy())
+            wanted[leaf["leaf"]] = shape, np.dtype(leaf.get("dtype", tensor.dtype.numpy()))
     problems = [*_misfits(wanted, given), *_other(leaves, wanted, given)]
     if problems:
         more = [f"  and {len(problems) - _MOST} more"] if len(problems) > _MOST else []
         raise SpecError(_NOT_REPLACED + "\n".join([*(f"  {one}" for one in problems[:_MOST]), *more]))
-    tensors = {name: _tensor(model, name, record, given[record["leaf"]]) for name, record in records.items()}
+    tensors = {name: _tensor(model, name, record, given) for name, record in records.items()}
     return model_view(model, tensors=tensors)
 
 
@@ -129,13 +130,10 @@ def _other(leaves: Any, wanted: Mapping[str, Any], given: Mapping[str, Any]) -> 
     return sorted(problems)
 
 
-def _tensor(model: ir.Model, name: str, record: Mapping[str, Any], leaf: Any) -> ir.Tensor[Any]:
+def _tensor(model: ir.Model, name: str, record: Mapping[str, Any], given: Mapping[str, Any]) -> ir.Tensor[Any]:
     old = model.graph.initializers[name].const_value
     assert old is not None
-    placement = whole(leaf.shape)
-    if "of" in record:
-        placement = Placement(tuple(record["shape"]), tuple(record["strides"]), record["first"])
-    weight = KeptWeight(record["leaf"], leaf, placement, old.dtype.numpy())
+    weight = weight_of(record, given, old.dtype.numpy())
     return tensor_of(weight, name=name, metadata_props={WEIGHT: old.metadata_props[WEIGHT]})
 
 

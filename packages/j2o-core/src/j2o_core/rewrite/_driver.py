@@ -16,7 +16,6 @@ from ..graph import traits
 from ..graph._builder import Builder
 from ..graph._domains import INTERNAL_DOMAIN, domain_of
 from ..graph._infer import may_equal, same_shape
-from ..graph._kept import STORED_LAYOUTS
 from ..graph._values import shape_of, stamp
 from ..graph._walk import HOLDS_GRAPHS, all_graphs, bodies, detach, empty, remove_unused_nodes, replace_output
 from ..plugin._budget import limited
@@ -62,8 +61,14 @@ class Steps:
 counted: ContextVar[Steps | None] = ContextVar("counted", default=None)
 
 
-def rewrite(lowered: Lowered, registry: Registry, target: Target) -> None:
+def rewrite(lowered: Lowered, registry: Registry, target: Target, *, keep_weights: bool = False) -> None:
     """Apply all rewrites of a registry to a lowered graph, in place.
+
+    Args:
+        lowered: the graph, and what is known of it.
+        registry: the plugins.
+        target: where the graph is to run.
+        keep_weights: whether each leaf is stored as it is, and nothing is computed from leaves.
 
     Raises:
         RewriteError: if a rule raises, replaces a value by one of another dtype or shape, or rules do not settle.
@@ -91,7 +96,6 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target) -> None:
         move_invariants(lowered.graph)
         move_item_maps(lowered.graph)
     graphs = list(all_graphs(lowered.graph)) if of_bodies and may_nest else []
-    stored_layouts = present.has(STORED_LAYOUTS)
     present = _Present(lowered, graphs)
     for graph in graphs:
         # The other rules run on what these add, and around it.
@@ -105,8 +109,7 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target) -> None:
     if asked_for_sizes:  # they are computed at the end of the main graph, whichever graph asked
         lowered.graph.sort()
     remove_unused_nodes(lowered.graph)
-    if stored_layouts or present.has(STORED_LAYOUTS):
-        store_layouts(lowered.graph, lowered.constants)
+    store_layouts(lowered.graph, lowered.constants, keep_weights=keep_weights)
     if not lowered.functions:  # which store weights in other layouts in the end
         tie(lowered.graph, lowered.constants)
     lowered.declined = [

@@ -15,32 +15,47 @@ from typing import Any
 import onnx_ir as ir
 
 from ..graph._constants import Constants
-from ..graph._kept import KEPT, STORED_LAYOUTS, KeptWeight, value_of
+from ..graph._kept import KEPT, STORED_LAYOUTS, ComputedWeight, KeptWeight, Weight, value_of
+from ..graph._placement import Placement
 from ..graph._values import numpy_dtype, shape_of
 from ..graph._walk import all_graphs
+from ._computed_weights import Computable
+
+# Behind the name of the weight that another one is computed from.
+_COMPUTED = ".computed"
 
 
-def store_layouts(graph: ir.Graph, constants: Constants) -> None:
-    """Replace nodes that change the layout of a kept weight by the weight in that layout."""
+def store_layouts(graph: ir.Graph, constants: Constants, *, keep_weights: bool = False) -> None:
+    """Replace nodes that change the layout of a kept weight by the weight in that layout.
+
+    Args:
+        graph: the main graph, or that of a function.
+        constants: the constants that it reads.
+        keep_weights: whether nothing is computed from leaves but their layouts.
+    """
     found: dict[tuple[Any, ...], ir.Value] = {}
     outputs = set(graph.outputs)
+    computable = Computable(graph, constants, keep_weights=keep_weights)
     for inner in all_graphs(graph):
         for node in list(inner):
-            source = node.inputs[0] if node.op_type in _LAYOUTS else None
-            weight: KeptWeight | None = source.meta.get(KEPT) if source is not None else None
-            if weight is None or not outputs.isdisjoint(node.outputs):
+            if not outputs.isdisjoint(node.outputs):
                 continue
-            stored = in_layout(node, weight, constants)
+            source = node.inputs[0] if node.op_type in _LAYOUTS else None
+            weight: Weight | None = source.meta.get(KEPT) if source is not None else None
+            stored = None if weight is None else in_layout(node, weight, constants)
+            stored = stored or computable.computed(node)
             if stored is None:
                 continue
-            key = (stored.leaf, stored.placement, stored.dtype)
-            if key not in found:
-                found[key] = value_of(stored)
-            ir.convenience.replace_all_uses_with(node.outputs[0], found[key])
+            if stored.key not in found:
+                value = found[stored.key] = value_of(stored)
+                hint = next(filter(None, (constants.hint(one) for one in node.inputs if one is not None)), None)
+                if hint is not None:
+                    value.meta.setdefault("j2o_name", f"{hint.removesuffix(_COMPUTED)}{_COMPUTED}")
+            ir.convenience.replace_all_uses_with(node.outputs[0], found[stored.key])
             inner.remove(node, safe=True)
 
 
-def in_layout(node: ir.Node, weight: KeptWeight, constants: Constants) -> KeptWeight | None:
+def in_layout(node: ir.Node, weight: Weight, constants: Constants) -> Weight | None:
     """A weight behind a node that changes its layout, None if it cannot be stored so.
 
     Args:
@@ -52,26 +67,22 @@ def in_layout(node: ir.Node, weight: KeptWeight, constants: Constants) -> KeptWe
     return stored if stored is not None and stored.shape == shape_of(node.outputs[0]) else None
 
 
-def _placed(weight: KeptWeight, placement: Any) -> KeptWeight | None:
-    return None if placement is None else dataclasses.replace(weight, placement=placement)
-
-
 def _numbers(constants: Constants, value: ir.Value | None) -> list[int] | None:
     array = constants.array(value)
     return None if array is None else [int(number) for number in array.reshape(-1)]
 
 
-def _transpose(node: ir.Node, weight: KeptWeight, constants: Constants) -> KeptWeight | None:
+def _transpose(node: ir.Node, weight: Weight, constants: Constants) -> Weight | None:
     perm = node.attributes.get("perm")
-    axes = reversed(range(len(weight.shape))) if perm is None else perm.value
-    return _placed(weight, weight.placement.transposed([int(axis) for axis in axes]))
+    axes = list(range(len(weight.shape)))[::-1] if perm is None else [int(axis) for axis in perm.value]
+    return weight.moved(lambda placement: placement.transposed(axes))
 
 
-def _reshape(node: ir.Node, weight: KeptWeight, constants: Constants) -> KeptWeight | None:
+def _reshape(node: ir.Node, weight: Weight, constants: Constants) -> Weight | None:
     shape = shape_of(node.outputs[0])
     if shape is None or not all(isinstance(size, int) for size in shape):
         return None
-    return _placed(weight, weight.placement.reshaped(shape))
+    return weight.moved(lambda placement: placement.reshaped(shape))
 
 
 def cuts(node: ir.Node, constants: Constants) -> list[tuple[int, int, int, int]] | None:
@@ -85,21 +96,28 @@ def cuts(node: ir.Node, constants: Constants) -> list[tuple[int, int, int, int]]
     return None if any(step < 1 for step in steps) else list(zip(axes, starts, stops, steps, strict=True))
 
 
-def _slice(node: ir.Node, weight: KeptWeight, constants: Constants) -> KeptWeight | None:
+def _slice(node: ir.Node, weight: Weight, constants: Constants) -> Weight | None:
     found = cuts(node, constants)
     if found is None:
         return None
-    placement = weight.placement
-    for cut in found:
-        placement = placement.sliced(*cut)
-    return _placed(weight, placement)
+
+    def part(placement: Placement) -> Placement:
+        for cut in found:
+            placement = placement.sliced(*cut)
+        return placement
+
+    return weight.moved(part)
 
 
-def _cast(node: ir.Node, weight: KeptWeight, constants: Constants) -> KeptWeight | None:
+def _cast(node: ir.Node, weight: Weight, constants: Constants) -> Weight | None:
     """A narrower float, as NumPy rounds it: what is float64 it rounds twice on the way to bfloat16."""
     new = numpy_dtype(node.outputs[0])
     narrower = new.itemsize < weight.dtype.itemsize <= 4 and new.name in ("float16", "bfloat16")
-    return dataclasses.replace(weight, dtype=new) if narrower else None
+    if not narrower:
+        return None
+    if isinstance(weight, KeptWeight):
+        return dataclasses.replace(weight, dtype=new)
+    return ComputedWeight("Cast", (weight,), new)
 
 
 _LAYOUTS = {

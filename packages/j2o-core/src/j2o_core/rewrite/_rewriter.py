@@ -21,7 +21,6 @@ from ..graph._nonfinite import difference, only_finite
 from ..graph._ranges import Range, value_range
 from ..graph._values import REAL_KINDS, numpy_dtype, shape_of, stamp
 from ..simplify import FOLD_LIMIT_BYTES
-from ..trace._memory import file_map
 from ._views import Axes, Part, View, refined, step, view, whole
 
 # The result that a rule, or a part of it, did not return.
@@ -184,11 +183,6 @@ class Rewriter:
     def range(self, value: ir.Value | None) -> Range:
         """How low and high the numbers in a value may be, and whether NaN or -0 may be among them."""
         return value_range(value, self.op.constant_value)
-
-    def in_file(self, value: ir.Value | None) -> bool:
-        """Whether a constant lies in a mapped file; nothing is computed from it, so that it is written from there."""
-        array = self.op.constant_value(value)
-        return array is not None and file_map(array) is not None
 
     def scalar(self, value: ir.Value | None) -> float | None:
         """The number that a constant holds in every element, if it is one and the same."""

@@ -9,26 +9,41 @@ ONNX Runtime evaluates such a Transpose when it loads the model: gpt2-small has 
 
 from __future__ import annotations
 
-import collections
-from typing import Any
+from collections.abc import Sequence
+from typing import NamedTuple
 
-import numpy as np
 import onnx_ir as ir
 
 from ..graph._constants import Constants
-from ..graph._values import shape_of, stamp
+from ..graph._kept import KEPT, KeptWeight
+from ..graph._placement import whole
+from ..graph._values import numpy_dtype, shape_of, stamp
 from ..graph._walk import all_graphs, used_constants
 
 # A node takes about as much room: smaller constants are stored again.
 _SMALLEST_BYTES = 256
 
-_Array = np.ndarray[Any, Any]
-_Stored = tuple[ir.Value, _Array]
 _Axis = tuple[int, int]
 
 
+class _Stored(NamedTuple):
+    """A constant or a weight.
+
+    Attributes:
+        value: its value in the graph.
+        place: where its first element lies: in memory, or in which leaf.
+        axes: size and stride of each axis.
+        is_plain: whether its elements lie there as they do in the file.
+    """
+
+    value: ir.Value
+    place: object
+    axes: list[_Axis]
+    is_plain: bool
+
+
 def tie(graph: ir.Graph, constants: Constants) -> None:
-    """Compute constants that are transposes of others, in front of a graph.
+    """Compute constants and kept weights that are transposes of others, in front of a graph.
 
     Only floats: what is known of indices and masks at export is worth more than their room.
 
@@ -38,44 +53,52 @@ def tie(graph: ir.Graph, constants: Constants) -> None:
     """
     if constants.largest < _SMALLEST_BYTES:
         return
-    arrays: dict[ir.Value, _Array] = {}
+    groups: dict[object, list[_Stored]] = {}
     for value in used_constants(all_graphs(graph)):
-        array = constants.array(value)
-        if array is not None and array.nbytes >= _SMALLEST_BYTES and value.dtype and value.dtype.is_floating_point():
-            arrays[value] = array
-    places = {value: array.__array_interface__["data"][0] for value, array in arrays.items()}
-    counts = collections.Counter(places.values())
-    groups: dict[Any, list[_Stored]] = {}
-    for value, array in arrays.items():
-        if counts[place := places[value]] > 1:
-            groups.setdefault((place, array.dtype, tuple(sorted(_axes(array)))), []).append((value, array))
+        tensor = value.const_value
+        if tensor is None or tensor.nbytes < _SMALLEST_BYTES or not tensor.dtype.is_floating_point():
+            continue
+        stored = _stored(value, constants)
+        if stored is not None:
+            groups.setdefault((stored.place, tensor.dtype, tuple(sorted(stored.axes))), []).append(stored)
     computed: dict[ir.Value, ir.Node] = {}
-    for stored in groups.values():
+    for alike in groups.values():
         # The one that lies in memory as it will in the file is what the model holds; the others are its views.
-        source, *others = sorted(stored, key=lambda one: not one[1].flags.c_contiguous)
+        source, *others = sorted(alike, key=lambda one: not one.is_plain)
         for other in others:
-            computed[other[0]] = _transposed(source, other)
+            computed[other.value] = _transposed(source, other)
     if computed:
         graph.insert_before(graph[0], list(computed.values()))
     for value, node in computed.items():
         ir.convenience.replace_all_uses_with(value, node.outputs[0])
 
 
+def _stored(value: ir.Value, constants: Constants) -> _Stored | None:
+    weight, array = value.meta.get(KEPT), constants.array(value)
+    if isinstance(weight, KeptWeight) and weight.leaf:
+        placement = weight.placement
+        is_plain = placement.strides == whole(placement.shape).strides
+        return _Stored(value, (weight.leaf, placement.first), _axes(placement.shape, placement.strides), is_plain)
+    if array is None:
+        return None
+    place = array.__array_interface__["data"][0]
+    return _Stored(value, place, _axes(array.shape, array.strides), array.flags.c_contiguous)
+
+
 def _transposed(source: _Stored, other: _Stored) -> ir.Node:
-    value, array = other
-    rest = list(enumerate(_axes(source[1])))
+    rest = list(enumerate(source.axes))
     perm = []
-    for axis in _axes(array):
+    for axis in other.axes:
         # Axes of one size and stride are the same to every element: any of them will do.
         found = next(pair for pair in rest if pair[1] == axis)
         rest.remove(found)
         perm.append(found[0])
-    reader = next(iter(value.uses())).node
-    node = ir.node("Transpose", [source[0]], {"perm": perm}, metadata_props=dict(reader.metadata_props))
-    stamp(node.outputs[0], array.dtype, shape_of(value))
+    reader = next(iter(other.value.uses())).node
+    node = ir.node("Transpose", [source.value], {"perm": perm}, metadata_props=dict(reader.metadata_props))
+    stamp(node.outputs[0], numpy_dtype(other.value), shape_of(other.value))
     return node
 
 
-def _axes(array: _Array) -> list[_Axis]:
+def _axes(shape: Sequence[int], strides: Sequence[int]) -> list[_Axis]:
     """Size and stride of each axis; the stride of an axis of size 1 says nothing."""
-    return [(size, stride if size > 1 else 0) for size, stride in zip(array.shape, array.strides, strict=True)]
+    return [(size, stride if size > 1 else 0) for size, stride in zip(shape, strides, strict=True)]

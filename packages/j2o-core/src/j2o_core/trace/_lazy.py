@@ -1,7 +1,8 @@
 """Weights that are not in memory: leaves of a model that have a shape and a dtype, and numbers later or nowhere.
 
-Such a leaf is an object with `shape`, `dtype` and `__array__` (a data set of HDF5, a record of a file), or a
-`jax.ShapeDtypeStruct`, which has no numbers. JAX cannot compute with them: while it traces, arrays take their places.
+Such a leaf is an array in a mapped file (`np.memmap`), an object with `shape`, `dtype` and `__array__` (a data set of
+HDF5, a record of a file), or a `jax.ShapeDtypeStruct`, which has no numbers. JAX cannot compute with them, and NumPy
+would copy them: while a function is traced, arrays take their places.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from typing import Any
 import jax
 import numpy as np
 
-_OTHERS = (np.ndarray, np.generic, jax.Array, type)
+from ._memory import file_map
+
+_OTHERS = (np.generic, jax.Array, type)
 # Their globals are no weights.
 _LIBRARIES = frozenset({"jax", "numpy", "equinox", "flax"})
 _DEEPEST = 8
@@ -22,6 +25,8 @@ _DEEPEST = 8
 
 def is_lazy(leaf: Any) -> bool:
     """Whether a leaf is a weight that is not in memory."""
+    if isinstance(leaf, np.ndarray):
+        return jax.numpy.issubdtype(leaf.dtype, np.floating) and file_map(leaf) is not None
     shape, dtype = getattr(leaf, "shape", None), getattr(leaf, "dtype", None)
     if not isinstance(shape, tuple) or dtype is None or isinstance(leaf, _OTHERS):
         return False

@@ -128,7 +128,7 @@ def _is_zero(rw: Rewriter, value: ir.Value | None) -> bool:
 
 def _matrices(rw: Rewriter, products: Sequence[Product], gates: Sequence[Gate], letter: str) -> ir.Value:
     """[1, gates * size, inner]: the matrices of all gates, one below the other."""
-    arrays = [None if rw.in_file(one.matrix) else rw.constant(one.matrix) for one in products]
+    arrays = [rw.constant(one.matrix) for one in products]
     if all(array is not None for array in arrays):
         parts = [
             (-array if gate.negated else array)[one.first : one.last, one.start : one.stop].T

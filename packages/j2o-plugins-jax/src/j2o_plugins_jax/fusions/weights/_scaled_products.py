@@ -13,9 +13,9 @@ before: y = Add(Transpose(Conv(x, W)), b)                 with the channels else
 after:  y = Transpose(Add(Conv(x, W), b))
 
 with constants W, b, g, m, c, s. The result differs by rounding. Of float32 and float64; declines where the product or
-the weight is read elsewhere or lies in a mapped file, where a number of the new weight would be lost to underflow or
-overflow, and for a single number, which the operators behind may take. Without a product Sub(x, m) stays: x * g - m * g
-would cancel.
+the weight is read elsewhere, where a number of the new weight would be lost to underflow or overflow, and for a single
+number, which the operators behind may take. A large weight is computed when it is written. Without a product Sub(x, m)
+stays: x * g - m * g would cancel.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import numpy as np
 import onnx_ir as ir
 
 from j2o_core import Rewriter, traits
+from j2o_core.simplify import FOLD_LIMIT_BYTES
 
 from ..._plugin import plugin
 
@@ -215,14 +216,14 @@ def _times(rw: Rewriter, value: ir.Value | None, factor: Any, *, only_reader: bo
     array = rw.constant(value)
     if array is None or value is None or (only_reader and (len(value.uses()) != 1 or array.ndim < 2)):
         return None
-    if rw.in_file(value):
-        return None
     with np.errstate(all="ignore"):
         product = array * factor
     least = float(np.finfo(product.dtype).tiny)
     there = (array != 0) & (factor != 0)
     if product.dtype != array.dtype or not np.isfinite(product).all() or (np.abs(product[there]) < least).any():
         return None
+    if product.nbytes > FOLD_LIMIT_BYTES:
+        return rw.op.Mul(value, rw.const(factor))  # type: ignore[no-any-return]  # computed when it is written
     return rw.op.constants.get(product, _name(rw, value))
 
 
