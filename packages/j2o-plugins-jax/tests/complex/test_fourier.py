@@ -11,7 +11,7 @@ from j2o_core.testing import Spec, check
 from j2o_plugins_jax.complex import _fourier
 
 # Short lengths in one step, products in two, odd ones and long ones among them, a long prime and twice one.
-LENGTHS = [1, 2, 60, 97, 96, 99, 400, 600, 2500, 521, 1042]
+LENGTHS = [1, 2, 60, 97, 96, 99, 150, 400, 1024, 600, 2500, 521, 1042]
 
 
 def equation(kind, x, n):
@@ -37,6 +37,7 @@ def test_transforms_are_numpys(n):
             ("FFT", z, pairs(np.fft.fft(z))),
             ("IFFT", z, pairs(np.fft.ifft(z))),
             ("RFFT", z.real, pairs(np.fft.rfft(z.real))),
+            ("RFFT", z.real[:, None][:, [0, 0, 0]], pairs(np.fft.rfft(z.real[:, None][:, [0, 0, 0]]))),
             ("IRFFT", half, np.fft.irfft(half, n)),
         ):
             operand = jnp.asarray(pairs(x) if np.iscomplexobj(x) else x)

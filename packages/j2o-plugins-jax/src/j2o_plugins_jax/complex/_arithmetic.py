@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,9 @@ from jax import lax
 from j2o_core import UnsupportedError
 
 Pair = tuple[Any, Any]
+
+# Numbers from which a choice between two graphs is faster than to do more for all of them.
+_MANY = 4096
 
 
 def parts(x: Any) -> Pair:
@@ -94,6 +98,17 @@ def magnitude(x: Pair) -> Any:
     return jnp.where((a == jnp.inf) | (b == jnp.inf), jnp.inf, length)
 
 
+def _absolute(x: Pair) -> Any:
+    """The magnitude; of many numbers as the root of a sum of squares, if all squares are in range."""
+    squares = x[0] * x[0] + x[1] * x[1]
+    if math.prod(size for size in squares.shape if isinstance(size, int)) < _MANY:
+        return magnitude(x)
+    # NaN is in both sums. A reciprocal, for a minimum would look for NaN once more.
+    info = jnp.finfo(squares.dtype)
+    in_range = (jnp.sum(squares) < jnp.inf) & (jnp.sum(1 / squares) < info.eps / info.tiny)
+    return lax.cond(in_range, lambda: jnp.sqrt(squares), lambda: magnitude(x))
+
+
 # Comparisons: equal in both parts; order by the real part, then by the imaginary one
 
 
@@ -156,7 +171,7 @@ ARITHMETIC: dict[str, Callable[..., Any]] = {
     "imag": lambda eqn, x: x[..., 1],
     "complex": lift(lambda x, y: (x[0], y[0])),
     "conj": _conj,
-    "abs": lambda eqn, x: magnitude(parts(x)),
+    "abs": lambda eqn, x: _absolute(parts(x)),
     "mul": lift(times),
     "div": lift(over),
     "square": lift(_square),

@@ -123,12 +123,38 @@ def _of_rows(z: Any, factors: tuple[int, int], sign: int, count: int) -> Any:
     (large, small), parts, lead = factors, z.shape[-2], z.shape[:-2]
     taken = -(-count // large)
     first = _first_table(large, parts, sign).reshape(2 * large, parts * large).astype(z.dtype)
-    second = _second_table(factors, taken, sign).transpose(0, 3, 4, 1, 2).astype(z.dtype)
+    second = _second_table(factors, taken, sign).transpose(0, 3, 4, 2, 1).astype(z.dtype)
     z = jnp.matmul(first, jnp.reshape(z, (math.prod(lead), parts * large, small)))
     z = jnp.swapaxes(jnp.reshape(z, (-1, large, 2 * small)), 0, 1)
     z = jnp.matmul(z, second.reshape(large, 2 * small, 2 * taken))
-    z = jnp.moveaxis(jnp.reshape(z, (large, *lead, taken, 2)), 0, -2)
-    return jnp.reshape(z, (*lead, taken * large, 2))[..., :count, :]
+    z = jnp.reshape(jnp.moveaxis(z, 0, -1), (*lead, 2, taken * large))
+    return jnp.stack([z[..., 0, :count], z[..., 1, :count]], -1)
+
+
+def _of_real_rows(x: Any, factors: tuple[int, int], sign: int) -> Any:
+    """As `_of_rows` for real input, by half of the first product: Y[n1 - k1] is the conjugate of Y[k1].
+
+    (..., n) to (..., n / 2 + 1, 2). The real Y[0] and Y[n1 / 2] are the parts of one row. Each row gives the elements
+    of k1 and of n1 - k1. The last element is where the imaginary part of the first one, which is 0, would be.
+    """
+    (large, small), lead = factors, x.shape[:-1]
+    half, taken = large // 2, small // 2
+    turns = _first_table(large, 1, sign)[:, :, 0]
+    first = turns[:half].copy()
+    first[0, 1] = turns[half, 0]
+    table = _second_table(factors, taken, sign)
+    own, others = table[:half].copy(), table[-np.arange(half)] * np.array([1, -1])[:, None]
+    own[0, :, :, 1] = others[0, :, :, 0] = 0
+    others[0, :, :, 1] = table[half, :, :, 0]
+    own[0, 0, 1, 0] = (-1) ** np.arange(small)
+    second = np.stack([own, others]).transpose(0, 1, 4, 5, 3, 2).reshape(2, half, 2 * small, 2 * taken)
+    z = jnp.matmul(first.reshape(large, large).astype(x.dtype), jnp.reshape(x, (math.prod(lead), large, small)))
+    z = jnp.swapaxes(jnp.reshape(z, (-1, half, 2 * small)), 0, 1)
+    own, others = (jnp.matmul(z, table.astype(x.dtype)) for table in second)
+    z = jnp.moveaxis(jnp.concatenate([own, others[-np.arange(half)]]), 0, -1)
+    z = jnp.reshape(z, (*lead, 2 * taken * large))
+    last = taken * large + 1
+    return jnp.stack([z[..., :last], jnp.pad(z[..., last:], [(0, 0)] * len(lead) + [(1, 1)])], -1)
 
 
 def _of_columns(z: Any, axis: int, factors: tuple[int, int], sign: int) -> Any:
@@ -219,6 +245,8 @@ def _times(z: Any, table: Any, m: Any) -> Any:
 def _from_real(x: Any, n: Any, sign: int, count: Any) -> Any:
     """The first `count` elements of the transform of real input along its last axis."""
     factors = _two_factors(n)
+    if factors is not None and factors[0] % 2 == factors[1] % 2 == 0 and count <= n // 2 + 1:
+        return _of_real_rows(x, factors, sign)[..., :count, :]
     if factors is not None:
         return _of_rows(x[..., None, :], factors, sign, count)
     if _is_long(n):
