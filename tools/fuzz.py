@@ -30,6 +30,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import gc
 import inspect
 import json
 import os
@@ -44,6 +45,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# An error of a line that does not fit is looked at by nobody.
+os.environ.setdefault("JAX_TRACEBACK_FILTERING", "off")
 # Each program is compiled anew and run once on few numbers.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
 
@@ -423,6 +426,10 @@ NAMES = {"jax": jax, "jnp": jnp, "lax": lax, "np": np, "ml_dtypes": ml_dtypes, "
 # -- Programs ----------------------------------------------------------------------------------------------------------
 
 
+def _variables(source: str) -> set[str]:
+    return set(re.findall(r"\bv\d+(?:_\d+)?\b", source))
+
+
 @dataclass(frozen=True)
 class Line:
     """An assignment: `targets = source`."""
@@ -442,7 +449,7 @@ class Line:
     @property
     def reads(self) -> set[str]:
         """Variables in the source."""
-        return set(re.findall(r"\bv\d+(?:_\d+)?\b", self.source))
+        return _variables(self.source)
 
 
 @dataclass(frozen=True)
@@ -460,8 +467,8 @@ class Program:
 
     def at(self, length: int) -> Program:
         """With inputs of this length where it is symbolic."""
-        inputs = {name: value[:length] if name in self.symbolic else value for name, value in self.inputs.items()}
-        return replace(self, inputs=inputs)
+        shorter = {name: _array(np.asarray(self.inputs[name])[:length]) for name in self.symbolic}
+        return replace(self, inputs={**self.inputs, **shorter})
 
     @property
     def specs(self) -> list[Any]:
@@ -522,6 +529,11 @@ class Program:
 
 def _sizes(value: Any) -> str:
     return ", ".join(["T", *map(str, value.shape[1:])]) + ","
+
+
+def _array(value: np.ndarray[Any, Any]) -> jax.Array:
+    """An array of JAX, for which nothing is compiled."""
+    return jax.device_put(value)
 
 
 @functools.cache
@@ -603,7 +615,7 @@ class Writer:
     def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
         """Small numbers, those of floats exact in every dtype."""
         if dtype == np.bool_:
-            return jnp.asarray(self.numbers.integers(0, 2, shape).astype(bool))
+            return _array(self.numbers.integers(0, 2, shape).astype(bool))
         integer = jnp.issubdtype(dtype, jnp.integer)
         low = 0 if dtype.kind == "u" else -8
         values = (self.numbers.integers(low, 9, shape) / (1 if integer else 4)).astype(dtype)
@@ -611,7 +623,7 @@ class Writer:
             info = ml_dtypes.iinfo(dtype) if integer else ml_dtypes.finfo(dtype)
             special = [info.min, info.max, 0] if integer else _special_floats(info)
             values.reshape(-1)[self.rng.randrange(values.size)] = self.rng.choice(special)
-        return jnp.asarray(values)
+        return _array(values)
 
     def line(self, template: str, inexact: bool) -> Line | None:
         """The template on variables that JAX can run it on, or nothing."""
@@ -640,11 +652,12 @@ class Writer:
             while match := re.search(r"EXPR\(([^()]*(?:\([^()]*\))?[^()]*)\)", source):
                 source = source[: match.start()] + self.expression(match[1].split(", ")) + source[match.end() :]
             source = source.replace("LIKE(", "like(")
-            function = eval(f"lambda {', '.join(self.values)}: {source}", dict(NAMES))
-            result = jax.eval_shape(function, *self.values.values())
-            if not all(leaf.shape == _concrete(leaf.shape) for leaf in self.values.values()):
+            read = {name: self.values[name] for name in _variables(source)}
+            function = eval(f"lambda {', '.join(read)}: {source}", dict(NAMES))
+            result = jax.eval_shape(function, *read.values())
+            if not all(leaf.shape == _concrete(leaf.shape) for leaf in read.values()):
                 # JAX may refuse a number where it traces a symbol.
-                numbers = [jax.ShapeDtypeStruct(_concrete(v.shape), v.dtype) for v in self.values.values()]
+                numbers = [jax.ShapeDtypeStruct(_concrete(v.shape), v.dtype) for v in read.values()]
                 jax.eval_shape(function, *numbers)
         except Exception:  # noqa: BLE001 (the line does not fit the values: try another)
             return None
@@ -711,9 +724,9 @@ def disturbed_runs(program: Program, *, compiled: bool = True) -> list[list[Any]
     Once more where there is float16, with each line in float32: inside a line ONNX Runtime rounds nothing.
     """
 
-    def function(noise: Any, *inputs: Any, widened: bool = False) -> list[Any]:
+    def function(factors_of_lines: Any, *inputs: Any, widened: bool = False) -> list[Any]:
         names = {**NAMES, **dict(zip(program.inputs, inputs, strict=True))}
-        for line, factors in zip(program.lines, noise, strict=True):
+        for line, factors in zip(program.lines, factors_of_lines, strict=True):
             exec(str(line), names)
             if widened:
                 names |= _in_float32(line, names)
@@ -724,13 +737,16 @@ def disturbed_runs(program: Program, *, compiled: bool = True) -> list[list[Any]
             # Both XLA and ONNX Runtime may compute several operations on half precision in float32.
             if epsilon and (line.inexact or epsilon > 1e-5):
                 # Inside a line what it reads may cancel out: what is left is as inexact as that.
-                sizes = [
-                    jnp.max(jnp.where(jnp.isfinite(x), jnp.abs(x), 0), initial=0).astype("float32") for x in floats
-                ]
-                names |= {
-                    name: _disturbed(names[name], factors * epsilon, functools.reduce(jnp.maximum, sizes))
-                    for name in line.targets
-                }
+                noise = factors * epsilon
+                if not compiled:  # NumPy compiles nothing
+                    floats, noise = [np.asarray(x) for x in floats], np.asarray(noise)
+                xp = jnp if compiled else np
+                size = functools.reduce(xp.maximum, [_largest(x, xp) for x in floats])
+                for name in line.targets:
+                    if KINDS["F"](names[name].dtype):
+                        value = names[name] if compiled else np.asarray(names[name])
+                        disturbed = _disturbed(value, noise, size, xp)
+                        names[name] = disturbed if compiled else _array(disturbed)
         return [NUMBERS[name] if name in NUMBERS else names[name] for name in program.outputs]
 
     random = np.random.default_rng(0).uniform(-1, 1, (1 + NOISY_RUNS, len(program.lines), LARGEST)).astype(np.float32)
@@ -756,18 +772,20 @@ def _in_float32(line: Line, names: dict[str, Any]) -> dict[str, Any]:
     return {name: wide[name].astype(names[name].dtype) for name in line.targets}
 
 
-def _disturbed(value: Any, noise: Any, size: Any) -> Any:
-    if not jnp.issubdtype(value.dtype, jnp.floating):
-        return value
-    wide = jnp.promote_types(value.dtype, jnp.float32)
-    noise = noise[: value.size].reshape(value.shape).astype(wide)
-    exact = value.astype(wide)
-    disturbed = (exact + noise * jnp.maximum(jnp.abs(exact), size)).astype(value.dtype)
-    disturbed = jnp.where(jnp.isfinite(value) & (noise != 0), disturbed, value)
+def _largest(value: Any, xp: Any) -> Any:
+    wide = value.astype("float32")
+    return xp.max(xp.where(xp.isfinite(wide), xp.abs(wide), 0), initial=0)
+
+
+def _disturbed(value: Any, noise: Any, size: Any, xp: Any) -> Any:
+    noise = noise[: value.size].reshape(value.shape)
+    wide = value.astype(jnp.promote_types(value.dtype, jnp.float32))
+    disturbed = (wide + noise.astype(wide.dtype) * xp.maximum(xp.abs(wide), size)).astype(value.dtype)
+    disturbed = xp.where(xp.isfinite(wide) & (noise != 0), disturbed, value)
     if value.dtype != jnp.float16:
         return disturbed
     # An overflow need not be one in float32: the largest number stands in for the infinity.
-    return jnp.where(jnp.isinf(value) & (noise != 0), jnp.nan_to_num(value), disturbed)
+    return xp.where(xp.isinf(value) & (noise != 0), xp.nan_to_num(value), disturbed)
 
 
 def run(program: Program, known: dict[int, list[Any]] | None = None) -> tuple[str, str]:
@@ -951,6 +969,8 @@ def main() -> int:
     if options.json:
         import faulthandler
 
+        gc.freeze()
+        gc.set_threshold(100_000)  # JAX makes much garbage, little of it in circles
         for seed in seeds:
             faulthandler.dump_traceback_later(TIMEOUT_S, exit=True)
             program = write(seed)
