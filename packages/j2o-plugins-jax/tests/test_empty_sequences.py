@@ -27,6 +27,8 @@ FUNCTIONS = {
     "segment sum": lambda x: jax.ops.segment_sum(x, jnp.zeros(x.shape[0], int), 3),
     "all and any": lambda x: ((x > 0).all(0), (x > 0).any(0)),
     "attention": lambda x: jax.nn.dot_product_attention(*[x[None, :, None]] * 3),
+    "transform": lambda x: jnp.abs(jnp.fft.fft(x, axis=0)),
+    "scatter": lambda x: (x.at[jnp.array([0, -1])].set(1.0), x.at[jnp.array([0, -1, 0])].add(2.0)),
     "softmax of each": lambda x: jax.nn.softmax(x),
 }
 
@@ -34,6 +36,41 @@ FUNCTIONS = {
 @pytest.mark.parametrize("fn", FUNCTIONS.values(), ids=FUNCTIONS)
 def test_any_number_of_elements(fn):
     check(fn, Spec(("N", 4)), constraints=["N >= 0"], opsets=(21,), sizes=(0, 1, 3))
+
+
+# Kernels of ONNX Runtime that fail on nothing.
+_CONVOLUTION = {"window_strides": (2,), "padding": "SAME", "dimension_numbers": ("NHC", "HIO", "NHC")}
+KERNELS = {
+    "convolution": lambda x: lax.conv_general_dilated(x[None], jnp.ones((3, 4, 2)), **_CONVOLUTION),
+    "convolution with padding": lambda x: (
+        lax.conv_general_dilated(x[None], jnp.ones((2, 4, 2)), **{**_CONVOLUTION, "padding": [(2, 2)]}) + 1
+    ),
+    "gradient of convolution": jax.grad(
+        lambda x: (lax.conv_general_dilated(x.T[None], jnp.ones((2, 4, 3)), (1,), "SAME") ** 2).sum()
+    ),
+    "maxima": lambda x: lax.reduce_window(x, -jnp.inf, lax.max, (2, 1), (2, 1), [(1, 1), (0, 0)]),
+    "sums": lambda x: lax.reduce_window(x, 0.0, lax.add, (3, 1), (1, 1), "SAME"),
+    "attention": FUNCTIONS["attention"],
+    "queries and no keys": lambda x: jax.nn.dot_product_attention(jnp.ones((1, 3, 1, 4)), *[x[None, :, None]] * 2),
+    "causal": lambda x: jax.nn.dot_product_attention(*[x[None, :, None]] * 3, is_causal=True),
+    "by hand": lambda x: jax.nn.softmax(jnp.ones((3, 4)) @ x.T) @ x,
+}
+
+
+@pytest.mark.parametrize("nonfinite", [None, "exact"])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float16])
+@pytest.mark.parametrize("fn", KERNELS.values(), ids=KERNELS)
+def test_kernels_that_fail_on_nothing(fn, dtype, nonfinite):
+    options = {"constraints": ["N >= 0"], "opsets": (18, 23), "sizes": (0, 1, 3), "nonfinite": nonfinite}
+    check(lambda x: fn(x.astype(jnp.float32)).astype(dtype), Spec(("N", 4), dtype), **options)
+
+
+def test_the_operator_stays_where_there_is_something():
+    options = {"opset": 23, "constraints": ["N >= 0"]}
+    program = to_onnx(lambda x: FUNCTIONS["attention"](jnp.concatenate([x, x])), [("N", 4)], **options)
+    assert "If" in [node.op_type for node in program.model.graph]
+    program = to_onnx(lambda x: FUNCTIONS["attention"](jnp.pad(x, ((0, 1), (0, 0)))), [("N", 4)], **options)
+    assert "If" not in [node.op_type for node in program.model.graph]
 
 
 def test_empty_batches():

@@ -14,6 +14,7 @@ from jax import lax
 from jax.extend.core import jaxpr_as_fun
 
 from j2o_core import LoweringContext
+from j2o_core.graph._sizes import is_asked_to_be_zero
 
 from ._folding import highest, lowest
 from ._plugin import plugin
@@ -233,6 +234,9 @@ def _average_pool(ctx: LoweringContext, x: ir.Value, zero: ir.Value, pooling: Po
 
 def _max_pool(ctx: LoweringContext, x: ir.Value, lowest: ir.Value, pooling: Pooling) -> ir.Value | None:
     if not ctx.target.runs_widened("MaxPool", x.dtype):
+        return None
+    # The nodes that make the operator exact for NaN have no If around them.
+    if ctx.exact_nonfinite and any(map(is_asked_to_be_zero, (*pooling.shape, *pooling.out_shape))):
         return None
     images = _as_images(ctx, x, lowest, pooling)
     if images is None:

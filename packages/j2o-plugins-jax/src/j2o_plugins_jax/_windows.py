@@ -11,6 +11,7 @@ import onnx_ir as ir
 from jax import export
 
 from j2o_core import LoweringContext
+from j2o_core.graph._values import shape_of
 
 from .indexing._indices import index_range
 
@@ -74,7 +75,8 @@ def pad(ctx: LoweringContext, x: ir.Value, value: ir.Value, low: Sequence[Any], 
     if all(is_static(amount) and amount == 0 for amount in amounts):
         return x
     result: ir.Value = ctx.op.Pad(x, ctx.shape(amounts), value)
-    return result
+    shape = shape_of(x)
+    return result if shape is None else ctx.shaped(result, [sum(sizes) for sizes in zip(shape, low, high, strict=True)])
 
 
 def dilate_and_pad(

@@ -13,6 +13,7 @@ from . import traits
 from ._builder import Builder
 from ._dims import Dimensions
 from ._infer import same_dimension, same_shape
+from ._sizes import is_asked_to_be_zero
 from ._values import shape_of, stamp
 
 
@@ -30,7 +31,7 @@ def reshape(op: Builder, dims: Dimensions, x: ir.Value, shape: Sequence[Any]) ->
         removed, added = ones
         result = op.Squeeze(source, op.const(removed, np.int64)) if removed else source
         result = op.Unsqueeze(result, op.const(added, np.int64)) if added else result
-    elif target is not None:
+    elif target is not None and not (-1 in target and _copies_zeros(target, shape)):
         result = op.Reshape(source, op.const(target, np.int64))
     else:
         result = op.Reshape(source, dims.vector(shape), allowzero=1 if _may_be_empty(shape) else None)
@@ -62,6 +63,11 @@ def _layout_producer(value: ir.Value) -> ir.Node | None:
 
 def _may_be_empty(shape: Sequence[Any]) -> bool:
     return any(is_symbolic(size) or size == 0 for size in shape)
+
+
+def _copies_zeros(target: Sequence[int], shape: Sequence[Any]) -> bool:
+    """Whether a size that stays may be 0, as the user says: then there is nothing that tells what -1 is."""
+    return any(kept == 0 and is_asked_to_be_zero(size) for kept, size in zip(target, shape, strict=True))
 
 
 def _moved_ones(source: tuple[Any, ...] | None, shape: Sequence[Any]) -> tuple[list[int], list[int]] | None:

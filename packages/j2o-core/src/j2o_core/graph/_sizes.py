@@ -162,18 +162,25 @@ def broken_constraint(dimension: Any, sizes: dict[str, int]) -> str | None:
     return None
 
 
+def is_asked_to_be_zero(dimension: Any) -> bool:
+    """Whether a size is 0, or may be by a constraint such as `"N >= 0"`, where all other symbols are 1."""
+    if not _compat.is_symbolic(dimension):
+        return int(dimension) == 0
+    asked = {str(difference) for difference, is_zero, _ in _compat.dim_constraints(dimension) if not is_zero}
+    sizes = {name: 0 if name in asked else 1 for name in _compat.symbol_names(dimension)}
+    return 0 in sizes.values() and evaluate_dimension(dimension, sizes) <= 0
+
+
 def may_be_zero(dimension: Any) -> bool:
     """Whether a size may be 0 by what JAX and the user say.
 
     JAX takes a symbol for 1 at least, so that `N - 1` and `N // 2` may be 0; a constraint such as `"N >= 0"` says that
     `N` may be, too, `"N >= 2"` that neither is.
     """
-    if not _compat.is_symbolic(dimension):
-        return int(dimension) == 0
-    asked = {str(difference) for difference, is_zero, _ in _compat.dim_constraints(dimension) if not is_zero}
-    sizes = {name: 0 if name in asked else 1 for name in _compat.symbol_names(dimension)}
-    if 0 in sizes.values() and evaluate_dimension(dimension, sizes) <= 0:
+    if is_asked_to_be_zero(dimension):
         return True
+    if not _compat.is_symbolic(dimension):
+        return False
     try:
         return not dimension >= 1
     except InconclusiveDimensionOperation:

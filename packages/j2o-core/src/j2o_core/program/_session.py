@@ -22,8 +22,7 @@ from ._save import EMBED_LIMIT_BYTES, save, weight_bytes
 
 NEEDS_RUNTIME = 'ONNX Runtime is not installed. Install it with pip install "j2o-core[onnxruntime]" to {what} programs.'
 _EMPTY = """
-The argument {names} has no elements. Where a symbolic size may be 0, say so: constraints=["N >= 0"].
-Some kernels of ONNX Runtime, such as those of Conv and Attention, take no empty arrays even so."""
+The argument {names} has no elements. Where a symbolic size may be 0, say so: constraints=["N >= 0"]."""
 
 
 class Session:

@@ -71,6 +71,11 @@ class Rewriter:
         """A constant; `dtype` is a dtype or a value whose dtype is taken."""
         return self.op.const(value, dtype)
 
+    def dim(self, dimension: Any) -> ir.Value:
+        """A dimension, symbolic or not, as an int64 scalar."""
+        self.asked_for_sizes |= is_symbolic(dimension)
+        return self._dims.scalar(dimension)
+
     def reshape(self, x: ir.Value, shape: Any) -> ir.Value:
         """`x` with another shape of the same number of elements."""
         self.asked_for_sizes |= any(map(is_symbolic, shape))
@@ -157,6 +162,17 @@ class Rewriter:
             return known
         self._shared[key] = build()
         return self._shared[key]
+
+    def subgraph(self, name: str, build: Callable[[Rewriter], ir.Value]) -> ir.Graph:
+        """A nested graph without inputs, whose one output `build` returns."""
+        graph = ir.Graph([], [], nodes=[], name=name)
+        builder = Builder(self.op.constants, self.target, append=graph.append, outer=self.op)
+        builder.metadata = self.op.metadata
+        inner = Rewriter(builder, self._dims)
+        value = build(inner)
+        graph.outputs.append(value if value.producer() in graph else builder.plain("Identity", value))
+        self.asked_for_sizes |= inner.asked_for_sizes
+        return graph
 
     def cut(self, x: ir.Value, axis: int, start: int, stop: int) -> ir.Value:
         """`x[start:stop]` along an axis; of a constant, a constant."""

@@ -247,7 +247,7 @@ WORKAROUNDS: tuple[Workaround, ...] = (
         ),
         cost=1.0,
     ),
-    # Nothing to reduce
+    # Nothing to compute with
     Workaround(
         "reduce-empty-negative-axes",
         _REDUCTIONS,
@@ -287,6 +287,46 @@ WORKAROUNDS: tuple[Workaround, ...] = (
         fixed=(1, 32),
         fails=True,
         upstream=f"{_UPSTREAM}/issues/11895",
+    ),
+    Workaround(
+        "windows-empty",
+        ("Conv", "ConvTranspose", "MaxPool", "AveragePool"),
+        (T.FLOAT16, T.FLOAT, T.DOUBLE, T.INT8, T.UINT8),
+        "kernel",
+        "An operand without elements fails.",
+        "What windows of padding give. Where a constraint says that a size may be 0, an If around the operator.",
+        Witness("g (float[1,1,0] x) => (float[1,1,0] y) { y = MaxPool <kernel_shape = [1]> (x) }", ([[[]]],), [[[]]]),
+        fails=True,
+    ),
+    Workaround(
+        "attention-empty",
+        ("Attention",),
+        (T.FLOAT16, T.FLOAT),
+        "kernel",
+        "Without queries or without keys it fails.",
+        "Zeros. Where a constraint says that a size may be 0, an If around the operator.",
+        Witness(
+            "g (float[1,1,1,2] q, float[1,1,0,2] k, float[1,1,0,1] v) => (float[1,1,1,1] y) "
+            "{ y = Attention (q, k, v) }",
+            ([[[[0.1, 0.7]]]], [[[]]], [[[]]]),
+            [[[[0.0]]]],
+            23,
+        ),
+        fails=True,
+    ),
+    Workaround(
+        "scatter-empty",
+        ("ScatterND", "ScatterElements"),
+        (T.BOOL, *FLOATS, *INTEGERS),
+        "kernel",
+        "Updates of an operand without elements fail.",
+        "The operand. Where a constraint says that a size may be 0, an If around the operator.",
+        Witness(
+            "g (float[0] x, int64[1,1] i, float[1] u) => (float[0] y) { y = ScatterND (x, i, u) }",
+            ([], [[0]], [1.0]),
+            [],
+        ),
+        fails=True,
     ),
     Workaround(
         "matmul-empty-integers",

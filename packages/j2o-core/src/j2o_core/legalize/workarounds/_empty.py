@@ -1,13 +1,14 @@
-"""Reductions and products of operands without elements."""
+"""Reductions, products, windows, attention and scatters of operands without elements."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from ...graph._sizes import may_be_zero
+from ...graph._sizes import is_asked_to_be_zero, may_be_zero
 from ...graph._values import is_empty, shape_of
 from ...rewrite import Rewriter
 from .._declined import sizes_of
@@ -47,3 +48,40 @@ def matmul(rw: Rewriter, node: ir.Node) -> Any:
         rw.op.ReduceSum(x, rw.const([axis], np.int64), keepdims=keep) for x, axis in zip((a, b), inner, strict=True)
     )
     return rw.op.Add(rows, columns)
+
+
+# Operands whose sizes the kernels look at, if more than one: not the bias of a Conv, nor the mask of Attention.
+_OPERANDS = {"Conv": 2, "ConvTranspose": 2, "Attention": 2}
+
+
+def kernel(rw: Rewriter, node: ir.Node) -> Any:
+    """The result for nothing; where there may be nothing when the graph runs, If(sizes, kernel, that)."""
+    result, op_type = node.outputs[0], node.op_type
+    values = (result, *node.inputs[: _OPERANDS.get(op_type, 1)])
+    sizes = {
+        str(size): size for x in values if x is not None for size in shape_of(x) or () if is_asked_to_be_zero(size)
+    }
+    if not sizes or len(node.outputs) > 1 or shape_of(result) is None or not rw.target.runs(op_type, result.dtype):
+        return None
+
+    def nothing(rw: Rewriter) -> Any:
+        return rw.expand(_of_nothing(rw, node), sizes_of(result))
+
+    if "0" in sizes:
+        return nothing(rw)
+    there = rw.op.Cast(rw.dim(math.prod(sizes.values())), to=T.BOOL)
+    full = rw.subgraph("then", lambda rw: rw.op.plain(op_type, *node.inputs, **rw.attrs(node)))
+    return rw.op.If(there, then_branch=full, else_branch=rw.subgraph("else", nothing))
+
+
+def _of_nothing(rw: Rewriter, node: ir.Node) -> Any:
+    """The result, to be broadcast: of windows of padding alone, of queries without keys, of updates of nothing."""
+    x = node.outputs[0]
+    if node.op_type in ("ScatterND", "ScatterElements"):
+        return node.inputs[0]
+    bias = node.inputs[2] if node.op_type in ("Conv", "ConvTranspose") and len(node.inputs) > 2 else None
+    if bias is not None:
+        return rw.reshape(bias, [1, -1, *[1] * (len(sizes_of(x)) - 2)])
+    if node.op_type == "MaxPool":
+        return rw.const(-np.inf if rw.dtype(x).kind not in "iu" else np.iinfo(rw.dtype(x)).min, x)
+    return rw.const(0, x)

@@ -112,7 +112,7 @@ def max_pool(rw: Rewriter, node: ir.Node) -> Any:
     `_quotient_pool`.
     """
     op, x = rw.op, node.inputs[0]
-    if x is None or x.dtype is None or len(node.outputs) > 1:
+    if x is None or x.dtype is None or len(node.outputs) > 1 or is_empty(x):
         return None
     if node.op_type == "GlobalMaxPool" and x.dtype is T.DOUBLE:
         return None  # has no kernel at all
