@@ -151,6 +151,9 @@ def test_every_node_names_its_module(tiny, weights):
     program = j2o_core.to_onnx(jax.vmap(model), [("B", 3, 32, 48)], opset=23)
     found = {(node.op_type, node.metadata_props.get("j2o.module")) for node in program.model.graph.all_nodes()}
     assert not [op for op, path in found if path is None]
+    # Layer scales are inside the weights before them: these are weights of the same modules still.
+    assert not [path for _, path in found if path.endswith((".weight", ".bias"))]
+    assert ("MatMul", "blocks.1.attn.proj") in found
     assert {("Attention", "blocks.1.attn"), ("Add", "blocks.1"), ("LayerNormalization", "norm")} <= found
 
 

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from ..graph import traits
 from ..graph._domains import FUNCTION_DOMAIN, bare
 from ..graph._walk import used_constants
-from ..trace._modules import MODULE
+from ..trace._modules import MODULE, common_place
 from ..trace._names import unique_names
 from ..trace._source import SOURCE
 
@@ -56,9 +56,11 @@ def name_values(graphs: Sequence[ir.Graph], inputs: Sequence[str], outputs: Sequ
 def place_nodes(graphs: Iterable[ir.Graph]) -> None:
     """Every node gets the module that was being called, or the one that holds its weight where that is deeper inside.
 
-    Nodes that a stage added without one, such as the copy of a result, belong where their operands do.
+    Nodes that a stage added without one, such as the copy of a result, belong where their operands do; those that
+    compute a size of the inputs belong to the module that all their readers have in common.
     """
     for graph in graphs:
+        unplaced: list[ir.Node] = []
         for node in graph:
             place = node.metadata_props.get(MODULE)
             held = _module_of_weight(node, in_box=place is not None) if node.domain != FUNCTION_DOMAIN else None
@@ -70,6 +72,14 @@ def place_nodes(graphs: Iterable[ir.Graph]) -> None:
                 place = next((one for one in places if one is not None), None)
             if place is not None:
                 node.metadata_props[MODULE] = place
+            elif SOURCE not in node.metadata_props:
+                unplaced.append(node)
+        for node in reversed(unplaced):
+            readers = [use.node.metadata_props.get(MODULE) for value in node.outputs for use in value.uses()]
+            known = [one for one in readers if one is not None]
+            common = common_place(known) if len(known) == len(readers) else None
+            if common is not None:
+                node.metadata_props[MODULE] = common
 
 
 def _module_of_weight(node: ir.Node, *, in_box: bool) -> str | None:
@@ -84,7 +94,8 @@ def _module_of_weight(node: ir.Node, *, in_box: bool) -> str | None:
             value = producer.inputs[0]
         hint = value.meta.get("j2o_name") if value is not None else None
         if hint and "." in hint:
-            name = str(hint).removesuffix(".value") if in_box else str(hint)
+            leaf = str(hint).partition("[")[0]  # weight[0:384], weight[scaled]
+            name = leaf.removesuffix(".value") if in_box else leaf
             return name.rpartition(".")[0]
     return None
 

@@ -53,7 +53,7 @@ class Constants:
         key = (source, how)
         if key not in self._derived:
             hint = self.hint(source)
-            self._derived[key] = self.get(make(self._arrays[source][0]), f"{hint}.{how}" if hint else None)
+            self._derived[key] = self.get(make(self._arrays[source][0]), f"{hint}[{how}]" if hint else None)
         return self._derived[key]
 
     def array(self, value: ir.Value | None) -> np.ndarray[Any, Any] | None:

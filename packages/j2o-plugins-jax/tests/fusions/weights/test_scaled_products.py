@@ -21,7 +21,7 @@ W, B, G = normal(6, 4), normal(4, seed=1), normal(4, seed=2)
 
 def test_layer_scale_is_in_weight_and_bias():
     program = check(lambda x: x + (jnp.tanh(x) @ normal(4, 4) + B) * G, Spec(("B", 3, 4)), opsets=(21,))
-    expect_graph(program, "x:f32[B,3,4] -> Tanh -> MatMul(f32[4,4]) -> Add(B.scaled) -> Add(x, _) -> output")
+    expect_graph(program, "x:f32[B,3,4] -> Tanh -> MatMul(f32[4,4]) -> Add(B[scaled]) -> Add(x, _) -> output")
 
 
 @pytest.mark.parametrize(

@@ -229,4 +229,4 @@ def _times(rw: Rewriter, value: ir.Value | None, factor: Any, *, only_reader: bo
 
 def _name(rw: Rewriter, value: ir.Value) -> str | None:
     hint = rw.op.constants.hint(value)
-    return f"{hint}.scaled" if hint else None
+    return f"{hint}[scaled]" if hint else None
