@@ -32,6 +32,7 @@ def test_folders_are_the_stages():
         "_errors",
         "_export",
         "_lazy_sympy",
+        "_warn",
     }
 
 

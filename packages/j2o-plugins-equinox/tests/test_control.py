@@ -17,8 +17,9 @@ def _checked(x):
 
 
 def test_checks_are_dropped_with_a_warning():
-    with pytest.warns(UserWarning, match="x is too large"):
+    with pytest.warns(UserWarning, match="x is too large") as warned:
         program = to_onnx(_checked, [("B", 3)])
+    assert [one.filename for one in warned] == [__file__]
     assert [node.op_type for node in program.model.graph] == ["Mul"]
 
 

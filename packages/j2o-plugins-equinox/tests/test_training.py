@@ -146,6 +146,7 @@ def test_a_batch_norm_in_training_whose_state_is_a_constant_is_named():
     with pytest.warns(UserWarning, match=r"norms\.[01] \(BatchNorm\): it takes the statistics of the batch") as warned:
         j2o_core.to_onnx(lambda x: batched(net, x, state)[0], [X])
     assert sorted(str(one.message).partition(" ")[0] for one in warned) == ["net.norms.0", "net.norms.1"]
+    assert {one.filename for one in warned} == {__file__}
 
 
 @pytest.mark.filterwarnings("error")

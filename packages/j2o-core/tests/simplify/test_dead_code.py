@@ -79,8 +79,9 @@ PRINTS = {
 def test_prints_are_dropped_with_a_warning(fn):
     """They change no value. What is computed for them alone goes with them."""
     x = X[None] if fn is PRINTS["vmap"] else X
-    with pytest.warns(UserWarning, match=r"at .*test_dead_code\.py:\d+ in .* is not part of the graph"):
+    with pytest.warns(UserWarning, match=r"at .*test_dead_code\.py:\d+ in .* is not part of the graph") as warned:
         jaxpr = simplified(fn, x)
+    assert {one.filename for one in warned} == {__file__}  # the line of the caller, none of j2o's
     assert not {"debug_print", "debug_callback", "sort"} & set(str(jaxpr).replace("[", " ").split())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -31,7 +30,7 @@ def _error_if(
 
     if "nan" in (on_error, EQX_ON_ERROR if on_error == "default" else None):
         return NotImplemented
-    warnings.warn(_DROPPED.format(messages=" / ".join(map(repr, msgs))), UserWarning, stacklevel=2)
+    ctx.warn(_DROPPED.format(messages=" / ".join(map(repr, msgs))))
     leaves = [leaf for leaf in jax.tree.leaves(x) if isinstance(leaf, ir.Value)]
     # Under vmap with a mapped condition alone, the result is mapped and x is not.
     return [ctx.expand(leaf, aval.shape) for leaf, aval in zip(leaves, ctx.avals_out, strict=True)]

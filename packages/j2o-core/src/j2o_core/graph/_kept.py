@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from .._errors import J2oError
+from .._warn import warn
 from ..trace._lazy import has_values, is_lazy
 from ._placement import Placement, whole
 from ._values import onnx_dtype, stamp
@@ -236,7 +236,7 @@ def cast(array: _Array, dtype: Any, leaf: str) -> _Array:
         with np.errstate(over="raise"):
             return array.astype(dtype, copy=False)
     except FloatingPointError:
-        warnings.warn(_BEYOND.format(leaf=leaf, dtype=np.dtype(dtype)), UserWarning, stacklevel=2)
+        warn(_BEYOND.format(leaf=leaf, dtype=np.dtype(dtype)))
     with np.errstate(over="ignore"):
         return array.astype(dtype)
 

@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from .._errors import LoweringError
+from .._warn import warn
 from ..graph._builder import Builder
 from ..graph._dims import Dimensions
 from ..graph._kept import is_kept
@@ -166,6 +167,10 @@ class LoweringContext:
             difference: how it differs, such as `"NaN in a window is lost"`.
         """
         return only_finite(value, difference)
+
+    def warn(self, message: str) -> None:
+        """Say what the graph does not do, as a UserWarning at the line that called the export."""
+        warn(message)
 
     def dtype(self, value: ir.Value) -> np.dtype[Any]:
         """The dtype of a value."""

@@ -1,9 +1,9 @@
 """Drop equations whose results have no use, and constants without a use."""
 
-import warnings
 from typing import Any
 
 from .._compat import Literal, has_lasting_effect, make_closed
+from .._warn import warn
 from ..trace._source import user_line
 from ._nested import Steps, complete, is_same, with_nested
 
@@ -22,7 +22,7 @@ def _without_dead_code(jaxpr: Any) -> Steps:
     for eqn in reversed(jaxpr.jaxpr.eqns):
         if not _has_effect(eqn) and live.isdisjoint(eqn.outvars):
             if eqn.effects and not eqn.outvars:
-                warnings.warn(_PRINTS.format(name=eqn.primitive.name, line=user_line(eqn)), UserWarning, stacklevel=2)
+                warn(_PRINTS.format(name=eqn.primitive.name, line=user_line(eqn)))
             continue
         live.update(atom for atom in eqn.invars if not isinstance(atom, Literal))
         eqns.append((yield from with_nested(eqn, _without_dead_code)))

@@ -15,7 +15,6 @@ import functools
 import sys
 import threading
 import types
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -24,6 +23,7 @@ import jax
 import numpy as np
 
 from .. import _compat
+from .._warn import warn
 
 # In the metadata of a node.
 MODULE = "j2o.module"
@@ -183,7 +183,7 @@ class ModulePaths:
                 message = f"{self._path(instance) or type(instance).__name__} ({type(instance).__name__}): {text}"
                 if message not in self._remarked:
                     self._remarked.add(message)
-                    warnings.warn(message, UserWarning, stacklevel=2)
+                    warn(message)
 
     @contextlib.contextmanager
     def entered(self, instance: Any) -> Iterator[None]:
