@@ -350,6 +350,12 @@ def a_seed_for_a_key():
     program(42)
 
 
+@mistake
+def the_words_of_a_key():
+    program = to_onnx(lambda key: jax.random.normal(key, (3,)), [jax.random.key(0)])
+    program(jax.random.PRNGKey(0))
+
+
 chapter("Tracing")
 
 
@@ -391,6 +397,11 @@ def if_on_a_symbolic_size():
 @mistake
 def rows_of_four():
     to_onnx(lambda x: x.reshape(-1, 4), [("N",)])
+
+
+@mistake
+def rows_of_four_from_two_sizes():
+    to_onnx(lambda x: x.reshape(-1, 4), [("B", "N")])
 
 
 @mistake

@@ -53,7 +53,9 @@ def fades(x):
 CASES = [
     (compares, [("N",)], r"'N' > '4'", 'constraints=["N >= 5"]'),
     (compares_two, [("M",), ("N",)], r"'M' >= 'N'", 'constraints=["M >= N"]'),
-    (groups, [("N",)], "Cannot divide evenly", 'give the size as "4*N" in the spec'),
+    (groups, [("N",)], "Cannot divide evenly", 'N has to be a multiple of 4: give N as "4*N" in the spec'),
+    (groups, [("B", "N")], "Cannot divide evenly", 'B*N has to be a multiple of 4: give N as "4*N" in the spec'),
+    (groups, [("N + 1",)], "Cannot divide evenly", 'N + 1 has to be a multiple of 4: give N as "4*N - 1" in the spec'),
     (positions, [("B", "T", 4)], "shapes", 'T may be beyond 512. Say that it is not: constraints=["T <= 512"]'),
     (adds, [("B", 4), ("S", 4)], "incompatible shapes", "Sizes that are equal take one name: B, S"),
     (decides, [(3,)], "depends on the value of the argument 'flag'", "use jnp.where, jax.lax.cond"),

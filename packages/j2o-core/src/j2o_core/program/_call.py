@@ -69,9 +69,11 @@ def _of_dtype(leaf: InputLeaf, value: Any) -> Any:
     if not keys and value.dtype.kind in "iu" and _holds_integers(wanted, value.dtype):
         return _as_float(leaf, value)
     if value.dtype != wanted:
+        advice = "Export with a spec of its dtype, or convert it."
+        if _compat.is_extended_dtype(wanted) and value.dtype == np.uint32:
+            advice = "Words of a key become one by jax.random.wrap_key_data."
         raise SpecError(
-            f"The argument {leaf.name!r} is {_signature(value)}, the program takes {leaf.signature}. "
-            f"Export with a spec of its dtype, or convert it."
+            f"The argument {leaf.name!r} is {_signature(value)}, the program takes {leaf.signature}. {advice}"
         )
     return value
 
@@ -99,7 +101,7 @@ def _shape_advice(leaf: InputLeaf, array: Any) -> str:
     if len(leaf.shape) != array.ndim:
         batch = len(leaf.shape) == array.ndim + 1 and _compat.is_symbolic(leaf.shape[0])
         advice = ", one example is x[None]" if batch else ""
-        return f"It has {array.ndim} axes instead of {len(leaf.shape)}{advice}."
+        return f"It has {array.ndim} {'axis' if array.ndim == 1 else 'axes'} instead of {len(leaf.shape)}{advice}."
     axis = next(
         axis
         for axis, (wanted, size) in enumerate(zip(leaf.shape, array.shape, strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
@@ -21,11 +22,21 @@ _MOST = 8
 
 _NOT_KEPT = """The model's weights cannot be replaced: parts of the graph may follow from their values.
 Export with weights="keep" (j2o export --keep-weights)."""
-_NOT_REPLACED = "These weights do not fit the model:\n"
+_NOT_REPLACED = """These weights do not fit the model:
+{problems}
+Give those of a model of the same structure, or export the new one."""
+_PATH = """The weights are {path!r}. Expected a model, or a mapping from paths to arrays.
+Those of a safetensors file: with_weights(j2o_core.read_safetensors({path!r}))."""
 
 
 def leaves_of(tree: Any) -> dict[str, Any]:
-    """The arrays of a pytree by their paths; those that are not in memory as they are."""
+    """The arrays of a pytree by their paths; those that are not in memory as they are.
+
+    Raises:
+        SpecError: if it is the path of a file.
+    """
+    if isinstance(tree, (str, os.PathLike)):
+        raise SpecError(_PATH.format(path=os.fspath(tree)))
     arrays: dict[str, Any] = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         name = ".".join(path_part(key) for key in path)
@@ -88,7 +99,8 @@ def replaced(model: ir.Model, given: Mapping[str, Any]) -> ir.Model:
     problems = [*_misfits(wanted, given), *_other(leaves, wanted, given)]
     if problems:
         more = [f"  and {len(problems) - _MOST} more"] if len(problems) > _MOST else []
-        raise SpecError(_NOT_REPLACED + "\n".join([*(f"  {one}" for one in problems[:_MOST]), *more]))
+        lines = [*(f"  {one}" for one in problems[:_MOST]), *more]
+        raise SpecError(_NOT_REPLACED.format(problems="\n".join(lines)))
     tensors = {name: _tensor(model, name, record, given) for name, record in records.items()}
     return model_view(model, tensors=tensors)
 

@@ -53,6 +53,8 @@ _NOT_BOUND = """{fn} takes ({takes}), inputs has {given}.
 Give one spec for each argument, in order or as a mapping from their names (--input at the command line)."""
 _OF_JAX_PAGES = ("See https://docs.jax.dev", "Please see https://docs.jax.dev", "for more details")
 _AS_CONSTRAINT = {">": (">=", 1), ">=": (">=", 0), "<": ("<=", -1), "<=": ("<=", 0), "==": ("==", 0)}
+# Words of JAX where two sizes should be one.
+_UNEQUAL = re.compile(r"incompatible|same shape|same size|must be equal|differ|match|broadcast", re.IGNORECASE)
 
 
 def failure(fn: Callable[..., Any], inputs: Inputs, error: Exception) -> J2oError:
@@ -185,11 +187,14 @@ def _about_sizes(said: str, symbols: frozenset[str]) -> str | None:
         if name in symbols:
             sign = "<=" if which == "min" else ">="
             return f'{name} may be beyond {number}. Say that it is not: constraints=["{name} {sign} {number}"].'
-    rest = re.search(r"mod\((\w+), -? ?(\d+)\)", said)
-    if rest is not None and rest[1] in symbols:
-        return f'{rest[1]} has to be a multiple of {rest[2]}: give the size as "{rest[2]}*{rest[1]}" in the spec.'
+    rest = re.search(r"mod\((.+?), -? ?(\d+)\)", said)
+    size = re.fullmatch(r"(?:\w+\*)*(\w+)(?: ([+-]) (\d+))?", rest[1]) if rest is not None else None
+    if rest is not None and size is not None and size[1] in symbols:
+        name, sign, number = size.groups()
+        multiple = f"{rest[2]}*{name}" + (f" {'-' if sign == '+' else '+'} {number}" if sign else "")
+        return f'{rest[1]} has to be a multiple of {rest[2]}: give {name} as "{multiple}" in the spec.'
     named = [name for name in sorted(symbols) if re.search(rf"\b{re.escape(name)}\b", said)]
-    if len(named) > 1:
+    if len(named) > 1 and _UNEQUAL.search(said):
         return f"Sizes that are equal take one name: {', '.join(named)} are different sizes here."
     if named and "contracting dimensions" in said:
         return f"If the function is one for a single example, {named[0]} is its batch: export jax.vmap(fn)."

@@ -31,7 +31,8 @@ def check_names(what: str, names: Sequence[str], arrays: Sequence[str]) -> None:
     """Raise a SpecError unless `names` are different non-empty strings, one for each of these arrays."""
     count = len(arrays)
     if isinstance(names, str) or not all(isinstance(name, str) and name for name in names):
-        wanted = f'one name, such as ["{names or arrays[0]}"]' if count == 1 else f"a list of {count} names"
+        example = names if isinstance(names, str) and names else arrays[0]
+        wanted = f'one name, such as ["{example}"]' if count == 1 else f"a list of {count} names"
         raise SpecError(f"{what} is {names!r}. Expected {wanted}: no empty text, and no text in place of the list.")
     if any(name != _as_text(name) for name in names):
         raise SpecError(f"{what} is {names!r}. Expected names in Unicode without null characters.")
