@@ -552,7 +552,7 @@ KEPT = """
 
         def make(self, weights=None):
             weights = weights or self.weights
-            return lambda x: (x @ weights["table"].T) * weights["scale"]
+            return lambda x: ((x @ weights["table"].T) * weights["scale"]).reshape(-1)  # its sizes are no weight
 
 
     first, second = Model(1).make, Model(2).make

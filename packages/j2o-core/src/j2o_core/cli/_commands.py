@@ -174,7 +174,7 @@ def swap_weights(options: argparse.Namespace) -> None:
     """`j2o swap-weights`."""
     import onnx_ir as ir
 
-    from ..program._read_model import read_model
+    from ..program._read_model import read_model, take_weights
     from ..program._read_weights import read_safetensors
     from ..program._replaced_weights import replaced
     from ..program._save import save
@@ -184,6 +184,7 @@ def swap_weights(options: argparse.Namespace) -> None:
     outside = [value.const_value for value in model.graph.initializers.values()]
     files = [tensor.location for tensor in outside if isinstance(tensor, ir.ExternalTensor)]
     form = "safetensors" if files and str(files[0]).endswith(".safetensors") else "data"
+    take_weights(model)
     weights = read_safetensors(options.weights)
     written = save(replaced(model, weights), options.output, external_data=bool(files), weights=form if files else None)
     sizes = [(os.path.relpath(file), bytes_text(os.path.getsize(file))) for file in written]
