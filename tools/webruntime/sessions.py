@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import pathlib
@@ -9,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import onnx
 
 from .runtimes import Web
 
@@ -26,6 +28,13 @@ class Named:
 
     def __init__(self, name: str):
         self.name = name
+
+
+@dataclasses.dataclass
+class Metadata:
+    """What a file says of itself, of which the npm package tells nothing."""
+
+    custom_metadata_map: dict[str, str]
 
 
 class Result:
@@ -66,6 +75,10 @@ def session_class(web: Web) -> type:
 
         def get_outputs(self) -> list[Named]:
             return [Named(name) for name in self._outputs]
+
+        def get_modelmeta(self) -> Metadata:
+            model = onnx.load_model_from_string(self._model)
+            return Metadata({entry.key: entry.value for entry in model.metadata_props})
 
         def run(self, names: Sequence[str] | None, feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
             arrays = {name: np.asarray(value, order="C") for name, value in feed.items()}
