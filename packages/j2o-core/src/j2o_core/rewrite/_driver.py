@@ -26,6 +26,7 @@ from ..trace._source import source_of
 from ._invariants import move_invariants
 from ._items import move_item_maps
 from ._kept_layouts import store_layouts
+from ._lanes import plugin as lanes
 from ._plugin import plugin as clean_ups
 from ._rewriter import Rewriter
 from ._tied import tie
@@ -74,14 +75,16 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target, *, keep_weight
         RewriteError: if a rule raises, replaces a value by one of another dtype or shape, or rules do not settle.
     """
     early, late, of_bodies = _tables(registry, target.opset)
+    packing = _by_operator(lanes.rewrites)
     asked_for_sizes = False
     declined: dict[tuple[ir.Node, Rewrite], str] = {}
     remove_unused_nodes(lowered.graph)
     graphs = list(all_graphs(lowered.graph))
     present = _Present(lowered, graphs)
     for graph in graphs:
-        for rules in (early, late):
-            start = [node for node in graph if node.op_type in rules]
+        for rules in (early, packing, late):
+            # Of nested vectors the outermost is the widest.
+            start = [node for node in (reversed(graph) if rules is packing else graph) if node.op_type in rules]
             if not start:
                 continue
             driver = _Driver(graph, lowered, rules, target, present, start)
