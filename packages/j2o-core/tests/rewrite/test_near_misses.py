@@ -247,7 +247,7 @@ KEPT = {
     "bias of a convolution along another axis": """g (float[1,2,2] x) => (y)
         <float[2,2,1] w = {1,2,3,4}, float[2] b = {1,2}>
         { c = Conv(x, w) y = Add(c, b) }""",
-    "layouts around a cast that is read elsewhere": """g (float[2,3] x) => (y, z) <int64[1] a = {0}>
+    "layouts around a cast that is read elsewhere": """g (float[N,3] x) => (y, z) <int64[1] a = {0}>
         { u = Unsqueeze(x, a) c = Cast <to=11> (u) y = Squeeze(c, a) z = Neg(c) }""",
     "cast of an expand that is read elsewhere": """g (float[3] x) => (y, z) <int64[2] to = {2, 3}>
         { e = Expand(x, to) y = Cast <to=11> (e) z = ReduceMax(e) }""",

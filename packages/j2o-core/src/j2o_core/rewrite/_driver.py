@@ -28,6 +28,7 @@ from ._items import move_item_maps
 from ._kept_layouts import store_layouts
 from ._lanes import plugin as lanes
 from ._plugin import plugin as clean_ups
+from ._regions import reshape_regions
 from ._rewriter import Rewriter
 from ._tied import tie
 
@@ -109,6 +110,11 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target, *, keep_weight
         driver.run()
         asked_for_sizes |= driver.asked_for_sizes
         declined |= driver.declined
+    for graph in all_graphs(lowered.graph):
+        builder = Builder(lowered.constants, target, append=graph.append, share=False)
+        reshape_regions(graph, builder, lowered.dims)
+        if builder.added:
+            graph.sort()
     if asked_for_sizes:  # they are computed at the end of the main graph, whichever graph asked
         lowered.graph.sort()
     remove_unused_nodes(lowered.graph)

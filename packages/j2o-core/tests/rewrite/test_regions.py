@@ -1,0 +1,57 @@
+"""Pointwise operators have the shape that takes the fewest Reshapes; where others are needed, they stay."""
+
+import pytest
+
+from .test_near_misses import rewritten
+
+
+def graph(nodes, *, shape="3,1", dtype="float", results="y", more=""):
+    return (
+        f"g ({dtype}[{shape}] x, {dtype}[{shape}] z, {dtype}[3] v) => ({results})"
+        f"<int64[1] flat = {{3}}, int64[2] column = {{3,1}}, int64[2] row = {{1,3}}, int64[1] one = {{1}}, "
+        f"{dtype} two = {{2}}, {dtype}[3] w = {{1,2,3}}{more}> {{ {nodes} }}"
+    )
+
+
+IN = "a = Reshape(x, flat) b = Reshape(z, flat) "
+MOVED = {
+    "between": (graph(IN + "c = Mul(a, b) d = Exp(c) y = Reshape(d, column)"), ["Mul", "Exp"]),
+    "in": (graph(IN + "y = Mul(a, b)"), ["Mul", "Reshape"]),
+    "numbers": (graph(IN + "c = Mul(a, b) d = Add(two, c) y = Reshape(d, column)"), ["Mul", "Add"]),
+    "constants": (graph(IN + "c = Mul(a, w) d = Add(c, b) y = Reshape(d, column)"), ["Mul", "Add"]),
+    "to two shapes": (
+        graph(IN + "c = Mul(a, b) y = Reshape(c, column) u = Reshape(c, row)", results="y, u"),
+        ["Mul", "Reshape"],
+    ),
+    "with a reduction": (
+        graph("s = ReduceSum <keepdims=0> (x, one) c = Sqrt(s) d = Add(c, c) y = Reshape(d, column)"),
+        ["ReduceSum", "Sqrt", "Add"],
+    ),
+    "of one element": (
+        graph("a = ReduceMax <keepdims=1> (v) b = Exp(a) y = Reshape(b, one)"),
+        ["ReduceMax", "Exp"],
+    ),
+}
+KEPT = {
+    "another operand": (graph("a = Reshape(x, flat) y = Mul(a, v)"), ["Reshape", "Mul"]),
+    "another reader": (
+        graph("c = Mul(v, v) d = Softmax <axis=0> (c) y = Reshape(c, column)", results="y, d"),
+        ["Mul", "Softmax", "Reshape"],
+    ),
+    "broadcast": (
+        graph(
+            "a = Reshape(x, row) c = Mul(a, z) y = Reshape(c, [9])".replace("[9]", "nine"), more=", int64[1] nine = {9}"
+        ),
+        ["Reshape", "Mul", "Reshape"],
+    ),
+    "half precision": (
+        graph(IN + "c = Mul(a, b) d = Add(c, b) y = Reshape(d, column)", dtype="float16"),
+        ["Reshape", "Reshape", "Mul", "Add", "Reshape"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", [*MOVED, *KEPT])
+def test_regions(name):
+    text, expected = {**MOVED, **KEPT}[name]
+    assert rewritten(text) == expected
