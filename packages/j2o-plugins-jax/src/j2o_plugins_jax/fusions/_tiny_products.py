@@ -2,6 +2,7 @@
 
 before: MatMul(x, y) with x [..., rows, 1], y [..., 1, columns]              after: Mul(x, y)
 before: MatMul(x, y) with x [..., rows, inner], y [..., inner, 1]            after: ReduceSum(Mul(x, y as rows), -1)
+before: MatMul(x, y) with x [..., 1, inner], y [..., inner, 1]               after: ReduceSum(Mul(x, y), -1), as vectors
 
 The sum of up to four numbers is MatMul(Mul(x, y as rows), ones [inner, 1]), one product of matrices for all pairs.
 
@@ -19,6 +20,7 @@ import numpy as np
 import onnx_ir as ir
 
 from j2o_core import Rewriter
+from j2o_core.graph._infer import same_dimension
 
 from .._plugin import plugin
 
@@ -28,6 +30,8 @@ _MATRIX = 64
 _ROWS = 8
 # Numbers of a sum up to which a product with ones takes less time than ReduceSum: two thirds of it.
 _SHORT_SUM = 4
+# Components of two vectors up to which their product is faster so, for any number of pairs: no Reshapes are needed.
+_COMPONENTS = 16
 # Pairs of matrices from which it is, and what a symbolic number of them counts as.
 _PAIRS = 4
 _PAIRS_OF_MATRIX = 32
@@ -41,7 +45,13 @@ def _tiny_product(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     if x is None or y is None or left is None or right is None or min(len(left), len(right)) < 3:
         return None
     (rows, inner), columns = left[-2:], right[-1]
-    if not all(isinstance(size, int) for size in (rows, inner, columns)) or _count(right[:-2]) == 1:
+    if not all(isinstance(size, int) for size in (rows, inner, columns)):
+        return None
+    batches = len(left) == len(right) and all(map(same_dimension, left[:-2], right[:-2]))
+    if rows == columns == 1 < inner <= _COMPONENTS and batches and rw.dtype(x) in (np.float32, np.float64):
+        vectors = (rw.reshape(value, [*left[:-2], inner]) for value in (x, y))
+        return rw.reshape(_sums(rw, rw.op.Mul(*vectors), inner), [*left[:-2], 1, 1])
+    if _count(right[:-2]) == 1:
         return None
     pairs = max(_count(left[:-2]), _count(right[:-2]))
     if inner == 1:
@@ -50,11 +60,15 @@ def _tiny_product(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     if columns > 1 or rw.dtype(x) not in (np.float32, np.float64):
         return None
     if pairs >= _PAIRS if rows == 1 else pairs >= _PAIRS_OF_MATRIX and rows <= _ROWS and rows * inner <= _MATRIX:
-        products = rw.op.Mul(x, rw.reshape(y, [*right[:-2], 1, inner]))
-        if inner <= _SHORT_SUM:
-            return rw.op.MatMul(products, rw.const(np.ones((inner, 1)), x))  # type: ignore[no-any-return]
-        return rw.op.ReduceSum(products, rw.const([-1], np.int64), keepdims=1)  # type: ignore[no-any-return]
+        return _sums(rw, rw.op.Mul(x, rw.reshape(y, [*right[:-2], 1, inner])), inner)
     return None
+
+
+def _sums(rw: Rewriter, products: ir.Value, inner: int) -> ir.Value:
+    """Sums along the last axis, which stays."""
+    if inner <= _SHORT_SUM:
+        return rw.op.MatMul(products, rw.const(np.ones((inner, 1)), products))  # type: ignore[no-any-return]
+    return rw.op.ReduceSum(products, rw.const([-1], np.int64), keepdims=1)  # type: ignore[no-any-return]
 
 
 def _count(sizes: Sequence[Any]) -> int:
