@@ -43,3 +43,30 @@ def test_shapes(shape):
 )
 def test_a_known_number_of_positions(fn, spec):
     check(fn, spec, opsets=(21,))
+
+
+WITHOUT_NAN = {
+    "x == x": lambda x, y: jnp.where(x == x, x, -jnp.inf),
+    "isnan": lambda x, y: jnp.where(jnp.isnan(x), jnp.inf, x),
+    "absolute": lambda x, y: jnp.where(abs(x) == abs(x), abs(x), jnp.inf),
+}
+WITH_NAN = {
+    "another number is NaN": lambda x, y: jnp.where(jnp.isnan(y), 0, x),
+    "NaN is chosen": lambda x, y: jnp.where(x == x, 0, x),
+    "two numbers are equal": lambda x, y: jnp.where(x == y, x, 0),
+    "the other may be NaN": lambda x, y: jnp.where(x == x, x, y),
+}
+
+
+@pytest.mark.parametrize("name", [*WITHOUT_NAN, *WITH_NAN])
+def test_what_holds_no_nan_is_not_searched_for_it(name):
+    replaced = (WITHOUT_NAN | WITH_NAN)[name]
+    random = np.random.default_rng(0)
+    x, y = (random.choice(np.array([np.nan, -np.inf, np.inf, 1, 2, 3], np.float32), (40, 6)) for _ in "xy")
+
+    def fn(x, y):
+        z = replaced(x, y)
+        return jnp.argmax(z, 1), jnp.argmin(z, 1)
+
+    program = check(fn, x, y, opsets=(21,))
+    assert ("IsNaN" in [node.op_type for node in program.model.graph]) == (name in WITH_NAN)

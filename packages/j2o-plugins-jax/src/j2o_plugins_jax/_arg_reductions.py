@@ -19,7 +19,7 @@ def _arg_extremum(ctx: LoweringContext, x: ir.Value, *, op_type: str, axes: tupl
     if dtype == np.bool_:
         x = ctx.cast(x, np.uint8)
     position = ctx.op(op_type, x, axis=axis, keepdims=0)
-    if "float" in dtype.name and ctx.constant_value(x) is None:
+    if "float" in dtype.name and ctx.constant_value(x) is None and ctx.range(x).nan:
         # To JAX a NaN is the extreme: the first one is found. ONNX leaves it open.
         is_nan = ctx.cast(ctx.op.IsNaN(x), np.uint8)
         first_nan = ctx.op.ArgMax(is_nan, axis=axis, keepdims=0)

@@ -101,6 +101,8 @@ class _Query:
             return _cast(operands[0], node.inputs[0], value)
         if node.op_type in traits.MOVES or (node.op_type in ("ReduceMax", "ReduceMin") and _has_elements(node)):
             return operands[0]
+        if node.op_type == "Where" and (place := _place_without_nan(node)):
+            operands[place] = operands[place]._replace(nan=False)
         if node.op_type == "Where" and self._replaces_zero(node):
             return _union([operands[1], operands[2]._replace(negative_zero=False)])
         if node.op_type == "Sub" and value.dtype is not None and value.dtype.is_integer():
@@ -138,6 +140,18 @@ class _Query:
             return False
         zeros = [array for array in map(self._constant, equal.inputs) if array is not None]
         return len(zeros) == 1 and not zeros[0].astype(np.float64).any() and zeros[0].size > 0
+
+
+def _place_without_nan(node: ir.Node) -> int:
+    """The place of x in Where(x == x, x, other) and Where(x != x, other, x), of IsNaN too; 0 in others."""
+    test = node.inputs[0].producer() if node.inputs[0] is not None else None
+    place = 1
+    if test is not None and test.op_type == "Not" and test.inputs[0] is not None:
+        test, place = test.inputs[0].producer(), 2
+    if test is None or test.domain or (test.op_type, place) not in (("Equal", 1), ("Equal", 2), ("IsNaN", 1)):
+        return 0
+    place = 2 if test.op_type == "IsNaN" else place
+    return place if all(value is node.inputs[place] for value in test.inputs) else 0
 
 
 def _last_place(node: ir.Node) -> int:

@@ -111,13 +111,15 @@ def _lu_one(a: Any) -> tuple[Any, Any, Any]:
     def column(state: Any, item: Any) -> Any:
         columns, permutation = state
         k, is_k, is_above, is_settled, is_before = item
-        pivot = jnp.argmax(jnp.where(is_above, -jnp.inf, size(columns[k]))).astype(np.int32)
+        sizes = size(columns[k])
+        numbers = jnp.where(sizes == sizes, sizes, jnp.inf)  # the first NaN or infinity is the pivot
+        pivot = jnp.argmax(jnp.where(is_above, -jnp.inf, numbers)).astype(np.int32)
         order = jnp.where(is_k, pivot, jnp.where(rows == pivot, k, rows))
         columns, permutation = columns[:, order], permutation[order]
         line = columns[k]
         head = line[k]
         multipliers = line / jnp.where(is_settled | (head == 0), 1, head)
-        update = jnp.where(is_before[:, None] | is_settled, 0, columns[:, k][:, None] * multipliers)
+        update = jnp.where(is_before | is_settled, 0, columns[:, k][:, None] * multipliers)
         return (columns.at[k].set(multipliers) - update, permutation), pivot
 
     count = min(m, n)
@@ -125,7 +127,7 @@ def _lu_one(a: Any) -> tuple[Any, Any, Any]:
         return a, jnp.zeros((0,), np.int32), rows.astype(np.int32)
     turns = jnp.arange(count)
     at = turns[:, None]
-    items = turns, rows == at, rows < at, rows <= at, jnp.arange(n) <= at
+    items = turns, rows == at, rows < at, rows <= at, (jnp.arange(n) <= at)[..., None]
     (columns, permutation), pivots = lax.scan(column, (a.T, rows.astype(np.int32)), items)
     return columns.T, pivots, permutation
 
