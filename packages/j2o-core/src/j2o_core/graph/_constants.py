@@ -22,12 +22,19 @@ class Constants:
         self._by_content: dict[Any, ir.Value] = {}
         self._by_place: dict[Any, ir.Value] = {}
         self._arrays: dict[ir.Value, Any] = {}
+        self._wide: dict[ir.Value, np.ndarray[Any, Any]] = {}
         self._derived: dict[tuple[ir.Value, str], ir.Value] = {}
         # The bytes of the largest, weights that are kept among them.
         self.largest = 0
 
-    def get(self, array: Any, name: str | None = None) -> ir.Value:
-        """The value for an array (NumPy or JAX), made on first use."""
+    def get(self, array: Any, name: str | None = None, wide: Any = None) -> ir.Value:
+        """The value for an array (NumPy or JAX), made on first use.
+
+        Args:
+            array: the array.
+            name: the name that it asks for.
+            wide: what it was rounded from, where that is known.
+        """
         plain = np.asarray(array)
         key = (plain.dtype, plain.shape, plain.tobytes()) if plain.nbytes <= _COMPARE_BYTES else None
         if key is not None and key in self._by_content and name is None:
@@ -41,6 +48,8 @@ class Constants:
         value.const_value = ir.Tensor(plain, dtype=value.dtype, shape=value.shape)
         if name is not None:
             value.meta["j2o_name"] = name
+        if wide is not None:
+            self._wide[value] = np.asarray(wide)
         self._arrays[value] = (plain, array)  # also keeps the memory in use
         self._by_place[place] = value
         self.largest = max(self.largest, plain.nbytes)
@@ -60,6 +69,16 @@ class Constants:
         """The array behind a constant value, or None for other values."""
         entry = self._arrays.get(value) if value is not None else None
         return None if entry is None else entry[0]
+
+    def wide(self, value: ir.Value | None) -> np.ndarray[Any, Any] | None:
+        """The array behind a constant value; in half precision what it was rounded from, None if that is not known."""
+        array = self.array(value)
+        is_half = array is not None and array.dtype.name in ("float16", "bfloat16")
+        return self._wide.get(value) if is_half and value is not None else array
+
+    def forget_wide(self) -> None:
+        """Forget what constants were rounded from."""
+        self._wide.clear()
 
     def hint(self, value: ir.Value) -> str | None:
         """The name a constant asked for."""

@@ -83,7 +83,7 @@ class Lowerer:
         return [read(atom) for atom in jaxpr.jaxpr.outvars]
 
     def _constant(self, value: Any) -> ir.Value:
-        return self.builder.constants.get(value, self.table.name(value))
+        return self.builder.constants.get(value, self.table.name(value), self.table.wide(value))
 
     def inline(self, jaxpr: Any, operands: Sequence[ir.Value]) -> list[ir.Value]:
         """Lower a closed jaxpr in place, simplified before if it is not or if more is known of its operands."""

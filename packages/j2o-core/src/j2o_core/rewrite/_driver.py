@@ -118,6 +118,7 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target, *, keep_weight
     if asked_for_sizes:  # they are computed at the end of the main graph, whichever graph asked
         lowered.graph.sort()
     remove_unused_nodes(lowered.graph)
+    lowered.constants.forget_wide()
     store_layouts(lowered.graph, lowered.constants, keep_weights=keep_weights)
     if not lowered.functions:  # which store weights in other layouts in the end
         tie(lowered.graph, lowered.constants)

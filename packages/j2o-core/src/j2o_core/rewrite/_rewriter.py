@@ -192,6 +192,10 @@ class Rewriter:
         """The array of a constant, None for everything else."""
         return self.op.constant_value(value)
 
+    def wide(self, value: ir.Value | None) -> np.ndarray[Any, Any] | None:
+        """The array of a constant to compute with: in half precision what it was rounded from, None if not known."""
+        return self.op.constants.wide(value)
+
     def is_weight(self, value: ir.Value | None) -> bool:
         """Whether a value is a constant, or a weight that is kept, whose transposes and slices are stored as such."""
         return self.constant(value) is not None or is_kept(value)

@@ -35,6 +35,7 @@ class ConstantTable:
         self._names = dict(names)
         self._alive: list[Any] = []
         self._simplified: dict[int, Any] = {}
+        self._wide: dict[int, Any] = {}
         self.kept: list[tuple[str, Any]] = []
         self.fixed: list[tuple[str, Any]] = []
         self.functions: Any = None
@@ -51,6 +52,15 @@ class ConstantTable:
         if name is not None:
             self._names[id(value)] = name
             self._alive.append(value)
+
+    def wide(self, value: Any) -> Any:
+        """The array that a constant in half precision was rounded from, None if that is not known."""
+        return self._wide.get(id(value))
+
+    def set_wide(self, value: Any, wide: Any) -> None:
+        """Remember what an array was rounded from."""
+        self._wide[id(value)] = wide
+        self._alive.append(value)
 
     def is_simplified(self, jaxpr: Any) -> bool:
         """Whether a closed jaxpr is a body inside of one that was simplified, and so simplified too."""
@@ -132,6 +142,8 @@ def _fold(eqn: Any, known: dict[Any, Any], table: ConstantTable) -> list[Any] | 
     results = _evaluate(eqn, values)
     if len(values) == 1 and eqn.primitive.name in _LAYOUT and results[0].size == values[0].size:
         table.set_name(results[0], table.name(values[0]))
+        if (wide := table.wide(values[0])) is not None:
+            table.set_wide(results[0], _evaluate(eqn, [wide])[0])
     return results
 
 

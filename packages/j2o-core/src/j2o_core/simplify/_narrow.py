@@ -236,6 +236,7 @@ class _Body:
         if dtype != _WIDE:
             array = self._narrowing.cast(value)
             self._table.set_name(array, self._table.name(value))
+            self._table.set_wide(array, value)
             value = array
         self._consts[var] = value
         return var

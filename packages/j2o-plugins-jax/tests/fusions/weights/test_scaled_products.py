@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+from j2o_core import to_onnx
 from j2o_core.testing import Spec, check, expect_graph
 
 
@@ -57,6 +58,73 @@ def test_declines(fn):
 def test_declines_half_precision():
     w, g = W.astype(np.float16), G.astype(np.float16)
     check(lambda x: (x @ w) * g, Spec((3, 6), np.float16), contains=["Mul"], opsets=(21,))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_constants_that_are_rounded_at_export_are_rounded_once(dtype):
+    def fn(x):
+        return ((x @ W + B) * G) / (1 + B * B) @ normal(4, 3) + 1
+
+    program = to_onnx(fn, [(3, 6)], dtype=dtype)
+    program.verify()
+    exact = {"MatMul": (W * (G / (1 + B * B))), "Add": B * (G / (1 + B * B))}
+    nodes = {}
+    for node in program.model.graph:
+        nodes.setdefault(node.op_type, node)
+    assert not {"Mul", "Div"} & nodes.keys()
+    for op_type, want in exact.items():
+        tensor = next(one.const_value for one in nodes[op_type].inputs if one.const_value is not None)
+        half_a_unit = float(jnp.finfo(dtype).eps) / 2
+        np.testing.assert_allclose(
+            tensor.numpy().astype(np.float32).reshape(want.shape), want, rtol=1.001 * half_a_unit
+        )
+
+
+def _columns(*factors):
+    return lambda x: jnp.tanh((x @ (3 * W)) * np.array(factors, np.float32)) @ normal(4, 3)
+
+
+def _kernel(*factors):
+    scale = np.array(factors, np.float32)[:, None, None]
+    return lambda x: lax.conv(jnp.tanh(lax.conv(x, normal(4, 3, 1, 1), (1, 1), "SAME") * scale), K, (1, 1), "SAME")
+
+
+K = normal(2, 4, 1, 1)
+SHIFT = np.full((4, 1, 1), 6e4, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("fn", "shape", "op_type"),
+    [
+        (_columns(1, 2, 3, 6e4), (3, 6), "Mul"),
+        (_columns(1, 2, 3, 1e-6), (3, 6), "Mul"),
+        (_kernel(1, 2, 3, 6e4), (1, 3, 4, 4), "Mul"),
+        (_kernel(1, 2, 3, 1e-6), (1, 3, 4, 4), "Mul"),
+        (
+            lambda x: lax.conv(
+                jnp.tanh(lax.conv(x, normal(4, 3, 1, 1), (1, 1), "SAME") + SHIFT + SHIFT), K, (1, 1), "SAME"
+            ),
+            (1, 3, 4, 4),
+            "Add",
+        ),
+        (lambda x: jnp.tanh(x @ W + SHIFT.reshape(-1) + SHIFT.reshape(-1)) @ normal(4, 3), (3, 6), "Add"),
+    ],
+    ids=["overflow", "underflow", "kernel overflow", "kernel underflow", "shift", "bias"],
+)
+def test_declines_where_half_precision_has_no_such_number(fn, shape, op_type):
+    program = to_onnx(fn, [shape], dtype="float16", target=None)
+    first = next(index for index, node in enumerate(program.model.graph) if node.op_type in ("MatMul", "Conv"))
+    assert op_type in [node.op_type for node in program.model.graph][first : first + 3]
+    constants = [one.const_value.numpy() for one in program.model.graph.initializers.values()]
+    assert all(np.isfinite(array.astype(np.float32)).all() for array in constants)
+
+
+def test_small_numbers_of_a_channel_may_be_subnormal_in_half_precision():
+    weight = W * np.array([1e-7, 1, 1, 1, 1, 1], np.float32)[:, None]
+    fn = lambda x: jnp.tanh((x @ weight) * G) @ normal(4, 3)  # noqa: E731
+    program = to_onnx(fn, [(3, 6)], dtype="float16", target=None)
+    assert "Mul" not in {node.op_type for node in program.model.graph}
+    program.verify()
 
 
 def batch_norm(y, mean, variance, weight, bias):

@@ -12,10 +12,11 @@ after:  y = Reshape(Add(Conv(x, W), b), [channels, ...])
 before: y = Add(Transpose(Conv(x, W)), b)                 with the channels elsewhere
 after:  y = Transpose(Add(Conv(x, W), b))
 
-with constants W, b, g, m, c, s. The result differs by rounding. Of float32 and float64; declines where the product or
-the weight is read elsewhere, where a number of the new weight would be lost to underflow or overflow, and for a single
-number, which the operators behind may take. A large weight is computed when it is written. Without a product Sub(x, m)
-stays: x * g - m * g would cancel.
+with constants W, b, g, m, c, s. The result differs by rounding. In half precision the new constants are computed from
+what theirs were rounded from (`dtype="float16"`), and rounded once. Declines where that is not known, where the product
+or the weight is read elsewhere, where a number of the new weight would be lost to underflow or overflow, and for a
+single number, which the operators behind may take. A large weight is computed when it is written. Without a product
+Sub(x, m) stays: x * g - m * g would cancel.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import onnx_ir as ir
 
@@ -32,7 +34,7 @@ from j2o_core.simplify import FOLD_LIMIT_BYTES
 from ..._plugin import plugin
 
 _PRODUCTS = ("MatMul", *traits.CONVOLUTIONS)
-_DTYPES = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
+_DTYPES = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 # Scales for channels, not masks and tables.
 _MOST_NUMBERS = 2**16
 
@@ -106,10 +108,12 @@ def _shifted_matmul(rw: Rewriter, value: ir.Value, shift: Any) -> ir.Value | Non
     if total is None or shift.size != columns or shift.shape[-1:] != (columns,) or columns == 1:
         return None
     for product, bias in rw.operands(total, "MatMul"):
-        array = rw.constant(bias)
+        array = rw.wide(bias)
         if array is not None and array.shape[-1:] == (columns,) and rw.same_shape(product.outputs[0], value):
-            moved = rw.op.constants.get(array + shift.reshape(-1), rw.op.constants.hint(bias))
-            return rw.op.Add(product.outputs[0], moved)  # type: ignore[no-any-return]
+            moved = array + shift.reshape(-1)
+            if _fits(moved, rw.dtype(value)):
+                constant = _constant(rw, moved, value, rw.op.constants.hint(bias))
+                return rw.op.Add(product.outputs[0], constant)  # type: ignore[no-any-return]
     return None
 
 
@@ -118,11 +122,11 @@ def _shifted_convolution(rw: Rewriter, value: ir.Value, shift: Any) -> ir.Value 
     channels = _per_channel(rw, value, shift)
     if conv is None or channels is None or len(conv.inputs) > 3:
         return None
-    bias = rw.constant(conv.inputs[2]) if len(conv.inputs) > 2 else np.zeros_like(channels)
-    if bias is None:
+    bias = rw.wide(conv.inputs[2]) if len(conv.inputs) > 2 else np.zeros_like(channels)
+    if bias is None or not _fits(bias + channels, rw.dtype(value)):
         return None
-    attrs = rw.attrs(conv)
-    return rw.op(conv.op_type, *conv.inputs[:2], rw.const(bias + channels), **attrs)  # type: ignore[no-any-return]
+    moved = _constant(rw, bias + channels, value)
+    return rw.op(conv.op_type, *conv.inputs[:2], moved, **rw.attrs(conv))  # type: ignore[no-any-return]
 
 
 @plugin.rewrite("Mul", "Div")
@@ -132,13 +136,13 @@ def _two_scales(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         if inner is None:
             continue
         for x, first in _with_constant(rw, inner, only_reader=False):
-            factor = _quotient(scale, first, node.op_type == "Div", inner.op_type == "Div")
+            factor = _quotient(scale, first, node.op_type == "Div", inner.op_type == "Div", rw.dtype(x))
             if factor is not None:
-                return rw.op.Mul(x, rw.const(factor))  # type: ignore[no-any-return]
+                return rw.op.Mul(x, _constant(rw, factor, x))  # type: ignore[no-any-return]
     return None
 
 
-def _quotient(outer: Any, inner: Any, divides_outer: bool, divides_inner: bool) -> Any:
+def _quotient(outer: Any, inner: Any, divides_outer: bool, divides_inner: bool, dtype: Any) -> Any:
     """The factor that two scales for many channels are together, None if a number of it would be lost."""
     if outer.size == 1 or inner.size == 1 or outer.size > _MOST_NUMBERS or inner.size > _MOST_NUMBERS:
         return None
@@ -148,7 +152,7 @@ def _quotient(outer: Any, inner: Any, divides_outer: bool, divides_inner: bool) 
         ]
         product = outer / inner if divides_inner and not divides_outer else factors[0] * factors[1]
     there = (factors[0] != 0) & (factors[1] != 0)
-    lost = ~np.isfinite(product) | (there & (np.abs(product) < float(np.finfo(product.dtype).tiny)))
+    lost = ~_is_finite(product, dtype) | (there & (np.abs(product) < float(jnp.finfo(dtype).tiny)))
     same = product.dtype == outer.dtype and product.size <= max(outer.size, inner.size)
     return product if same and not lost.any() else None
 
@@ -185,7 +189,7 @@ def _before_transpose(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         full = constant.reshape((1,) * (len(order) - constant.ndim) + constant.shape)
         moved = np.transpose(full, np.argsort(order))
         if _per_channel(rw, conv.outputs[0], moved) is not None:
-            inputs = [conv.outputs[0] if operand is value else rw.const(moved) for operand in node.inputs]
+            inputs = [conv.outputs[0] if operand is value else _constant(rw, moved, value) for operand in node.inputs]
             return rw.op.Transpose(rw.op(node.op_type, *inputs), perm=order)  # type: ignore[no-any-return]
     return None
 
@@ -193,7 +197,7 @@ def _before_transpose(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 def _with_constant(rw: Rewriter, node: ir.Node, *, only_reader: bool = True) -> Iterator[tuple[ir.Value, Any]]:
     """An operand of the result's shape with the other one where that is constant; the first one of Sub and Div."""
     for place in (0, 1) if node.op_type in ("Add", "Mul") else (0,):
-        value, constant = node.inputs[place], rw.constant(node.inputs[1 - place])
+        value, constant = node.inputs[place], rw.wide(node.inputs[1 - place])
         if value is None or constant is None or value.dtype not in _DTYPES or not rw.same_shape(value, node.outputs[0]):
             continue
         if rw.only_use(value) or not only_reader:
@@ -213,18 +217,46 @@ def _per_channel(rw: Rewriter, value: ir.Value, array: Any) -> Any:
 
 def _times(rw: Rewriter, value: ir.Value | None, factor: Any, *, only_reader: bool = True) -> ir.Value | None:
     """A constant times an array, None if that is no constant, is read elsewhere, or numbers would be lost."""
-    array = rw.constant(value)
+    array = rw.wide(value)
     if array is None or value is None or (only_reader and (len(value.uses()) != 1 or array.ndim < 2)):
         return None
     with np.errstate(all="ignore"):
         product = array * factor
-    least = float(np.finfo(product.dtype).tiny)
-    there = (array != 0) & (factor != 0)
-    if product.dtype != array.dtype or not np.isfinite(product).all() or (np.abs(product[there]) < least).any():
+    dtype = rw.dtype(value)
+    if not _is_finite(product, dtype).all() or _is_lost(product, array, factor, dtype):
         return None
-    if product.nbytes > FOLD_LIMIT_BYTES:
+    if product.nbytes > FOLD_LIMIT_BYTES and product.dtype == dtype:
         return rw.op.Mul(value, rw.const(factor))  # type: ignore[no-any-return]  # computed when it is written
-    return rw.op.constants.get(product, _name(rw, value))
+    return _constant(rw, product, value, _name(rw, value))
+
+
+def _is_lost(product: Any, array: Any, factor: Any, dtype: Any) -> bool:
+    """Whether numbers of a weight or bias fall among the subnormal ones.
+
+    In half precision that is where the small numbers of every weight are: those of a channel may not all be there.
+    """
+    there = (array != 0) & (factor != 0)
+    sizes, least = np.where(there, np.abs(product), 0), float(jnp.finfo(dtype).tiny)
+    if dtype.itemsize < 4:
+        if array.ndim == 1:
+            return False
+        axes = tuple(axis for axis in range(-array.ndim, 0) if axis < -factor.ndim or factor.shape[axis] == 1)
+        sizes, there = sizes.max(axes), there.any(axes)
+    return bool((sizes[there] < least).any())
+
+
+def _is_finite(array: Any, dtype: Any) -> Any:
+    return np.abs(array) <= float(jnp.finfo(dtype).max)
+
+
+def _fits(array: Any, dtype: Any) -> bool:
+    """Whether numbers are as finite in a dtype, into which they are rounded."""
+    return array.dtype == dtype or bool(_is_finite(array, dtype).all())
+
+
+def _constant(rw: Rewriter, array: Any, like: ir.Value, name: str | None = None) -> ir.Value:
+    """An array as a constant of the dtype of another value."""
+    return rw.op.constants.get(array.astype(rw.dtype(like)), name, array)
 
 
 def _name(rw: Rewriter, value: ir.Value) -> str | None:
