@@ -1,5 +1,7 @@
 """Windowed reductions against JAX: pooling, its gradients, dilation, padding, NaN and infinities, any reducer."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -164,6 +166,33 @@ def test_gradients_at_infinities(value):
     x[0, 1, 1, 0] = x[0, 4:6, 4:6] = value
     pool = _pool(lax.max, window_dimensions=(1, 2, 2, 1), window_strides=(1, 2, 2, 1), padding="VALID")
     check(jax.grad(lambda x: pool(x)[:, 2:].sum()), x, opsets=(21,), nonfinite="exact")
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("op", [lax.max, lax.min])
+@pytest.mark.parametrize(
+    ("size", "stride", "padding"),
+    [(3, 1, [(1, 1)]), (2, 2, [(1, 0)]), (3, 2, [(2, 2)]), (4, 4, "VALID")],
+    ids=["overlapping", "padded in front", "padded", "whole"],
+)
+def test_derivatives_where_there_is_nan(size, stride, padding, op, dtype):
+    """All rows of four of these numbers: NaN starts the search in a window again."""
+    x = np.array(list(itertools.product([np.nan, -np.inf, np.inf, 0, 1], repeat=4))).astype(dtype)
+    pool = _pool(op, window_dimensions=(size,), window_strides=(stride,), padding=padding)
+    weights = jnp.arange(1, 6, dtype=dtype)
+    gradient = jax.grad(lambda x: (pool(x) * weights[: pool(x).shape[0]]).sum())
+    options = {"opsets": (21,), "nonfinite": "exact"}
+    check(jax.vmap(gradient), x, **options)
+    check(jax.vmap(lambda x: jax.jvp(pool, (x,), (weights[:4],))[1]), x, **options)
+
+
+def test_derivatives_of_images_where_there_is_nan():
+    x = np.random.default_rng(0).choice([np.nan, -np.inf, np.inf, 0, 1], (2, 6, 7, 3)).astype(np.float32)
+    pool = _pool(lax.max, window_dimensions=(1, 2, 3, 1), window_strides=(1, 1, 2, 1), padding="SAME")
+    t = np.random.default_rng(1).standard_normal(x.shape).astype(np.float32)
+    options = {"opsets": (21,), "nonfinite": "exact"}
+    check(lambda x, dy: jax.vjp(pool, x)[1](dy)[0], x, t[:, :, :4], **options)
+    check(lambda x, t: jax.jvp(pool, (x,), (t,))[1], x, t, **options)
 
 
 @pytest.mark.parametrize("op", [lax.max, lax.min])

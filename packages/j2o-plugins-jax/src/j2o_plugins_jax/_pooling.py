@@ -309,17 +309,49 @@ def _reduce_window_any(ctx: LoweringContext, *operands: ir.Value, jaxpr: Any, **
     return pooling.apply(ctx, xs, run)
 
 
-def _winners(ctx: LoweringContext, x: ir.Value, pooling: Pooling, select_prim: Any) -> ir.Value:
-    """Where the selected element of each window lies in the padded operand: (windows, still product)."""
-    largest = select_prim is lax.ge_p
-    init = ctx.const(_extreme(ctx.dtype(x), -1 if largest else 1))
-    rank, rows = len(pooling.windows), _product(pooling.still)
-    x = pooling.padded_rows(ctx, x, init)
+def _selected(windows: Any, taken: Any, *, largest: bool) -> Any:
+    """The first largest (smallest) element behind the last NaN of each column, or NaN itself if nothing is behind it.
+
+    XLA goes through a window and takes an element where the one before is not at least as large. `taken` says which
+    elements it sees.
+    """
+    worst, reduce = (-jnp.inf, jnp.max) if largest else (jnp.inf, jnp.min)
+    place, nan = lax.broadcasted_iota(np.int32, (windows.shape[0], 1), 0), jnp.isnan(windows)
+    last_nan, last = (jnp.max(jnp.where(some, place, -1), 0, keepdims=True) for some in (nan, taken))
+    behind = taken & (place > jnp.minimum(last_nan, last - 1))
+    numbers = jnp.where(nan | ~behind, jnp.asarray(worst, windows.dtype), windows)
+    return jnp.argmax(behind & (numbers == reduce(numbers, 0, keepdims=True)), 0)
+
+
+def _columns(ctx: LoweringContext, x: ir.Value, pooling: Pooling, rows: Any) -> ir.Value:
+    """Padded (moving..., rows) as windows in columns: (window size, windows * rows)."""
+    rank = len(pooling.windows)
     for axis, window in enumerate(pooling.windows):
         x = ctx.op.Gather(x, window_elements(ctx, window, first=True), axis=2 * axis)
     x = ctx.op.Transpose(x, perm=[*range(0, 2 * rank, 2), *range(1, 2 * rank, 2), 2 * rank])
-    x = ctx.reshape(x, [pooling.window_size, pooling.window_count * rows])
-    inside = ctx.op("ArgMax" if largest else "ArgMin", x, axis=0, keepdims=0)
+    return ctx.reshape(x, [pooling.window_size, pooling.window_count * rows])
+
+
+def _winners(
+    ctx: LoweringContext, x: ir.Value, pooling: Pooling, select_prim: Any, *, padding: bool
+) -> tuple[ir.Value, ir.Value]:
+    """The padded operand's windows in columns, and where the selected element of each lies: (windows, still product).
+
+    With `padding` the elements around the operand are elements, too.
+    """
+    largest = select_prim is lax.ge_p
+    init = ctx.const(_extreme(ctx.dtype(x), -1 if largest else 1))
+    rows = _product(pooling.still)
+    x = _columns(ctx, pooling.padded_rows(ctx, x, init), pooling, rows)
+    if ctx.exact_nonfinite and x.dtype in _FLOATS:
+        taken = ctx.const(True)
+        if not padding:
+            shape = [window.length for window in pooling.windows]
+            ones = ctx.expand(ctx.const(1, np.int32), [*shape, *pooling.still])
+            taken = ctx.cast(_columns(ctx, pooling.padded_rows(ctx, ones, ctx.const(0, np.int32)), pooling, rows), bool)
+        inside = ctx.cast(ctx.lower_fun(_selected, x, taken, largest=largest), np.int64)
+    else:
+        inside = ctx.op("ArgMax" if largest else "ArgMin", x, axis=0, keepdims=0)
     # Row-major position: the window's corner plus the offset in the window.
     corners = offsets = ctx.const([0], np.int64)
     for window in pooling.windows:
@@ -329,8 +361,7 @@ def _winners(ctx: LoweringContext, x: ir.Value, pooling: Pooling, select_prim: A
         )
         offsets = _row_major(ctx, offsets, length, ctx.const(np.arange(window.size) * window.dilation, np.int64))
     offset = ctx.reshape(ctx.op.Gather(offsets, inside, axis=0), [pooling.window_count, rows])
-    result: ir.Value = ctx.op.Add(offset, ctx.op.Unsqueeze(corners, ctx.const([1], np.int64)))
-    return result
+    return x, ctx.op.Add(offset, ctx.op.Unsqueeze(corners, ctx.const([1], np.int64)))
 
 
 def _row_major(ctx: LoweringContext, outer: ir.Value, length: ir.Value, inner: ir.Value) -> ir.Value:
@@ -355,7 +386,7 @@ def _select_and_scatter_add(
         padded = [window.padded for window in pooling.windows]
         sums = ctx.op.ScatterElements(
             filled(ctx, zero, [_product(padded), rows]),
-            _winners(ctx, x, pooling, select_prim),
+            _winners(ctx, x, pooling, select_prim, padding=True)[1],
             ctx.reshape(source, [pooling.window_count, rows]),
             axis=0,
             reduction="add",
@@ -382,7 +413,13 @@ def _select_and_gather_add(
     def run(tangents: ir.Value, x: ir.Value) -> list[ir.Value]:
         padded = [window.padded for window in pooling.windows]
         flat = ctx.reshape(pooling.padded_rows(ctx, tangents, zero), [_product(padded), _product(pooling.still)])
-        chosen = ctx.op.GatherElements(flat, _winners(ctx, x, pooling, select_prim), axis=0)
+        windows, places = _winners(ctx, x, pooling, select_prim, padding=False)
+        chosen = ctx.op.GatherElements(flat, places, axis=0)
+        if ctx.exact_nonfinite and x.dtype in _FLOATS:  # what a window begins with wins where nothing is larger
+            begin = ctx.const(_extreme(ctx.dtype(x), -1 if select_prim is lax.ge_p else 1))
+            larger = ctx.lower_fun(lambda elements, begin: (elements != begin).any(0), windows, begin)
+            shape = [pooling.window_count, _product(pooling.still)]
+            chosen = ctx.op.Where(ctx.reshape(larger, shape), chosen, zero)
         return [ctx.reshape(chosen, [*(window.count for window in pooling.windows), *pooling.still])]
 
     return pooling.apply(ctx, [tangents, operand], run, moving_first=True)[0]
