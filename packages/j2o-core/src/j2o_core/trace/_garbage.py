@@ -1,9 +1,9 @@
 """Full garbage collections become rarer while an export goes on.
 
 Most objects that an export makes stay. Python looks through all objects of the process each time that there are a
-quarter more: up to a third of the time of a large export. So each full collection during an export doubles the number
-of young ones that Python waits for before the next full one. The first comes when it would come anyway: models that
-were dropped before are collected as ever. Later ones come when the export has made as much again, which bounds garbage.
+quarter more: up to a third of the time of a large export. So during an export it waits for more young collections
+before a full one, and after each full one for twice as many: garbage is bounded by what the export itself has made. A
+full collection that is due when an export begins comes as ever, so that models that were dropped are freed.
 
 Thresholds that somebody sets meanwhile stay, as does a collector that is switched off. A collector that is incremental,
 as in Python 3.14, ignores the number. A collection may start in any thread at any time, so there is no lock.
@@ -17,8 +17,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-# So many times as rare, at most.
-_LIMIT = 64
+# So many times as rare: the first, unless one is due when the export begins, and at most.
+_FIRST, _LIMIT = 4, 64
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -65,20 +65,26 @@ class _Export:
         _threads[id(self)] = threading.get_ident()
         if _after_collection not in gc.callbacks:
             gc.callbacks.append(_after_collection)
+            if gc.get_count()[2] <= gc.get_threshold()[2]:
+                _collect_fewer(_FIRST)
 
 
 def _after_collection(phase: str, info: dict[str, Any]) -> None:
-    global _theirs
     if phase == "stop" and info["generation"] == 2 and _threads:
-        found = gc.get_threshold()
-        if found not in _ours:
-            _theirs = found
-        rarer = (*found[:2], min(2 * found[2], _LIMIT * _theirs[2]))
+        _collect_fewer(2)
+
+
+def _collect_fewer(factor: int) -> None:
+    global _theirs
+    found = gc.get_threshold()
+    if found not in _ours:
+        _theirs = found
+    rarer = (*found[:2], min(factor * found[2], _LIMIT * _theirs[2]))
+    _ours.add(rarer)
+    gc.set_threshold(*rarer)
+    if not _threads:  # the last export has ended meanwhile, in another thread
         _ours.add(rarer)
-        gc.set_threshold(*rarer)
-        if not _threads:  # the last export has ended meanwhile, in another thread
-            _ours.add(rarer)
-            _restore()
+        _restore()
 
 
 def _restore() -> None:
