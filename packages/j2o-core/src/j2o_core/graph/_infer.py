@@ -107,6 +107,8 @@ def broadcast_shapes(shapes: Sequence[Shape | None]) -> Shape | None:
     if any(shape is None for shape in shapes):
         return None
     known = [shape for shape in shapes if shape is not None]
+    if all(shape is known[0] for shape in known):
+        return known[0] if known else ()
     rank = max((len(shape) for shape in known), default=0)
     result = []
     for axis in range(rank):

@@ -11,7 +11,7 @@ from .. import _compat
 from .._compat import Literal, is_jaxpr, literal_value, make_closed
 from ..trace._memory import memory_place
 from ._identities import passes_on
-from ._nested import Steps, all_jaxprs, complete, is_same, with_nested
+from ._nested import Steps, all_jaxprs, complete, is_same, may_hold_jaxprs, with_nested
 from ._numpy_rules import numpy_values
 
 # A folded tensor larger than this is left to the graph, which computes it from something smaller.
@@ -90,7 +90,8 @@ def _folded(jaxpr: Any, table: ConstantTable) -> Steps:
             continue
         values = _fold(eqn, known, table)
         if values is None:
-            eqns.append((yield from with_nested(eqn, lambda body: _folded(body, table))))
+            holds = may_hold_jaxprs(eqn)
+            eqns.append((yield from with_nested(eqn, lambda body: _folded(body, table))) if holds else eqn)
             continue
         known.update(zip(eqn.outvars, values, strict=True))
         if eqn.primitive.name in _EXPANDING and values[0].size > 16 and values[0].size > 4 * _largest_input(eqn):
@@ -123,7 +124,7 @@ def _with_constants(
 
 def _fold(eqn: Any, known: dict[Any, Any], table: ConstantTable) -> list[Any] | None:
     """The values of an equation's results, or None if it has to stay."""
-    if eqn.outvars and not eqn.effects and all(_is_plain(var) and 0 in var.aval.shape for var in eqn.outvars):
+    if eqn.outvars and not eqn.effects and all(map(_is_empty, eqn.outvars)):
         return [np.zeros(var.aval.shape, var.aval.dtype) for var in eqn.outvars]  # nothing to compute
     values = []
     for atom in eqn.invars:
@@ -145,6 +146,10 @@ def _fold(eqn: Any, known: dict[Any, Any], table: ConstantTable) -> list[Any] | 
         if (wide := table.wide(values[0])) is not None:
             table.set_wide(results[0], _evaluate(eqn, [wide])[0])
     return results
+
+
+def _is_empty(var: Any) -> bool:
+    return 0 in [size for size in getattr(var.aval, "shape", ()) if type(size) is int] and _is_plain(var)
 
 
 def _is_plain(var: Any) -> bool:

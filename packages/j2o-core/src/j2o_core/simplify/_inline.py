@@ -10,7 +10,7 @@ from ..trace._source import user_line
 from ._calls import BODIES, CALLS, IDENTITIES
 from ._decompose import Decompositions
 from ._function_primitive import function_p
-from ._nested import Steps, all_jaxprs, complete, map_nested
+from ._nested import Steps, all_jaxprs, complete, map_nested, may_hold_jaxprs
 
 _MANY_DEVICES = """shard_map at {line} spreads its work over {count} devices, and a graph runs on one.
 Give it a mesh of one device (pmap: a leading axis of size 1), or export the function that it maps."""
@@ -108,7 +108,7 @@ class _Inliner:
                 continue
             outvars = [new_var(var.aval) for var in eqn.outvars]
             env.update(zip(eqn.outvars, outvars, strict=True))
-            params = yield from map_nested(eqn, self._nested)
+            params = (yield from map_nested(eqn, self._nested)) if may_hold_jaxprs(eqn) else eqn.params
             self.eqns.append(eqn.replace(invars=invars, outvars=outvars, params=params))
         return [read(atom) for atom in closed.jaxpr.outvars]
 

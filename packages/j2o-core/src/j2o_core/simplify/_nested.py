@@ -56,6 +56,18 @@ def is_same(jaxpr: Any, eqns: list[Any]) -> bool:
     return len(eqns) == len(jaxpr.jaxpr.eqns) and all(map(operator.is_, eqns, jaxpr.jaxpr.eqns))
 
 
+def may_hold_jaxprs(eqn: Any) -> bool:
+    """Whether a jaxpr may be among the parameters. Few have one: this spares the others a generator."""
+    for value in eqn.params.values():
+        if isinstance(value, _MAY_HOLD):
+            if isinstance(value, JAXPRS):
+                return True
+            for item in value:
+                if isinstance(item, JAXPRS):
+                    return True
+    return False
+
+
 def with_nested(eqn: Any, transform: Callable[[Any], Steps]) -> Steps:
     """The equation with every closed jaxpr transformed, itself if it has none."""
     params = yield from map_nested(eqn, transform)
