@@ -26,6 +26,7 @@ from .weights import _repeated_constants as _repeated_constants
 from .recurrent import _recurrent as _recurrent
 from .norms import _rms_norm as _rms_norm
 from .attention import _rotary as _rotary
+from . import _saturated as _saturated
 from .weights import _scaled_products as _scaled_products
 from . import _short_spans as _short_spans
 from .activations import _silu as _silu

@@ -23,6 +23,8 @@ T = ir.DataType
 
 # Numbers from which a choice is a product.
 _MANY = 16384
+# Operators from a mask to the comparison that made it.
+_DEPTH = 8
 
 
 def choose(rw: Rewriter, node: ir.Node) -> Any:
@@ -63,13 +65,25 @@ def choose(rw: Rewriter, node: ir.Node) -> Any:
 
 
 def _is_product(rw: Rewriter, condition: ir.Value, number: ir.Value, fill: float, blind: bool) -> bool:
-    """Whether a choice between numbers and a constant takes longer than a product: not by a mask that is repeated."""
+    """Whether a choice between numbers and a constant takes longer than a product."""
     sizes = [size for size in rw.shape(number) or () if isinstance(size, int)]
     if number.dtype not in (T.FLOAT, T.DOUBLE) or not rw.same_shape(condition, number) or math.prod(sizes) < _MANY:
         return False
-    if rw.constant(condition) is not None:
+    if rw.constant(condition) is not None or not _changes(condition, _DEPTH):
         return False
     return math.isfinite(fill) and (blind or fill != 0 or math.copysign(1, fill) > 0)
+
+
+def _changes(mask: ir.Value, depth: int) -> bool:
+    """Whether a mask changes from place to place: of floats that are compared, not of positions, or of what is NaN."""
+    node = mask.producer()
+    if node is None or depth == 0:
+        return True
+    if node.op_type in traits.COMPARISONS:
+        left, right = node.inputs
+        return left is not right and left is not None and left.dtype not in (T.BOOL, *INTEGERS)
+    operands = [value for value in node.inputs if value is not None and value.dtype is T.BOOL]
+    return any(_changes(value, depth - 1) for value in operands) or node.op_type == "Cast"
 
 
 def _signed(rw: Rewriter, op: Builder, condition: ir.Value, yes: ir.Value, no: ir.Value) -> Any:
