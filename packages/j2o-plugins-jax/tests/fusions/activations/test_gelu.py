@@ -1,12 +1,14 @@
 """GELU in both forms, whatever the spelling."""
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from j2o_core import to_onnx
 from j2o_core.testing import Spec, check
 
 
@@ -94,6 +96,15 @@ def test_declines_sums_of_something_else(other):
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 def test_is_one_operator(gelu, dtype):
     check(gelu, Spec(("B", 5), dtype), contains=["Gelu"], absent=["Erf", "Tanh", "Mul"], opsets=(20, 26))
+
+
+def test_float64_is_left_to_exact_operators():
+    with jax.enable_x64(True):
+        for target in ("onnxruntime", None):
+            for approximate in (True, False):
+                gelu = partial(jax.nn.gelu, approximate=approximate)
+                program = to_onnx(gelu, [jax.ShapeDtypeStruct((4,), np.float64)], target=target)
+                assert "Gelu" not in [node.op_type for node in program.model.graph]
 
 
 def test_below_opset_20_the_form_that_the_runtime_fuses():
