@@ -331,7 +331,7 @@ def fuzz(session: nox.Session) -> None:
 def nightly(session: nox.Session) -> None:
     """Hours: all cases of all tests, near misses, nodes in other domains, many random programs, JAX's whole sweep.
 
-    And a model of 4 GB, exported and run in part under a limit of memory.
+    And models of 4 GB, exported and run in part under a limit of memory.
     """
     _install(session, *_editable(*PACKAGES, extras="test"), *_group("tests"), *_group("primitives"))
     session.run("pytest", *_PARALLEL, *(f"packages/{package}/tests" for package in PACKAGES))
@@ -340,7 +340,8 @@ def nightly(session: nox.Session) -> None:
     everything = {"J2O_EXAMPLES": "1000"}
     names = ("test_near_misses.py", "test_other_domains.py", "properties")
     session.run("pytest", *(str(tests / name) for name in names), env=everything)
-    session.run("pytest", "packages/j2o-plugins-equinox/tests/test_files.py", env={"J2O_LARGE": "1"})
+    large = ("packages/j2o-plugins-equinox/tests/test_files.py", "packages/j2o-examples-dino/tests/test_large.py")
+    session.run("pytest", *large, env={"J2O_LARGE": "1"})
     session.run("python", "tools/fuzz.py", "--count", "20000")
     session.run("python", "tools/primitives.py", "j2o", str(BUILD / "primitives.jsonl"), "--every", "1")
 
