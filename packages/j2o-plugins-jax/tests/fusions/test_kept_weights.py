@@ -147,3 +147,15 @@ def test_a_tied_embedding_that_is_kept_is_stored_once(tmp_path):
     program.verify()
     other, tokens = {"embed": array(40, 16)}, np.array([3, 1, 39], np.int32)
     np.testing.assert_allclose(program.with_weights(other)(tokens), fn(other)(tokens), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("unroll", [True, False])
+def test_parts_of_one_weight_are_computed_apart(unroll):
+    stacked = array(4, 6, 6)
+    lazy = Record(stacked)
+    program = to_onnx(
+        lambda x: jax.lax.scan(lambda x, w: (jnp.tanh(x @ (w * 2)), None), x, lazy)[0], [("B", 6)], unroll=unroll
+    )
+    assert "Mul" not in {node.op_type for node in program.model.graph.all_nodes()}
+    assert sum(one.const_value.size for one in program.model.graph.initializers.values()) == 4 * 6 * 6
+    program.verify()

@@ -24,6 +24,7 @@ from ..graph._placement import whole
 from ..graph._values import numpy_dtype, shape_of
 from ..graph._walk import all_graphs, used_constants
 from ..simplify import FOLD_LIMIT_BYTES
+from ._tied import elements
 
 # A record has the numbers of a constant in it: scales of channels, no tables.
 _MOST_NUMBERS = 4096
@@ -46,10 +47,10 @@ class Computable:
 
     @functools.cached_property
     def _readers(self) -> Mapping[Any, int]:
-        """How many nodes read a leaf, or the memory of a constant, in whichever layout."""
+        """How many nodes read the elements of a leaf, or of the memory of a constant, in whichever order."""
         readers: collections.Counter[Any] = collections.Counter()
         for value in used_constants(all_graphs(self._graph)):
-            readers[self._place(value)] += len({user for user, _ in value.uses()})
+            readers[elements(value, self._constants)] += len({user for user, _ in value.uses()})
         return readers
 
     def computed(self, node: ir.Node) -> Weight | None:
@@ -87,13 +88,7 @@ class Computable:
         return KeptWeight("", array, whole(array.shape), array.dtype)
 
     def _is_read_elsewhere(self, value: ir.Value) -> bool:
-        return len({user for user, _ in value.uses()}) > 1 or self._readers[self._place(value)] > 1
-
-    def _place(self, value: ir.Value) -> Any:
-        weight, array = value.meta.get(KEPT), self._constants.array(value)
-        if array is not None:
-            return array.__array_interface__["data"][0]
-        return weight.leaf if isinstance(weight, KeptWeight) else value
+        return len({user for user, _ in value.uses()}) > 1 or self._readers[elements(value, self._constants)] > 1
 
 
 def _is_operation(node: ir.Node) -> bool:

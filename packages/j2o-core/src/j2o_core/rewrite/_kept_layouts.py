@@ -36,14 +36,16 @@ def store_layouts(graph: ir.Graph, constants: Constants, *, keep_weights: bool =
     found: dict[tuple[Any, ...], ir.Value] = {}
     outputs = set(graph.outputs)
     computable = Computable(graph, constants, keep_weights=keep_weights)
-    for inner in all_graphs(graph):
-        for node in list(inner):
-            if not outputs.isdisjoint(node.outputs):
+    nodes = [node for inner in all_graphs(graph) for node in inner if outputs.isdisjoint(node.outputs)]
+    for last in (False, True):  # what is read in which layout is known before anything is computed from it
+        for node in nodes:
+            if node.graph is None:
                 continue
             source = node.inputs[0] if node.op_type in _LAYOUTS else None
             weight: Weight | None = source.meta.get(KEPT) if source is not None else None
             stored = None if weight is None else in_layout(node, weight, constants)
-            stored = stored or computable.computed(node)
+            if stored is None and last:
+                stored = computable.computed(node)
             if stored is None:
                 continue
             if stored.key not in found:
@@ -52,7 +54,7 @@ def store_layouts(graph: ir.Graph, constants: Constants, *, keep_weights: bool =
                 if hint is not None:
                     value.meta.setdefault("j2o_name", f"{hint.removesuffix(_COMPUTED)}{_COMPUTED}")
             ir.convenience.replace_all_uses_with(node.outputs[0], found[stored.key])
-            inner.remove(node, safe=True)
+            node.graph.remove(node, safe=True)
 
 
 def in_layout(node: ir.Node, weight: Weight, constants: Constants) -> Weight | None:

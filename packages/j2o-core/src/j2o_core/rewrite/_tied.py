@@ -41,6 +41,11 @@ class _Stored(NamedTuple):
     axes: list[_Axis]
     is_plain: bool
 
+    @property
+    def elements(self) -> object:
+        """A key that is equal for the same elements in another order."""
+        return self.place, self.value.dtype, tuple(sorted(self.axes))
+
 
 def tie(graph: ir.Graph, constants: Constants) -> None:
     """Compute constants and kept weights that are transposes of others, in front of a graph.
@@ -60,7 +65,7 @@ def tie(graph: ir.Graph, constants: Constants) -> None:
             continue
         stored = _stored(value, constants)
         if stored is not None:
-            groups.setdefault((stored.place, tensor.dtype, tuple(sorted(stored.axes))), []).append(stored)
+            groups.setdefault(stored.elements, []).append(stored)
     computed: dict[ir.Value, ir.Node] = {}
     for alike in groups.values():
         # The one that lies in memory as it will in the file is what the model holds; the others are its views.
@@ -71,6 +76,12 @@ def tie(graph: ir.Graph, constants: Constants) -> None:
         graph.insert_before(graph[0], list(computed.values()))
     for value, node in computed.items():
         ir.convenience.replace_all_uses_with(value, node.outputs[0])
+
+
+def elements(value: ir.Value, constants: Constants) -> object:
+    """A key that is equal for constants and weights of the same elements of a leaf or of memory, in whichever order."""
+    stored = _stored(value, constants)
+    return value if stored is None else stored.elements
 
 
 def _stored(value: ir.Value, constants: Constants) -> _Stored | None:
