@@ -122,7 +122,7 @@ def foreign(session: nox.Session, group: str) -> None:
     """
     name = "constraints.txt" if group == "foreign" else f"constraints_{group}.txt"
     constrained = ("--constraint", f"tools/foreign/{name}")
-    _install(session, *_editable("j2o-plugins-equinox", extras="test"), *_group(group), *constrained)
+    session.install(*_editable("j2o-plugins-equinox", extras="test"), *_group(group), *constrained)
     BUILD.mkdir(exist_ok=True)
     results = str(BUILD / f"{group}.jsonl")
     arguments = [argument for argument in session.posargs if argument != "--write"]
