@@ -299,7 +299,7 @@ OPERATIONS = """
 ~ jnp.abs(F + 1j * F2)
 ~ jnp.real((F + 1j * F2) * (F2 - 1j * F))
 ~ jnp.imag(jnp.exp(1j * F))
-~ jnp.real(jnp.conj(F + 2j) @ (F2 + 1j).T)
+~ jnp.real(jnp.conj(jnp.nan_to_num(F, posinf=1, neginf=-1) + 2j) @ (jnp.nan_to_num(F2, posinf=1, neginf=-1) + 1j).T)
 ~ jnp.abs(jnp.fft.ifft(jnp.fft.fft(jnp.nan_to_num(F) + 1j, axis=AX), axis=AX))
 ~ jnp.abs(jnp.fft.rfft(jnp.nan_to_num(F), axis=AX))
 ~ jnp.real(jax.vmap(lambda z: jnp.cumsum(z * 1j, 0))(F + 1j))
