@@ -164,6 +164,12 @@ def test_what_stays_a_node(export, name):
     assert result.model.graph.initializers["w" if name != "more than there was" else "g"].const_value is not None
 
 
+def test_a_product_of_two_weights_one_of_which_is_read_elsewhere_stays_a_node(export):
+    program = export(held(lambda w, v: w * v + w.sum(), Record, WEIGHT[2:], WEIGHT[2:] + 1), [(38, 12)])
+    assert operators(program)["Mul"] == 1
+    program.verify()
+
+
 def test_a_result_of_the_graph_stays_a_node(export):
     weight = Record(WEIGHT)
     program = export(lambda x: (x, weight * 2), [(2,)])

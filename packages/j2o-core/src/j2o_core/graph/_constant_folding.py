@@ -33,8 +33,10 @@ def fold_node(
         return None
     result = np.asarray(result)
     assert inputs[0] is not None
-    name = constants.hint(inputs[0]) if op_type in traits.LAYOUT else None
-    return constants.get(result, name)
+    if op_type not in traits.LAYOUT:
+        return constants.get(result)
+    wide = constants.wide(inputs[0]) if result.dtype.itemsize == 2 else None
+    return constants.get(result, constants.hint(inputs[0]), None if wide is None else rule([wide, *arrays[1:]], attrs))
 
 
 def _fold_transpose(arrays: list[Any], attrs: dict[str, Any]) -> Any:

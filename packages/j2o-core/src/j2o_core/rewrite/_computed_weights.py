@@ -58,7 +58,7 @@ class Computable:
         if any(value is None or value.const_value is None for value in node.inputs) or not _is_operation(node):
             return None
         shape, dtype = shape_of(node.outputs[0]), numpy_dtype(node.outputs[0])
-        if shape is None or any(value.producer() is not None for value in node.inputs if value is not None):
+        if shape is None:
             return None
         operands = [self._operand(value, shape) for value in node.inputs]
         known = tuple(operand for operand in operands if operand is not None)

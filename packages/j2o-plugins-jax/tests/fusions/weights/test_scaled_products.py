@@ -90,7 +90,7 @@ def _kernel(*factors):
 
 
 K = normal(2, 4, 1, 1)
-SHIFT = np.full((4, 1, 1), 6e4, np.float32)
+SHIFT = np.array([6e4, 5e4, 4e4, 3e4], np.float32)[:, None, None]
 
 
 @pytest.mark.parametrize(
@@ -131,6 +131,29 @@ def batch_norm(y, mean, variance, weight, bias):
     shape = (-1, *[1] * (y.ndim - 2))
     scale = weight / np.sqrt(variance + 1e-5)
     return (y - mean.reshape(shape)) * scale.reshape(shape) + bias.reshape(shape)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_batch_norm_is_in_the_convolution_in_half_precision(dtype, with_bias):
+    statistics = normal(6, seed=1), normal(6, seed=2) ** 2 + 0.1, normal(6, seed=3), normal(6, seed=4)
+    kernel, bias, last = normal(6, 4, 3, 3), normal(6, 1, 1), normal(2, 6, 1, 1)
+
+    def fn(x):
+        y = lax.conv(x, kernel, (1, 1), "SAME")
+        y = batch_norm(y + bias if with_bias else y, *statistics)
+        return lax.conv(jnp.tanh(y), last, (1, 1), "SAME")
+
+    program = to_onnx(fn, [("B", 4, 5, 5)], dtype=dtype, target=None)
+    assert {node.op_type for node in program.model.graph} == {"Cast", "Conv", "Tanh"}
+    mean, variance, weight, shift = statistics
+    scale = weight / np.sqrt(variance + 1e-5)
+    shift = shift + (with_bias * bias.reshape(-1) - mean) * scale
+    wanted = {(6, 4, 3, 3): kernel * scale[:, None, None, None], (6,): shift, (2, 6, 1, 1): last}
+    for one in program.model.graph.initializers.values():
+        array = one.const_value.numpy()
+        half_a_unit = float(jnp.finfo(dtype).eps) / 2
+        np.testing.assert_allclose(array.astype(np.float32), wanted[array.shape], 1.001 * half_a_unit, 1e-6)
 
 
 @pytest.mark.parametrize("groups", [1, 2])
