@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -128,14 +128,13 @@ class Builder:
     def _key(self, op_type: str, inputs: Sequence[Any], outputs: int, attrs: dict[str, Any]) -> Any:
         if not self._share or op_type in traits.NOT_DETERMINISTIC:
             return None
-        items = []
-        for name, value in sorted(attrs.items()):
-            if isinstance(value, list):
-                value = tuple(value)
-            if not isinstance(value, Hashable):
-                return None
-            items.append((name, value))
-        return (op_type, outputs, tuple(id(value) if value is not None else None for value in inputs), *items)
+        items = [(name, tuple(value) if isinstance(value, list) else value) for name, value in sorted(attrs.items())]
+        key = (op_type, outputs, tuple([id(value) if value is not None else None for value in inputs]), *items)
+        try:
+            hash(key)
+        except TypeError:
+            return None
+        return key
 
     def _known(self, key: Any, inputs: Sequence[ir.Value | None]) -> tuple[ir.Value, ...] | None:
         builder: Builder | None = self

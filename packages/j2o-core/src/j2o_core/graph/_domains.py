@@ -18,7 +18,7 @@ _STANDARD = ("", "ai.onnx")
 
 def domain_of(op_type: str) -> str:
     """The domain that an op_type names, `""` for ONNX's own."""
-    return op_type.rpartition("::")[0]
+    return op_type.rpartition("::")[0] if "::" in op_type else ""
 
 
 def bare(op_type: str) -> str:
@@ -28,6 +28,8 @@ def bare(op_type: str) -> str:
 
 def standard(op_type: str) -> str:
     """An op_type as given to a builder: ONNX's own domain is not written."""
+    if "::" not in op_type:
+        return op_type
     domain, _, name = op_type.rpartition("::")
     return name if domain in _STANDARD else op_type
 

@@ -214,8 +214,8 @@ class Rewriter:
 
     def producer(self, value: ir.Value | None, *op_types: str) -> ir.Node | None:
         """The node that makes a value, if it is one of these operators."""
-        node = value.producer() if value is not None else None
-        return node if node is not None and (not op_types or node.op_type in op_types) else None
+        node = None if value is None else value.producer()
+        return None if node is None or (op_types and node.op_type not in op_types) else node
 
     def only_use(self, value: ir.Value) -> bool:
         """Whether a value has one use, as one input of one node, and is no output of the graph."""
@@ -271,18 +271,17 @@ class Rewriter:
         if node is None or node.inputs[0] is None:
             return None
         shape = shape_of(node.inputs[0])
-        parts = [self.constant(part) for part in node.inputs[1:]]
-        if shape is None or len(parts) < 3 or any(part is None for part in parts):
+        parts = [part.tolist() for part in map(self.constant, node.inputs[1:]) if part is not None]
+        if shape is None or len(parts) < 3 or len(parts) != len(node.inputs) - 1:
             return None
-        starts, ends, axes = parts[:3]
-        if len(parts) > 3 and (parts[3] != 1).any():  # type: ignore[union-attr]
+        if len(parts) > 3 and any(step != 1 for step in parts[3]):
             return None
         found = None
-        for start, end, axis in zip(starts, ends, axes, strict=True):  # type: ignore[arg-type]
-            axis, size = int(axis) % len(shape), shape[int(axis)]
+        for start, end, axis in zip(*parts[:3], strict=True):
+            axis, size = axis % len(shape), shape[axis]
             if not isinstance(size, int):
                 return None
-            start, end = (min(max(int(i) + size if i < 0 else int(i), 0), size) for i in (start, end))
+            start, end = (min(max(i + size if i < 0 else i, 0), size) for i in (start, end))
             if (start, end) == (0, size):
                 continue
             if found is not None:

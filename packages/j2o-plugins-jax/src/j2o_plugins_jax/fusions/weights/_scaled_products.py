@@ -119,7 +119,7 @@ def _shifted_matmul(rw: Rewriter, value: ir.Value, shift: Any) -> ir.Value | Non
 
 def _shifted_convolution(rw: Rewriter, value: ir.Value, shift: Any) -> ir.Value | None:
     conv = rw.producer(value, *traits.CONVOLUTIONS)
-    channels = _per_channel(rw, value, shift)
+    channels = None if conv is None else _per_channel(rw, value, shift)
     if conv is None or channels is None or len(conv.inputs) > 3:
         return None
     bias = rw.wide(conv.inputs[2]) if len(conv.inputs) > 2 else np.zeros_like(channels)
