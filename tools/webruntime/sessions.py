@@ -32,7 +32,7 @@ class Named:
 
 @dataclasses.dataclass
 class Metadata:
-    """What a file says of itself, of which the npm package tells nothing."""
+    """The metadata of a file, which the npm package does not read."""
 
     custom_metadata_map: dict[str, str]
 

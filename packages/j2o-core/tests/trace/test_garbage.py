@@ -59,7 +59,7 @@ def test_each_full_collection_doubles_the_distance_to_the_next() -> None:
 
 
 def test_a_full_collection_that_is_due_when_an_export_begins_comes_as_ever() -> None:
-    """What was dropped before is freed, such as the weights of an earlier model."""
+    """Objects that were dropped before are freed, such as the weights of an earlier model."""
     for _ in range(10):
         gc.collect(1)
     assert export(lambda: None) == [40]

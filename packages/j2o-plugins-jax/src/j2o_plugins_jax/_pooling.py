@@ -415,7 +415,7 @@ def _select_and_gather_add(
         flat = ctx.reshape(pooling.padded_rows(ctx, tangents, zero), [_product(padded), _product(pooling.still)])
         windows, places = _winners(ctx, x, pooling, select_prim, padding=False)
         chosen = ctx.op.GatherElements(flat, places, axis=0)
-        if ctx.exact_nonfinite and x.dtype in _FLOATS:  # what a window begins with wins where nothing is larger
+        if ctx.exact_nonfinite and x.dtype in _FLOATS:  # the initial value of a window wins where no element is larger
             begin = ctx.const(_extreme(ctx.dtype(x), -1 if select_prim is lax.ge_p else 1))
             larger = ctx.lower_fun(lambda elements, begin: (elements != begin).any(0), windows, begin)
             shape = [pooling.window_count, _product(pooling.still)]

@@ -37,7 +37,7 @@ def store_layouts(graph: ir.Graph, constants: Constants, *, keep_weights: bool =
     outputs = set(graph.outputs)
     computable = Computable(graph, constants, keep_weights=keep_weights)
     nodes = [node for inner in all_graphs(graph) for node in inner if outputs.isdisjoint(node.outputs)]
-    for last in (False, True):  # what is read in which layout is known before anything is computed from it
+    for last in (False, True):  # all layouts that are read are known before anything is computed from them
         for node in nodes:
             if node.graph is None:
                 continue

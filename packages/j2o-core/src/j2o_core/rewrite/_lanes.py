@@ -411,7 +411,7 @@ class _Search:
         return ordered
 
     def _kind(self, value: ir.Value | None) -> tuple[object, ...]:
-        """What a value is part of or which operator makes it, whatever constant it is multiplied by, and which part."""
+        """The source of a value and its part of it, or the operator that makes it, without constant factors."""
         if value is None or self._rw.constant(value) is not None:
             return ("constant",)
         value = _origin(value)
