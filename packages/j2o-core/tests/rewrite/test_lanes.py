@@ -71,6 +71,10 @@ PACKED = {
 }
 KEPT = {
     "another operator": graph("c0 = Exp(x0) c1 = Log(x1) c2 = Exp(x2)" + JOINED),
+    "operands of other dtypes": graph(
+        "i0 = Cast <to=6> (x0) i1 = Cast <to=7> (x1) i2 = Cast <to=6> (x2)"
+        "c0 = Cast <to=1> (i0) c1 = Cast <to=1> (i1) c2 = Cast <to=1> (i2)" + JOINED
+    ),
     "half precision": graph(CROSS + JOINED, dtype="float16"),
     "symbolic sizes": graph(CROSS + JOINED, sizes="N,3"),
     "large": graph(CROSS + JOINED, sizes="2000,3"),

@@ -27,6 +27,13 @@ MOVED = {
         graph("s = ReduceSum <keepdims=0> (x, one) c = Sqrt(s) d = Add(c, c) y = Reshape(d, column)"),
         ["ReduceSum", "Sqrt", "Add"],
     ),
+    "shape that data say": (
+        graph(
+            IN + "c = Mul(a, b) n = Cast <to=7> (v) s = Shape(n) y = Reshape(c, s) u = Reshape(c, column)",
+            results="y, u",
+        ),
+        ["Cast", "Shape", "Mul", "Reshape", "Reshape"],
+    ),
     "of one element": (
         graph("a = ReduceMax <keepdims=1> (v) b = Exp(a) y = Reshape(b, one)"),
         ["ReduceMax", "Exp"],

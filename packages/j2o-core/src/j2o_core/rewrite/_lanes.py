@@ -388,7 +388,7 @@ class _Search:
     def _operand_of(self, values: Sequence[ir.Value | None], layout: _Layout, lanes: int) -> _Plan | None:
         column = tuple(value for value in values if value is not None)
         sizes = _sizes(column[0]) if len(column) == len(values) else None
-        if sizes is None or any(_sizes(value) != sizes for value in column):
+        if sizes is None or any(_sizes(value) != sizes or value.dtype != column[0].dtype for value in column):
             return None
         wide, place = layout.wide(sizes, lanes)
         return self.operand(column, wide, place)

@@ -38,7 +38,7 @@ def reshape_regions(graph: ir.Graph, builder: Builder, dims: Dimensions) -> None
     rw = Rewriter(builder, dims)
     for node in list(graph):
         source = node.inputs[0] if _is_reshape(node) else None
-        if source is not None and _reshaped(source) is not None and _sizes(node.outputs[0]) is not None:
+        if source is not None and _reshaped(source) is not None:
             builder.metadata = dict(node.metadata_props)
             _replace(graph, {node.outputs[0]: rw.reshape(source, shape_of(node.outputs[0]))})
     for nodes in _regions(graph):
@@ -137,8 +137,8 @@ def _gains(region: _Region) -> Counter[_Shape]:
         elif not value.is_graph_output() and all(user in nodes or _is_reshape(user) for user, _ in value.uses()):
             candidates[source] += 1
     for value, uses in region.used_outside():
-        shapes = {shape_of(user.outputs[0]) for user, _ in uses if _is_reshape(user)}
-        candidates.update(shape for shape in shapes if shape is not None and all(isinstance(s, int) for s in shape))
+        shapes = {_sizes(user.outputs[0]) for user, _ in uses if _is_reshape(user)}
+        candidates.update(shape for shape in shapes if shape is not None)
         cost += value.is_graph_output() or any(not _is_reshape(user) for user, _ in uses)
     del candidates[region.shape]
     return Counter({shape: count - cost for shape, count in candidates.items() if len(shape) >= region.rank})
@@ -182,7 +182,8 @@ def _with_kept_axes(value: ir.Value) -> _Shape | None:
 
 
 def _is_reshape(node: ir.Node) -> bool:
-    return node.op_type in traits.RESHAPES and not node.domain
+    """Whether a node gives what it reads another shape that is known."""
+    return node.op_type in traits.RESHAPES and not node.domain and _sizes(node.outputs[0]) is not None
 
 
 def _reshaped(value: ir.Value | None) -> _Shape | None:
