@@ -2,6 +2,7 @@
 
 import html
 
+import jax
 import jax.numpy as jnp
 
 
@@ -29,6 +30,16 @@ def test_print_shows_what_the_program_is(export):
     assert repr(program) == "<OnnxProgram model(x) -> output>"
 
 
+def test_after_verify_it_says_how_far_it_is_from_jax(export):
+    program = export(model, [("B", 3)])
+    assert program.verification is None
+    found = program.verify(sizes=(2,))
+    assert program.verification is found
+    assert str(program).splitlines()[-1] == f"  JAX      {found}"
+    assert str(found) in program._repr_html_()
+    assert "<h2>Agreement with JAX</h2>" in program.report(html=True)
+
+
 def test_many_blocks_are_one_row(export):
     weights = {"blocks": [{"scale": jnp.arange(3.0) + i} for i in range(40)]}
 
@@ -48,7 +59,7 @@ def test_inputs_beyond_a_dozen_are_counted(export):
 def test_the_card_of_notebooks_is_html(export):
     program = export(lambda x: jnp.sin(x), [("B", 3)])
     card = program._repr_html_()
-    assert card.startswith("<table>")
+    assert "<table>" in card
     assert html.escape("<lambda>, ONNX opset 21") in card
     assert "x: float32[B, 3]" in card
 
@@ -60,3 +71,13 @@ def test_the_report_is_a_page_of_its_own(export):
         assert text in page
     assert "src=" not in page
     assert "href=" not in page
+
+
+def test_the_report_lists_detours(export):
+    program = export(lambda x: jnp.sin(jnp.sin(x)), [jax.ShapeDtypeStruct((3,), jnp.bfloat16)])
+    lines = program.report().splitlines()
+    place = lines.index("detours        1 around kernels that are missing, slow or wrong")
+    assert lines[place + 1].startswith(f"  Sin(bfloat16): computed in float32 ({__file__}:")
+    assert lines[place + 1].endswith(", 2 times")
+    assert "<h2>Detours</h2>" in program.report(html=True)
+    assert "detours" not in export(jnp.sin, [(3,)]).report()

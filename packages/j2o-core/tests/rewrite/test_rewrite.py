@@ -248,7 +248,7 @@ def test_the_report_says_why_a_rewrite_declined(plugin, export):
         return rw.decline("it is read elsewhere") or rw.decline("a later reason")
 
     report = export(lambda x: (jnp.sin(jnp.exp(x)) * 2, jnp.cos(x), jnp.sin(x)), [(3,)]).report().splitlines()
-    place = report.index("decomposed     1 near misses of a fusion")
+    place = report.index("decomposed     1 near miss of a fusion")
     assert report[place + 1].startswith("  Special: it is read elsewhere (")
     assert "test_rewrite.py:" in report[place + 1]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -12,10 +13,10 @@ import jax
 
 from .._errors import CheckError, LegalizeError, SpecError, UnsupportedError
 from ..plugin._discover import discover
-from ..program._number_text import bytes_text
+from ..program._number_text import bytes_text, counted
 from ._arguments import load_function, parse_specs, parse_state
 from ._completion import completion
-from ._files import check_folder, diff, report
+from ._files import check_folder, diff, report, show_files
 from ._output import Section, Stages, show
 
 if TYPE_CHECKING:
@@ -67,13 +68,16 @@ def export(options: argparse.Namespace) -> None:
             verification = program.verify()
         stages("save")
         files = program.save(options.output, external_data=options.external_data or None, weights=options.weights)
-    sections = _model_sections(program.model)
-    sections.append(("files", [(os.path.relpath(file), bytes_text(os.path.getsize(file))) for file in files]))
+    sections, numbers = _model_sections(program.model), _model_numbers(program.model)
+    numbers["files"] = {os.path.relpath(file): os.path.getsize(file) for file in files}
+    sections.append(("files", [(file, bytes_text(size)) for file, size in numbers["files"].items()]))
     if verification is not None:
         sections.append(("verified", _verified(verification)))
-    times = [(stage, f"{seconds:.2f} s") for stage, seconds in stages.seconds.items() if seconds >= 0.005]
-    sections.append(("time", [*times, ("total", f"{sum(stages.seconds.values()):.2f} s")]))
-    show(sections, as_json=options.json)
+        numbers["verified"] = _verified_numbers(verification)
+    numbers["time"] = {**stages.seconds, "total": sum(stages.seconds.values())}
+    times = [(stage, f"{seconds:.2f} s") for stage, seconds in numbers["time"].items() if seconds >= 0.005]
+    sections.append(("time", times))
+    show(sections, as_json=options.json, numbers=numbers)
 
 
 def check(options: argparse.Namespace) -> None:
@@ -87,7 +91,7 @@ def check(options: argparse.Namespace) -> None:
     model = read_model(options.model)
     target = Target(options.target, model.opset_imports.get("", 0))
     lacking = _not_runnable(model, target)
-    show(_model_sections(model), as_json=options.json)
+    show(_model_sections(model), as_json=options.json, numbers=_model_numbers(model))
     if lacking:
         lines = "\n".join(f"  {name}   {count} node{'s' if count > 1 else ''}" for name, count in lacking.items())
         raise LegalizeError(
@@ -101,6 +105,7 @@ def check(options: argparse.Namespace) -> None:
 def _check_function(options: argparse.Namespace) -> None:
     """`j2o check MODULE:NAME`: the graphs that an export would give at several opsets, without a file."""
     from .._export import to_onnx
+    from ..program._report import declined_rewrites, detours
     from ..program._summary import operator_counts
 
     options.function = options.model
@@ -108,18 +113,27 @@ def _check_function(options: argparse.Namespace) -> None:
     specs = parse_specs(function, options.input)
     rows: list[tuple[str, str]] = []
     sections: list[Section] = []
+    numbers: dict[str, Any] = {}
+    opsets: dict[str, Any] = {}
     for opset in _CHECKED_OPSETS:
         try:
             program = to_onnx(function, specs, opset=opset, target=options.target, constraints=options.constraints)
         except (LegalizeError, UnsupportedError) as error:
             if opset == _CHECKED_OPSETS[-1]:
                 raise
+            opsets[str(opset)] = {"error": str(error)}
             rows.append((str(opset), str(error).partition("\n")[0]))
             continue
         counts = operator_counts(program.model)
-        rows.append((str(opset), f"{sum(counts.values())} nodes, {counts['Cast']} of them casts"))
-        sections = sections or _model_sections(program.model)
-    show([*sections, ("opsets", rows)], as_json=options.json)
+        rows.append((str(opset), f"{counted(sum(counts.values()), 'node')}, {counts['Cast']} of them casts"))
+        opsets[str(opset)] = {"nodes": sum(counts.values()), "casts": counts["Cast"]}
+        if not sections:
+            sections, numbers = _model_sections(program.model), _model_numbers(program.model)
+            found = {"detours": detours(program.exported), "declined": declined_rewrites(program.exported)}
+            for heading, lines in found.items():
+                numbers[heading] = [line.strip() for line in lines[1:]]
+                sections.append((heading, [("", line) for line in numbers[heading]]))
+    show([*sections, ("opsets", rows)], as_json=options.json, numbers={**numbers, "opsets": opsets})
 
 
 def verify(options: argparse.Namespace) -> None:
@@ -144,7 +158,8 @@ def verify(options: argparse.Namespace) -> None:
             atol=options.atol,
             progress=stages,
         )
-    show([("verified", _verified(result))], as_json=options.json)
+    numbers = {"verified": _verified_numbers(result)}
+    show([("verified", _verified(result))], as_json=options.json, numbers=numbers)
 
 
 def plugins(options: argparse.Namespace) -> None:
@@ -159,7 +174,17 @@ def plugins(options: argparse.Namespace) -> None:
         print("No plugins are installed. j2o-plugins-jax has the lowerings of JAX's own operations.")
         return
     if options.json:
-        show([("plugins", [(name, ", ".join(rest.split("   "))) for name, rest in rows[1:]])], as_json=True)
+        numbers = {
+            plugin.name: {
+                "distribution": plugin.distribution,
+                "version": plugin.version,
+                "rules": sum(map(len, plugin.lowerings.values())),
+                "composites": len(plugin.composites),
+                "rewrites": len(plugin.rewrites),
+            }
+            for plugin in registry.plugins
+        }
+        show([], as_json=True, numbers={"plugins": numbers})
         return
     cells = [(name, *rest.split("   ")) for name, rest in rows]
     widths = [max(len(row[column]) for row in cells) for column in range(5)]
@@ -187,8 +212,7 @@ def swap_weights(options: argparse.Namespace) -> None:
     take_weights(model)
     weights = read_safetensors(options.weights)
     written = save(replaced(model, weights), options.output, external_data=bool(files), weights=form if files else None)
-    sizes = [(os.path.relpath(file), bytes_text(os.path.getsize(file))) for file in written]
-    show([("files", sizes)], as_json=options.json)
+    show_files(list(map(str, written)), as_json=options.json)
 
 
 def quantize(options: argparse.Namespace) -> None:
@@ -211,9 +235,10 @@ def quantize(options: argparse.Namespace) -> None:
     outside = any(isinstance(v.const_value, ir.ExternalTensor) for v in program.model.graph.initializers.values())
     model = quantized(program.model, feeds or None, options.keep)
     written = save(model, options.output, external_data=outside or None)
-    sizes = [(os.path.relpath(file), bytes_text(os.path.getsize(file))) for file in written]
-    weights = f"{bytes_text(weight_bytes(program.model))} -> {bytes_text(weight_bytes(model))}"
-    show([("files", sizes), ("weights", [("in all", weights)])], as_json=options.json)
+    before, after = weight_bytes(program.model), weight_bytes(model)
+    section = "weights", [("in all", f"{bytes_text(before)} -> {bytes_text(after)}")]
+    numbers = {"weights": {"before": before, "after": after}}
+    show_files(list(map(str, written)), [section], as_json=options.json, numbers=numbers)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -315,11 +340,31 @@ def _model_sections(model: ir.Model) -> list[Section]:
     ]
 
 
+def _model_numbers(model: ir.Model) -> dict[str, Any]:
+    """The sections about a model that have numbers, for JSON: weights and files in bytes."""
+    from ..program._save import weight_bytes
+    from ..program._summary import operator_counts
+
+    counts = operator_counts(model)
+    return {
+        "opset": {"onnx": model.opset_imports.get("", None), "ir_version": model.ir_version},
+        "weights": {"tensors": len(model.graph.initializers), "bytes": weight_bytes(model)},
+        "nodes": {"in all": sum(counts.values()), **dict(counts.most_common())},
+    }
+
+
+def _verified_numbers(verification: Verification) -> dict[str, Any]:
+    outputs = {output.name: dataclasses.asdict(output) for output in verification.outputs}
+    for output in outputs.values():
+        del output["name"]
+    return {"outputs": outputs, "runs": [dict(run) for run in verification.runs], "notes": list(verification.notes)}
+
+
 def _verified(verification: Verification) -> list[tuple[str, str]]:
     runs = [", ".join(f"{name}={size}" for name, size in run.items()) for run in verification.runs]
     rows = [
         (output.name, f"max difference {output.max_abs:.3g}, {output.relative:.3g} of the largest value")
         for output in verification.outputs
     ]
-    rows.append((f"{len(runs)} run{'s' if len(runs) != 1 else ''}", "; ".join(filter(None, runs))))
+    rows.append((counted(len(runs), "run"), "; ".join(filter(None, runs))))
     return [*rows, *(("note", note) for note in verification.notes)]

@@ -6,7 +6,7 @@ import argparse
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .._errors import SaveError
@@ -29,7 +29,7 @@ def report(options: argparse.Namespace) -> None:
     model = read_model(options.model)
     page = report_page(model, os.path.basename(options.model))
     write_whole(options.output, lambda file: file.write(page.encode()))
-    show([("files", [(options.output, bytes_text(len(page.encode())))])], as_json=options.json)
+    show_files([options.output], as_json=options.json)
 
 
 def write_whole(path: str, write: Callable[[BinaryIO], Any]) -> None:
@@ -51,6 +51,15 @@ def write_whole(path: str, write: Callable[[BinaryIO], Any]) -> None:
         raise SaveError(f"Cannot save to {target}: {error.strerror or error}. Nothing was changed there.") from error
     finally:
         files.remove()
+
+
+def show_files(
+    paths: Sequence[str], sections: Sequence[Section] = (), *, as_json: bool, numbers: Mapping[str, Any] | None = None
+) -> None:
+    """The files that were written and their sizes, between other sections if there are any."""
+    sizes = {os.path.relpath(path): os.path.getsize(path) for path in paths if os.path.isfile(path)}
+    rows = [(path, bytes_text(size)) for path, size in sizes.items()]
+    show([("files", rows), *sections], as_json=as_json, numbers={"files": sizes, **(numbers or {})})
 
 
 def diff(options: argparse.Namespace) -> None:

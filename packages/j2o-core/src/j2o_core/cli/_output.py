@@ -6,7 +6,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 Section = tuple[str, Sequence[tuple[str, str]]]
@@ -64,13 +64,19 @@ class Stages:
                 self._bar = None
 
 
-def show(sections: Sequence[Section], *, as_json: bool = False) -> None:
+def show(sections: Sequence[Section], *, as_json: bool = False, numbers: Mapping[str, Any] | None = None) -> None:
     """Print a table of sections, each a heading and rows of two columns; or an object of objects in JSON.
 
     A name that a section has several times has a list there.
+
+    Args:
+        sections: the table.
+        as_json: whether it is printed in JSON.
+        numbers: by heading, what a section is in JSON where its rows are sentences for people.
     """
     if as_json:
-        print(json.dumps({heading: _as_object(rows) for heading, rows in sections}, indent=2))
+        found = {heading: _as_object(rows) for heading, rows in sections} | dict(numbers or {})
+        print(json.dumps(found, indent=2))
         return
     rich_table = _rich("table") if sys.stdout.isatty() else None
     if rich_table is not None:

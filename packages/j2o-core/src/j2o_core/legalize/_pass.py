@@ -15,6 +15,7 @@ from ..graph._walk import bodies, replace_output
 from ..lower._lowered import Lowered
 from ..rewrite import Rewriter
 from ..target import NARROW_FLOATS, SIGNED, Signature, Target, Workaround
+from ..trace._source import source_of
 from . import _composed
 from ._arrays import check_arrays
 from ._declined import Declined
@@ -102,6 +103,7 @@ class _Legalizer:
                 continue
             try:
                 if self._replace(node, replacement):
+                    self._note(node, f"a workaround, for the runtime's is wrong: {row.name}")
                     return
             except Declined as reason:
                 self._give_up(node, str(reason))
@@ -110,6 +112,7 @@ class _Legalizer:
         if plan is None:
             return
         if isinstance(plan, Detour):
+            self._note(node, f"computed in {spell({one.dtype for one in plan.carriers.values()})}")
             self._carry(node, plan)
             return
         compose = _composed.COMPOSED.get(node.op_type)
@@ -118,8 +121,16 @@ class _Legalizer:
             return
         try:
             self._replace(node, compose)
+            self._note(node, f"composed of others, for {plan}")
         except Declined as reason:
             self._give_up(node, f"{plan}; {reason}")
+
+    def _note(self, node: ir.Node, instead: str) -> None:
+        """For the report: the operator with its first type of numbers, what stands for it, and the user's line."""
+        dtypes = [value.dtype for value in (*node.inputs, *node.outputs) if value is not None]
+        numbers = [dtype for dtype in dtypes if dtype not in (None, ir.DataType.BOOL)]
+        operator = f"{node.op_type}({spell(numbers[:1])})"
+        self._lowered.detours.append((operator, instead, source_of(node) or "unknown source"))
 
     def _replace(self, node: ir.Node, replacement: Callable[[Rewriter, ir.Node], Any]) -> bool:
         """Whether a replacement wrote the node with others, which are legalized in turn."""

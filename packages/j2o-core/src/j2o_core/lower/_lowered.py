@@ -22,6 +22,7 @@ class Lowered:
         jaxpr: the simplified jaxpr that was lowered.
         values: for each equation of the jaxpr, the values of its results.
         declined: (operator, reason, source line) of each pattern that a rewrite recognized and left as it was.
+        detours: (operator, what stands for it, source line) of each node that the target cannot run as it is.
         functions: the functions that the graph calls, and those that they call before them.
     """
 
@@ -31,6 +32,7 @@ class Lowered:
     jaxpr: Any
     values: list[tuple[ir.Value, ...]]
     declined: list[tuple[str, str, str]] = field(default_factory=list)
+    detours: list[tuple[str, str, str]] = field(default_factory=list)
     functions: list[LoweredFunction] = field(default_factory=list)
 
     def parts(self) -> list[Lowered]:

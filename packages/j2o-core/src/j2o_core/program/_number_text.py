@@ -11,6 +11,11 @@ def bytes_text(count: int) -> str:
     return f"{size:.2f} GB"
 
 
+def counted(count: int, noun: str, several: str = "") -> str:
+    """`1 node`, `2 nodes`; the plural where it is not the noun with an s."""
+    return f"{count} {noun if count == 1 else several or noun + 's'}"
+
+
 def count_text(count: int) -> str:
     """A number, in thousands, millions or billions where it is large."""
     for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):

@@ -28,6 +28,7 @@ class OnnxProgram:
         input_names: names of the graph's inputs, in order.
         output_names: names of the graph's outputs, in order.
         state: names of the inputs that take the next time what comes out now, by the names of those outputs.
+        verification: what the last `verify` found, None before.
     """
 
     def __init__(self, exported: Exported):
@@ -37,6 +38,7 @@ class OnnxProgram:
         self.traced: Traced = exported.traced
         self.lowered: Lowered | None = exported.lowered
         self.registry: Registry = exported.registry
+        self.verification: Verification | None = None
 
     @classmethod
     def load(
@@ -70,15 +72,15 @@ class OnnxProgram:
         return f"<OnnxProgram {name_of(self.fn)}({', '.join(self.input_names)}) -> {', '.join(self.output_names)}>"
 
     def __str__(self) -> str:
-        """Signature, operators, weights and modules, on one screen."""
+        """Signature, operators, weights, modules and agreement with JAX, on one screen."""
         from ._summary import text
 
-        return text(self.fn, self.model)
+        return text(self.fn, self.model, self.verification)
 
     def _repr_html_(self) -> str:
         from ._summary import card
 
-        return card(self.fn, self.model)
+        return card(self.fn, self.model, self.verification)
 
     @functools.cached_property
     def reference(self) -> Reference:
@@ -259,7 +261,8 @@ class OnnxProgram:
 
         wide = functools.partial(in_float64, self.fn, self.traced.inputs)
         sides = Sides(self.reference, self.model, self.session, self.traced.inputs, self.output_names, diagnose, wide)
-        return verify(sides, args, sizes=sizes, seed=seed, rtol=rtol, atol=atol, ulps=ulps, kinds=kinds)
+        self.verification = verify(sides, args, sizes=sizes, seed=seed, rtol=rtol, atol=atol, ulps=ulps, kinds=kinds)
+        return self.verification
 
     def report(self, *, jaxpr: bool = False, html: bool = False, verification: Verification | None = None) -> str:
         """A text to attach to a bug report: signature, operators, differences and versions.
@@ -267,14 +270,16 @@ class OnnxProgram:
         Args:
             jaxpr: whether the jaxpr that was lowered follows.
             html: a page of HTML instead, which is complete in itself.
-            verification: what `verify` returned, for the page.
+            verification: what `verify` returned, for the page; by default that of the last one.
         """
         if html:
             from ..trace._source import name_of
-            from ._report import declined_rewrites
+            from ._report import declined_rewrites, detours
             from ._report_page import report_page
 
-            return report_page(self.model, name_of(self.fn), verification, declined_rewrites(self.exported))
+            known = verification or self.verification
+            lines = {"Rewrites that declined": declined_rewrites(self.exported), "Detours": detours(self.exported)}
+            return report_page(self.model, name_of(self.fn), known, lines)
         from ._report import report
 
         return report(self.exported, jaxpr=jaxpr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
+from collections.abc import Iterable
 from importlib import metadata
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from ..finish._finish import TARGET
 from ..graph._nonfinite import DEFAULT, NONFINITE, differences
 from ..simplify import narrowed
 from ..trace._source import describe
+from ._number_text import counted
 from ._save import weight_bytes
 from ._summary import functions, modules, operator_counts, signature
 
@@ -37,10 +39,11 @@ def report(program: Exported, *, jaxpr: bool = False) -> str:
         *_narrowed(model),
         *_nonfinite(model),
         *declined_rewrites(program),
+        *detours(program),
         f"nodes          {sum(counts.values())}",
         *(f"  {count:6} {op_type}" for op_type, count in counts.most_common()),
         *(f"function       {text}" for text in functions(model)),
-        *(f"module         {m.path}: {m.parameters} parameters, {m.nodes} nodes" for m in modules(model)),
+        *(f"module         {m.path}: {m.parameters} parameters, {counted(m.nodes, 'node')}" for m in modules(model)),
         f"python         {platform.python_version()} on {platform.platform()}",
         *versions(),
     ]
@@ -65,10 +68,21 @@ def versions() -> list[str]:
 def declined_rewrites(program: Exported) -> list[str]:
     """Why patterns that are nearly those of an operator stayed decomposed; of layers that are alike, once."""
     parts = program.lowered.parts() if program.lowered is not None else ()
-    found = Counter(entry for part in parts for entry in part.declined)
-    places = [(f"  {operator}: {reason} ({place})", count) for (operator, reason, place), count in found.items()]
-    lines = [line if count == 1 else f"{line}, {count} times" for line, count in places]
-    return [f"decomposed     {len(lines)} near misses of a fusion", *lines] if lines else []
+    lines = _entries(entry for part in parts for entry in part.declined)
+    return [f"decomposed     {counted(len(lines), 'near miss', 'near misses')} of a fusion", *lines] if lines else []
+
+
+def detours(program: Exported) -> list[str]:
+    """Operators that the target cannot run as they are, and what stands for them; of layers that are alike, once."""
+    parts = program.lowered.parts() if program.lowered is not None else ()
+    lines = _entries(entry for part in parts for entry in part.detours)
+    return [f"detours        {len(lines)} around kernels that are missing, slow or wrong", *lines] if lines else []
+
+
+def _entries(found: Iterable[tuple[str, str, str]]) -> list[str]:
+    """Operator, reason and place of each as a line, with how often it occurs."""
+    counts = {f"  {operator}: {reason} ({place})": n for (operator, reason, place), n in Counter(found).items()}
+    return [line if count == 1 else f"{line}, {count} times" for line, count in counts.items()]
 
 
 def _narrowed(model: ir.Model) -> list[str]:

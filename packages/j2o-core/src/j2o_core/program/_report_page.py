@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ..finish._finish import TARGET
 from ..graph._nonfinite import differences
 from ..simplify import narrowed
-from ._number_text import bytes_text, count_text
+from ._number_text import bytes_text, count_text, counted
 from ._report import versions
 from ._save import weight_bytes
 from ._summary import functions, modules, operator_counts, signature
@@ -30,11 +31,20 @@ td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; wh
 tr + tr { border-top: 1px solid color-mix(in srgb, currentColor 15%, transparent) }
 .bar { background: #4a5fa5; height: .8rem; border-radius: 2px; min-width: 1px }
 code { font-size: .9em }
+.wide { overflow-x: auto }
+.bars td:nth-child(2) { width: 50% }
+@media (max-width: 40rem) {
+  .bars tr { display: grid; grid-template-columns: 1fr auto }
+  .bars td:nth-child(2) { grid-area: 2 / 1 / 3 / 3; width: auto }
+}
 """
 
 
 def report_page(
-    model: ir.Model, title: str, verification: Verification | None = None, declined: Sequence[str] = ()
+    model: ir.Model,
+    title: str,
+    verification: Verification | None = None,
+    lines: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> str:
     """The page.
 
@@ -42,7 +52,7 @@ def report_page(
         model: the exported model.
         title: the function's name.
         verification: how far it is from JAX, if that was measured.
-        declined: lines about rewrites that were tried and declined.
+        lines: further sections by their headings, such as rewrites that were tried and declined.
     """
     counts = operator_counts(model)
     target = model.metadata_props.get(TARGET, "")
@@ -62,7 +72,10 @@ def report_page(
     parts += ["<h2>Operators</h2>", _bars((name, count, str(count)) for name, count in counts.most_common())]
     if model.functions:
         parts += ["<h2>Functions</h2>", _table([(_text(text),) for text in functions(model)])]
-    held = [(m.path, m.parameters, f"{count_text(m.parameters)} parameters, {m.nodes} nodes") for m in modules(model)]
+    held = [
+        (m.path, m.parameters, f"{count_text(m.parameters)} parameters, {counted(m.nodes, 'node')}")
+        for m in modules(model)
+    ]
     if held:
         parts += ["<h2>Modules</h2>", _bars(held)]
     parts += ["<h2>Casts</h2>", f"<p>{counts['Cast']} of {sum(counts.values())} nodes convert between dtypes.</p>"]
@@ -71,8 +84,9 @@ def report_page(
         parts += [f"<h2>Float32 in {record['dtype']}</h2>", _table(kept) if kept else "<p>None.</p>"]
     differing = [(_text(difference), _text(place)) for difference, place in differences(model)]
     parts += ["<h2>Differences for NaN and infinities</h2>", _table(differing) if differing else "<p>None.</p>"]
-    if declined:
-        parts += ["<h2>Rewrites that declined</h2>", _table([(_text(line.strip()), "") for line in declined])]
+    for heading, found in lines.items():
+        if found:
+            parts += [f"<h2>{_text(heading)}</h2>", _table([(_text(line.strip()),) for line in found])]
     parts += ["<h2>Versions</h2>", _table([tuple(map(_text, line.split(maxsplit=1))) for line in versions()])]
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{_text(title)}</title>'
@@ -97,18 +111,18 @@ def _bars(rows: Iterable[tuple[str, int, str]]) -> str:
     rows = list(rows)
     largest = max((number for _, number, _ in rows), default=0) or 1
     lines = [
-        f"<tr><td>{_text(name)}</td><td style='width:50%'><div class='bar' style='width:{100 * number / largest:.1f}%'>"
+        f"<tr><td>{_text(name)}</td><td><div class='bar' style='width:{100 * number / largest:.1f}%'>"
         f"</div></td><td class='number'>{_text(text)}</td></tr>"
         for name, number, text in rows[:_MOST_BARS]
     ]
     more = f"<p>and {len(rows) - _MOST_BARS} more</p>" if len(rows) > _MOST_BARS else ""
-    return f"<table>{''.join(lines)}</table>{more}"
+    return f"<table class='bars'>{''.join(lines)}</table>{more}"
 
 
 def _agreement(verification: Verification) -> str:
     head, *rows = verification.rows()
     lines = [f"<tr>{''.join(f'<th class=number>{_text(cell)}</th>' for cell in head)}</tr>"]
     lines += [f"<tr>{''.join(f'<td class=number>{_text(cell)}</td>' for cell in row)}</tr>" for row in rows]
-    runs = len(verification.runs)
     notes = "".join(f"<p>{_text(note)}</p>" for note in verification.notes)
-    return f"<table>{''.join(lines)}</table><p>{runs} run{'' if runs == 1 else 's'}.</p>{notes}"
+    runs = counted(len(verification.runs), "run")
+    return f"<div class='wide'><table>{''.join(lines)}</table></div><p>{runs}.</p>{notes}"

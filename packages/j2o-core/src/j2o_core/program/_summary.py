@@ -15,11 +15,13 @@ from ..graph._values import shape_text
 from ..graph._walk import all_graphs, called, model_graphs
 from ..trace._modules import MODULE
 from ..trace._source import name_of
-from ._number_text import bytes_text, count_text
+from ._number_text import bytes_text, count_text, counted
 from ._save import weight_bytes
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+
+    from ._verify import Verification
 
 _MOST_MODULES = 16
 _MOST_OPERATORS = 6
@@ -80,8 +82,7 @@ def functions(model: ir.Model) -> list[str]:
     """Each function of a model with its calls and nodes, as text."""
     calls = Counter(called(node, model) for graph in model_graphs(model) for node in graph)
     return [
-        f"{one.name}: {calls[one]} call{'' if calls[one] == 1 else 's'} of "
-        f"{sum(len(graph) for graph in all_graphs(one))} nodes"
+        f"{one.name}: {counted(calls[one], 'call')} of {counted(sum(map(len, all_graphs(one))), 'node')}"
         for one in model.functions.values()
     ]
 
@@ -95,7 +96,7 @@ def _one_in_list(path: str) -> str:
     return f"{first}.{rest[0]}" if rest and rest[0].isdecimal() else first
 
 
-def _rows(model: ir.Model) -> Iterator[tuple[str, list[str]]]:
+def _rows(model: ir.Model, verification: Verification | None) -> Iterator[tuple[str, list[str]]]:
     for heading, values in (("in", model.graph.inputs), ("out", model.graph.outputs)):
         more = [f"and {len(values) - _MOST_VALUES} more"] if len(values) > _MOST_VALUES else []
         yield heading, [*map(signature, values[:_MOST_VALUES]), *more]
@@ -110,9 +111,14 @@ def _rows(model: ir.Model) -> Iterator[tuple[str, list[str]]]:
     yield "weights", [f"{len(tensors)} tensors, {count_text(numbers)} numbers, {bytes_text(weight_bytes(model))}"]
     found = modules(model)
     width = max((len(module.path) for module in found), default=0)
-    lines = [f"{m.path:{width}}  {count_text(m.parameters):>7} parameters  {m.nodes:>5} nodes" for m in found]
+    lines = [
+        f"{m.path:{width}}  {count_text(m.parameters):>7} parameters  {m.nodes:>5} node{'' if m.nodes == 1 else 's'}"
+        for m in found
+    ]
     if lines:
         yield "modules", lines
+    if verification is not None:
+        yield "JAX", str(verification).splitlines()
 
 
 def _title(fn: Callable[..., Any], model: ir.Model) -> str:
@@ -120,20 +126,21 @@ def _title(fn: Callable[..., Any], model: ir.Model) -> str:
     return f"{name_of(fn)}, ONNX opset {model.opset_imports['']}{f' for {target}' if target else ''}"
 
 
-def text(fn: Callable[..., Any], model: ir.Model) -> str:
+def text(fn: Callable[..., Any], model: ir.Model, verification: Verification | None = None) -> str:
     """The summary as lines."""
-    lines, found = [_title(fn, model)], list(_rows(model))
+    lines, found = [_title(fn, model)], list(_rows(model, verification))
     width = max(8, *(len(heading) for heading, _ in found))
     for heading, rows in found:
         lines += [f"  {heading if index == 0 else '':{width}} {row}" for index, row in enumerate(rows)]
     return "\n".join(lines)
 
 
-def card(fn: Callable[..., Any], model: ir.Model) -> str:
+def card(fn: Callable[..., Any], model: ir.Model, verification: Verification | None = None) -> str:
     """The summary as HTML, which takes the colours of the page that it is in."""
     body = "".join(
         f"<tr><th style='text-align:left;vertical-align:top;padding-right:1em'>{heading}</th>"
         f"<td style='text-align:left'><pre style='margin:0'>{html.escape(chr(10).join(rows))}</pre></td></tr>"
-        for heading, rows in _rows(model)
+        for heading, rows in _rows(model, verification)
     )
-    return f"<table><caption style='text-align:left'>{html.escape(_title(fn, model))}</caption>{body}</table>"
+    title = f"<caption style='text-align:left'>{html.escape(_title(fn, model))}</caption>"
+    return f"<div style='overflow-x:auto'><table>{title}{body}</table></div>"
