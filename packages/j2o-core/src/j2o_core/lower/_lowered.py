@@ -20,7 +20,7 @@ class Lowered:
         constants: the table of constants.
         dims: symbolic dimensions as values of the graph.
         jaxpr: the simplified jaxpr that was lowered.
-        values: for each equation of the jaxpr, the values of its results.
+        values: for each equation of the jaxpr, the values of its results, or of the same elements in another shape.
         declined: (operator, reason, source line) of each pattern that a rewrite recognized and left as it was.
         detours: (operator, what stands for it, source line) of each node that the target cannot run as it is.
         functions: the functions that the graph calls, and those that they call before them.

@@ -112,7 +112,9 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target, *, keep_weight
         declined |= driver.declined
     for graph in all_graphs(lowered.graph):
         builder = Builder(lowered.constants, target, append=graph.append, share=False)
-        reshape_regions(graph, builder, lowered.dims)
+        moved = reshape_regions(graph, builder, lowered.dims)
+        if moved:
+            lowered.values = [tuple([moved.get(value, value) for value in values]) for values in lowered.values]
         if builder.added:
             graph.sort()
     if asked_for_sizes:  # they are computed at the end of the main graph, whichever graph asked

@@ -27,15 +27,19 @@ from ._rewriter import Rewriter
 _Shape = tuple[int, ...]
 
 
-def reshape_regions(graph: ir.Graph, builder: Builder, dims: Dimensions) -> None:
+def reshape_regions(graph: ir.Graph, builder: Builder, dims: Dimensions) -> dict[ir.Value, ir.Value]:
     """Give the pointwise arithmetic of a graph the shapes that take the fewest Reshapes.
 
     Args:
         graph: the graph, which is changed; nested graphs are left as they are.
         builder: adds nodes to it.
         dims: symbolic dimensions.
+
+    Returns:
+        Values of the graph as it was, and those of the same elements in another shape that took their places.
     """
     rw = Rewriter(builder, dims)
+    everywhere: dict[ir.Value, ir.Value] = {}
     for node in list(graph):
         source = node.inputs[0] if _is_reshape(node) else None
         if source is not None and _reshaped(source) is not None:
@@ -46,7 +50,10 @@ def reshape_regions(graph: ir.Graph, builder: Builder, dims: Dimensions) -> None
         shape, gain = max(_gains(region).items(), key=lambda one: one[1], default=(None, 0))
         if shape is None or gain <= 0:
             continue
-        _replace(graph, _move(region, shape, rw))
+        moved, replaced = _move(region, shape, rw)
+        _replace(graph, replaced)
+        everywhere |= moved
+    return everywhere
 
 
 def _replace(graph: ir.Graph, pairs: dict[ir.Value, ir.Value]) -> None:
@@ -144,8 +151,8 @@ def _gains(region: _Region) -> Counter[_Shape]:
     return Counter({shape: count - cost for shape, count in candidates.items() if len(shape) >= region.rank})
 
 
-def _move(region: _Region, shape: _Shape, rw: Rewriter) -> dict[ir.Value, ir.Value]:
-    """Build a region in another shape; what takes the place of the values that others read."""
+def _move(region: _Region, shape: _Shape, rw: Rewriter) -> tuple[dict[ir.Value, ir.Value], dict[ir.Value, ir.Value]]:
+    """Build a region in another shape: its results there, and what takes the place of the values that others read."""
     moved = {value: _shaped(value, shape, rw) for value in region.read}
     for node in region.nodes:
         rw.op.metadata = dict(node.metadata_props)
@@ -158,7 +165,8 @@ def _move(region: _Region, shape: _Shape, rw: Rewriter) -> dict[ir.Value, ir.Val
             replaced[old] = rw.reshape(moved[value], shape_of(old))
         if value.is_graph_output():
             replaced[value] = rw.reshape(moved[value], region.shape)
-    return replaced
+    results = [value for node in region.nodes for value in node.outputs]
+    return {value: moved[value] for value in results}, replaced
 
 
 def _shaped(value: ir.Value, shape: _Shape, rw: Rewriter) -> ir.Value:
