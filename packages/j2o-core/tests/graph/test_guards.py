@@ -114,7 +114,7 @@ def test_a_choice_that_replaces_zeros_has_none_of_them_negative(op, compare, kee
 
 def test_a_comparison_of_another_domain_says_nothing_of_zeros(op):
     x, zero = value(shape=(3,)), op.const(0, np.float32)
-    equal = ir.node("Equal", [x, zero], domain="my.domain").outputs[0]
+    equal = op("my.domain::Equal", x, zero)
     stamp(equal, np.bool_, (3,))
     chosen = op.Where(equal, op.const(1, np.float32), x)
     assert value_range(chosen, op.constant_value).negative_zero

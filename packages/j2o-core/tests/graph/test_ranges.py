@@ -252,6 +252,26 @@ def test_what_a_division_leaves(low, high):
     assert value_range(op.Sub(i, op.Mul(negative, op.Div(i, negative))), op.constant_value).high > 6
 
 
+EIGHTS = np.array([7, 8, 9], np.int32)
+NO_REMAINDERS = {
+    "a sum": lambda op, i, n: op.Sub(i, op.Add(n, op.Div(i, n))),
+    "a product of another domain": lambda op, i, n: op.Sub(i, op("my.domain::Mul", n, op.Div(i, n))),
+    "a difference": lambda op, i, n: op.Sub(i, op.Mul(n, op.Sub(i, n))),
+    "a quotient of another domain": lambda op, i, n: op.Sub(i, op.Mul(n, op("my.domain::Div", i, n))),
+    "several factors": lambda op, i, n: op.Sub(i, op.Mul(op.const(EIGHTS), op.Div(i, n))),
+    "several divisors": lambda op, i, n: op.Sub(i, op.Mul(n, op.Div(i, op.const(EIGHTS)))),
+    "no factor": lambda op, i, n: op.Sub(i, op.Mul(op.const(EIGHTS[:0]), op.Div(i, n))),
+}
+
+
+@pytest.mark.parametrize("case", NO_REMAINDERS)
+def test_near_misses_of_what_a_division_leaves(case):
+    op = builder()
+    i = op.Clip(leaf(np.int32), op.const(0, np.int32), op.const(20, np.int32))
+    found = value_range(NO_REMAINDERS[case](op, i, op.const(7, np.int32)), op.constant_value)
+    assert not found.within(-6, 6)
+
+
 def test_bounds_that_are_given():
     counter = leaf(np.int32)
     counter.meta[BOUNDS] = (2, 9)

@@ -92,7 +92,7 @@ class _Query:
             return Range(0, _LARGEST_COUNT)
         if BOUNDS in value.meta:
             return Range(*value.meta[BOUNDS])
-        if node is None or depth == 0 or node.domain:
+        if node is None or depth == 0:
             return limits
         if node.op_type in traits.COUNTS:
             return Range(0, _last_place(node))
@@ -119,11 +119,11 @@ class _Query:
         """The n > 0 of i - i / n * n, where the quotient is rounded towards zero; 0 of other differences."""
         i, product = node.inputs
         multiply = product.producer() if product is not None else None
-        if multiply is None or multiply.op_type != "Mul" or multiply.domain:
+        if multiply is None or multiply.op_type != "Mul":
             return 0
         for quotient, factor in (multiply.inputs[:2], multiply.inputs[1::-1]):
             divide, number = quotient.producer() if quotient is not None else None, self._constant(factor)
-            if divide is None or divide.op_type != "Div" or divide.domain or divide.inputs[0] is not i:
+            if divide is None or divide.op_type != "Div" or divide.inputs[0] is not i:
                 continue
             other = self._constant(divide.inputs[1])
             if number is None or other is None or not number.size or not (number == number.reshape(-1)[0]).all():
@@ -136,7 +136,7 @@ class _Query:
         """Where(Equal(x, 0), other, x): zeros of either sign are replaced."""
         condition, _, x = node.inputs
         equal = condition.producer() if condition is not None else None
-        if equal is None or equal.op_type != "Equal" or equal.domain or x not in equal.inputs:
+        if equal is None or equal.op_type != "Equal" or x not in equal.inputs:
             return False
         zeros = [array for array in map(self._constant, equal.inputs) if array is not None]
         return len(zeros) == 1 and not zeros[0].astype(np.float64).any() and zeros[0].size > 0
