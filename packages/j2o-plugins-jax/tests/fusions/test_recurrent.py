@@ -371,6 +371,36 @@ def test_other_cells_stay_a_scan(step):
     assert recurrent(program) == ["Scan"]
 
 
+ONE_COLUMN = {
+    "of the sum": lambda w, r, b, h, x: (x @ w + h @ r)[..., :1] + b,
+    "of the product of items": lambda w, r, b, h, x: (x @ w)[..., :1] + h @ r + b,
+    "of the product of states": lambda w, r, b, h, x: x @ w + (h @ r)[..., :1] + b,
+    "of the bias": lambda w, r, b, h, x: x @ w + h @ r + b[:1],
+}
+
+
+@pytest.mark.parametrize("spelling", ONE_COLUMN)
+def test_one_column_that_is_broadcast(spelling):
+    def fn(xs, h, *weights):
+        def step(h, x):
+            return (h := jnp.tanh(ONE_COLUMN[spelling](*weights, h, x))), h
+
+        return lax.scan(step, h, xs)
+
+    arrays = numbers(ITEM, SIZE), numbers(SIZE, SIZE), numbers(SIZE)
+    expected = ["RNN" if spelling == "of the bias" else "Scan"]
+    assert recurrent(check(lambda xs, h: fn(xs, h, *arrays), sequence(), state(), opsets=(21,))) == expected
+    assert recurrent(check(fn, sequence(), state(), *arrays, opsets=(21,))) == expected
+
+
+def test_states_of_symbolic_size_stay_a_scan():
+    def fn(xs, h, w, r):
+        return lax.scan(lambda h, x: ((h := jnp.tanh(x @ w + h @ r)), h), h, xs)
+
+    specs = Spec((LENGTH, ITEM)), Spec(("H",)), Spec((ITEM, "H")), Spec(("H", "H"))
+    assert recurrent(check(fn, *specs, opsets=(21,))) == ["Scan"]
+
+
 def lstm_of_three(c, h, x):
     return lstm(CELLS["LSTM"][1], joined=False)((c, h), x)
 

@@ -114,7 +114,11 @@ class Body:
         found, waiting = Linear(), [(Columns(value, start, stop), False)]
         while waiting:
             columns, outside = waiting.pop()
-            columns = self.columns(columns.value, columns.start, columns.stop)
+            if columns.stop <= self.width(columns.value):
+                columns = self.columns(columns.value, columns.start, columns.stop)
+            elif not self._is_vector(columns.value):
+                found.others.append(columns)  # one column, broadcast to several
+                continue
             value = columns.value
             find = self._rw.producer if outside else self.made_by
             if value in self._sequences:

@@ -42,6 +42,8 @@ def _recurrent(rw: Rewriter, scan: ir.Node) -> Sequence[ir.Value] | None:
         return None
     if any(shape is None or len(shape) not in (1, 2) or may_be_zero(shape[0]) for shape in shapes):
         return None
+    if not all(isinstance(shape[-1], int) for shape in shapes if shape is not None):
+        return None
     if any(value is None or value.dtype not in _DTYPES for value in scan.inputs):
         return None
     body = Body(rw, scan)
