@@ -61,6 +61,13 @@ def test_others_are_products(name):
     check(lambda x, y: jnp.einsum(subscripts, x, y), *map(Spec, shapes), opsets=(21,), contains=["MatMul"])
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.int32])
+@pytest.mark.parametrize("shapes", [((64, 2, 3), (1, 3, 1)), ((2, 3), (64, 3, 1))], ids=["vector", "matrix"])
+def test_one_operand_for_all_pairs_stays_a_product(shapes, dtype):
+    check(jnp.matmul, *map(Spec, shapes), opsets=(21,), contains=["MatMul"])
+    check(lambda x, y: jnp.einsum("bi,bi->b", x, y), *[Spec((64, 3), dtype)] * 2, opsets=(21,), contains=["MatMul"])
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.int32, np.int64, np.uint8, jnp.bfloat16, np.complex64, np.bool_])
 @pytest.mark.parametrize("name", ["outer", "dot", "matrix and vector"])
 @pytest.mark.usefixtures("x64")

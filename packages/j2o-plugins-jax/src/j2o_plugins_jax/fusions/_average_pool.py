@@ -23,7 +23,7 @@ from .._plugin import plugin
 def _average_pool(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     number, factors = rw.product(node.outputs[0])
     pool = rw.producer(factors[0], "AveragePool") if len(factors) == 1 else None
-    if pool is None or not rw.attr(pool, "count_include_pad", 0) or not rw.same_shape(factors[0], node.outputs[0]):
+    if pool is None or not rw.same_shape(factors[0], node.outputs[0]):
         return None
     size = math.prod(rw.attr(pool, "kernel_shape"))
     # A mean that is a product with 1 / n has rounded it to the dtype.

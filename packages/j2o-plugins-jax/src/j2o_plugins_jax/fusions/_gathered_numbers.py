@@ -26,10 +26,10 @@ _FEW = 16
 def _numbers(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     x, indices = node.inputs
     whole, shape = rw.shape(x), rw.shape(indices)
-    if x is None or indices is None or whole is None or len(whole) != 1 or not shape:
+    if x is None or indices is None or whole is None or len(whole) != 1 or shape is None:
         return None
     sizes = [size for size in shape if isinstance(size, int)]
-    if (len(sizes) == len(shape) and math.prod(sizes) <= _FEW) or not rw.target.runs("GatherElements", x.dtype):
+    if len(sizes) == len(shape) and math.prod(sizes) <= _FEW:
         return None
     if len(shape) == 1:
         return rw.op.GatherElements(x, indices, axis=0)  # type: ignore[no-any-return]

@@ -32,8 +32,7 @@ def _choice(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         return None
     if not all(isinstance(size, int) for size in shape) or math.prod(shape) < _MANY:
         return None
-    runs = all(rw.target.runs(op_type, result.dtype) for op_type in ("Add", "Sub", "Mul"))
-    if not runs or not rw.same_shape(condition, result):
+    if not rw.same_shape(condition, result):
         return None
     chosen = rw.op.Cast(condition, to=result.dtype)
     return rw.op.Add(y, rw.op.Mul(chosen, _difference(rw, x, y)))  # type: ignore[no-any-return]

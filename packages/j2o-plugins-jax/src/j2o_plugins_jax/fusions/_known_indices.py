@@ -39,7 +39,7 @@ def _choice(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 @plugin.rewrite("Clip")
 def _clip(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     x, *ends = node.inputs
-    if not _is_integer(x) or len(ends) != 2:
+    if len(ends) != 2:
         return None
     low, high = map(rw.scalar, ends)
     return x if low is not None and high is not None and rw.range(x).within(low, high) else None

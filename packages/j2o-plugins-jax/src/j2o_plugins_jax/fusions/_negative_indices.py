@@ -47,13 +47,14 @@ def _clipped(rw: Rewriter, clip: ir.Node | None) -> tuple[ir.Value, int] | None:
         return None
     last = rw.constant(clip.inputs[2])
     for reader, place in clip.outputs[0].uses():
-        if not (reader.op_type in _GATHERS and place == 1) and not (
-            reader.op_type == "Equal" and reader.inputs[1 - place] is clip.inputs[0]
-        ):
+        is_compared = reader.op_type == "Equal" and reader.inputs[1 - place] is clip.inputs[0]
+        if not is_compared and not (reader.op_type in _GATHERS and place == 1):  # cost: indices are clipped twice
             return None
     cast = rw.producer(clip.inputs[0], "Cast")
     where = rw.producer(cast.inputs[0] if cast is not None else clip.inputs[0], "Where")
-    if last is None or where is None or clip.outputs[0].is_graph_output():
+    if last is None or where is None:
+        return None
+    if clip.outputs[0].is_graph_output():  # cost: indices are clipped twice
         return None
     is_negative, total, index = where.inputs
     less, add = rw.producer(is_negative, "Less"), rw.producer(total, "Add")

@@ -25,10 +25,9 @@ def _quotient(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     if x is None or x.dtype not in _DTYPES or not rw.same_shape(x, node.outputs[0]):
         return None
     number = _number(rw, divisor)
-    attributes = {"direction": "RIGHT"}
-    if number < 2 or number.bit_count() > 1 or not rw.target.runs("BitShift", x.dtype, attributes=attributes):
+    if number < 2 or number.bit_count() > 1:
         return None
-    return rw.op.BitShift(x, rw.const(number.bit_length() - 1, x), **attributes)  # type: ignore[no-any-return]
+    return rw.op.BitShift(x, rw.const(number.bit_length() - 1, x), direction="RIGHT")  # type: ignore[no-any-return]
 
 
 @plugin.rewrite("BitShift", late=True)
@@ -37,7 +36,7 @@ def _product(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     if x is None or x.dtype not in _DTYPES or rw.attr(node, "direction") != "LEFT":
         return None
     count = _number(rw, places)
-    if not 0 < count < x.dtype.bitwidth or not rw.same_shape(x, node.outputs[0]) or not rw.target.runs("Mul", x.dtype):
+    if not 0 < count < x.dtype.bitwidth or not rw.same_shape(x, node.outputs[0]):
         return None
     return rw.op.Mul(x, rw.const(1 << count, x))  # type: ignore[no-any-return]
 
@@ -45,7 +44,7 @@ def _product(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 @plugin.rewrite("BitwiseOr", late=True)
 def _sum(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     for high, low in rw.both_ways(node):
-        if high is None or high.dtype not in _DTYPES or not rw.target.runs("Add", high.dtype):
+        if high is None or high.dtype not in _DTYPES:
             return None
         if rw.range(low).high < _unit(rw, high):
             return rw.op.Add(high, low)  # type: ignore[no-any-return]

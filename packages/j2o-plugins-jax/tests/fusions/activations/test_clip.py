@@ -55,6 +55,11 @@ def test_primal_of_a_gradient():
     check(jax.value_and_grad(lambda x: six(x).sum()), Spec(("B", 3)), contains=["Clip"])
 
 
+@pytest.mark.parametrize("fn", [lambda x: jnp.where(x <= 0, 0, x), lambda x: jnp.where(x > 0, 0, x)])
+def test_declines_what_chooses_between_zeros_of_both_signs(fn):
+    check(fn, SPECIAL, contains=["Where"], opsets=(21,))
+
+
 def test_declines_bounds_that_cross():
     check(lambda x: jnp.minimum(jnp.maximum(x, 2), 1), SPECIAL, absent=["Clip"])
     check(lambda x: jnp.maximum(jnp.minimum(x, 1), 2), SPECIAL, absent=["Clip"])

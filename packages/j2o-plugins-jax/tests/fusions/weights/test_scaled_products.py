@@ -48,8 +48,9 @@ def test_double_precision(x64):
         lambda x: (x @ W) * 0.5,
         lambda x: (x @ W) * (G * 1e-37),
         lambda x: (x @ W) * np.array([1, 2, np.inf, 0], np.float32),
+        lambda x: (((y := x @ W) + B) * G, y),
     ],
-    ids=["result", "reader", "weight", "rows too", "rows", "one number", "underflow", "infinite"],
+    ids=["result", "reader", "weight", "rows too", "rows", "one number", "underflow", "infinite", "product"],
 )
 def test_declines(fn):
     check(fn, Spec((3, 6)), contains=["Mul"], opsets=(21,))
@@ -219,7 +220,8 @@ def test_batch_norm_with_channels_last_is_in_the_convolution(spelling, batch):
 )
 def test_what_is_not_for_each_channel_stays_behind_the_transpose(change):
     program = check(lambda x: change(channels_last(x, normal(3, 3, 4, 6))), Spec((2, 5, 5, 4)), opsets=(21,))
-    assert {node.op_type for node in program.model.graph} & {"Mul", "Div", "Sub"}
+    names = [node.op_type for node in program.model.graph]
+    assert names[: names.index("Transpose", names.index("Conv"))][-1] == "Conv"
 
 
 G6 = normal(6, seed=5)
@@ -340,16 +342,24 @@ def test_two_scales_are_one(scales):
         lambda x: x * G * (B * 1e-38),
         lambda x: x * G / np.array([1, 2, 0, 4], np.float32),
         lambda x: (2 * x) * G,
+        lambda x: (x * G) * 2,
         lambda x: G / (x * B),
         lambda x: (y := x * G) * B + y,
         lambda x: x * G * normal(3, 1, seed=5),
         lambda x: (x[0] * G) * normal(3, 4, seed=5),
     ],
-    ids=["underflow", "zero", "one number", "inverse", "reader", "rows and columns", "larger"],
+    ids=["underflow", "zero", "one number", "one number behind", "inverse", "reader", "rows and columns", "larger"],
 )
 def test_two_scales_stay(scales):
     program = check(scales, Spec((3, 4)), opsets=(21,))
     assert len([node for node in program.model.graph if node.op_type in ("Mul", "Div")]) == 2
+
+
+@pytest.mark.parametrize("shapes", [((300, 300), (300,)), ((300,), (300, 300))])
+def test_tables_are_not_multiplied(shapes):
+    first, second = (normal(*shape) for shape in shapes)
+    program = check(lambda x: (x * first) * second, Spec((300, 300)), opsets=(21,))
+    assert [node.op_type for node in program.model.graph] == ["Mul", "Mul"]
 
 
 def test_shifts_behind_a_bias_are_one():

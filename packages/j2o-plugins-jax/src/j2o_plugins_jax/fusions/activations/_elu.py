@@ -53,13 +53,10 @@ def _elu(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 @plugin.rewrite("Where")
 def _expm1_below_zero(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    is_far, far, near = node.inputs
-    compare, exp = rw.producer(is_far, "GreaterOrEqual"), rw.producer(_without_one(rw, far), "Exp")
-    quotient = rw.producer(near, "Div")
-    if compare is None or exp is None or quotient is None or near is None:
-        return None
-    x, size = exp.inputs[0], rw.producer(compare.inputs[0], "Abs")
-    if x is None or size is None or size.inputs[0] is not x or rw.scalar(compare.inputs[1]) != 1:
+    _, far, near = node.inputs  # both are the same number, whichever is chosen
+    exp, quotient = rw.producer(_without_one(rw, far), "Exp"), rw.producer(near, "Div")
+    x = exp.inputs[0] if exp is not None else None
+    if x is None or quotient is None or near is None or not rw.same_shape(near, node.outputs[0]):
         return None
     factor, least = number_times(rw, x)
     if factor <= 0 or _above_zero_is_zero(rw, least) is None:

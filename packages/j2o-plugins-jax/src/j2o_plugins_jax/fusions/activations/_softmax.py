@@ -16,7 +16,7 @@ plus infinity is NaN as a whole then, in JAX only at that place.
 
 Where x is Where(m, ..., -inf), as `jax.nn.softmax(where=m)` has it, the sum may be of Where(m, e, 0).
 
-Declines for more than one axis, for float8, where what is subtracted is not the maximum of x, and for other masked
+Declines for more than one axis, where what is subtracted is not the maximum of x, and for other masked
 sums.
 """
 
@@ -31,9 +31,8 @@ import onnx_ir as ir
 from j2o_core import Rewriter, traits
 
 from ..._plugin import plugin
-from .._half import HALVES, widened
+from .._half import widened
 
-_DTYPES = (ir.DataType.FLOAT, ir.DataType.DOUBLE, *HALVES)
 _LONGEST_CHAIN = 10
 
 # Axes of a product that the weights have not count from here.
@@ -242,7 +241,7 @@ def _of_exponentials(rw: Rewriter, exp: ir.Node, total: ir.Value | None) -> tupl
 def _shifted(rw: Rewriter, exp: ir.Node) -> tuple[ir.Value, ir.Value] | None:
     """(x, m) of Exp(x - m), m of a lower rank or broadcast, perhaps guarded where it is infinite."""
     shifted = rw.producer(exp.inputs[0], "Sub")
-    if shifted is None or rw.shape(exp.outputs[0]) is None or exp.outputs[0].dtype not in _DTYPES:
+    if shifted is None or rw.shape(exp.outputs[0]) is None:
         return None
     x, maximum = shifted.inputs[0], _without_guard(rw, shifted.inputs[1])
     return None if x is None or maximum is None or not rw.same_shape(x, exp.outputs[0]) else (x, maximum)
@@ -301,10 +300,8 @@ def _reduced_axis(rw: Rewriter, value: ir.Value, x: ir.Value, op_type: str, expe
     plain = rw.view(x)
     if reduced is None or plain is None or reduced.root is not plain.root or len(reduced.axes) != len(plain.axes):
         return None
-    if not any(node.op_type == op_type for node in reduced.nodes):
-        return None
     differ = [axis for axis, (one, other) in enumerate(zip(reduced.axes, plain.axes, strict=True)) if one != other]
-    if len(differ) != 1 or reduced.axes[differ[0]]:
+    if len(differ) != 1:
         return None
     axis = differ[0] - len(shape)
     return axis if expected in (None, axis) else None

@@ -59,6 +59,8 @@ def _log1p_of_fraction(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         difference = zero.inputs[0]
         if log is None or least is None or least.inputs[0] is not difference or difference is None:
             continue
+        if len(least.inputs) != 2 or not rw.same_shape(e, node.outputs[0]):
+            continue
         if not (rw.scalar(least.inputs[1]) or 0) >= 1:
             continue  # d is at most 1: a bound that it may pass is something else
         u = log.inputs[0]

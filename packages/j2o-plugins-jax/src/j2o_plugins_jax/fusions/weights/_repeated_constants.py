@@ -25,7 +25,9 @@ def _repeated_constant(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     for place in (0, 1):
         x, constant = node.inputs[place], node.inputs[1 - place]
         array = rw.constant(constant)
-        if x is None or constant is None or array is None or array.size == 1 or array.dtype.kind not in "fV":
+        if x is None or constant is None or array is None:
+            continue
+        if array.size == 1:  # cost: there is nothing to find
             continue
         if not rw.same_shape(x, node.outputs[0]):
             continue

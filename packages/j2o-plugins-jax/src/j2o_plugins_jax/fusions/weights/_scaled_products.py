@@ -52,7 +52,7 @@ def _scale(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 def _scaled_matmul(rw: Rewriter, value: ir.Value, factor: Any) -> ir.Value | None:
     columns = (rw.shape(value) or (None,))[-1]
-    if factor.size != columns or factor.shape[-1:] != (columns,) or columns == 1:
+    if factor.size != columns or factor.shape[-1:] != (columns,):
         return None
     product, bias = rw.producer(value, "MatMul"), None
     if product is None:
@@ -75,8 +75,8 @@ def _scaled_matmul(rw: Rewriter, value: ir.Value, factor: Any) -> ir.Value | Non
 
 def _scaled_convolution(rw: Rewriter, value: ir.Value, factor: Any) -> ir.Value | None:
     conv = rw.producer(value, *traits.CONVOLUTIONS)
-    channels = _per_channel(rw, value, factor)
-    if conv is None or channels is None or len(conv.inputs) > 3:
+    channels = _per_channel(rw, value, factor) if conv is not None else None
+    if conv is None or channels is None:
         return None
     weight_rank = len(rw.shape(conv.inputs[1]) or ())
     attrs = rw.attrs(conv)
@@ -105,7 +105,7 @@ def _shift(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 def _shifted_matmul(rw: Rewriter, value: ir.Value, shift: Any) -> ir.Value | None:
     total, columns = rw.producer(value, "Add"), (rw.shape(value) or (None,))[-1]
-    if total is None or shift.size != columns or shift.shape[-1:] != (columns,) or columns == 1:
+    if total is None or shift.size != columns or shift.shape[-1:] != (columns,):
         return None
     for product, bias in rw.operands(total, "MatMul"):
         array = rw.wide(bias)
@@ -119,8 +119,8 @@ def _shifted_matmul(rw: Rewriter, value: ir.Value, shift: Any) -> ir.Value | Non
 
 def _shifted_convolution(rw: Rewriter, value: ir.Value, shift: Any) -> ir.Value | None:
     conv = rw.producer(value, *traits.CONVOLUTIONS)
-    channels = None if conv is None else _per_channel(rw, value, shift)
-    if conv is None or channels is None or len(conv.inputs) > 3:
+    channels = _per_channel(rw, value, shift) if conv is not None else None
+    if conv is None or channels is None:
         return None
     bias = rw.wide(conv.inputs[2]) if len(conv.inputs) > 2 else np.zeros_like(channels)
     if bias is None or not _fits(bias + channels, rw.dtype(value)):
@@ -163,12 +163,11 @@ def _before_reshape(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     for value, constant in _with_constant(rw, node):
         layout = rw.producer(value, "Reshape", "Squeeze")
         conv = rw.producer(layout.inputs[0], *traits.CONVOLUTIONS) if layout is not None else None
-        if conv is None or not rw.only_use(conv.outputs[0]):
+        if conv is None:
             continue
-        batch, *shape = rw.shape(conv.outputs[0]) or (None,)
-        if batch != 1 or [str(size) for size in shape] != [str(size) for size in rw.shape(value) or ()]:
+        if [str(size) for size in rw.shape(conv.outputs[0]) or ()] != ["1", *map(str, rw.shape(value) or ())]:
             continue
-        if constant.ndim > len(shape) or _per_channel(rw, conv.outputs[0], constant) is None:
+        if _per_channel(rw, conv.outputs[0], constant) is None:
             continue
         inputs = [conv.outputs[0] if operand is value else operand for operand in node.inputs]
         return rw.reshape(rw.op(node.op_type, *inputs), rw.shape(value))
@@ -181,7 +180,9 @@ def _before_transpose(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     for value, constant in _with_constant(rw, node):
         layout = rw.producer(value, "Transpose")
         conv = rw.producer(layout.inputs[0], *traits.CONVOLUTIONS) if layout is not None else None
-        if layout is None or conv is None or not rw.only_use(conv.outputs[0]) or constant.size == 1:
+        if layout is None or conv is None:
+            continue
+        if constant.size == 1:  # cost: the operators behind may take a single number
             continue
         if not np.isfinite(constant).all() or (node.op_type == "Div" and not constant.all()):
             continue  # ONNX Runtime would take it into the weights, where it meets zeros
@@ -205,12 +206,12 @@ def _with_constant(rw: Rewriter, node: ir.Node, *, only_reader: bool = True) -> 
 
 
 def _per_channel(rw: Rewriter, value: ir.Value, array: Any) -> Any:
-    """An array that varies along axis 1 of a value at most, as a vector."""
+    """An array that broadcasts to the result of a convolution and varies along its channels at most, as a vector."""
     shape = rw.shape(value)
-    if shape is None or len(shape) < 3 or not isinstance(shape[1], int) or array.ndim > len(shape):
+    if shape is None:
         return None
     full = (1,) * (len(shape) - array.ndim) + array.shape
-    if any(size != 1 for axis, size in enumerate(full) if axis != 1) or full[1] not in (1, shape[1]):
+    if any(size != 1 for axis, size in enumerate(full) if axis != 1):
         return None
     return np.broadcast_to(array.reshape(-1), (shape[1],))
 
