@@ -338,7 +338,7 @@ def nightly(session: nox.Session) -> None:
     BUILD.mkdir(exist_ok=True)
     tests = Path("packages/j2o-plugins-jax/tests")
     everything = {"J2O_EXAMPLES": "1000"}
-    names = ("test_near_misses.py", "test_other_domains.py", "properties")
+    names = ("test_near_misses.py", "test_graph_near_misses.py", "test_other_domains.py", "properties")
     session.run("pytest", *(str(tests / name) for name in names), env=everything)
     large = ("packages/j2o-plugins-equinox/tests/test_files.py", "packages/j2o-examples-dino/tests/test_large.py")
     session.run("pytest", *large, env={"J2O_LARGE": "1"})
