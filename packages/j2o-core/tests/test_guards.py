@@ -14,7 +14,7 @@ from j2o_core.target import WORKAROUNDS, Target
 X = np.ones((2, 2), np.float32)
 
 
-@pytest.mark.parametrize("option", ["unroll", "weights"])
+@pytest.mark.parametrize("option", ["unroll", "weights", "dtype", "progress"])
 def test_options_are_checked(export, option):
     with pytest.raises(SpecError, match=f"{option} is 3"):
         export(jnp.sin, [(3,)], **{option: 3})
