@@ -19,9 +19,18 @@ UNARY = [
 ]
 
 
+def _ulps(name):
+    """Not in units of the last place where JAX itself loses some.
+
+    Of numbers from 10 to 20 its sinh and cosh are off by up to 10 units, by others on each processor; near 0 its
+    sinh is off by 140.
+    """
+    return None if name in ("sinh", "cosh") else 4
+
+
 @pytest.mark.parametrize("name", UNARY)
 def test_functions(name):
-    check(getattr(jnp, name), Spec((3, 5), Z), opsets=(21,))
+    check(getattr(jnp, name), Spec((3, 5), Z), opsets=(21,), ulps=_ulps(name))
 
 
 @pytest.mark.parametrize("name", UNARY)
@@ -29,8 +38,7 @@ def test_functions_on_axes_and_large_numbers(name):
     x = np.array([0, 1, -1, 1j, -1j, 2, -2, 2j, -2j, 0.5, -0.5, 1e-3, 1e-3j, 3 + 4j, -3 - 4j, 12 + 1j, -12 + 1j], Z)
     if name in ("log", "log2", "reciprocal", "arctanh", "arctan"):
         x = x[5:]  # poles
-    # JAX's own sinh is off by 140 units near 0.
-    check(getattr(jnp, name), x, opsets=(21,), ulps=None if name == "sinh" else 4)
+    check(getattr(jnp, name), x, opsets=(21,), ulps=_ulps(name))
 
 
 @pytest.mark.parametrize("name", ["arccos", "arcsin", "arctanh", "log2", "tanh"])
