@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import statistics
@@ -108,7 +109,8 @@ def feeds(session: Any) -> dict[str, tuple[dict[str, Any], int]]:
 def export_times(fn: Callable[..., Any], folder: Path, *, clear: bool, rounds: int = 5) -> dict[str, float]:
     """Median seconds of `jax.make_jaxpr`, of writing the file's bytes, and of an export to a file, in turns.
 
-    Each time the function is a new object, so that no cache knows it.
+    Each time the function is a new object, so that no cache knows it. Garbage is collected before, uncounted: else a
+    full collection that one of them owes would count for another.
 
     Args:
         fn: the model.
@@ -141,6 +143,7 @@ def export_times(fn: Callable[..., Any], folder: Path, *, clear: bool, rounds: i
         for name, work in (("make_jaxpr", trace), ("write", write), ("export", whole)):
             if clear:
                 jax.clear_caches()
+            gc.collect()
             begin = time.perf_counter()
             work()
             taken[name].append(time.perf_counter() - begin)
