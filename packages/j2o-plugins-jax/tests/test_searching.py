@@ -102,3 +102,8 @@ def test_searches_of_constants_are_computed_by_the_export():
         return x + places, x + jnp.interp(jnp.full(3, 0.5), jnp.arange(4.0), jnp.asarray(points))
 
     check(fn, Spec((3,)), opsets=(21,), absent=["Greater", "Less", "Gather", "Sum"])
+
+
+def test_interp_of_one_number():
+    with jax.enable_x64(True):
+        check(lambda x: jnp.interp(x, jnp.arange(4.0), jnp.asarray([1.0, 3, -1, 2])), Spec((1, 1)), opsets=(21, 24))
