@@ -57,6 +57,11 @@ KERNELS = {
 }
 
 
+def test_updates_in_half_precision():
+    add = lambda x: x.at[jnp.array([0, -1, 0])].add(jnp.float16(2))  # noqa: E731
+    check(add, Spec(("N", 4), jnp.float16), constraints=["N >= 0"], opsets=(18, 23), sizes=(0, 1, 3))
+
+
 @pytest.mark.parametrize("nonfinite", [None, "exact"])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float16])
 @pytest.mark.parametrize("fn", KERNELS.values(), ids=KERNELS)

@@ -61,7 +61,9 @@ def kernel(rw: Rewriter, node: ir.Node) -> Any:
     sizes = {
         str(size): size for x in values if x is not None for size in shape_of(x) or () if is_asked_to_be_zero(size)
     }
-    if not sizes or len(node.outputs) > 1 or shape_of(result) is None or not rw.target.runs(op_type, result.dtype):
+    if not sizes or len(node.outputs) > 1 or shape_of(result) is None:
+        return None
+    if not rw.target.runs(op_type, result.dtype, attributes=rw.attrs(node)):
         return None
 
     def nothing(rw: Rewriter) -> Any:
