@@ -803,9 +803,12 @@ def run(program: Program, known: dict[int, list[Any]] | None = None) -> tuple[st
             return "error", f"{type(error).__name__}: {error}"
         try:
             exported.check()
-            session = Reference(exported.model) if program.standard else Session(exported.model, threads=1)
         except j2o_core.J2oError as error:
             return "runtime", str(error)
+        try:
+            session = Reference(exported.model) if program.standard else Session(exported.model, threads=1)
+        except j2o_core.J2oError as error:
+            return "reference" if program.standard else "runtime", str(error)
         for length in LENGTHS if program.symbolic else LENGTHS[:1]:
             outcome, problem = _compared(program.at(length), session, (known or {}).get(length))
             if problem:
@@ -883,13 +886,20 @@ class Reference:
     """Runs a model by ONNX's reference implementation; see `Session`."""
 
     def __init__(self, model: ir.Model):
-        self._evaluator = ReferenceEvaluator(ir.to_proto(model), new_ops=[Erf])
+        with self._named_errors():
+            self._evaluator = ReferenceEvaluator(ir.to_proto(model), new_ops=[Erf])
 
     def run(self, arrays: Sequence[Any]) -> list[Any]:
         """Results for arrays in the order of the inputs."""
         feed = dict(zip(self._evaluator.input_names, map(as_fed, arrays), strict=True))
-        try:
+        with self._named_errors():
             return list(self._evaluator.run(None, feed))
+
+    @staticmethod
+    @contextlib.contextmanager
+    def _named_errors() -> Iterator[None]:
+        try:
+            yield
         except Exception as error:
             raise j2o_core.RunError(f"ONNX's reference implementation: {type(error).__name__}: {error}") from error
 
