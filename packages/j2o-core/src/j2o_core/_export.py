@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -104,7 +105,13 @@ def to_onnx(
     keep_weights = _keeps(weights)
     narrow_dtype = _narrow_dtype(dtype)
     _check_unroll(unroll)
-    begin = progress or (lambda stage: None)
+    begun: dict[str, float] = {}
+
+    def begin(stage: str) -> None:
+        begun[stage] = time.perf_counter()
+        if progress is not None:
+            progress(stage)
+
     begin("discover")
     registry = discover(plugins)
     with (capture := Capture()), capture:
@@ -173,7 +180,9 @@ def to_onnx(
         functions=kept_functions.found(),
         plugins=registry.plugins,
     )
-    return OnnxProgram(Exported(model, fn, traced, lowered, registry, again))
+    ends = [*list(begun.values())[1:], time.perf_counter()]
+    seconds = {stage: end - start for (stage, start), end in zip(begun.items(), ends, strict=True)}
+    return OnnxProgram(Exported(model, fn, traced, lowered, registry, again, seconds))
 
 
 def _keeps(weights: str) -> bool:

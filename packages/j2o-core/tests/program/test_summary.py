@@ -67,6 +67,8 @@ def test_the_card_of_notebooks_is_html(export):
 def test_the_report_is_a_page_of_its_own(export):
     program = export(lambda x: jnp.sin(x) * 2, [("B", 3)])
     page = program.report(html=True, verification=program.verify())
+    assert [*program.exported.seconds] == ["discover", "trace", "simplify", "lower", "rewrite", "legalize", "finish"]
+    assert "<h2>Time of the export</h2>" in page
     for text in ("<h2>Agreement with JAX</h2>", "<h2>Operators</h2>", "&lt;lambda&gt;", "x: float32[B, 3]", "3 runs."):
         assert text in page
     assert "src=" not in page

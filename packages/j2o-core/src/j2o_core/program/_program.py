@@ -279,7 +279,7 @@ class OnnxProgram:
 
             known = verification or self.verification
             lines = {"Rewrites that declined": declined_rewrites(self.exported), "Detours": detours(self.exported)}
-            return report_page(self.model, name_of(self.fn), known, lines)
+            return report_page(self.model, name_of(self.fn), known, lines, self.exported.seconds)
         from ._report import report
 
         return report(self.exported, jaxpr=jaxpr)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ class Exported:
         lowered: the jaxpr that was lowered, and the values of its equations; None if the program was read from a file.
         registry: the plugins.
         export_again: `to_onnx` with the options of this export, for other functions and specs.
+        seconds: how long each stage took, None of a file.
     """
 
     model: ir.Model
@@ -33,3 +34,4 @@ class Exported:
     lowered: Lowered | None
     registry: Registry
     export_again: Callable[[Callable[..., Any], Sequence[Any]], Any] | None = None
+    seconds: Mapping[str, float] | None = None

@@ -45,6 +45,7 @@ def report_page(
     title: str,
     verification: Verification | None = None,
     lines: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    seconds: Mapping[str, float] | None = None,
 ) -> str:
     """The page.
 
@@ -53,6 +54,7 @@ def report_page(
         title: the function's name.
         verification: how far it is from JAX, if that was measured.
         lines: further sections by their headings, such as rewrites that were tried and declined.
+        seconds: how long each stage of the export took.
     """
     counts = operator_counts(model)
     target = model.metadata_props.get(TARGET, "")
@@ -87,6 +89,9 @@ def report_page(
     for heading, found in lines.items():
         if found:
             parts += [f"<h2>{_text(heading)}</h2>", _table([(_text(line.strip()),) for line in found])]
+    if seconds:
+        times = [(stage, round(1e6 * time), f"{1e3 * time:.1f} ms") for stage, time in seconds.items()]
+        parts += ["<h2>Time of the export</h2>", _bars(times)]
     parts += ["<h2>Versions</h2>", _table([tuple(map(_text, line.split(maxsplit=1))) for line in versions()])]
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{_text(title)}</title>'
