@@ -71,7 +71,7 @@ LEFT = {
         { m = MatMul (x, w) y = Mul (m, c) }""",
     "convolution times ordinary numbers": """g (float[1,1,5] x) => (y) <float[1,1,1] w = {2}, float c = {3}>
         { m = Conv (x, w) y = Mul (m, c) }""",
-    "convolution times no numbers": """g (float[1,1,0] x) => (y) <float[1,1,1] w = {1e20}, float[0] c = {}>
+    "convolution times no numbers": """g (float[1,1,1] x) => (y) <float[1,1,1] w = {1e20}, float[0] c = {}>
         { m = Conv (x, w) y = Mul (m, c) }""",
     "sum of floats": "g (float[3,2] x) => (y) <int64[1] a = {1}> { y = ReduceSum (x, a) }",
     "sum of booleans": "g (bool[3,2] b) => (y) <int64[1] a = {1}> { x = Cast <to=6> (b) y = ReduceSum (x, a) }",
