@@ -7,6 +7,7 @@ import pytest
 from jax import lax
 from jax.extend.core import Literal
 
+from j2o_core import to_onnx
 from j2o_core.testing import Spec, check
 from j2o_plugins_jax.complex import _fourier
 
@@ -80,3 +81,13 @@ def test_a_long_prime_length_stores_no_dense_table(n):
 @pytest.mark.parametrize("transform", [jnp.fft.fft, jnp.fft.ifft, jnp.fft.fft2])
 def test_no_elements_along_an_axis(transform):
     check(lambda x: jnp.abs(transform(x + 1j)), Spec(("T", 0)), opsets=(18, 21))
+
+
+@pytest.mark.parametrize("length", [2, 4, 16, 64])
+def test_half_turns_are_exact(length):
+    """The sine of pi in float64, times 1e300, is no small number."""
+    x = np.zeros(length)
+    x[length // 2] = 1e300
+    with jax.enable_x64(True):
+        result = to_onnx(jnp.fft.fft, [x])(x)
+    np.testing.assert_array_equal(result, np.resize([[1e300, 0], [-1e300, 0]], (length, 2)))

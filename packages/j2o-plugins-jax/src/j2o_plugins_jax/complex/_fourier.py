@@ -80,6 +80,14 @@ def _angles(n: Any, m: Any, sign: int) -> Any:
     return sign * 2 * np.pi / n * turns
 
 
+def _cos_sin(angles: Any) -> tuple[Any, Any]:
+    """Cosines and sines of angles, those of constants exactly 0 at quarter turns, from which other angles are far."""
+    if not isinstance(angles, np.ndarray):
+        return jnp.cos(angles), jnp.sin(angles)
+    cos, sin = (np.where(np.abs(value) < 1e-12, 0, value) for value in (np.cos(angles), np.sin(angles)))
+    return cos, sin
+
+
 def _transform(z: Any, n: Any, sign: int) -> Any:
     """The transform along the last axis but one, without a factor."""
     factors = _two_factors(n)
@@ -91,7 +99,7 @@ def _transform(z: Any, n: Any, sign: int) -> Any:
     if step == 1:
         angles = _angles(n, n, sign)
         xp = _library(n)
-        cos, sin = xp.cos(angles), xp.sin(angles)
+        cos, sin = _cos_sin(angles)
         # (a + ib)(cos + i sin): the row of a gives (cos, sin), the row of b (-sin, cos).
         table = xp.stack([xp.stack([cos, sin], -1), xp.stack([-sin, cos], -1)], 1).reshape(2 * n, 2 * n)
         return _times(z, table, n)
@@ -100,7 +108,8 @@ def _transform(z: Any, n: Any, sign: int) -> Any:
     # j = j1 rest + j2 and k = k1 + step k2: transforms over j1, a turn by j2 k1 / n, transforms over j2.
     z = jnp.swapaxes(jnp.reshape(z, (*lead, step, rest, 2)), -3, -2)
     z = _transform(z, step, sign)
-    z = _turned(z, np.exp(1j * _angles(n, step, sign)[:rest]))
+    cos, sin = _cos_sin(_angles(n, step, sign)[:rest])
+    z = _turned(z, cos + 1j * sin)
     z = _transform(jnp.swapaxes(z, -3, -2), rest, sign)
     return jnp.reshape(jnp.swapaxes(z, -3, -2), (*lead, n, 2))
 
@@ -189,7 +198,7 @@ def _second_table(factors: tuple[int, int], taken: int, sign: int) -> Any:
 
 def _multiplied(angles: Any) -> Any:
     """Matrices that multiply a complex number by a turn: (part of the result, part of the number, ...)."""
-    cos, sin = np.cos(angles), np.sin(angles)
+    cos, sin = _cos_sin(angles)
     return np.stack([np.stack([cos, -sin]), np.stack([sin, cos])])
 
 
@@ -253,7 +262,7 @@ def _from_real(x: Any, n: Any, sign: int, count: Any) -> Any:
         return _transform(jnp.stack([x, jnp.zeros_like(x)], -1), n, sign)[..., :count, :]
     angles = _angles(n, count, sign)
     xp = _library(n)
-    table = xp.stack([xp.cos(angles), xp.sin(angles)], -1).reshape(n, 2 * count)
+    table = xp.stack(_cos_sin(angles), -1).reshape(n, 2 * count)
     return jnp.reshape(jnp.matmul(x, table.astype(x.dtype)), (*x.shape[:-1], count, 2))
 
 
@@ -274,6 +283,6 @@ def _to_real(z: Any, n: Any) -> Any:
     alone = (place == 0) | (2 * place == n)  # no conjugate behind, and no imaginary part
     angles = _angles(n, half, 1).T
     weight = xp.where(alone, 1, 2) * _inverse(n, np.float64 if xp is np else z.dtype)
-    sin = xp.where(alone, 0, xp.sin(angles))
-    table = xp.stack([xp.cos(angles) * weight, -sin * weight], 1).reshape(2 * half, n)
+    cos, sin = _cos_sin(angles)
+    table = xp.stack([cos * weight, -xp.where(alone, 0, sin) * weight], 1).reshape(2 * half, n)
     return jnp.matmul(jnp.reshape(z, (*z.shape[:-2], 2 * half)), table.astype(z.dtype))
