@@ -262,7 +262,8 @@ def _counted(
 
     inputs = [(np.int64, ()), (np.bool_, ()), *avals[: len(init)]]
     graph = ctx.subgraph(None, inputs, body)
-    results = _as_tuple(ctx.op.Loop(ctx.dim(length), None, *init, body=graph, outputs=len(avals)))
+    # Without a condition, which ONNX allows, ONNX's reference implementation takes no turn.
+    results = _as_tuple(ctx.op.Loop(ctx.dim(length), ctx.const(True), *init, body=graph, outputs=len(avals)))
     carry, stacked = results[: len(init)], results[len(init) :]
     if reverse:
         stacked = tuple(_reversed(ctx, y) for y in stacked)
