@@ -50,7 +50,18 @@ def _loops(x, w):
     return lax.scan(turn, x[0], jnp.concatenate([x] * 20)), lax.fori_loop(0, 99, lambda i, c: c * jnp.sin(w) + i, x)
 
 
+def _written(x, places):
+    return (
+        x.at[1].set(0).at[3].set(x[0]),
+        x[0].at[2].set(9).at[3].set(x[1, 1]),
+        x.at[places].set(1),
+        x[0].at[places].add(1),
+    )
+
+
 PROGRAMS = NEAR_MISSES | {
+    "written": (_written, MATRIX, np.array([0, 2], np.int32)),
+    "converted": (lambda x: (100 * x).astype(np.int32), numbers(32, 32)),
     "loops": (_loops, MATRIX, MATRIX),
     "bits": (_of_bits, MATRIX, np.arange(16, dtype=np.int32).reshape(4, 4)),
     "pointwise": (lambda x: jnp.round(jnp.floor(x) + jnp.ceil(x) * jnp.sign(x)).T ** 2.5, MATRIX),
@@ -72,7 +83,6 @@ MADE = {
     "Scan",
     "Squeeze",
     "ThresholdedRelu",
-    "Unsqueeze",
     "j2o::Erfc",
 }
 

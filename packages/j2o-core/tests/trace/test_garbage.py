@@ -33,89 +33,97 @@ def _as_before() -> Iterator[None]:
         gc.enable()
 
 
-def export(*during: Callable[[], object]) -> list[int]:
+Watched = Callable[..., list[int]]
+
+
+@pytest.fixture
+def watched(export: Callable[..., object]) -> Watched:
     """Exports a function that calls others while it is traced; the number of young collections, after each."""
-    found = []
 
-    def fn(x: jax.Array) -> jax.Array:
-        for call in during:
-            call()
-            found.append(gc.get_threshold()[2])
-        return jnp.sin(x)
+    def run(*during: Callable[[], object]) -> list[int]:
+        found = []
 
-    j2o_core.to_onnx(fn, [(3,)])
-    return found
+        def fn(x: jax.Array) -> jax.Array:
+            for call in during:
+                call()
+                found.append(gc.get_threshold()[2])
+            return jnp.sin(x)
+
+        export(fn, [(3,)])
+        return found
+
+    return run
 
 
-def test_each_full_collection_doubles_the_distance_to_the_next() -> None:
+def test_each_full_collection_doubles_the_distance_to_the_next(watched: Watched) -> None:
     """Up to a limit, while young collections change nothing. All is restored."""
     before = settings()
-    assert export(lambda: None, lambda: gc.collect(0), lambda: gc.collect(1)) == [40, 40, 40]
-    assert export(gc.collect, lambda: gc.collect(1), gc.collect) == [80, 80, 160]
-    assert export(*[gc.collect] * 8)[-2:] == [640, 640]
+    assert watched(lambda: None, lambda: gc.collect(0), lambda: gc.collect(1)) == [40, 40, 40]
+    assert watched(gc.collect, lambda: gc.collect(1), gc.collect) == [80, 80, 160]
+    assert watched(*[gc.collect] * 8)[-2:] == [640, 640]
     assert settings() == before
     gc.collect()
     assert settings() == before
 
 
-def test_a_full_collection_that_is_due_when_an_export_begins_comes_as_ever() -> None:
+def test_a_full_collection_that_is_due_when_an_export_begins_comes_as_ever(watched: Watched) -> None:
     """Objects that were dropped before are freed, such as the weights of an earlier model."""
     for _ in range(10):
         gc.collect(1)
-    assert export(lambda: None) == [40]
+    assert watched(lambda: None) == [40]
     gc.collect(1)
-    assert export(lambda: None, gc.collect) == [10, 20]
+    assert watched(lambda: None, gc.collect) == [10, 20]
 
 
 @pytest.mark.parametrize("enabled", [True, False])
 @pytest.mark.parametrize("thresholds", [(700, 10, 0), (0, 10, 10), (50, 3, 7)])
-def test_settings_of_others_are_respected(thresholds: tuple[int, int, int], enabled: bool) -> None:
+def test_settings_of_others_are_respected(watched: Watched, thresholds: tuple[int, int, int], enabled: bool) -> None:
     """A collector that is off stays off, and one that collects all each time does so."""
     gc.set_threshold(*thresholds)
     if enabled:
         gc.enable()
     before = settings()
-    export(gc.collect, lambda: None)
+    watched(gc.collect, lambda: None)
     assert settings() == before
 
 
-def test_thresholds_that_somebody_sets_meanwhile_stay() -> None:
+def test_thresholds_that_somebody_sets_meanwhile_stay(watched: Watched) -> None:
     """Also if they are those that an earlier export has set."""
-    export(gc.collect)
-    assert export(gc.collect, lambda: gc.set_threshold(900, 5, 30), gc.collect) == [80, 30, 60]
+    watched(gc.collect)
+    assert watched(gc.collect, lambda: gc.set_threshold(900, 5, 30), gc.collect) == [80, 30, 60]
     assert gc.get_threshold() == (900, 5, 30)
-    export(gc.collect, lambda: gc.set_threshold(900, 5, 8))
+    watched(gc.collect, lambda: gc.set_threshold(900, 5, 8))
     assert gc.get_threshold() == (900, 5, 8)
     gc.set_threshold(900, 5, 32)
-    export(lambda: None)
+    watched(lambda: None)
     assert gc.get_threshold() == (900, 5, 32)
 
 
-def test_exports_that_fail_and_exports_inside_of_others() -> None:
+def test_exports_that_fail_and_exports_inside_of_others(watched: Watched) -> None:
     """The last one to end restores."""
     before = settings()
 
     def failing() -> None:
         with pytest.raises(j2o_core.TraceError):
-            export(lambda: 1 / 0)
+            watched(lambda: 1 / 0)
 
-    assert export(gc.collect, failing, lambda: export(gc.collect)) == [80, 80, 160]
+    assert watched(gc.collect, failing, lambda: watched(gc.collect)) == [80, 80, 160]
     assert settings() == before
 
 
-def test_exports_in_two_threads() -> None:
+def test_exports_in_two_threads(watched: Watched) -> None:
     """The one that ends first leaves the settings to the other."""
     before = settings()
     started, ended = threading.Event(), threading.Event()
     found: list[int] = []
 
     def other() -> None:
-        found.extend(export(lambda: (started.set(), ended.wait(60)), gc.collect))
+        found.extend(watched(lambda: (started.set(), ended.wait(60)), gc.collect))
 
     thread = threading.Thread(target=other)
     thread.start()
     assert started.wait(60)
-    assert export(gc.collect) == [80]
+    assert watched(gc.collect) == [80]
     assert gc.get_threshold() == (700, 10, 80)
     ended.set()
     thread.join()
@@ -125,7 +133,7 @@ def test_exports_in_two_threads() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::RuntimeWarning")
-def test_a_child_that_another_thread_forks_has_the_settings_of_before() -> None:
+def test_a_child_that_another_thread_forks_has_the_settings_of_before(watched: Watched) -> None:
     """The export does not go on there."""
     before = settings()
     child: list[int] = []
@@ -141,7 +149,7 @@ def test_a_child_that_another_thread_forks_has_the_settings_of_before() -> None:
         thread.start()
         thread.join()
 
-    assert export(gc.collect, in_thread) == [80, 80]
+    assert watched(gc.collect, in_thread) == [80, 80]
     assert child == [0]
 
 
