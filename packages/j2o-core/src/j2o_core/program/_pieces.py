@@ -33,7 +33,7 @@ def pieces(tensor: Any) -> Iterator[bytes | memoryview]:
     if not is_plain or tensor.dtype.bitwidth < 8:
         yield from _computed(arrays, tensor.dtype, raw.compute if isinstance(raw, Weight) else _first)
     else:
-        flat = memoryview(array.reshape(-1).view(np.uint8))
+        flat: memoryview = array.reshape(-1).view(np.uint8).data
         for start in range(0, len(flat), _CHUNK_BYTES):
             yield flat[start : start + _CHUNK_BYTES]
     for array in arrays:
