@@ -26,6 +26,9 @@ from ._rewriter import Rewriter
 
 _Shape = tuple[int, ...]
 
+# The time that an axis more costs a pointwise operator, as a share of that of a Reshape.
+_AXIS = 1 / 8
+
 
 def reshape_regions(graph: ir.Graph, builder: Builder, dims: Dimensions) -> dict[ir.Value, ir.Value]:
     """Give the pointwise arithmetic of a graph the shapes that take the fewest Reshapes.
@@ -128,8 +131,8 @@ def _is_pointwise(node: ir.Node) -> bool:
     )
 
 
-def _gains(region: _Region) -> Counter[_Shape]:
-    """How many Reshapes less there are for each other shape."""
+def _gains(region: _Region) -> dict[_Shape, float]:
+    """How many Reshapes less there are for each other shape, or what is spared in their place."""
     candidates: Counter[_Shape] = Counter()
     cost = 0
     nodes = set(region.nodes)
@@ -148,7 +151,12 @@ def _gains(region: _Region) -> Counter[_Shape]:
         candidates.update(shape for shape in shapes if shape is not None)
         cost += value.is_graph_output() or any(not _is_reshape(user) for user, _ in uses)
     del candidates[region.shape]
-    return Counter({shape: count - cost for shape, count in candidates.items() if len(shape) >= region.rank})
+    axis = _AXIS * len(region.nodes)
+    return {
+        shape: count - cost - axis * (len(shape) - len(region.shape))
+        for shape, count in candidates.items()
+        if len(shape) >= region.rank
+    }
 
 
 def _move(region: _Region, shape: _Shape, rw: Rewriter) -> tuple[dict[ir.Value, ir.Value], dict[ir.Value, ir.Value]]:
