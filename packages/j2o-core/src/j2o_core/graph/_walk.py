@@ -68,8 +68,9 @@ def remove_unused_nodes(graph: ir.Graph) -> None:
     outputs = set(graph.outputs)
     for node in reversed(graph):
         if any(map(ir.Value.uses, node.outputs)) or not outputs.isdisjoint(node.outputs):
-            for body in bodies(node):
-                remove_unused_nodes(body)
+            if node.op_type in HOLDS_GRAPHS or node.domain:  # as in all_graphs
+                for body in bodies(node):
+                    remove_unused_nodes(body)
         else:
             graph.remove(node, safe=True)
             for body in bodies(node):

@@ -84,6 +84,8 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target, *, keep_weight
     present = _Present(lowered, graphs)
     for graph in graphs:
         for rules in (early, packing, late):
+            if not present.has(rules):
+                continue
             # Of nested vectors the outermost is the widest.
             start = [node for node in (reversed(graph) if rules is packing else graph) if node.op_type in rules]
             if not start:
@@ -111,6 +113,8 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target, *, keep_weight
         asked_for_sizes |= driver.asked_for_sizes
         declined |= driver.declined
     for graph in all_graphs(lowered.graph):
+        if not any(node.op_type in traits.RESHAPES for node in graph):
+            continue
         builder = Builder(lowered.constants, target, append=graph.append, share=False)
         moved = reshape_regions(graph, builder, lowered.dims)
         if moved:
