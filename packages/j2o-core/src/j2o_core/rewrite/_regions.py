@@ -26,9 +26,6 @@ from ._rewriter import Rewriter
 
 _Shape = tuple[int, ...]
 
-# The time that an axis more costs a pointwise operator, as a share of that of a Reshape.
-_AXIS = 1 / 8
-
 
 def reshape_regions(graph: ir.Graph, builder: Builder, dims: Dimensions) -> dict[ir.Value, ir.Value]:
     """Give the pointwise arithmetic of a graph the shapes that take the fewest Reshapes.
@@ -131,8 +128,8 @@ def _is_pointwise(node: ir.Node) -> bool:
     )
 
 
-def _gains(region: _Region) -> dict[_Shape, float]:
-    """How many Reshapes less there are for each other shape, or what is spared in their place."""
+def _gains(region: _Region) -> Counter[_Shape]:
+    """How many Reshapes less there are for each other shape."""
     candidates: Counter[_Shape] = Counter()
     cost = 0
     nodes = set(region.nodes)
@@ -151,12 +148,7 @@ def _gains(region: _Region) -> dict[_Shape, float]:
         candidates.update(shape for shape in shapes if shape is not None)
         cost += value.is_graph_output() or any(not _is_reshape(user) for user, _ in uses)
     del candidates[region.shape]
-    axis = _AXIS * len(region.nodes)
-    return {
-        shape: count - cost - axis * (len(shape) - len(region.shape))
-        for shape, count in candidates.items()
-        if len(shape) >= region.rank
-    }
+    return Counter({shape: count - cost for shape, count in candidates.items() if len(shape) >= region.rank})
 
 
 def _move(region: _Region, shape: _Shape, rw: Rewriter) -> tuple[dict[ir.Value, ir.Value], dict[ir.Value, ir.Value]]:
