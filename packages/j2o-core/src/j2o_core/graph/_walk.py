@@ -68,9 +68,8 @@ def remove_unused_nodes(graph: ir.Graph) -> None:
     outputs = set(graph.outputs)
     for node in reversed(graph):
         if any(map(ir.Value.uses, node.outputs)) or not outputs.isdisjoint(node.outputs):
-            if node.op_type in HOLDS_GRAPHS or node.domain:  # as in all_graphs
-                for body in bodies(node):
-                    remove_unused_nodes(body)
+            for body in bodies(node):
+                remove_unused_nodes(body)
         else:
             graph.remove(node, safe=True)
             for body in bodies(node):
