@@ -65,6 +65,12 @@ def shape_of(value: ir.Value) -> tuple[Any, ...] | None:
     return value.meta.data.get(_SHAPE)  # the dict itself: this is asked some hundred times for a node
 
 
+def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
+    """The shape of a value, if all of it is known as numbers."""
+    shape = shape_of(value) if value is not None else None
+    return shape if shape is not None and all(isinstance(size, int) for size in shape) else None
+
+
 def is_empty(value: ir.Value | None) -> bool:
     """Whether a value is known to have no elements."""
     shape = shape_of(value) if value is not None else None

@@ -22,7 +22,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..graph import traits
-from ..graph._values import shape_of
+from ..graph._values import shape_of, static_shape
 from ..graph._walk import all_graphs, bodies
 from ..plugin._plugin import Plugin
 from ._invariants import has_half
@@ -42,14 +42,14 @@ _Column = tuple[ir.Value, ...]
 
 @plugin.rewrite("Concat")
 def _vector_of_lanes(rw: Rewriter, node: ir.Node) -> dict[ir.Value, ir.Value] | None:
-    shape = _sizes(node.outputs[0])
+    shape = static_shape(node.outputs[0])
     if shape is None or not 0 < math.prod(shape) <= _MOST_NUMBERS or has_half(node) or len(node.inputs) < 2:
         return None
     axis = rw.attr(node, "axis") % len(shape)
     column = tuple(value for value in node.inputs if value is not None)
     search = _Search(rw)
     found = [_lanes_of_lanes(column, shape, axis)]
-    if all(one is not None and one[axis] == 1 for one in map(_sizes, column)):
+    if all(one is not None and one[axis] == 1 for one in map(static_shape, column)):
         found.append((column, shape, axis))
     for lanes in found:
         plan = search.plan(*lanes, root=True) if lanes is not None else None
@@ -72,7 +72,7 @@ def _lanes_of_lanes(column: _Column, shape: _Shape, axis: int) -> tuple[_Column,
     """The lanes of the rows of a matrix as those of a vector, if each row is a Concat of as many lanes."""
     before, lanes, width = math.prod(shape[:axis]), list[ir.Value](), None
     for row in column:
-        node, sizes = _origin(row).producer(), _sizes(_origin(row))
+        node, sizes = _origin(row).producer(), static_shape(_origin(row))
         if node is None or node.op_type != "Concat" or sizes is None:
             return None
         inner = node.attributes["axis"].as_int() % len(sizes)
@@ -225,7 +225,7 @@ class _Search:
         if not differ:
             return None
         along, behind = differ[0], differ[-1] + 1
-        sizes = _sizes(first.source)
+        sizes = static_shape(first.source)
         assert sizes is not None
         if any(stop != start + 1 for one in ranges for start, stop in one[along:behind]):
             return None
@@ -290,8 +290,8 @@ class _Search:
             op_type, signs = "Add", [1 if node.op_type == "Add" else -1 for node in known]
         elif len(ops) > 1 or op_type not in traits.POINTWISE or has_half(known[0]):
             return None
-        lane = _sizes(column[0])
-        if lane is None or any(_sizes(value) != lane for value in column):
+        lane = static_shape(column[0])
+        if lane is None or any(static_shape(value) != lane for value in column):
             return None
         attrs = self._rw.attrs(known[0])
         if any(self._rw.attrs(one) != attrs or len(one.inputs) != len(known[0].inputs) for one in known) or any(
@@ -353,7 +353,7 @@ class _Search:
                 if left is not None and self._rw.scalar(right) is not None:
                     other, factor = left, self._rw.constant(right)
                     break
-            sizes = _sizes(other)
+            sizes = static_shape(other)
             if sizes is None or factor is None or math.prod(shape) != math.prod(sizes) * len(column):
                 return None
             values.append(other)
@@ -387,8 +387,8 @@ class _Search:
 
     def _operand_of(self, values: Sequence[ir.Value | None], layout: _Layout, lanes: int) -> _Plan | None:
         column = tuple(value for value in values if value is not None)
-        sizes = _sizes(column[0]) if len(column) == len(values) else None
-        if sizes is None or any(_sizes(value) != sizes or value.dtype != column[0].dtype for value in column):
+        sizes = static_shape(column[0]) if len(column) == len(values) else None
+        if sizes is None or any(static_shape(value) != sizes or value.dtype != column[0].dtype for value in column):
             return None
         wide, place = layout.wide(sizes, lanes)
         return self.operand(column, wide, place)
@@ -429,7 +429,7 @@ class _Search:
         node = value.producer()
         if node is None or node.domain or node.op_type not in ("Slice", "Split", "Gather") or node.inputs[0] is None:
             return None
-        sizes = _sizes(node.inputs[0])
+        sizes = static_shape(node.inputs[0])
         others = [self._rw.constant(one) for one in node.inputs[1:]]
         if sizes is None or not others or any(one is None for one in others):
             return None
@@ -453,7 +453,7 @@ class _Search:
 
     def _shaped(self, value: ir.Value, shape: _Shape) -> _Plan | None:
         """A value with another shape of as many numbers."""
-        own = _sizes(value)
+        own = static_shape(value)
         if own is None or math.prod(own) != math.prod(shape):
             return None
         there = own == shape or self._rw.constant(value) is not None
@@ -519,7 +519,7 @@ def _origin(value: ir.Value) -> ir.Value:
             node is None
             or node.op_type not in traits.RESHAPES
             or node.inputs[0] is None
-            or _sizes(node.inputs[0]) is None
+            or static_shape(node.inputs[0]) is None
         ):
             break
         value = node.inputs[0]
@@ -555,12 +555,6 @@ def _depends(values: Iterable[ir.Value], on: Container[ir.Value]) -> bool:
                 if one is not None
             ]
     return False
-
-
-def _sizes(value: ir.Value) -> _Shape | None:
-    """The shape of a value, if all of it is known."""
-    shape = shape_of(value)
-    return shape if shape is not None and all(isinstance(size, int) for size in shape) else None
 
 
 def _is_float(value: ir.Value) -> bool:

@@ -19,7 +19,7 @@ import onnx_ir as ir
 from ..graph import traits
 from ..graph._builder import Builder
 from ..graph._dims import Dimensions
-from ..graph._values import shape_of
+from ..graph._values import shape_of, static_shape
 from ..graph._walk import replace_output
 from ._invariants import has_half
 from ._rewriter import Rewriter
@@ -118,8 +118,8 @@ def _is_pointwise(node: ir.Node) -> bool:
     """Whether a node may have its result in another shape: its operands have the result's shape, or are one number."""
     if node.op_type not in traits.POINTWISE or node.domain or has_half(node):
         return False
-    shape = _sizes(node.outputs[0])
-    sizes = [_sizes(value) for value in node.inputs if value is not None]
+    shape = static_shape(node.outputs[0])
+    sizes = [static_shape(value) for value in node.inputs if value is not None]
     return (
         shape is not None
         and math.prod(shape) > 0
@@ -144,7 +144,7 @@ def _gains(region: _Region) -> Counter[_Shape]:
         elif not value.is_graph_output() and all(user in nodes or _is_reshape(user) for user, _ in value.uses()):
             candidates[source] += 1
     for value, uses in region.used_outside():
-        shapes = {_sizes(user.outputs[0]) for user, _ in uses if _is_reshape(user)}
+        shapes = {static_shape(user.outputs[0]) for user, _ in uses if _is_reshape(user)}
         candidates.update(shape for shape in shapes if shape is not None)
         cost += value.is_graph_output() or any(not _is_reshape(user) for user, _ in uses)
     del candidates[region.shape]
@@ -182,7 +182,7 @@ def _with_kept_axes(value: ir.Value) -> _Shape | None:
     node = value.producer()
     if node is None or node.op_type not in traits.REDUCTIONS or node.domain or len(node.inputs) < 2:
         return None
-    sizes, axes = _sizes(node.inputs[0]), node.inputs[1].const_value if node.inputs[1] is not None else None
+    sizes, axes = static_shape(node.inputs[0]), node.inputs[1].const_value if node.inputs[1] is not None else None
     if sizes is None or axes is None or has_half(node):
         return None
     reduced = {int(axis) % len(sizes) for axis in axes.numpy().reshape(-1)}
@@ -191,7 +191,7 @@ def _with_kept_axes(value: ir.Value) -> _Shape | None:
 
 def _is_reshape(node: ir.Node) -> bool:
     """Whether a node gives what it reads another shape that is known."""
-    return node.op_type in traits.RESHAPES and not node.domain and _sizes(node.outputs[0]) is not None
+    return node.op_type in traits.RESHAPES and not node.domain and static_shape(node.outputs[0]) is not None
 
 
 def _reshaped(value: ir.Value | None) -> _Shape | None:
@@ -199,10 +199,4 @@ def _reshaped(value: ir.Value | None) -> _Shape | None:
     node = value.producer() if value is not None else None
     if node is None or node.op_type not in traits.RESHAPES or node.domain or has_half(node):
         return None
-    return _sizes(node.inputs[0])
-
-
-def _sizes(value: ir.Value | None) -> _Shape | None:
-    """The shape of a value, if all of it is known."""
-    shape = shape_of(value) if value is not None else None
-    return shape if shape is not None and all(isinstance(size, int) for size in shape) else None
+    return static_shape(node.inputs[0])
