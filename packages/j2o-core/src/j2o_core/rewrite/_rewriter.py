@@ -146,14 +146,6 @@ class Rewriter:
         self.asked_for_sizes |= any(map(is_symbolic, shape))
         return expand(self.op, self._dims, x, shape)
 
-    def branch(self, build: Callable[[Builder], ir.Value]) -> ir.Graph:
-        """A graph without inputs for a branch of If; `build` adds its nodes and returns the result of one of them."""
-        graph = ir.Graph([], [], nodes=[], name="branch")
-        builder = Builder(self.op.constants, self.target, append=graph.append, outer=self.op)
-        builder.metadata = self.op.metadata
-        graph.outputs.append(build(builder))
-        return graph
-
     def shared(self, key: Hashable, build: Callable[[], ir.Value]) -> ir.Value:
         """The value that `build` returns, built once for all rules that ask with an equal key."""
         known = self._shared.get(key)
@@ -163,8 +155,8 @@ class Rewriter:
         self._shared[key] = build()
         return self._shared[key]
 
-    def subgraph(self, name: str, build: Callable[[Rewriter], ir.Value]) -> ir.Graph:
-        """A nested graph without inputs, whose one output `build` returns."""
+    def branch(self, build: Callable[[Rewriter], ir.Value], name: str = "branch") -> ir.Graph:
+        """A graph without inputs for a branch of If, whose one output `build` returns."""
         graph = ir.Graph([], [], nodes=[], name=name)
         builder = Builder(self.op.constants, self.target, append=graph.append, outer=self.op)
         builder.metadata = self.op.metadata

@@ -46,11 +46,12 @@ def _saturated(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     if not all(map(rw.only_use, inner)) or not rw.target.runs("ReduceL2", x.dtype):
         return None
 
-    def saturated(op: Any) -> Any:
+    def saturated(rw: Rewriter) -> Any:
+        op = rw.op
         numbers = op.cast(x, ir.DataType.DOUBLE)
         clipped = op.Clip(numbers, *clip.inputs[1:])
         return op.cast(op.Where(op.IsNaN(numbers), zero, clipped), ir.DataType.INT32)
 
     is_small = rw.op.Less(rw.op.ReduceL2(x, keepdims=0), rw.const(2.0**30, x))
-    fast = rw.branch(lambda op: op.cast(x, ir.DataType.INT32))
+    fast = rw.branch(lambda rw: rw.op.cast(x, ir.DataType.INT32))
     return rw.op.If(is_small, then_branch=fast, else_branch=rw.branch(saturated))  # type: ignore[no-any-return]

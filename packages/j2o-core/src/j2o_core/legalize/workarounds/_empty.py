@@ -72,8 +72,8 @@ def kernel(rw: Rewriter, node: ir.Node) -> Any:
     if "0" in sizes:
         return nothing(rw)
     there = rw.op.Cast(rw.dim(math.prod(sizes.values())), to=T.BOOL)
-    full = rw.subgraph("then", lambda rw: rw.op.plain(op_type, *node.inputs, **rw.attrs(node)))
-    return rw.op.If(there, then_branch=full, else_branch=rw.subgraph("else", nothing))
+    full = rw.branch(lambda rw: rw.op.plain(op_type, *node.inputs, **rw.attrs(node)), "then")
+    return rw.op.If(there, then_branch=full, else_branch=rw.branch(nothing, "else"))
 
 
 def _of_nothing(rw: Rewriter, node: ir.Node) -> Any:

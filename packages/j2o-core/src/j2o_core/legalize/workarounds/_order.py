@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from ...graph._builder import Builder
-from ...graph._values import is_empty, shape_of
+from ...graph._values import is_empty, shape_of, static_shape
 from ...rewrite import Rewriter
 from .._declined import reduced_axes
 
@@ -177,24 +176,25 @@ def scatter(rw: Rewriter, node: ir.Node) -> Any:
         wide = [op.cast(value, T.FLOAT) for value in (data, updates)]
         return op.cast(op(node.op_type, wide[0], indices, wide[1], **layout), T.FLOAT16)
 
-    def kernel(op: Builder) -> Any:
-        return op.plain(node.op_type, data, indices, updates, **layout)
+    def kernel(rw: Rewriter) -> Any:
+        return rw.op.plain(node.op_type, data, indices, updates, **layout)
 
-    def marked(op: Builder) -> Any:
+    def marked(rw: Rewriter) -> Any:
+        op = rw.op
         marks = [op.cast(op.IsNaN(value), T.UINT8) for value in (data, updates)]
         seen = op(node.op_type, marks[0], indices, marks[1], **(layout | {"reduction": "max"}))
-        return op.Where(op.cast(seen, T.BOOL), op.const(np.nan, data), kernel(op))
+        return op.Where(op.cast(seen, T.BOOL), op.const(np.nan, data), kernel(rw))
 
     unsure = [value for value in (data, updates) if rw.range(value).nan]
     if not unsure:
-        return kernel(op)
+        return kernel(rw)
     if _is_small(updates):
-        return marked(op)
+        return marked(rw)
     total = functools.reduce(op.Add, [op.ReduceSum(value, keepdims=0) for value in unsure])
     return op.If(op.IsNaN(total), then_branch=rw.branch(marked), else_branch=rw.branch(kernel))
 
 
 def _is_small(x: ir.Value) -> bool:
     """Whether so few numbers are there that a choice between graphs takes longer than to do more."""
-    shape = shape_of(x)
-    return shape is not None and all(isinstance(size, int) for size in shape) and math.prod(shape) < _MANY
+    shape = static_shape(x)
+    return shape is not None and math.prod(shape) < _MANY

@@ -14,7 +14,6 @@ import numpy as np
 import onnx_ir as ir
 
 from ...graph import traits
-from ...graph._builder import Builder
 from ...rewrite import Rewriter
 from ...target import INTEGERS
 
@@ -34,9 +33,9 @@ def choose(rw: Rewriter, node: ir.Node) -> Any:
         return None
     blind = _all_blind(node.outputs[0])
 
-    def kernel(op: Builder) -> Any:
-        mended = None if blind else _signed(rw, op, condition, yes, no)
-        return op.plain("Where", condition, yes, no) if mended is None else mended
+    def kernel(rw: Rewriter) -> Any:
+        mended = None if blind else _signed(rw, condition, yes, no)
+        return rw.op.plain("Where", condition, yes, no) if mended is None else mended
 
     dtype = node.outputs[0].dtype
     assert dtype is not None
@@ -45,7 +44,8 @@ def choose(rw: Rewriter, node: ir.Node) -> Any:
         if fill is None or not _is_product(rw, condition, number, fill, blind):
             continue
 
-        def product(op: Builder, number: ir.Value = number, fill: float = fill, chosen: bool = chosen) -> Any:
+        def product(rw: Rewriter, number: ir.Value = number, fill: float = fill, chosen: bool = chosen) -> Any:
+            op = rw.op
             keep = op.cast(condition if chosen else op.Xor(condition, op.const(True)), dtype)
             kept = op.Mul(number, keep)
             if fill == 0 and blind:
@@ -58,10 +58,10 @@ def choose(rw: Rewriter, node: ir.Node) -> Any:
 
         span = rw.range(number)
         if not span.nan and math.isfinite(span.low) and math.isfinite(span.high):
-            return product(rw.op)
+            return product(rw)
         is_finite = rw.op.Less(rw.op.Abs(rw.op.ReduceSum(number, keepdims=0)), rw.op.const(np.inf, number))
         return rw.op.If(is_finite, then_branch=rw.branch(product), else_branch=rw.branch(kernel))
-    return None if blind else _signed(rw, rw.op, condition, yes, no)
+    return None if blind else _signed(rw, condition, yes, no)
 
 
 def _is_product(rw: Rewriter, condition: ir.Value, number: ir.Value, fill: float, blind: bool) -> bool:
@@ -86,9 +86,9 @@ def _changes(mask: ir.Value, depth: int) -> bool:
     return any(_changes(value, depth - 1) for value in operands) or node.op_type == "Cast"
 
 
-def _signed(rw: Rewriter, op: Builder, condition: ir.Value, yes: ir.Value, no: ir.Value) -> Any:
+def _signed(rw: Rewriter, condition: ir.Value, yes: ir.Value, no: ir.Value) -> Any:
     """Where with the operand second that may be -0; Where(c, -x, x) is a product. None where both or none may be."""
-    flipped = False
+    op, flipped = rw.op, False
     producer = condition.producer()
     while producer is not None and producer.op_type == "Not" and producer.inputs[0] is not None:
         # The runtime removes it by changing the operands for one another.
