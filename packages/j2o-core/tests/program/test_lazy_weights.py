@@ -11,21 +11,10 @@ import pytest
 
 from j2o_core import RunError, SaveError, SpecError, VerifyError
 from j2o_core.program import _pieces
+from j2o_core.testing import NotInMemory
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((2, 6)).astype(np.float32)
-
-
-class Record:
-    """An array in a store of its own, such as a data set of HDF5."""
-
-    def __init__(self, array):
-        self._array, self.reads = np.asarray(array), 0
-        self.shape, self.dtype = self._array.shape, self._array.dtype
-
-    def __array__(self, dtype=None, copy=None):
-        self.reads += 1
-        return self._array.astype(dtype or self.dtype)
 
 
 ARRAYS = {
@@ -55,7 +44,7 @@ def content(program, path):
 
 
 def test_their_numbers_are_read_when_the_file_is_written(export, tmp_path):
-    params = held(Record)
+    params = held(NotInMemory)
     program = export(functools.partial(apply, params), [("B", 6)])
     assert {name: params[name].reads for name in params} == {"proj": 0, "scale": 0, "packed": 0, "order": 1}
     assert not any(node.op_type == "Transpose" for node in program.model.graph)
@@ -64,7 +53,7 @@ def test_their_numbers_are_read_when_the_file_is_written(export, tmp_path):
     program.verify(X)
 
 
-params = held(Record)
+params = held(NotInMemory)
 
 
 @jax.jit
@@ -138,7 +127,7 @@ def test_a_wider_leaf_is_cast_as_jax_casts_it(export, tmp_path, monkeypatch):
     wide = RNG.standard_normal((6, 5))
     program = export(lambda p, x: x @ p, [(6, 5), (2, 6)])  # the same product without a weight
     assert len(program.model.graph.initializers) == 0
-    record = Record(wide)
+    record = NotInMemory(wide)
     program = export(lambda x: x @ record, [(2, 6)])
     (tensor,) = (value.const_value for value in program.model.graph.initializers.values())
     assert b"".join(_pieces.pieces(tensor)) == wide.astype(np.float32).tobytes()
@@ -162,7 +151,7 @@ def test_shapes_alone_make_the_graph_and_values_come_later(export, tmp_path):
     for found, wanted in zip(filled(X), apply(ARRAYS, X), strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
     filled.verify(X)
-    lazy = program.with_weights(Model(held(Record)))
+    lazy = program.with_weights(Model(held(NotInMemory)))
     assert content(lazy, tmp_path) == content(filled, tmp_path)
     with pytest.raises(SpecError, match=r"params.proj is missing"):
         program.with_weights({"params.scale": ARRAYS["scale"]})

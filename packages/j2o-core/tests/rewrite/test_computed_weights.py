@@ -13,19 +13,9 @@ import pytest
 from j2o_core import SpecError
 from j2o_core.graph._kept import ComputedWeight
 from j2o_core.program import _pieces
+from j2o_core.testing import NotInMemory
 
 RNG = np.random.default_rng(0)
-
-
-class Record:
-    """A weight that is not in memory."""
-
-    def __init__(self, array):
-        self._array = np.asarray(array)
-        self.shape, self.dtype = self._array.shape, self._array.dtype
-
-    def __array__(self, dtype=None, copy=None):
-        return self._array.astype(dtype or self.dtype)
 
 
 WEIGHT, SCALE = RNG.standard_normal((40, 12)).astype(np.float32), RNG.random(12).astype(np.float32)
@@ -70,7 +60,7 @@ def test_the_bytes_are_those_of_folded_constants(export, monkeypatch, name, dtyp
     spec = jax.ShapeDtypeStruct(result.shape, result.dtype)
     if (np.dtype(dtype).itemsize, name) == (2, "half precision first"):
         return  # float16 does not hold a bfloat16
-    lazy = export(held(program, Record, weight, scale), [spec], target=None)
+    lazy = export(held(program, NotInMemory, weight, scale), [spec], target=None)
     folded = export(held(program, jnp.asarray, weight, scale), [spec], target=None)
     assert operators(lazy) == operators(folded)
     tensor, want = stored(lazy, result.shape), stored(folded, result.shape).numpy()
@@ -82,15 +72,15 @@ def test_the_bytes_are_those_of_folded_constants(export, monkeypatch, name, dtyp
 
 def test_a_quotient_is_rounded_once(export):
     weight, scale = np.abs(WEIGHT[2:]), SCALE + 1
-    program = export(held(lambda w, g: w / g, Record, weight, scale), [weight.shape])
+    program = export(held(lambda w, g: w / g, NotInMemory, weight, scale), [weight.shape])
     np.testing.assert_array_equal(stored(program, weight.shape).numpy(), weight / scale)
 
 
 def test_others_give_the_bytes_of_a_new_export(export, tmp_path):
     program = PROGRAMS["transposed"]
-    old = export(held(program, Record), [(40, 12)])
+    old = export(held(program, NotInMemory), [(40, 12)])
     weight, scale = WEIGHT[::-1] * 2, SCALE * 5
-    new = export(held(program, Record, weight, scale), [(40, 12)])
+    new = export(held(program, NotInMemory, weight, scale), [(40, 12)])
     assert content(old.with_weights({"w": weight, "g": scale}), tmp_path) == content(new, tmp_path)
     assert content(old, tmp_path) != content(new, tmp_path)
     record = json.loads(stored(old, (40, 12)).metadata_props["j2o.weight"])
@@ -103,7 +93,7 @@ def test_others_give_the_bytes_of_a_new_export(export, tmp_path):
 
 def test_a_file_that_was_read_takes_other_weights(export, tmp_path):
     program = PROGRAMS["scale and shift"]
-    old = export(held(program, Record), [(40, 12)])
+    old = export(held(program, NotInMemory), [(40, 12)])
     old.save(tmp_path / "old.onnx")
     read = type(old).load(tmp_path / "old.onnx")
     replaced = read.with_weights({"w": WEIGHT + 1, "g": SCALE})
@@ -159,26 +149,26 @@ NODES = {
 @pytest.mark.parametrize("name", NODES)
 def test_what_stays_a_node(export, name):
     program, options = NODES[name]
-    result = export(held(program, Record), [()], **options)
+    result = export(held(program, NotInMemory), [()], **options)
     assert not any(isinstance(one.const_value.raw, ComputedWeight) for one in result.model.graph.initializers.values())
     assert result.model.graph.initializers["w" if name != "more than there was" else "g"].const_value is not None
 
 
 def test_a_product_of_two_weights_one_of_which_is_read_elsewhere_stays_a_node(export):
-    program = export(held(lambda w, v: w * v + w.sum(), Record, WEIGHT[2:], WEIGHT[2:] + 1), [(38, 12)])
+    program = export(held(lambda w, v: w * v + w.sum(), NotInMemory, WEIGHT[2:], WEIGHT[2:] + 1), [(38, 12)])
     assert operators(program)["Mul"] == 1
     program.verify()
 
 
 def test_a_result_of_the_graph_stays_a_node(export):
-    weight = Record(WEIGHT)
+    weight = NotInMemory(WEIGHT)
     program = export(lambda x: (x, weight * 2), [(2,)])
     np.testing.assert_array_equal(program(np.ones(2, np.float32))[1][2:], WEIGHT[2:] * 2)
     assert operators(program)["Mul"] == 1
 
 
 def test_in_a_branch(export):
-    weight = Record(WEIGHT[2:])
+    weight = NotInMemory(WEIGHT[2:])
     program = export(lambda x, flag: jax.lax.cond(flag, lambda: x + weight * 2, lambda: x), [(38, 12), np.bool_(1)])
     x = RNG.random((38, 12), np.float32)
     np.testing.assert_array_equal(program(x, np.bool_(True)), x + WEIGHT[2:] * 2)

@@ -9,6 +9,7 @@ from jax import lax
 from j2o_core import Plugin, PluginError, SpecError
 from j2o_core.plugin._registry import Registry
 from j2o_core.simplify import ConstantTable, Narrowing, simplify
+from j2o_core.testing import NotInMemory
 
 POLICIES = {
     "dot_general": ("narrow", ""),
@@ -306,18 +307,8 @@ def test_weights_that_are_kept_are_stored_narrow_and_can_be_replaced(export_narr
     np.testing.assert_array_equal(program.with_weights(other)(X), want)
 
 
-class OnDisk:
-    """A weight whose numbers are read when they are needed."""
-
-    def __init__(self, array):
-        self.array, self.shape, self.dtype = array, array.shape, array.dtype
-
-    def __array__(self, dtype=None, copy=None):
-        return self.array
-
-
 def test_weights_that_are_not_in_memory_are_cast_while_they_are_written(export_narrow, tmp_path):
-    weight = OnDisk(W)
+    weight = NotInMemory(W)
     program = export_narrow(lambda x: x @ weight, [("B", 4)])
     program.save(tmp_path / "lazy.onnx")
     assert program.model.graph.initializers["weight"].const_value.dtype.numpy() == F16

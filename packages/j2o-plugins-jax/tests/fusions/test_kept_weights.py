@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from j2o_core import to_onnx
+from j2o_core.testing import NotInMemory
 
 RNG = np.random.default_rng(0)
 
@@ -96,17 +97,6 @@ def test_a_kept_batch_norm_is_one_operator(spec, options, fused):
     program.verify()
 
 
-class Record:
-    """A weight that is not in memory."""
-
-    def __init__(self, array):
-        self._array = np.asarray(array)
-        self.shape, self.dtype = self._array.shape, self._array.dtype
-
-    def __array__(self, dtype=None, copy=None):
-        return self._array.astype(dtype or self.dtype)
-
-
 @pytest.mark.parametrize(
     "program", [lambda w: jnp.sqrt(jnp.abs(w)) - 1, lambda w: (w * 3).T[2:7], lambda w: w[2:7] * 3 + 1]
 )
@@ -114,7 +104,7 @@ def test_weights_are_computed_when_they_are_written(program):
     """With the numbers to which constants are folded."""
     weight = array(30, 20)
     shape = jax.eval_shape(program, weight).shape
-    lazy, folded = (to_onnx(lambda x, w=w: x + program(w), [shape]) for w in (Record(weight), weight))
+    lazy, folded = (to_onnx(lambda x, w=w: x + program(w), [shape]) for w in (NotInMemory(weight), weight))
     assert [node.op_type for node in lazy.model.graph] == ["Add"]
     ((_, tensor), (_, want)) = (
         next((name, one.const_value) for name, one in each.model.graph.initializers.items()) for each in (lazy, folded)
@@ -152,7 +142,7 @@ def test_a_tied_embedding_that_is_kept_is_stored_once(tmp_path):
 @pytest.mark.parametrize("unroll", [True, False])
 def test_parts_of_one_weight_are_computed_apart(unroll):
     stacked = array(4, 6, 6)
-    lazy = Record(stacked)
+    lazy = NotInMemory(stacked)
     program = to_onnx(
         lambda x: jax.lax.scan(lambda x, w: (jnp.tanh(x @ (w * 2)), None), x, lazy)[0], [("B", 6)], unroll=unroll
     )
