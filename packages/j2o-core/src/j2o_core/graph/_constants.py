@@ -24,8 +24,9 @@ class Constants:
         self._arrays: dict[ir.Value, Any] = {}
         self._wide: dict[ir.Value, np.ndarray[Any, Any]] = {}
         self._derived: dict[tuple[ir.Value, str], ir.Value] = {}
-        # The bytes of the largest, weights that are kept among them.
+        # The bytes of the largest, weights that are kept among them; and whether there are some of these.
         self.largest = 0
+        self.has_kept = False
 
     def get(self, array: Any, name: str | None = None, wide: Any = None) -> ir.Value:
         """The value for an array (NumPy or JAX), made on first use.

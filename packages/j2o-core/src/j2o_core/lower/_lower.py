@@ -44,6 +44,7 @@ def lower(traced: Traced, jaxpr: Any, registry: Registry, target: Target, table:
     lowerer = Lowerer(registry, builder, dims, table, functions)
     opened = jaxpr.jaxpr.invars[len(given) :]
     kept = [kept_weight(name, value, var.aval.dtype) for (name, value), var in zip(table.kept, opened, strict=True)]
+    constants.has_kept = bool(kept)
     constants.largest = max((value.const_value.nbytes for value in kept if value.const_value), default=0)
     outputs = lowerer.run(jaxpr, [*inputs, *kept], record=True)
     graph.outputs.extend(distinct_outputs(graph, outputs, jaxpr))

@@ -29,7 +29,6 @@ from ._tied import elements
 # A record has the numbers of a constant in it: scales of channels, no tables.
 _MOST_NUMBERS = 4096
 _FLOATS = ("float32", "float16", "bfloat16")
-_COMPUTED = frozenset((*OPERATIONS, "Cast"))
 
 
 class Computable:
@@ -56,9 +55,7 @@ class Computable:
 
     def computed(self, node: ir.Node) -> Weight | None:
         """The weight that a node computes, None if it stays a node."""
-        if node.op_type not in _COMPUTED or any(value is None or value.const_value is None for value in node.inputs):
-            return None
-        if not _is_operation(node):
+        if any(value is None or value.const_value is None for value in node.inputs) or not _is_operation(node):
             return None
         shape, dtype = shape_of(node.outputs[0]), numpy_dtype(node.outputs[0])
         if shape is None:
@@ -99,7 +96,7 @@ def _is_operation(node: ir.Node) -> bool:
     if node.op_type == "Cast":
         assert node.inputs[0] is not None
         return numpy_dtype(node.inputs[0]).name == "float32" and after in _FLOATS
-    return after in _FLOATS
+    return node.op_type in OPERATIONS and after in _FLOATS
 
 
 def _is_short(array: np.ndarray[Any, Any]) -> bool:
