@@ -20,6 +20,7 @@ from ..graph._values import shape_of, stamp
 from ..graph._walk import HOLDS_GRAPHS, all_graphs, bodies, detach, empty, remove_unused_nodes, replace_output
 from ..plugin._budget import limited
 from ..plugin._plugin import Rewrite
+from ..simplify import FOLD_LIMIT_BYTES
 from ..trace._failure import raised_at
 from ..trace._modules import MODULE, common_place
 from ..trace._source import source_of
@@ -125,7 +126,8 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target, *, keep_weight
         lowered.graph.sort()
     remove_unused_nodes(lowered.graph)
     lowered.constants.forget_wide()
-    store_layouts(lowered.graph, lowered.constants, keep_weights=keep_weights)
+    if lowered.constants.has_kept or lowered.constants.largest > FOLD_LIMIT_BYTES:  # the others are folded
+        store_layouts(lowered.graph, lowered.constants, keep_weights=keep_weights)
     if not lowered.functions:  # which store weights in other layouts in the end
         tie(lowered.graph, lowered.constants)
     lowered.declined = [

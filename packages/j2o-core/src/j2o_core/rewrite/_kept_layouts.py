@@ -19,7 +19,6 @@ from ..graph._kept import KEPT, STORED_LAYOUTS, ComputedWeight, KeptWeight, Weig
 from ..graph._placement import Placement
 from ..graph._values import numpy_dtype, shape_of
 from ..graph._walk import all_graphs
-from ..simplify import FOLD_LIMIT_BYTES
 from ._computed_weights import Computable
 
 # Behind the name of the weight that another one is computed from.
@@ -34,8 +33,6 @@ def store_layouts(graph: ir.Graph, constants: Constants, *, keep_weights: bool =
         constants: the constants that it reads.
         keep_weights: whether nothing is computed from leaves but their layouts.
     """
-    if not constants.has_kept and constants.largest <= FOLD_LIMIT_BYTES:
-        return
     found: dict[tuple[Any, ...], ir.Value] = {}
     outputs = set(graph.outputs)
     computable = Computable(graph, constants, keep_weights=keep_weights)
