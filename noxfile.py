@@ -498,7 +498,11 @@ def _pages() -> list[str]:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure, print and write docs/benchmarks.md; `-- --peers` measures the other exporters again."""
+    """Measure, print and write docs/benchmarks.md; `-- --peers` measures the other exporters again.
+
+    `-- --quick` takes three minutes and writes nothing: a promise or a row of small programs that a change made 5%
+    worse than tools/bench_recorded.json has it. `-- --record` writes that, on a quiet machine.
+    """
     _install(session, *_editable(*PACKAGES, extras="test"), *_group("primitives"))
     try:
         session.run("python", "tools/bench.py", *session.posargs)  # ends with 1 if a promise is not kept
