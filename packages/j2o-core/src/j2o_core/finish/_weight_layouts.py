@@ -9,8 +9,8 @@ the model, and would run slower: each result lies somewhere else in memory, and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx_ir as ir
@@ -21,6 +21,13 @@ from ..graph._values import shape_of, stamp
 from ..graph._walk import all_graphs, remove_unused_nodes, used_constants
 from ..lower._lowered import Lowered, LoweredFunction
 from ..rewrite._kept_layouts import cuts, in_layout
+
+
+class _View(NamedTuple):
+    """A view of an array, and how its name goes on."""
+
+    of: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
+    suffix: str = ""
 
 
 class WeightLayouts:
@@ -66,8 +73,10 @@ class WeightLayouts:
         for value, (index, chain) in list(chains.items()):
             if value is None or not chain or all(user in changes for user, _ in value.uses()):
                 continue
+            views = [_view(node, constants) for node in chain]
             given = [
-                self._after(part, one[index], chain, constants) for (part, _), one in zip(calls, operands, strict=True)
+                self._after(part, one[index], chain, views, constants)
+                for (part, _), one in zip(calls, operands, strict=True)
             ]
             if any(one is None for one in given):
                 continue
@@ -83,7 +92,12 @@ class WeightLayouts:
         return sources
 
     def _after(
-        self, part: Lowered, value: ir.Value | None, chain: Sequence[ir.Node], constants: Constants
+        self,
+        part: Lowered,
+        value: ir.Value | None,
+        chain: Sequence[ir.Node],
+        views: Sequence[_View | None],
+        constants: Constants,
     ) -> ir.Value | None:
         """A weight behind changes of layout, as a value of the part of a call; None if it cannot be stored so."""
         if value is None:
@@ -95,9 +109,11 @@ class WeightLayouts:
             return None if weight is None else self._stored.setdefault(weight.key, value_of(weight))
         if array is not None:
             hint = part.constants.hint(value)
-            for node in chain:
-                array, hint = _changed(node, array, hint, constants) if array is not None else (None, None)
-            return None if array is None else part.constants.get(array, hint)
+            for view in views:
+                if view is None:
+                    return None
+                array, hint = view.of(array), f"{hint}{view.suffix}" if hint else None
+            return part.constants.get(array, hint)
         if not is_kept(value):
             return None
         first = next(iter(part.graph))  # in a function around, whose calls have the weight
@@ -111,21 +127,22 @@ class WeightLayouts:
         return value
 
 
-def _changed(
-    node: ir.Node, array: np.ndarray[Any, Any], hint: str | None, constants: Constants
-) -> tuple[np.ndarray[Any, Any] | None, str | None]:
-    """A constant in another layout, and its name; None if the node is no view of it."""
+def _view(node: ir.Node, constants: Constants) -> _View | None:
+    """The change of layout of a node for constants; None if it is no view of them."""
     if node.op_type == "Transpose":
         perm = node.attributes.get("perm")
-        return array.transpose(None if perm is None else perm.value), hint
+        axes = None if perm is None else perm.value
+        return _View(lambda array: array.transpose(axes))
+    if node.op_type == "Cast":
+        return None
     if node.op_type != "Slice":
         shape: Any = shape_of(node.outputs[0])
-        return None if node.op_type == "Cast" else array.reshape(shape), hint
+        return _View(lambda array: array.reshape(shape))
     found = cuts(node, constants)
     if found is None:
-        return None, None
-    parts = [slice(None)] * array.ndim
+        return None
+    parts = [slice(None)] * len(shape_of(node.outputs[0]) or ())
     for axis, *bounds in found:
         parts[axis] = slice(*bounds)
     _, start, stop, _ = found[0]
-    return array[tuple(parts)], f"{hint}[{start}:{stop}]" if hint else None
+    return _View(lambda array: array[tuple(parts)], f"[{start}:{stop}]")

@@ -58,8 +58,13 @@ def tie(graph: ir.Graph, constants: Constants) -> None:
     """
     if constants.largest < _SMALLEST_BYTES:
         return
-    groups: dict[object, list[_Stored]] = {}
+    neighbours: dict[object, list[ir.Value]] = {}
     for value in used_constants(all_graphs(graph)):
+        place = _place(value, constants)
+        if place is not None:
+            neighbours.setdefault(place, []).append(value)
+    groups: dict[object, list[_Stored]] = {}
+    for value in (one for values in neighbours.values() if len(values) > 1 for one in values):
         tensor = value.const_value
         if tensor is None or tensor.nbytes < _SMALLEST_BYTES or not tensor.dtype.is_floating_point():
             continue
@@ -84,15 +89,22 @@ def elements(value: ir.Value, constants: Constants) -> object:
     return value if stored is None else stored.elements
 
 
-def _stored(value: ir.Value, constants: Constants) -> _Stored | None:
+def _place(value: ir.Value, constants: Constants) -> object:
+    """Where the first element of a constant or a weight lies, in memory or in a leaf; None if it lies in neither."""
     weight, array = value.meta.get(KEPT), constants.array(value)
+    if isinstance(weight, KeptWeight) and weight.leaf:
+        return weight.leaf, weight.placement.first
+    return None if array is None else array.__array_interface__["data"][0]
+
+
+def _stored(value: ir.Value, constants: Constants) -> _Stored | None:
+    weight, array, place = value.meta.get(KEPT), constants.array(value), _place(value, constants)
     if isinstance(weight, KeptWeight) and weight.leaf:
         placement = weight.placement
         is_plain = placement.strides == whole(placement.shape).strides
-        return _Stored(value, (weight.leaf, placement.first), _axes(placement.shape, placement.strides), is_plain)
+        return _Stored(value, place, _axes(placement.shape, placement.strides), is_plain)
     if array is None:
         return None
-    place = array.__array_interface__["data"][0]
     return _Stored(value, place, _axes(array.shape, array.strides), array.flags.c_contiguous)
 
 

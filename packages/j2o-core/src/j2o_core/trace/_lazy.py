@@ -27,8 +27,10 @@ def is_lazy(leaf: Any) -> bool:
     """Whether a leaf is a weight that is not in memory."""
     if isinstance(leaf, np.ndarray):
         return jax.numpy.issubdtype(leaf.dtype, np.floating) and file_map(leaf) is not None
+    if isinstance(leaf, _OTHERS):
+        return False
     shape, dtype = getattr(leaf, "shape", None), getattr(leaf, "dtype", None)
-    if not isinstance(shape, tuple) or dtype is None or isinstance(leaf, _OTHERS):
+    if not isinstance(shape, tuple) or dtype is None:
         return False
     if not (has_values(leaf) or isinstance(leaf, jax.ShapeDtypeStruct)):
         return False

@@ -144,7 +144,7 @@ class ModulePaths:
         return list(dict.fromkeys([*here, *(kind for plan in self._planned for kind in plan)]))
 
     def _walk(self, path: str, value: Any, depth: int) -> None:
-        if type(value) in _PLAIN:
+        if type(value) in _PLAIN or isinstance(value, jax.Array):
             return
         known = id(value) in self._instances
         if depth > _DEEPEST or known or isinstance(value, (str, bytes, type)):

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from jax.tree_util import SequenceKey
+from jax.tree_util import GetAttrKey, SequenceKey
 
 from .._errors import SpecError
 
@@ -12,6 +12,8 @@ def path_part(key: Any) -> str:
     """One step of a pytree path as text without brackets."""
     if type(key) is SequenceKey:
         return str(key.idx)
+    if type(key) is GetAttrKey:
+        return _as_text(key.name)
     for attribute in ("name", "key", "idx"):
         if hasattr(key, attribute):
             return _as_text(str(getattr(key, attribute)))
