@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax._src import api_util as _api_util
 from jax._src import config as _jax_config
 from jax._src import core as _core
 from jax._src import debugging as _debugging
@@ -53,6 +54,8 @@ ShapedArray = jax.core.ShapedArray
 DropVar = _core.DropVar
 SymbolicDim = _shape_poly._DimExpr
 JAXPRS = (jex.ClosedJaxpr, jex.Jaxpr)
+# The module and the name of the function that gives the text for where a function is defined.
+SOURCE_TEXT = (_api_util, "fun_sourceinfo") if hasattr(_api_util, "fun_sourceinfo") else None
 
 
 def is_jaxpr(value: object) -> bool:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from j2o_core import _compat
 from j2o_core.graph._walk import all_graphs
 from j2o_core.trace._modules import common_place
 
@@ -204,3 +205,35 @@ def test_unknown_levels_of_metadata(export):
 
     with pytest.raises(SpecError, match=r"metadata is 'all'. Expected \"relative\""):
         export(jnp.sin, [(3,)], metadata="all")
+
+
+def test_no_text_of_a_module_is_made_to_find_its_line_and_jax_is_as_before(named):
+    class Loud(Scale):
+        texts = 0
+
+        def __repr__(self):
+            Loud.texts += 1
+            return "Loud"
+
+    class Wrapper(Loud):
+        @property
+        def __wrapped__(self):
+            return wrapped
+
+    def wrapped(x):
+        return x
+
+    owner, name = _compat.SOURCE_TEXT
+    before = getattr(owner, name)
+    seen = []
+
+    def fn(x):
+        seen.extend(getattr(owner, name)(one) for one in (loud, Wrapper(1.0), wrapped))
+        return jax.vmap(loud)(x)
+
+    loud = Loud(2.0)
+    assert [op_type for op_type, _ in named(fn, [(2, 3)])] == ["Sin", "Mul"]
+    assert Loud.texts == 0
+    assert getattr(owner, name) is before
+    assert seen == [before(loud), before(wrapped), before(wrapped)]
+    assert Loud.texts == 1

@@ -18,7 +18,7 @@ from typing import Any
 
 from .._compat import ContextOfExport
 from ..plugin._composite import Composite
-from ._modules import ModuleCall
+from ._modules import ModuleCall, SourceText
 
 # Modules that import nothing of JAX are half of those that are loaded.
 _WITHOUT_JAX = {"flatbuffers", "google", "jaxlib", "ml_dtypes", "numpy", "onnx", "onnx_ir", "onnxruntime", "opt_einsum"}
@@ -30,7 +30,7 @@ _SETTLED = ("jax.", "j2o_")
 
 _lock = threading.RLock()
 _thread = threading.local()
-_Replaced = Composite | ModuleCall
+_Replaced = Composite | ModuleCall | SourceText
 _installed: dict[_Replaced, "_Installed"] = {}
 # Name, module, its names and their values.
 _Module = tuple[str, Any, dict[str, Any]]
@@ -129,8 +129,8 @@ class Capture:
         found: list[Composite] = _alone(_install, composites, self._user)
         return found
 
-    def note(self, calls: Sequence[ModuleCall]) -> None:
-        """Put pass-throughs in the place of the `__call__`s of modules."""
+    def note(self, calls: Sequence[ModuleCall | SourceText]) -> None:
+        """Put pass-throughs in the place of the `__call__`s of modules, and of what JAX asks about modules."""
         self._ended = False
         _alone(_install, calls, self._user)
 
@@ -176,8 +176,8 @@ def _install(composites: Sequence[Any], user: _User) -> list[Any]:
                 continue
             owner, attribute = place
             original = vars(owner)[attribute]
-            of_module = isinstance(composite, ModuleCall)
-            replacement = composite.pass_through(original) if of_module else _bound(composite, original)
+            is_composite = isinstance(composite, Composite)
+            replacement = _bound(composite, original) if is_composite else composite.pass_through(original)
             entry = _Installed(original, replacement, modules)
             entry.places.append((owner, attribute))
         entry.users.add(user)

@@ -34,6 +34,8 @@ _CHANGEABLE = 1 << 9
 # An einsum's scope is its equation.
 _OF_JAX = frozenset({"checkpoint", "rematted_computation"})
 _DEEPEST = 32
+# JAX's text for what is defined at no line.
+_NO_SOURCE = "<unknown>"
 # Most fields of modules are of these classes.
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes, np.ndarray, types.FunctionType})
 
@@ -176,6 +178,10 @@ class ModulePaths:
         if self._bases and self._called:
             self._walk(self._called[-1], instance, 0)
 
+    def has_no_source(self, fun: Any) -> bool:
+        """Whether it is a module around no function of which JAX would find the line."""
+        return isinstance(fun, self._bases) and not hasattr(fun, "__code__") and not hasattr(fun, "__wrapped__")
+
     def remark(self, instance: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Warn of a call, once for each module, if there is something to be said."""
         for kind, about in self._remarks:
@@ -273,6 +279,33 @@ class ModuleCall:
         return call
 
 
+class SourceText:
+    """JAX's function that says where a function is defined, to be replaced while an export traces.
+
+    Of a module, JAX makes the whole text of its `repr`, up to a third of the time of tracing, to find no name in it.
+    """
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SourceText)
+
+    def __hash__(self) -> int:
+        return hash(SourceText)
+
+    def locate(self) -> tuple[Any, str] | None:
+        """The module and the attribute; None if JAX has it elsewhere."""
+        return _compat.SOURCE_TEXT
+
+    def pass_through(self, original: Any) -> Callable[..., Any]:
+        """A function that calls the original but for modules that wrap no function, if this thread traces."""
+
+        @functools.wraps(original)
+        def call(fun: Any) -> Any:
+            paths = calling()
+            return _NO_SOURCE if paths is not None and paths.has_no_source(fun) else original(fun)
+
+        return call
+
+
 def bound(function: Any, instance: Any) -> Callable[..., Any]:
     """The method of an instance for the attribute of its class."""
     method: Callable[..., Any] = (
@@ -286,10 +319,11 @@ def calling() -> ModulePaths | None:
     return getattr(_thread, "paths", None)
 
 
-def calls_of(classes: Sequence[type]) -> list[ModuleCall]:
-    """The `__call__`s of classes and of those that they inherit from."""
+def calls_of(classes: Sequence[type]) -> list[ModuleCall | SourceText]:
+    """The `__call__`s of classes and of those that they inherit from, and what JAX asks about their instances."""
     owners = dict.fromkeys(owner for one in classes for owner in one.__mro__)
-    return [ModuleCall(owner) for owner in owners if "__call__" in vars(owner) and owner.__flags__ & _CHANGEABLE]
+    calls = [ModuleCall(owner) for owner in owners if "__call__" in vars(owner) and owner.__flags__ & _CHANGEABLE]
+    return [*calls, SourceText()] if calls else []
 
 
 @contextlib.contextmanager
