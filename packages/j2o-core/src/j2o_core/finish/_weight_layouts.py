@@ -61,18 +61,17 @@ class WeightLayouts:
         chains: dict[ir.Value | None, tuple[int, list[ir.Node]]] = {
             value: (index, []) for index, value in enumerate(graph.inputs) if WEIGHT_INPUT in value.meta
         }
-        changes = set()
+        changed = []
         for node in graph:
             before = chains.get(node.inputs[0]) if node.op_type in STORED_LAYOUTS else None
             if before is None or node.outputs[0].is_graph_output():
                 continue
             if all(constants.array(value) is not None for value in node.inputs[1:]):
                 chains[node.outputs[0]] = before[0], [*before[1], node]
-                changes.add(node)
+                changed.append(node.outputs[0])
         sources = []
-        for value, (index, chain) in list(chains.items()):
-            if value is None or not chain or all(user in changes for user, _ in value.uses()):
-                continue
+        for value in changed:  # one that only a further change reads gives an input that nothing reads
+            index, chain = chains[value]
             views = [_view(node, constants) for node in chain]
             given = [
                 self._after(part, one[index], chain, views, constants)
