@@ -14,7 +14,7 @@ from j2o_core.graph._kept import WEIGHT_INPUT  # noqa: E402
 from j2o_core.target import Target  # noqa: E402
 from j2o_core.testing._legalized import rewrite_model  # noqa: E402
 
-_HEADER = '<ir_version: 10, opset_import: ["" : 21, "other" : 1]>'
+HEADER = '<ir_version: 10, opset_import: ["" : 21, "other" : 1]>'
 _SIZES = {"N": 4, "M": 6}
 
 
@@ -30,7 +30,7 @@ def run(model, rng_seed=0):
 
 def rewritten(text):
     """The operators of a graph after core's rewrites; the numbers are those before. Inputs `weight...` are kept."""
-    before = onnx.parser.parse_model(_HEADER + text)
+    before = onnx.parser.parse_model(HEADER + text)
     model = ir.from_proto(onnx.shape_inference.infer_shapes(before))
     for value in model.graph.inputs:
         if value.name.startswith("weight"):
@@ -38,6 +38,7 @@ def rewritten(text):
     rewrite_model(model, Target(None, 21))
     after = ir.to_proto(model)
     if "float8" not in text and "other." not in text:
+        onnx.shape_inference.infer_shapes(after, check_type=True, strict_mode=True)
         with np.errstate(all="ignore"):
             for old, new in zip(run(before), run(after), strict=True):
                 assert old.dtype == new.dtype
@@ -429,4 +430,4 @@ def test_changed(name):
 @pytest.mark.parametrize("name", KEPT)
 def test_kept(name):
     text = KEPT[name]
-    assert rewritten(text) == [node.op_type for node in onnx.parser.parse_model(_HEADER + text).graph.node]
+    assert rewritten(text) == [node.op_type for node in onnx.parser.parse_model(HEADER + text).graph.node]

@@ -85,11 +85,11 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target, *, keep_weight
     present = _Present(lowered, graphs)
     for graph in graphs:
         for rules in (early, packing, late):
-            if not present.has(rules):
+            if not present.has(rules):  # cost: of the walk below
                 continue
             # Of nested vectors the outermost is the widest.
             start = [node for node in (reversed(graph) if rules is packing else graph) if node.op_type in rules]
-            if not start:
+            if not start:  # cost: of a driver with nothing to do
                 continue
             driver = _Driver(graph, lowered, rules, target, present, start)
             driver.run()
@@ -107,14 +107,14 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target, *, keep_weight
     for graph in graphs:
         # The other rules run on what these add, and around it.
         start = [node for node in graph if node.op_type in of_bodies]
-        if not start:
+        if not start:  # cost: as above
             continue
         driver = _Driver(graph, lowered, {**early, **of_bodies}, target, present, start)
         driver.run()
         asked_for_sizes |= driver.asked_for_sizes
         declined |= driver.declined
     for graph in all_graphs(lowered.graph):
-        if not any(node.op_type in traits.RESHAPES for node in graph):
+        if not any(node.op_type in traits.RESHAPES for node in graph):  # cost: there is nothing to gain
             continue
         builder = Builder(lowered.constants, target, append=graph.append, share=False)
         moved = reshape_regions(graph, builder, lowered.dims)
@@ -229,7 +229,7 @@ class _Driver:
             if node.graph is not self._graph:
                 continue  # it is removed
             rules = self._rules_of(node.op_type)
-            if not rules:
+            if not rules:  # cost: of metadata that nothing takes
                 continue
             self._builder.metadata = dict(node.metadata_props)
             steps = self._steps

@@ -37,7 +37,7 @@ def move_invariants(graph: ir.Graph) -> None:
     for node in list(graph):
         for body in bodies(node):
             move_invariants(body)
-            if node.op_type in _LOOPS and not node.domain:
+            if node.op_type in _LOOPS:
                 moved = _invariants(body)
                 body.remove(moved)
                 graph.insert_before(node, moved)

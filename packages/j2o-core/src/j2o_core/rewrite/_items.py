@@ -31,7 +31,7 @@ def move_item_maps(graph: ir.Graph) -> None:
     for node in list(graph):
         for body in bodies(node):
             move_item_maps(body)
-        if node.op_type == "Scan" and not node.domain:
+        if node.op_type == "Scan":
             _move(graph, node)
 
 

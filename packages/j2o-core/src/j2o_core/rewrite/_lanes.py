@@ -43,7 +43,7 @@ _Column = tuple[ir.Value, ...]
 @plugin.rewrite("Concat")
 def _vector_of_lanes(rw: Rewriter, node: ir.Node) -> dict[ir.Value, ir.Value] | None:
     shape = static_shape(node.outputs[0])
-    if shape is None or not 0 < math.prod(shape) <= _MOST_NUMBERS or has_half(node) or len(node.inputs) < 2:
+    if shape is None or not 0 < math.prod(shape) <= _MOST_NUMBERS or has_half(node):
         return None
     axis = rw.attr(node, "axis") % len(shape)
     column = tuple(value for value in node.inputs if value is not None)
@@ -69,19 +69,19 @@ def _vector_of_lanes(rw: Rewriter, node: ir.Node) -> dict[ir.Value, ir.Value] | 
 
 
 def _lanes_of_lanes(column: _Column, shape: _Shape, axis: int) -> tuple[_Column, _Shape, int] | None:
-    """The lanes of the rows of a matrix as those of a vector, if each row is a Concat of as many lanes."""
-    before, lanes, width = math.prod(shape[:axis]), list[ir.Value](), None
+    """The lanes of the rows of a matrix as those of a vector, if each row is a Concat of lanes of one size."""
+    before, lanes = math.prod(shape[:axis]), list[ir.Value]()
     for row in column:
         node, sizes = _origin(row).producer(), static_shape(_origin(row))
         if node is None or node.op_type != "Concat" or sizes is None:
             return None
         inner = node.attributes["axis"].as_int() % len(sizes)
-        if math.prod(sizes[:inner]) != before or sizes[inner] != len(node.inputs) or width not in (None, sizes[inner]):
+        if math.prod(sizes[:inner]) != before:
             return None
-        width = sizes[inner]
         lanes += [value for value in node.inputs if value is not None]
-    assert width is not None
     total = math.prod(shape)
+    if {math.prod(static_shape(value) or ()) for value in lanes} != {total / len(lanes)}:
+        return None
     return tuple(lanes), (before, len(lanes), total // (before * len(lanes))), 1
 
 
@@ -137,7 +137,7 @@ class _Search:
         column = tuple(map(_origin, column))
         key = column, shape, axis
         if key not in self._known:
-            if len(self._known) >= _MOST_COLUMNS:
+            if len(self._known) >= _MOST_COLUMNS:  # cost: of the search
                 return None
             self._known[key] = None  # a column does not depend on itself
             self._known[key] = (
@@ -182,7 +182,9 @@ class _Search:
         while stack:
             for value in stack.pop().inputs:
                 producer = value.producer() if value is not None else None
-                if producer is None or producer in dead or producer.graph is not node.graph:
+                if producer is None or producer.graph is not node.graph:
+                    continue
+                if producer in dead:  # cost: it is counted already
                     continue
                 outputs = producer.outputs
                 if any(one in read or (one.is_graph_output() and one not in others) for one in outputs):
@@ -209,9 +211,7 @@ class _Search:
         if any(array is None for array in arrays):
             return None
         lane = (*shape[:axis], 1, *shape[axis + 1 :])
-        known = [array.reshape(lane) for array in arrays if array is not None and array.size == math.prod(lane)]
-        if len(known) < len(arrays):
-            return None
+        known = [array.reshape(lane) for array in arrays if array is not None]
         return _Plan(0, lambda: self._rw.const(np.concatenate(known, axis)))
 
     def _parts_of_one(self, column: _Column, shape: _Shape, axis: int) -> _Plan | None:
@@ -227,8 +227,6 @@ class _Search:
         along, behind = differ[0], differ[-1] + 1
         sizes = static_shape(first.source)
         assert sizes is not None
-        if any(stop != start + 1 for one in ranges for start, stop in one[along:behind]):
-            return None
         starts = [
             int(np.ravel_multi_index([low for low, _ in one[along:behind]], sizes[along:behind])) for one in ranges
         ]
@@ -240,7 +238,9 @@ class _Search:
         merged = (*sizes[:along], math.prod(sizes[along:behind]), *sizes[behind:])
         within = [stop - start for start, stop in first.ranges]
         within[along:behind] = [len(column)]
-        if math.prod(within[:along]) != math.prod(shape[:axis]) or math.prod(within) != math.prod(shape):
+        if math.prod(within) != math.prod(shape):  # parts of several places, or of none
+            return None
+        if math.prod(within[:along]) != math.prod(shape[:axis]):
             return None
         in_order = starts == list(range(starts[0], starts[0] + len(starts)))
         whole = in_order and len(starts) == merged[along]
@@ -281,8 +281,8 @@ class _Search:
             return self._negated(column, shape, axis)
         if "Mul" in ops and len(ops) > 1:
             return self._scaled(column, shape, axis)
-        known = [node for node in nodes if node is not None and not node.domain]
-        if len(known) < len(column) or any(one.graph is not known[0].graph for one in known):
+        known = [node for node in nodes if node is not None]
+        if len(known) < len(column):
             return None
         op_type = known[0].op_type
         signs = None
@@ -291,7 +291,7 @@ class _Search:
         elif len(ops) > 1 or op_type not in traits.POINTWISE or has_half(known[0]):
             return None
         lane = static_shape(column[0])
-        if lane is None or any(static_shape(value) != lane for value in column):
+        if lane is None:
             return None
         attrs = self._rw.attrs(known[0])
         if any(self._rw.attrs(one) != attrs or len(one.inputs) != len(known[0].inputs) for one in known) or any(
@@ -353,13 +353,9 @@ class _Search:
                 if left is not None and self._rw.scalar(right) is not None:
                     other, factor = left, self._rw.constant(right)
                     break
-            sizes = static_shape(other)
-            if sizes is None or factor is None or math.prod(shape) != math.prod(sizes) * len(column):
-                return None
+            assert factor is not None
             values.append(other)
             factors.append(factor.reshape(-1)[0])
-        if all(value is other for value, other in zip(column, values, strict=True)):
-            return None
         plan = self.operand(tuple(values), shape, axis)
         if plan is None:
             return None
@@ -374,9 +370,9 @@ class _Search:
         """Concat of the lanes."""
         lane = (*shape[:axis], 1, *shape[axis + 1 :])
         parts = [self._shaped(value, lane) for value in column]
-        known = tuple(part for part in parts if part is not None)
-        if len(known) < len(parts):
+        if any(part is None for part in parts):
             return None
+        known = tuple(part for part in parts if part is not None)
 
         def build() -> ir.Value:
             return self._rw.op.Concat(*(part.value() for part in known), axis=axis)  # type: ignore[no-any-return]
@@ -425,9 +421,9 @@ class _Search:
         return (node.op_type,) if node is not None and node.op_type in traits.POINTWISE else (id(value),)
 
     def _place(self, value: ir.Value) -> _Place | None:
-        """A value as a part of another, if Slice, Split or Gather with one index takes it out."""
-        node = value.producer()
-        if node is None or node.domain or node.op_type not in ("Slice", "Split", "Gather") or node.inputs[0] is None:
+        """A value as a part of another that Slice, Split or Gather takes out; of another size if it is in steps."""
+        node = self._rw.producer(value, "Slice", "Split", "Gather")
+        if node is None or node.inputs[0] is None:
             return None
         sizes = static_shape(node.inputs[0])
         others = [self._rw.constant(one) for one in node.inputs[1:]]
@@ -436,15 +432,14 @@ class _Search:
         ranges = [(0, size) for size in sizes]
         known = [one.reshape(-1).tolist() for one in others if one is not None]
         if node.op_type == "Gather":
-            axis, (index, *more) = self._rw.attr(node, "axis", 0) % len(sizes), known[0]
-            if more or not -sizes[axis] <= index < sizes[axis]:
-                return None
-            ranges[axis] = (index % sizes[axis], index % sizes[axis] + 1)
+            axis = self._rw.attr(node, "axis", 0) % len(sizes)
+            index = known[0][0] % sizes[axis]
+            ranges[axis] = (index, index + 1)
         elif node.op_type == "Split":
             axis, place = self._rw.attr(node, "axis", 0) % len(sizes), list(node.outputs).index(value)
             ranges[axis] = (sum(known[0][:place]), sum(known[0][: place + 1]))
         else:
-            if len(known) < 3 or (len(known) > 3 and any(step != 1 for step in known[3])):
+            if len(known) < 3:
                 return None
             for start, stop, axis in zip(*known[:3], strict=True):
                 low, high, _ = slice(start, stop).indices(sizes[axis])
@@ -454,7 +449,7 @@ class _Search:
     def _shaped(self, value: ir.Value, shape: _Shape) -> _Plan | None:
         """A value with another shape of as many numbers."""
         own = static_shape(value)
-        if own is None or math.prod(own) != math.prod(shape):
+        if own is None:
             return None
         there = own == shape or self._rw.constant(value) is not None
         return _Plan(0 if there else 1, lambda: self._rw.reshape(value, shape), (value,))
@@ -496,8 +491,6 @@ class _Layout:
 def _layout(lane: _Shape, shape: _Shape, axis: int) -> _Layout | None:
     """How lanes of a shape make a value of another by a Reshape at most, if possible without one."""
     before = math.prod(shape[:axis])
-    if math.prod(lane) * shape[axis] != math.prod(shape):
-        return None
     found = [
         _Layout(len(lane), place, replaces)
         for replaces in (True, False)
@@ -540,7 +533,9 @@ def _depends(values: Iterable[ir.Value], on: Container[ir.Value]) -> bool:
     stack, seen = list(values), set[ir.Value]()
     while stack:
         value = stack.pop()
-        if value in on or len(seen) > _MOST_VALUES:
+        if value in on:
+            return True
+        if len(seen) > _MOST_VALUES:  # cost: of the search
             return True
         node = value.producer()
         if value not in seen and node is not None:

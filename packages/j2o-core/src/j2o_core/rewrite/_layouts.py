@@ -211,8 +211,8 @@ def _layout_below_gate(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         function, layout = rw.producer(gate, *traits.MAPS), rw.producer(moved, "Reshape", "Transpose")
         if function is None or layout is None or moved is None or gate is None:
             continue
-        if function.inputs[0] is not moved:
-            continue  # to ask for all readers of a value takes as long as they are many
+        if function.inputs[0] is not moved:  # cost: to ask for all readers of a value takes as long as they are many
+            continue
         steps, x = moved.meta.get(_STEPS, 0) + 1, layout.inputs[0]
         readers = {reader for reader, _ in moved.uses()}
         if x is None or steps > _MOST_STEPS or readers != {node, function} or moved.is_graph_output():

@@ -116,7 +116,7 @@ def _regions(graph: ir.Graph) -> list[list[ir.Node]]:
 
 def _is_pointwise(node: ir.Node) -> bool:
     """Whether a node may have its result in another shape: its operands have the result's shape, or are one number."""
-    if node.op_type not in traits.POINTWISE or node.domain or has_half(node):
+    if node.op_type not in traits.POINTWISE or has_half(node):
         return False
     shape = static_shape(node.outputs[0])
     sizes = [static_shape(value) for value in node.inputs if value is not None]
@@ -180,10 +180,10 @@ def _shaped(value: ir.Value, shape: _Shape, rw: Rewriter) -> ir.Value:
 def _with_kept_axes(value: ir.Value) -> _Shape | None:
     """The shape that the result of a reduction has if it keeps the axes."""
     node = value.producer()
-    if node is None or node.op_type not in traits.REDUCTIONS or node.domain or len(node.inputs) < 2:
+    if node is None or node.op_type not in traits.REDUCTIONS or len(node.inputs) < 2:
         return None
     sizes, axes = static_shape(node.inputs[0]), node.inputs[1].const_value if node.inputs[1] is not None else None
-    if sizes is None or axes is None or has_half(node):
+    if sizes is None or axes is None:
         return None
     reduced = {int(axis) % len(sizes) for axis in axes.numpy().reshape(-1)}
     return tuple(1 if axis in reduced else size for axis, size in enumerate(sizes))
@@ -191,12 +191,12 @@ def _with_kept_axes(value: ir.Value) -> _Shape | None:
 
 def _is_reshape(node: ir.Node) -> bool:
     """Whether a node gives what it reads another shape that is known."""
-    return node.op_type in traits.RESHAPES and not node.domain and static_shape(node.outputs[0]) is not None
+    return node.op_type in traits.RESHAPES and static_shape(node.outputs[0]) is not None
 
 
 def _reshaped(value: ir.Value | None) -> _Shape | None:
     """The shape of what was reshaped to a value."""
     node = value.producer() if value is not None else None
-    if node is None or node.op_type not in traits.RESHAPES or node.domain or has_half(node):
+    if node is None or node.op_type not in traits.RESHAPES:
         return None
     return static_shape(node.inputs[0])
