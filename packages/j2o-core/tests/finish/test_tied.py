@@ -101,8 +101,11 @@ def test_what_is_stored_twice(check, table):
     def combine(x, table):
         return jnp.where(table, x, x + 1) if table.dtype == bool else x + table
 
-    x, y = (np.ones(shape, np.float32) for shape in (table.shape, table.T.shape))
-    program = check(lambda x, y: (combine(x, table), combine(y, table.T)), x, y)
+    dtype = np.float32 if table.dtype == bool else table.dtype
+    x, y, z = (np.ones(shape, dtype) for shape in (table.shape, table.T.shape, 99))
+    # Beside one that is large enough.
+    large = jnp.arange(99, dtype=dtype)
+    program = check(lambda x, y, z: (combine(x, table), combine(y, table.T), z + large), x, y, z)
     assert len(_stored(program, table.size)) == 2
     assert _operators(program)["Transpose"] == 0
 

@@ -187,7 +187,7 @@ LEFT = {
         ["Split", "Concat"],
     ),
     "parts along the first axis": (
-        f"g (float[2,3] x) => (y) <{PLACES}> {{ a = Slice(x, s0, s1) b = Slice(x, s1, s2) y = Concat <axis=0> (b, a) }}",
+        f"g (float[2,3] x) => (y) <{PLACES}> {{ a = Slice(x, s0, s1) b = Slice(x, s1, s2) y = Concat <axis=0> (b, a)}}",
         ["Slice", "Slice", "Concat"],
     ),
     "a lane from around the branch": (

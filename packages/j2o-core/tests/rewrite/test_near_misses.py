@@ -285,6 +285,9 @@ KEPT = {
         { t = Transpose <perm=[1,0]> (x) s = Sigmoid(t) y = Mul(s, t) }""",
     "gate that is read elsewhere": """g (float[2,3] x) => (y, z)
         { t = Transpose <perm=[1,0]> (x) s = Sigmoid(t) y = Mul(s, t) z = ReduceMax(s) }""",
+    "slice from a start that is computed": """g (float[2,2,3] x, int64[1] b) => (float[2,4,e] y)
+        <int64[1] e = {1}, int64[1] a = {2}, int64[1] step = {1}>
+        { n = Neg(x) c = Concat <axis=1> (n, x) y = Slice(c, b, e, a, step) }""",
     "slice across parts of a concatenation": """g (float[2,3] x, float[2,2] z) => (y)
         <int64[1] b = {2}, int64[1] e = {5}, int64[1] a = {1}> { c = Concat <axis=1> (x, z) y = Slice(c, b, e, a) }""",
     "slice along another axis than the concatenation": """g (float[2,3] x, float[2,3] z) => (y)

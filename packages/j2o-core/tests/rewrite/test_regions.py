@@ -39,7 +39,28 @@ MOVED = {
         ["ReduceMax", "Exp"],
     ),
 }
+MOVED |= {
+    "constants of no cost": (graph(IN + "c = Mul(a, b) y = Add(c, w)"), ["Mul", "Add", "Reshape"]),
+    "to one shape twice": (
+        graph("c = Mul(v, w) d = Exp(c) y = Reshape(c, column) u = Reshape(d, column)", results="y, u"),
+        ["Reshape", "Mul", "Exp"],
+    ),
+}
 KEPT = {
+    "no pointwise operator": (
+        graph("a = Reshape(x, flat) c = CumSum(a, first) y = Reshape(c, row)", shape="1,3", more=", int64 first = {0}"),
+        ["Reshape", "CumSum", "Reshape"],
+    ),
+    "half precision, to one shape twice": (
+        graph(
+            "c = Mul(v, w) d = Exp(c) y = Reshape(c, column) u = Reshape(d, column)", results="y, u", dtype="float16"
+        ),
+        ["Mul", "Exp", "Reshape", "Reshape"],
+    ),
+    "a reduction without axes": (
+        graph("a = ArgMax <axis=0, keepdims=0> (v) b = Add(a, i) y = Reshape(b, one)", more=", int64 i = {5}"),
+        ["ArgMax", "Add", "Reshape"],
+    ),
     "another operand": (graph("a = Reshape(x, flat) y = Mul(a, v)"), ["Reshape", "Mul"]),
     "another reader": (
         graph("c = Mul(v, v) d = Softmax <axis=0> (c) y = Reshape(c, column)", results="y, d"),

@@ -32,7 +32,7 @@ def close_functions(lowered: Lowered) -> None:
     parts = lowered.parts()
     for part in parts:
         remove_unused_nodes(part.graph)
-    if not lowered.functions:
+    if not lowered.functions:  # cost: of the walks below
         return
     layouts = WeightLayouts(lowered.graph)
     for function in list(lowered.functions):  # a function before those that call it

@@ -56,7 +56,7 @@ def tie(graph: ir.Graph, constants: Constants) -> None:
         graph: the main graph; it is changed.
         constants: the arrays of the constants that it and the graphs inside it read.
     """
-    if constants.largest < _SMALLEST_BYTES:
+    if constants.largest < _SMALLEST_BYTES:  # cost: of the walk
         return
     neighbours: dict[object, list[ir.Value]] = {}
     for value in used_constants(all_graphs(graph)):
