@@ -33,6 +33,11 @@ def folded(x, w):
 
 
 @j2o_core.function
+def with_layout(x, w):
+    return x @ w.T, w.T
+
+
+@j2o_core.function
 def placed(x, w):
     return jnp.sin(x) @ w + jnp.arange(x.shape[0], dtype=jnp.float32)[:, None]
 
@@ -71,6 +76,15 @@ def test_a_weight_that_is_an_argument_has_its_layout_changed_by_the_function(che
     program = check(lambda x, w: turned(turned(x, w), W), X, np.asarray(V))
     assert _functions(program)["turned"] == ["x", "w"]
     assert "Transpose" in [node.op_type for one in program.model.functions.values() for node in one]
+
+
+def test_a_weight_that_one_call_computes_has_its_layout_changed_by_the_function(check):
+    program = check(lambda x, w: turned(turned(x, W), jnp.sin(w)), X, np.asarray(V))
+    assert _functions(program)["turned"] == ["x", "w"]
+
+
+def test_a_layout_of_a_weight_that_is_a_result(check):
+    check(lambda x: tuple(y + z for y, z in zip(with_layout(x, W), with_layout(x, V), strict=True)), X)
 
 
 def test_work_that_all_calls_share_is_done_once(export):

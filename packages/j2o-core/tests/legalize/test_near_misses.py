@@ -6,6 +6,7 @@ import onnx_ir as ir
 import pytest
 
 from j2o_core import LegalizeError
+from j2o_core.legalize._detours import find_detour
 from j2o_core.target import Target
 from j2o_core.testing._legalized import legalize_model
 
@@ -57,6 +58,8 @@ LEFT = {
     "pool of int8": "g (int8[1,1,5] x) => (y) { y = MaxPool <kernel_shape=[2]> (x) }",
     "pool of floats that were integers": """g (int8[1,1,5] s) => (y)
         { x = Cast <to=1> (s) y = MaxPool <kernel_shape=[2]> (x) }""",
+    "pool of nothing with places": "g (float[0,1,5] x) => (y, i) { y, i = MaxPool <kernel_shape=[2]> (x) }",
+    "choice of many integers": "g (bool[20000] c, int32[20000] x) => (y) <int32 z = {0}> { y = Where (c, x, z) }",
     "pool with places": "g (float[1,1,5] x) => (y, i) { y, i = MaxPool <kernel_shape=[2]> (x) }",
     "number over a product": """g (double[3,3] x, double[3,3] w) => (y) <double c = {3}>
         { m = MatMul (x, w) y = Div (c, m) }""",
@@ -226,7 +229,6 @@ def test_the_number_beside_a_product_of_float64_lies_along_an_axis():
     [
         'g (int32[2,3] a, int32[3,2] b) => (y) { y = Einsum <equation="ij,jk"> (a, b) }',
         'g (int32[2,3] a) => (y) { y = Einsum <equation="...i->..."> (a) }',
-        "g (int32[3] x) => (y) { y = Erf (x) }",
         "g (int32[2,3] a, int32[3,2] b, int32[2] c) => (y) { y = Gemm <beta=0.5> (a, b, c) }",
         "g (int32[2,3] a, int32[3,2] b, int32[2] c) => (y) { y = Gemm <alpha=0.5> (a, b, c) }",
         "g (double[1,1,5] x) => (y) { y = AveragePool <kernel_shape=[2], strides=[2], ceil_mode=1> (x) }",
@@ -236,6 +238,24 @@ def test_the_number_beside_a_product_of_float64_lies_along_an_axis():
 def test_what_has_no_exact_form_is_refused(text):
     with pytest.raises(LegalizeError, match="no exact form"):
         legalized(text)
+
+
+def test_functions_of_floats_are_not_composed_for_integers():
+    with pytest.raises(LegalizeError, match="only its floating-point form"):
+        legalized("g (int32[3] x) => (y) { y = Erf (x) }")
+
+
+@pytest.mark.parametrize("op_type", ["Cast", "CastLike"])
+def test_a_cast_takes_no_detour(op_type):
+    """Float64 would be rounded twice on its way to a narrow float."""
+    target = Target("onnxruntime", 21)
+
+    def runs(name, types, attribute):
+        return name == "Cast" or ir.DataType.BFLOAT16 not in types.values()
+
+    types = {"T1": ir.DataType.DOUBLE, "T2": ir.DataType.BFLOAT16}
+    known = target.signature("Cast")
+    assert find_detour(op_type, types, known, lambda _, default: default, runs, {"T1": 1, "T2": 0}) is None
 
 
 def test_the_graphs_compute_what_they_did():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 import onnx_ir as ir
 import pytest
+from jax import lax
 
 from j2o_core import LegalizeError
+from j2o_core.testing import Spec
 
 
 def typed(node: ir.Node, like: ir.Value, dtype: ir.DataType | None = None) -> ir.Value:
@@ -349,3 +352,11 @@ def test_other_domains_are_left_alone(kit):
     model = kit.model_of([x], [node], node.outputs, 21)
     kit.legalize(model)
     assert operators(model.graph) == ["Where"]
+
+
+def test_a_convolution_that_is_composed_is_not_guarded_against_nothing(plugin, check):
+    plugin.lowering("conv_general_dilated")(lambda ctx, x, w, **_: ctx.op.Conv(x, w))
+    with jax.enable_x64(True):
+        weight = np.array([[[1.0, -2.0]]])
+        specs = Spec(("N", 1, 5), np.float64)
+        check(lambda x: lax.conv(x, weight, (1,), "VALID"), specs, constraints=["N >= 0"], sizes=(0, 2))

@@ -30,7 +30,7 @@ def write_leaves(model: ir.Model, leaves: Sequence[tuple[str, Any]], table: Cons
     for name, leaf in leaves:
         known = table.name(leaf)
         is_numpy = isinstance(leaf, np.ndarray) and not is_lazy(leaf)
-        if name in stored or name in fixed:
+        if name in stored:
             continue
         if known is not None and known in stored and known != name:
             tied[name] = known

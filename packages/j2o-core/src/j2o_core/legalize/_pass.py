@@ -198,8 +198,6 @@ class _Legalizer:
         known = self.target.signature(node.op_type)
         if known is None:
             return f"opset {self.target.opset} does not have this operator"
-        if not known.checked:
-            return None
         bindings = known.bind(inputs, outputs)
         if bindings is None:
             return "its operands have different element types where ONNX wants one"

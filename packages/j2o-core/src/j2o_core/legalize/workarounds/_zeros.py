@@ -67,9 +67,12 @@ def choose(rw: Rewriter, node: ir.Node) -> Any:
 def _is_product(rw: Rewriter, condition: ir.Value, number: ir.Value, fill: float, blind: bool) -> bool:
     """Whether a choice between numbers and a constant takes longer than a product."""
     sizes = [size for size in rw.shape(number) or () if isinstance(size, int)]
-    if number.dtype not in (T.FLOAT, T.DOUBLE) or not rw.same_shape(condition, number) or math.prod(sizes) < _MANY:
+    floats = number.dtype in (T.FLOAT, T.DOUBLE)
+    if not floats or not rw.same_shape(condition, number) or math.prod(sizes) < _MANY:  # cost: of the kernel
         return False
-    if rw.constant(condition) is not None or not _changes(condition, _DEPTH):
+    if rw.constant(condition) is not None:
+        return False
+    if not _changes(condition, _DEPTH):  # cost: the kernel predicts a mask that hardly changes
         return False
     return math.isfinite(fill) and (blind or fill != 0 or math.copysign(1, fill) > 0)
 
@@ -77,7 +80,7 @@ def _is_product(rw: Rewriter, condition: ir.Value, number: ir.Value, fill: float
 def _changes(mask: ir.Value, depth: int) -> bool:
     """Whether a mask changes from place to place: of floats that are compared, not of positions, or of what is NaN."""
     node = mask.producer()
-    if node is None or depth == 0:
+    if node is None or depth == 0:  # cost: of the search
         return True
     if node.op_type in traits.COMPARISONS:
         left, right = node.inputs
