@@ -17,6 +17,7 @@ NAMES = [
     "OnnxProgram",
     "Plugin",
     "PluginError",
+    "Profile",
     "Registry",
     "RewriteError",
     "Rewriter",

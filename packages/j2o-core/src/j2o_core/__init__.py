@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .plugin._composite import Composite as Composite
     from .plugin._plugin import Plugin as Plugin
     from .plugin._registry import Registry as Registry
+    from .program._profile import Profile as Profile
     from .program._program import OnnxProgram as OnnxProgram
     from .program._read_weights import read_safetensors as read_safetensors
     from .program._verify import Verification as Verification
@@ -38,6 +39,7 @@ _HOME = {
     "LoweringContext": "lower._context",
     "OnnxProgram": "program._program",
     "Plugin": "plugin._plugin",
+    "Profile": "program._profile",
     "Registry": "plugin._registry",
     "Rewriter": "rewrite",
     "Verification": "program._verify",

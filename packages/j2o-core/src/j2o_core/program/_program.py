@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..lower._lowered import Lowered
     from ..plugin._registry import Registry
     from ..trace._trace import Traced
+    from ._profile import Profile
     from ._record import Exported
     from ._reference import Reference
     from ._verify import Verification
@@ -29,6 +30,7 @@ class OnnxProgram:
         output_names: names of the graph's outputs, in order.
         state: names of the inputs that take the next time what comes out now, by the names of those outputs.
         verification: what the last `verify` found, None before.
+        times: what the last `profile` found, None before.
     """
 
     def __init__(self, exported: Exported):
@@ -39,6 +41,7 @@ class OnnxProgram:
         self.lowered: Lowered | None = exported.lowered
         self.registry: Registry = exported.registry
         self.verification: Verification | None = None
+        self.times: Profile | None = None
 
     @classmethod
     def load(
@@ -75,12 +78,12 @@ class OnnxProgram:
         """Signature, operators, weights, modules and agreement with JAX, on one screen."""
         from ._summary import text
 
-        return text(self.fn, self.model, self.verification)
+        return text(self.fn, self.model, self.verification, self.times)
 
     def _repr_html_(self) -> str:
         from ._summary import card
 
-        return card(self.fn, self.model, self.verification)
+        return card(self.fn, self.model, self.verification, self.times)
 
     @functools.cached_property
     def reference(self) -> Reference:
@@ -264,6 +267,35 @@ class OnnxProgram:
         self.verification = verify(sides, args, sizes=sizes, seed=seed, rtol=rtol, atol=atol, ulps=ulps, kinds=kinds)
         return self.verification
 
+    def profile(self, *args: Any, runs: int = 10, size: int = 8, **kwargs: Any) -> Profile:
+        """Measure how long the program's modules and operators take in ONNX Runtime.
+
+        The program's text, its card in notebooks and its page then give the share of each module. The runtime makes one
+        kernel of several nodes here and there: its time counts for the module of one of them. Of modules that are
+        functions of the file only their sum is known.
+
+        Args:
+            args: arguments of the function to use; by default random ones.
+            runs: how often it is run, after a first time that is not counted.
+            size: the size of every symbolic dimension of random arguments, or one that the constraints allow.
+            kwargs: arguments by name.
+
+        Returns:
+            The seconds of a run by module and by operator, of each node the median; printed, a table.
+
+        Raises:
+            SpecError: if an argument does not fit its spec, or `runs` is no number of runs.
+            RunError: if ONNX Runtime is missing, refuses the model, or fails.
+        """
+        from ._profile import profile
+        from ._random_inputs import fitting_runs, random_leaves
+
+        inputs = self.traced.inputs
+        given = args or kwargs or not inputs.leaves
+        leaves = self._arrays(args, kwargs) if given else random_leaves(inputs, fitting_runs(inputs, [size])[0], 0)
+        self.times = profile(self.model, leaves, runs)
+        return self.times
+
     def report(self, *, jaxpr: bool = False, html: bool = False, verification: Verification | None = None) -> str:
         """A text to attach to a bug report: signature, operators, differences and versions.
 
@@ -279,7 +311,7 @@ class OnnxProgram:
 
             known = verification or self.verification
             lines = {"Rewrites that declined": declined_rewrites(self.exported), "Detours": detours(self.exported)}
-            return report_page(self.model, name_of(self.fn), known, lines, self.exported.seconds)
+            return report_page(self.model, name_of(self.fn), known, lines, self.exported.seconds, self.times)
         from ._report import report
 
         return report(self.exported, jaxpr=jaxpr)

@@ -18,6 +18,7 @@ from ._summary import functions, modules, operator_counts, signature
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from ._profile import Profile
     from ._verify import Verification
 
 _MOST_BARS = 24
@@ -46,6 +47,7 @@ def report_page(
     verification: Verification | None = None,
     lines: Mapping[str, Sequence[str]] = MappingProxyType({}),
     seconds: Mapping[str, float] | None = None,
+    times: Profile | None = None,
 ) -> str:
     """The page.
 
@@ -55,6 +57,7 @@ def report_page(
         verification: how far it is from JAX, if that was measured.
         lines: further sections by their headings, such as rewrites that were tried and declined.
         seconds: how long each stage of the export took.
+        times: how long the modules and operators take in a run, if that was measured.
     """
     counts = operator_counts(model)
     target = model.metadata_props.get(TARGET, "")
@@ -74,10 +77,8 @@ def report_page(
     parts += ["<h2>Operators</h2>", _bars((name, count, str(count)) for name, count in counts.most_common())]
     if model.functions:
         parts += ["<h2>Functions</h2>", _table([(_text(text),) for text in functions(model)])]
-    held = [
-        (m.path, m.parameters, f"{count_text(m.parameters)} parameters, {counted(m.nodes, 'node')}")
-        for m in modules(model)
-    ]
+    timed = modules(model, times)
+    held = [(m.path, m.parameters, f"{count_text(m.parameters)} parameters, {counted(m.nodes, 'node')}") for m in timed]
     if held:
         parts += ["<h2>Modules</h2>", _bars(held)]
     parts += ["<h2>Casts</h2>", f"<p>{counts['Cast']} of {sum(counts.values())} nodes convert between dtypes.</p>"]
@@ -89,9 +90,11 @@ def report_page(
     for heading, found in lines.items():
         if found:
             parts += [f"<h2>{_text(heading)}</h2>", _table([(_text(line.strip()),) for line in found])]
+    if times is not None:
+        parts += ["<h2>Time of a run</h2>", f"<p>{_text(str(times).splitlines()[0])}.</p>"]
+        parts += [_times(times.operators)] + ([_times({m.path: m.seconds for m in timed})] if timed else [])
     if seconds:
-        times = [(stage, round(1e6 * time), f"{1e3 * time:.1f} ms") for stage, time in seconds.items()]
-        parts += ["<h2>Time of the export</h2>", _bars(times)]
+        parts += ["<h2>Time of the export</h2>", _times(seconds)]
     parts += ["<h2>Versions</h2>", _table([tuple(map(_text, line.split(maxsplit=1))) for line in versions()])]
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{_text(title)}</title>'
@@ -122,6 +125,11 @@ def _bars(rows: Iterable[tuple[str, int, str]]) -> str:
     ]
     more = f"<p>and {len(rows) - _MOST_BARS} more</p>" if len(rows) > _MOST_BARS else ""
     return f"<table class='bars'>{''.join(lines)}</table>{more}"
+
+
+def _times(seconds: Mapping[str, float]) -> str:
+    """A bar for each of these times."""
+    return _bars((name, round(1e9 * time), f"{1e3 * time:.3g} ms") for name, time in seconds.items())
 
 
 def _agreement(verification: Verification) -> str:

@@ -30,11 +30,16 @@ class Session:
 
     Complex arrays travel as a trailing real/imag pair, typed keys as their data.
 
+    Args:
+        model: the model.
+        threads: how many threads a kernel may use, 0 for the runtime's choice.
+        profile: how the file begins into which the runtime writes the times of kernels, None for no such file.
+
     Raises:
         RunError: if ONNX Runtime is missing, refuses the model, or fails on the inputs.
     """
 
-    def __init__(self, model: ir.Model, *, threads: int = 0):
+    def __init__(self, model: ir.Model, *, threads: int = 0, profile: str | None = None):
         try:
             import onnxruntime
         except ImportError as error:
@@ -43,6 +48,8 @@ class Session:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = threads
+        if profile is not None:
+            options.enable_profiling, options.profile_file_prefix = True, profile
         self._runtime = onnxruntime
         self._model = model
         self._outputs = [_numpy_output(value) for value in model.graph.outputs]

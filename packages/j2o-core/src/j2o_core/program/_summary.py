@@ -21,6 +21,7 @@ from ._save import weight_bytes
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from ._profile import Profile
     from ._verify import Verification
 
 _MOST_MODULES = 16
@@ -30,11 +31,12 @@ _MOST_VALUES = 12
 
 @dataclass
 class Module:
-    """Parameters and nodes of one module and those below it."""
+    """Parameters and nodes of one module and those below it, and the seconds in these nodes."""
 
     path: str
     parameters: int = 0
     nodes: int = 0
+    seconds: float = 0.0
 
 
 def operator_counts(model: ir.Model) -> Counter[str]:
@@ -48,21 +50,23 @@ def signature(value: ir.Value) -> str:
     return f"{value.name}: {dtype}{shape_text(value).replace(',', ', ')}"
 
 
-def modules(model: ir.Model) -> list[Module]:
+def modules(model: ir.Model, times: Profile | None = None) -> list[Module]:
     """The modules at the top of a model, those in lists one by one unless they are many."""
+    seconds = times.modules if times is not None else {}
     parameters: Counter[str] = Counter()
     nodes: Counter[str] = Counter()
     for name, value in model.graph.initializers.items():
         if "." in name and value.const_value is not None:
             parameters[name.rpartition(".")[0]] += value.const_value.size
     nodes.update(_places(model, model.graph, ""))
-    paths = dict.fromkeys((*nodes, *parameters))
+    paths = dict.fromkeys((*nodes, *parameters, *filter(None, seconds)))
     top = _one_in_list if len({_one_in_list(path) for path in paths}) <= _MOST_MODULES else _first
     found: dict[str, Module] = {}
     for path in paths:
         module = found.setdefault(top(path), Module(top(path)))
         module.parameters += parameters[path]
         module.nodes += nodes[path]
+        module.seconds += seconds.get(path, 0.0)
     return list(found.values())[:_MOST_MODULES]
 
 
@@ -96,7 +100,7 @@ def _one_in_list(path: str) -> str:
     return f"{first}.{rest[0]}" if rest and rest[0].isdecimal() else first
 
 
-def _rows(model: ir.Model, verification: Verification | None) -> Iterator[tuple[str, list[str]]]:
+def _rows(model: ir.Model, verification: Verification | None, times: Profile | None) -> Iterator[tuple[str, list[str]]]:
     for heading, values in (("in", model.graph.inputs), ("out", model.graph.outputs)):
         more = [f"and {len(values) - _MOST_VALUES} more"] if len(values) > _MOST_VALUES else []
         yield heading, [*map(signature, values[:_MOST_VALUES]), *more]
@@ -109,14 +113,17 @@ def _rows(model: ir.Model, verification: Verification | None) -> Iterator[tuple[
     tensors = [value.const_value for value in model.graph.initializers.values() if value.const_value is not None]
     numbers = sum(tensor.size for tensor in tensors)
     yield "weights", [f"{len(tensors)} tensors, {count_text(numbers)} numbers, {bytes_text(weight_bytes(model))}"]
-    found = modules(model)
+    found = modules(model, times)
     width = max((len(module.path) for module in found), default=0)
     lines = [
-        f"{m.path:{width}}  {count_text(m.parameters):>7} parameters  {m.nodes:>5} node{'' if m.nodes == 1 else 's'}"
+        f"{m.path:{width}}  {count_text(m.parameters):>7} parameters  {m.nodes:>5} node{' ' if m.nodes == 1 else 's'}"
+        f"{f'  {times.share(m.seconds):>4} of the time' if times is not None else ''}".rstrip()
         for m in found
     ]
     if lines:
         yield "modules", lines
+    if times is not None:
+        yield "time", [str(times).splitlines()[0]]
     if verification is not None:
         yield "JAX", str(verification).splitlines()
 
@@ -126,21 +133,31 @@ def _title(fn: Callable[..., Any], model: ir.Model) -> str:
     return f"{name_of(fn)}, ONNX opset {model.opset_imports['']}{f' for {target}' if target else ''}"
 
 
-def text(fn: Callable[..., Any], model: ir.Model, verification: Verification | None = None) -> str:
+def text(
+    fn: Callable[..., Any],
+    model: ir.Model,
+    verification: Verification | None = None,
+    times: Profile | None = None,
+) -> str:
     """The summary as lines."""
-    lines, found = [_title(fn, model)], list(_rows(model, verification))
+    lines, found = [_title(fn, model)], list(_rows(model, verification, times))
     width = max(8, *(len(heading) for heading, _ in found))
     for heading, rows in found:
         lines += [f"  {heading if index == 0 else '':{width}} {row}" for index, row in enumerate(rows)]
     return "\n".join(lines)
 
 
-def card(fn: Callable[..., Any], model: ir.Model, verification: Verification | None = None) -> str:
+def card(
+    fn: Callable[..., Any],
+    model: ir.Model,
+    verification: Verification | None = None,
+    times: Profile | None = None,
+) -> str:
     """The summary as HTML, which takes the colours of the page that it is in."""
     body = "".join(
         f"<tr><th style='text-align:left;vertical-align:top;padding-right:1em'>{heading}</th>"
         f"<td style='text-align:left'><pre style='margin:0'>{html.escape(chr(10).join(rows))}</pre></td></tr>"
-        for heading, rows in _rows(model, verification)
+        for heading, rows in _rows(model, verification, times)
     )
     title = f"<caption style='text-align:left'>{html.escape(_title(fn, model))}</caption>"
     return f"<div style='overflow-x:auto'><table>{title}{body}</table></div>"
