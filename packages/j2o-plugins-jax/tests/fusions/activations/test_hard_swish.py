@@ -23,6 +23,8 @@ SIGMOIDS = {
     "another line": lambda x: jnp.clip(0.2 * x + 0.5, 0, 1),
     "downwards": lambda x: jnp.clip(0.25 + x * -3, 0, 1),
     "another bound": lambda x: jnp.clip(2 * x - 1, 0, 5) / 5,
+    "divided inside": lambda x: jnp.maximum(0, jnp.minimum(1, (x + 3) / 6)),
+    "no sum": lambda x: relu6(x) / 6,
     "jit": jax.jit(jax.nn.hard_sigmoid),
     "vmap": jax.vmap(jax.nn.hard_sigmoid),
 }
@@ -33,6 +35,7 @@ SWISHES = {
     "divided last": lambda x: x * relu6(x + 3) / 6,
     "times last": lambda x: (1 / 6) * (relu6(x + 3) * x),
     "line": lambda x: x * jnp.clip(x / 6 + 0.5, 0, 1),
+    "divided inside": lambda x: x * jnp.clip((x + 3) / 6, 0, 1),
     "jit": jax.jit(jax.nn.hard_swish),
     "vmap": jax.vmap(jax.nn.hard_swish),
 }
@@ -71,6 +74,18 @@ def test_of_a_value_that_is_a_product_itself():
     check(lambda x: jax.nn.hard_swish(2 * x), Spec((3, 4)), contains=["HardSwish"], absent=["Clip"])
 
 
+def test_behind_a_convolution_with_a_bias():
+    """The bias and 3 are one constant of the convolution."""
+    kernel, bias = np.ones((4, 3, 1, 1), np.float32), np.arange(4, dtype=np.float32)[:, None, None] - 3
+
+    def gate(x):
+        return jax.nn.hard_sigmoid(jax.lax.conv(x, kernel, (1, 1), "SAME") + bias)
+
+    program = check(gate, Spec((2, 3, 5, 5)))
+    assert [node.op_type for node in program.model.graph] == ["Conv", "HardSigmoid"]
+    check(lambda x: relu6(x + jnp.arange(4.0)) / 6, Spec((3, 4)), contains=["HardSigmoid"], absent=["Clip", "Div"])
+
+
 def test_primal_of_a_gradient():
     check(jax.value_and_grad(lambda x: jax.nn.hard_sigmoid(x).sum()), Spec(("B", 3)), contains=["HardSigmoid"])
     check(jax.value_and_grad(lambda x: jax.nn.hard_swish(x).sum()), Spec(("B", 3)), contains=["HardSwish"])
@@ -89,11 +104,12 @@ def test_float64_is_left_to_exact_operators():
         lambda x: jnp.clip(x + 3, 1, 6) / 6,
         lambda x: jnp.clip(x * 2, 0, 1),
         lambda x: jnp.clip(x + 3, 0, 6) * 0.1666,
-        lambda x: jnp.clip(x + jnp.arange(4.0), 0, 6) / 6,
         lambda x: 6 / jnp.clip(x + 3, 1e-3, 6),
         lambda x: jnp.clip(x + jnp.inf, 0, 1),
+        lambda x: jnp.clip((x + 3) / jnp.arange(1, 5.0), 0, 1),
+        lambda x: jnp.clip(x, 0, 6) / 5,
     ],
-    ids=["bound", "lower bound", "no sum", "nearly", "array", "inverse", "infinite"],
+    ids=["bound", "lower bound", "no sum", "nearly", "inverse", "infinite", "divisors", "bound without sum"],
 )
 def test_declines_other_functions(other):
     check(other, Spec((3, 4)), contains=["Clip"], absent=["HardSigmoid", "HardSwish"])

@@ -1,6 +1,7 @@
 """HardSigmoid and HardSwish-14.
 
 before: Clip(alpha * x + beta, 0, 1)        or number * Clip(alpha * x + beta, 0, 1 / number)
+        Clip(alpha * (x + beta), 0, 1)      a convolution may have taken the sum in: number * Clip(x, 0, 1 / number)
 after:  HardSigmoid(x, alpha, beta)
 before: x * Clip(x + 3, 0, 6) / 6           in any order
 after:  HardSwish(x)
@@ -70,9 +71,9 @@ def _clipped_line(rw: Rewriter, gate: ir.Value, number: float) -> tuple[ir.Value
     low, high = rw.scalar(node.inputs[1]), rw.scalar(node.inputs[2])
     if low != 0 or high is None or not 0 < high < math.inf or not _is_quotient(number, high, gate):
         return None
-    line = _line(rw, node.inputs[0])
-    if line is None:
-        return None
+    line = _line(rw, node.inputs[0]) or (node.inputs[0], 1.0, 0.0)
+    if number == 1 and line[2] == 0:
+        return None  # Clip alone
     if gate.dtype not in _DTYPES:
         return rw.decline(f"the dtype is {gate.dtype}")
     # A line that starts far from zero is nearly 0 where it is clipped: rounded to its start, it would lose that.
@@ -82,8 +83,9 @@ def _clipped_line(rw: Rewriter, gate: ir.Value, number: float) -> tuple[ir.Value
 
 
 def _line(rw: Rewriter, value: ir.Value) -> tuple[ir.Value, float, float] | None:
-    """(x, alpha, beta) of alpha * x + beta."""
-    total = rw.producer(value, "Add", "Sub")
+    """(x, alpha, beta) of alpha * x + beta, or of that times a number."""
+    scale, inner = number_times(rw, value)
+    total = rw.producer(inner, "Add", "Sub")
     if total is None:
         return None
     for place in (1, 0) if total.op_type == "Add" else (1,):
@@ -92,7 +94,7 @@ def _line(rw: Rewriter, value: ir.Value) -> tuple[ir.Value, float, float] | None
             continue
         alpha, x = number_times(rw, rest) if rw.only_use(rest) else (1.0, rest)
         if alpha != 0 and math.isfinite(alpha) and rw.same_shape(x, value):
-            return x, alpha, beta if total.op_type == "Add" else -beta
+            return x, scale * alpha, scale * (beta if total.op_type == "Add" else -beta)
     return None
 
 
