@@ -59,6 +59,11 @@ def _written(x, places):
     )
 
 
+def _resized(x, k):
+    y = lax.conv_transpose(x, k, (1, 1), "SAME")
+    return jax.image.resize(y + jnp.tanh(y), (1, 8, 8, 2), "linear")
+
+
 PROGRAMS = NEAR_MISSES | {
     "written": (_written, MATRIX, np.array([0, 2], np.int32)),
     "converted": (lambda x: (100 * x).astype(np.int32), numbers(32, 32)),
@@ -67,6 +72,7 @@ PROGRAMS = NEAR_MISSES | {
     "pointwise": (lambda x: jnp.round(jnp.floor(x) + jnp.ceil(x) * jnp.sign(x)).T ** 2.5, MATRIX),
     "reduced": (_reduced, MATRIX),
     "turned": (lambda x, k: lax.conv_transpose(x, k, (2, 2), "SAME") + 1, numbers(1, 4, 4, 2), numbers(2, 2, 2, 3)),
+    "resized": (_resized, numbers(1, 4, 4, 2), numbers(2, 2, 2, 2)),
     "range": (lambda x: x + lax.iota(np.float32, x.shape[0])[:, None], jax.ShapeDtypeStruct((4, 4), np.float32)),
 }
 # Operators that rewrites look for and that the lowered programs do not have.

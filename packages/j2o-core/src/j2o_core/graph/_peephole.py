@@ -81,12 +81,13 @@ def _transpose(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> i
         first = producer.attributes["perm"].as_ints()
         merged = tuple(first[axis] for axis in perm)
         return Simpler("Transpose", [producer.inputs[0]], {"perm": merged})
-    if shape is not None and _moves_only_ones(shape, perm):
+    if shape is not None and moves_only_ones(shape, perm):
         return Simpler("Reshape", [x, constants.get(np.array([shape[a] for a in perm], np.int64))], {})
     return None
 
 
-def _moves_only_ones(shape: tuple[Any, ...], perm: tuple[int, ...]) -> bool:
+def moves_only_ones(shape: tuple[Any, ...], perm: tuple[int, ...]) -> bool:
+    """Whether a Transpose leaves the elements in their order."""
     if not all(isinstance(size, (int, np.integer)) and size > 0 for size in shape):
         return False
     moved = [axis for axis in perm if shape[axis] != 1]

@@ -32,6 +32,7 @@ from ._plugin import plugin as clean_ups
 from ._regions import reshape_regions
 from ._rewriter import Rewriter
 from ._tied import tie
+from ._transposes import transpose_regions
 
 if TYPE_CHECKING:
     from ..lower._lowered import Lowered
@@ -114,9 +115,13 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target, *, keep_weight
         asked_for_sizes |= driver.asked_for_sizes
         declined |= driver.declined
     for graph in all_graphs(lowered.graph):
-        if not any(node.op_type in traits.RESHAPES for node in graph):  # cost: there is nothing to gain
+        op_types = {node.op_type for node in graph}
+        if op_types.isdisjoint(traits.LAYOUT):  # cost: there is nothing to gain
             continue
         builder = Builder(lowered.constants, target, append=graph.append, share=False)
+        if "Transpose" in op_types:
+            transpose_regions(graph, builder, lowered.dims)
+            remove_unused_nodes(graph)
         moved = reshape_regions(graph, builder, lowered.dims)
         if moved:
             lowered.values = [tuple([moved.get(value, value) for value in values]) for values in lowered.values]

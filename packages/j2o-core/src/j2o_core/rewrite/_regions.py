@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import onnx_ir as ir
 
@@ -44,19 +44,20 @@ def reshape_regions(graph: ir.Graph, builder: Builder, dims: Dimensions) -> dict
         source = node.inputs[0] if _is_reshape(node) else None
         if source is not None and _reshaped(source) is not None:
             builder.metadata = dict(node.metadata_props)
-            _replace(graph, {node.outputs[0]: rw.reshape(source, shape_of(node.outputs[0]))})
+            replace(graph, {node.outputs[0]: rw.reshape(source, shape_of(node.outputs[0]))})
     for nodes in _regions(graph):
         region = _Region(nodes)  # now: its operands may have been replaced
         shape, gain = max(_gains(region).items(), key=lambda one: one[1], default=(None, 0))
         if shape is None or gain <= 0:
             continue
         moved, replaced = _move(region, shape, rw)
-        _replace(graph, replaced)
+        replace(graph, replaced)
         everywhere |= moved
     return everywhere
 
 
-def _replace(graph: ir.Graph, pairs: dict[ir.Value, ir.Value]) -> None:
+def replace(graph: ir.Graph, pairs: dict[ir.Value, ir.Value]) -> None:
+    """Put values in the places of others, in a graph whose nodes are sorted afterwards."""
     for old, new in pairs.items():
         replace_output(graph, old, new, graph[-1])
         for user, index in list(old.uses()):
@@ -93,6 +94,18 @@ class _Region:
 
 def _regions(graph: ir.Graph) -> list[list[ir.Node]]:
     """Pointwise nodes in groups that belong together."""
+
+    def tied(node: ir.Node) -> list[ir.Value]:
+        # A constant ties nobody together: it is stored in each shape.
+        (result,) = node.outputs
+        operands = [value for value in node.inputs if value is not None and value.const_value is None]
+        return [result, *(value for value in operands if shape_of(value) == shape_of(result))]
+
+    return connected([node for node in graph if _is_pointwise(node)], tied)
+
+
+def connected(nodes: list[ir.Node], tied: Callable[[ir.Node], list[ir.Value]]) -> list[list[ir.Node]]:
+    """Nodes in groups: those that are tied to one value are in one, and `tied` gives the values of a node."""
     leaders: dict[ir.Value, ir.Value] = {}
 
     def leader(value: ir.Value) -> ir.Value:
@@ -101,16 +114,14 @@ def _regions(graph: ir.Graph) -> list[list[ir.Node]]:
             value = above
         return value
 
-    nodes = [node for node in graph if _is_pointwise(node)]
+    first: dict[ir.Node, ir.Value] = {}
     for node in nodes:
-        (result,) = node.outputs
-        for value in node.inputs:
-            # A constant ties nobody together: it is stored in each shape.
-            if value is not None and shape_of(value) == shape_of(result) and value.const_value is None:
-                leaders[leader(value)] = leader(result)
+        first[node], *others = tied(node)
+        for value in others:
+            leaders[leader(value)] = leader(first[node])
     groups: dict[ir.Value, list[ir.Node]] = {}
     for node in nodes:
-        groups.setdefault(leader(node.outputs[0]), []).append(node)
+        groups.setdefault(leader(first[node]), []).append(node)
     return list(groups.values())
 
 
