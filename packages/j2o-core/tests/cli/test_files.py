@@ -18,6 +18,7 @@ from j2o_core.cli import _files
 RNG = np.random.default_rng(0)
 FIRST, SECOND = (RNG.standard_normal(shape).astype(np.float32) for shape in ((16, 32), (32, 8)))
 X = RNG.standard_normal((64, 16)).astype(np.float32)
+EXAMPLES = ["--example", "0.npz", "--example", "1.npz"]
 
 
 def two_layers(x):
@@ -38,12 +39,11 @@ def j2o(capsys, tmp_path, monkeypatch, plugin):
     return run
 
 
-@pytest.mark.parametrize("examples", [False, True])
-def test_quantize_writes_a_smaller_file_that_agrees(j2o, examples):
+@pytest.mark.parametrize("options", [[], EXAMPLES, [*EXAMPLES, "--ranges", "run", "--cosine", "0.999"]])
+def test_quantize_writes_a_smaller_file_that_agrees(j2o, options):
     for number in range(2):
         np.savez(f"{number}.npz", x=X[32 * number : 32 * number + 32])
-    given = ["--example", "0.npz", "--example", "1.npz"] if examples else []
-    shown = json.loads(j2o("quantize", "m.onnx", "-o", "m8.onnx", *given, "--json"))
+    shown = json.loads(j2o("quantize", "m.onnx", "-o", "m8.onnx", *options, "--json"))
     assert shown["files"].keys() == {"m8.onnx"}
     assert shown["weights"]["after"] < shown["weights"]["before"]
     np.savez("x.npz", x=X)

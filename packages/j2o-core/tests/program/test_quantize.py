@@ -75,9 +75,67 @@ def test_a_saved_file_is_loaded_and_saved_to_the_same_bytes(program, tmp_path):
     assert first.read_bytes() == second.read_bytes()
 
 
+# Columns of activations that differ by a hundred, as behind the norms of transformers.
+UNEVEN = np.where(np.arange(16) % 8 == 0, 100, 1).astype(np.float32)
+
+
+def uneven_columns(x):
+    return (x * UNEVEN) @ (FIRST / UNEVEN[:, None])
+
+
+def one_activation_twice(x):
+    return (x * UNEVEN) @ (FIRST / UNEVEN[:, None]) * ((x * UNEVEN) @ (FIRST / UNEVEN[:, None]) + 10)
+
+
+@pytest.mark.parametrize("ranges", ["run", "examples"])
+@pytest.mark.parametrize("function", [uneven_columns, one_activation_twice])
+def test_columns_of_activations_are_made_even(export, function, ranges):
+    program = export(function, [("B", 16)])
+    plain, small = program.quantize(), program.quantize([(X[:32],)], ranges=ranges)
+    assert cosine(plain(X[32:]), function(X[32:])) < 0.999
+    # With fixed ranges, results become bytes, too.
+    assert cosine(small(X[32:]), function(X[32:])) > (0.999 if ranges == "run" else 0.998)
+    assert count(small, "Mul") == count(program, "Mul") + 1 + (ranges == "run") * 2 * count(program, "MatMul")
+    small.check()
+
+
+def test_columns_that_no_example_uses_are_no_reason_to_divide_by_zero(export):
+    small = export(two_layers, [("B", 16)]).quantize([(np.zeros_like(X),)], ranges="run", cosine=0.9)
+    assert cosine(small(X), two_layers(X)) > 0.999
+    half = np.where(np.arange(16) < 8, X, 0)
+    small = export(two_layers, [("B", 16)]).quantize([(half,)], ranges="run")
+    assert cosine(small(X), two_layers(X)) > 0.85  # the range is that of columns which no example uses
+
+
+def test_a_weight_that_is_read_twice_stays_as_it_is(export):
+    small = export(lambda x: (x + UNEVEN) @ FIRST + x @ FIRST, [("B", 16)]).quantize([(X,)], ranges="run")
+    assert cosine(small(X), (X + UNEVEN) @ FIRST + X @ FIRST) > 0.99
+    assert not [name for name in small.model.graph.initializers if "balance" in name]
+
+
+def two_inputs(x, y):
+    return x @ FIRST + y @ (FIRST**2)
+
+
+@pytest.mark.parametrize("ranges", ["run", "examples"])
+def test_an_accuracy_keeps_the_product_that_loses_more(export, ranges):
+    """One range is too coarse for rows of y, of which one is a thousand times larger."""
+    program = export(two_inputs, [("B", 16), ("B", 16)])
+    y = np.where(np.arange(64)[:, None] == 0, 1000 * X, X)
+    expected = two_inputs(X, y)
+    assert cosine(program.quantize([(X, y)], ranges=ranges)(X, y), expected) < 0.9
+    small = program.quantize([(X, y)], ranges=ranges, cosine=0.999)
+    assert cosine(small(X, y), expected) >= 0.999
+    floats = [node for node in small.model.graph if node.op_type == "MatMul" and node.inputs[1].const_value is not None]
+    assert [node.inputs[0].name for node in floats] == ["y/balanced"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"ranges": "none"}, "ranges is 'none'"),
+        ({"cosine": 0.99}, "cosine is measured on examples"),
+        ({"examples": [(X,)], "cosine": 99}, "cosine is 99"),
         ({"keep": ["blocks.*"]}, r"keep has 'blocks\.\*', which fits no product"),
         ({"keep": "fc2"}, r"Expected a list of patterns, such as keep=\[\"fc2\"\]"),
         ({"examples": []}, "There are no examples"),

@@ -32,6 +32,9 @@ model of shapes alone, such as eqx.filter_eval_shape makes."""
 _KEEP = "modules whose products stay in floats, such as 'blocks.*.mlp.fc2'; give it once per pattern"
 _EXAMPLE = """all inputs by name, for ranges of activations that are fixed; 100 files or so. Without any, each run takes
 its own ranges."""
+_RANGES = "whether ranges of activations are those of the examples (default), or each run takes its own"
+_COSINE = """the least cosine of each row of results on the examples to that in floats, such as 0.99: products stay in
+floats for it"""
 
 _EXAMPLES = {
     "export": """j2o export models.vit:model --input B,3,224,224 --opset 23 --verify -o vit.onnx
@@ -148,6 +151,8 @@ def _parser() -> argparse.ArgumentParser:
     quantize.add_argument("-o", "--output", required=True, metavar="FILE", help="the .onnx file to write")
     quantize.add_argument("--keep", action="append", default=[], metavar="PATTERN", help=_KEEP)
     quantize.add_argument("--example", action="append", default=[], metavar="FILE.npz", help=_EXAMPLE)
+    quantize.add_argument("--ranges", choices=("examples", "run"), default="examples", help=_RANGES)
+    quantize.add_argument("--cosine", type=float, metavar="NUMBER", help=_COSINE)
     quantize.add_argument("--traceback", action="store_true", help="show where an error came from")
 
     report = commands.add_parser("report", help="write a page of HTML about an ONNX file")

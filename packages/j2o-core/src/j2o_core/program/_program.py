@@ -150,26 +150,40 @@ class OnnxProgram:
         fn = tree if is_model else with_values(self.fn, self.model, given)
         return OnnxProgram(dataclasses.replace(self.exported, model=model, fn=fn))
 
-    def quantize(self, examples: Iterable[Sequence[Any]] | None = None, *, keep: Sequence[str] = ()) -> OnnxProgram:
+    def quantize(
+        self,
+        examples: Iterable[Sequence[Any]] | None = None,
+        *,
+        keep: Sequence[str] = (),
+        ranges: str = "examples",
+        cosine: float | None = None,
+    ) -> OnnxProgram:
         """The program with the weights of its products in 8 bits, one scale a column, by ONNX Runtime's quantizers.
 
         Without examples, each run takes the ranges of its activations itself (`MatMulInteger`); look-up tables
-        (`Gather`) become bytes too. With examples, ranges are fixed, and convolutions take part (`QuantizeLinear` and
-        `DequantizeLinear`). Measure what it costs in accuracy: `docs/quantization.md` says how.
+        (`Gather`) become bytes too. With examples, the columns of activations are made even, and the weights take that
+        back; ranges are fixed, and convolutions take part (`QuantizeLinear` and `DequantizeLinear`), unless
+        `ranges="run"`. Measure what it costs in accuracy: `docs/quantization.md` says how.
 
         Args:
             examples: arguments of the function, one tuple a call, like those to come.
             keep: patterns of modules whose products stay in floats, such as `"blocks.*.mlp.fc2"`; most of what is lost
                 is often lost behind activation functions.
+            ranges: `"examples"` or `"run"`: where the ranges of activations come from.
+            cosine: the least cosine, along the last axis, of each row of results to that in floats, such as 0.99. It is
+                measured on the examples; where bytes lose more, the products that lose the most for their size stay in
+                floats. It takes as many quantizations as there are products.
 
         Raises:
-            SpecError: if a pattern fits no product, an example does not fit the function, or the program has functions.
+            SpecError: if a pattern fits no product, an example does not fit the function, a cosine is asked for without
+                examples, or the program has functions.
             RunError: if ONNX Runtime is missing or its quantizer fails.
         """
         from ._quantize import quantized
 
         feeds = None if examples is None else (self.feed(*example) for example in examples)
-        return OnnxProgram(dataclasses.replace(self.exported, model=quantized(self.model, feeds, keep)))
+        model = quantized(self.model, feeds, keep, ranges=ranges, cosine=cosine)
+        return OnnxProgram(dataclasses.replace(self.exported, model=model))
 
     def save(
         self, path: str | os.PathLike[str], *, external_data: bool | None = None, weights: str | None = None

@@ -11,19 +11,22 @@ import contextlib
 import logging
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from .._errors import RunError, SpecError
 from ..graph._kept import LEAVES
 from ..trace._modules import MODULE
+from ._balance import balanced
+from ._delicate import delicate, row_losses
 from ._model_view import model_view
 from ._read_model import take_weights
 from ._save import EMBED_LIMIT_BYTES, save, weight_bytes
-from ._session import NEEDS_RUNTIME
+from ._session import NEEDS_RUNTIME, Session
 
 # Operators that are computed in 8 bits with the range of each run, and with ranges that were taken from examples.
 _BY_RUN = ("Gather", "Gemm", "MatMul")
@@ -33,14 +36,23 @@ _PREPARED = {"onnx.quant.pre_process": "onnxruntime.quant"}
 
 
 def quantized(
-    model: ir.Model, examples: Iterable[Mapping[str, Any]] | None = None, keep: Sequence[str] = ()
+    model: ir.Model,
+    examples: Iterable[Mapping[str, Any]] | None = None,
+    keep: Sequence[str] = (),
+    *,
+    ranges: str = "examples",
+    cosine: float | None = None,
 ) -> ir.Model:
     """The model with weights of products in 8 bits; the model itself stays as it is.
 
     Args:
         model: the model.
-        examples: inputs by name, from which the ranges of activations are taken; without them each run takes its own.
+        examples: inputs by name, with which the columns of activations are balanced.
         keep: patterns of the modules and nodes that stay in floats, such as `"blocks.*.mlp.fc2"`.
+        ranges: whether the ranges of activations are those of the `"examples"`, or each `"run"` takes its own. Without
+            examples it does.
+        cosine: the least cosine of each row of results on the examples to that in floats; further products stay in
+            floats for it.
 
     Raises:
         SpecError: if a pattern fits no product, there are no examples, or the program has functions.
@@ -56,10 +68,14 @@ def quantized(
             f"The program has functions ({names}), whose products the quantizers do not see. Quantize one that is "
             f"exported without functions=."
         )
-    kinds = _BY_RUN if examples is None else _BY_EXAMPLES
+    given = _given(examples, ranges, cosine)
+    fixed = bool(given) and ranges == "examples"
+    kinds = _BY_EXAMPLES if fixed else _BY_RUN
+    kept = _kept(model, keep, kinds)
+    weights = _weights(model, kinds, kept)
+    floats, model = model, balanced(model, list(weights), given)
     options: dict[str, Any] = {
         "op_types_to_quantize": list(kinds),
-        "nodes_to_exclude": _kept(model, keep, kinds),
         "per_channel": True,
         "use_external_data_format": weight_bytes(model) >= EMBED_LIMIT_BYTES,
         "extra_options": {"MatMulConstBOnly": True},
@@ -69,19 +85,27 @@ def quantized(
     with tempfile.TemporaryDirectory() as folder, _no_handler():
         source, target = os.path.join(folder, "floats.onnx"), os.path.join(folder, "bytes.onnx")
         save(model_view(model, metadata=metadata), source)
-        try:
-            if examples is None:
-                quantization.quantize_dynamic(source, target, **options)
-            else:
-                # Of signed bytes ONNX Runtime makes unsigned ones where these are faster, and then refuses the model if
-                # it moved a QuantizeLinear of opset 21 before that.
-                options["activation_type"] = quantization.QuantType.QUInt8
-                quantization.quantize_static(source, target, _Examples(examples), **options)
-        except SpecError:
-            raise
-        except Exception as error:
-            raise RunError(f"The quantizer of ONNX Runtime fails: {type(error).__name__}: {error}") from error
-        result = ir.load(target)
+
+        def write(more: Collection[str]) -> ir.Model:
+            excluded = {"nodes_to_exclude": [*kept, *more]}
+            try:
+                if not fixed:
+                    quantization.quantize_dynamic(source, target, **options, **excluded)
+                else:
+                    # Of signed bytes ONNX Runtime makes unsigned ones where these are faster, and then refuses the
+                    # model if it moved a QuantizeLinear of opset 21 before that.
+                    activations = {"activation_type": quantization.QuantType.QUInt8}
+                    quantization.quantize_static(source, target, _Examples(given), **options, **activations, **excluded)
+            except Exception as error:
+                raise RunError(f"The quantizer of ONNX Runtime fails: {type(error).__name__}: {error}") from error
+            return ir.load(target)
+
+        further: list[str] = []
+        if cosine is not None:
+            sizes = {str(node.name): weight.nbytes for node, weight in weights.items()}
+            expected = _results(floats, given)
+            further = delicate(lambda more: row_losses(expected, _results(write(more), given)), sizes, 1 - cosine)
+        result = write(further)
         ir.external_data.load_to_model(result)
     take_weights(result)
     for key in _PREPARED:
@@ -105,15 +129,32 @@ class _Examples:
 
     def __init__(self, examples: Iterable[Mapping[str, Any]]):
         self._examples = iter(examples)
-        self._count = 0
 
     def get_next(self) -> Mapping[str, Any] | None:
         """The next one, or None at the end."""
-        example = next(self._examples, None)
-        if example is None and self._count == 0:
-            raise SpecError("There are no examples. Give some inputs that are like those to come, 100 for instance.")
-        self._count += 1
-        return example
+        return next(self._examples, None)
+
+
+def _given(
+    examples: Iterable[Mapping[str, Any]] | None, ranges: str, cosine: float | None
+) -> Sequence[Mapping[str, Any]]:
+    """The examples, in memory since they are read more than once."""
+    given = [] if examples is None else list(examples)
+    if ranges not in ("examples", "run"):
+        raise SpecError(f'ranges is {ranges!r}. Expected "examples" or "run".')
+    if examples is not None and not given:
+        raise SpecError("There are no examples. Give some inputs that are like those to come, 100 for instance.")
+    if cosine is not None and not 0 < cosine < 1:
+        raise SpecError(f"cosine is {cosine!r}. Expected a number between 0 and 1, such as 0.99.")
+    if cosine is not None and not given:
+        raise SpecError("cosine is measured on examples. Give some inputs that are like those to come.")
+    return given
+
+
+def _results(model: ir.Model, examples: Sequence[Mapping[str, Any]]) -> list[np.ndarray[Any, Any]]:
+    """The results of all examples, one after another."""
+    session, names = Session(model), [str(value.name) for value in model.graph.inputs]
+    return [result for example in examples for result in session.run([example[name] for name in names])]
 
 
 def _kept(model: ir.Model, patterns: Sequence[str], kinds: Sequence[str]) -> list[str]:
@@ -121,7 +162,7 @@ def _kept(model: ir.Model, patterns: Sequence[str], kinds: Sequence[str]) -> lis
     if isinstance(patterns, str):
         raise SpecError(f'keep is {patterns!r}. Expected a list of patterns, such as keep=["{patterns}"].')
     products = [node for node in model.graph if node.op_type in kinds]
-    kept = []
+    kept: list[str] = []
     for pattern in patterns:
         found = [node.name for node in products if any(fnmatchcase(name, pattern) for name in _names(node))]
         if not found:
@@ -132,6 +173,17 @@ def _kept(model: ir.Model, patterns: Sequence[str], kinds: Sequence[str]) -> lis
             )
         kept += [name for name in found if name is not None]
     return kept
+
+
+def _weights(model: ir.Model, kinds: Sequence[str], kept: Sequence[str]) -> dict[ir.Node, ir.TensorProtocol]:
+    """The products that become bytes, with their weights: the table of a look-up, the second operand of others."""
+    weights = {}
+    for node in model.graph:
+        if node.op_type in kinds and node.name not in kept:
+            weight = node.inputs[0 if node.op_type == "Gather" else 1]
+            if weight is not None and weight.const_value is not None and weight.dtype == ir.DataType.FLOAT:
+                weights[node] = weight.const_value
+    return weights
 
 
 def _names(node: ir.Node) -> list[str]:
