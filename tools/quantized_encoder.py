@@ -139,7 +139,11 @@ def _rows(opset, forms, inputs):
         lost = f"{np.mean(cosines):.4f} | {np.min(cosines):.4f} | {np.sum(cosines < 0.99)}"
         yield f"| {name} | {megabytes[name]:.0f} MB | {ratio:.2f} | {lost} |"
         if name != "floats":
-            kept = [node.name for node in program.model.graph if node.op_type == "MatMul"]
+            kept = [
+                node.name
+                for node in program.model.graph
+                if node.op_type == "MatMul" and node.inputs[1].const_value is not None
+            ]
             print(f"{name} keeps {', '.join(kept) or 'nothing'} in floats")
 
 
