@@ -92,6 +92,14 @@ def test_reduction_that_leaves_axes_in_another_order():
     assert "Transpose" in found
 
 
+def test_a_reader_in_a_branch():
+    """A Transpose in a branch is no value outside; it may be the branch's result."""
+    branch = "b () => (float[2,3,4,5] i) { i = Transpose <perm=[0,3,1,2]> (p) }"
+    other = "e () => (float[2,3,4,5] j) { j = Neg(c) }"
+    nodes = f"{BOTH} m = Mul(p, s) k = Cast <to=9> (half) z = If <then_branch = {branch}, else_branch = {other}> (k)"
+    assert "Transpose" in rewritten(graph(nodes + OUT.replace("(r)", "(m)"), results="y, z"))
+
+
 OPERATORS = {
     "Add": "{0} = Add({1}, {2})",
     "Where": "c{0} = Less({1}, {2}) {0} = Where(c{0}, {2}, {1})",

@@ -121,7 +121,6 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target, *, keep_weight
         builder = Builder(lowered.constants, target, append=graph.append, share=False)
         if "Transpose" in op_types:
             transpose_regions(graph, builder, lowered.dims)
-            remove_unused_nodes(graph)
         moved = reshape_regions(graph, builder, lowered.dims)
         if moved:
             lowered.values = [tuple([moved.get(value, value) for value in values]) for values in lowered.values]

@@ -21,6 +21,7 @@ from ..graph._builder import Builder
 from ..graph._dims import Dimensions
 from ..graph._peephole import moves_only_ones
 from ..graph._values import shape_of
+from ..graph._walk import remove_unused_nodes
 from ._invariants import has_half
 from ._regions import connected, replace
 from ._rewriter import Rewriter
@@ -56,6 +57,8 @@ def transpose_regions(graph: ir.Graph, builder: Builder, dims: Dimensions) -> No
                 changed = True
         if not changed:
             break
+        graph.sort()
+        remove_unused_nodes(graph)
 
 
 def _operands(node: ir.Node) -> list[ir.Value]:
@@ -121,6 +124,13 @@ class _Region:
                 if len(shape_of(value) or ()) == self.rank and (users or value.is_graph_output()):
                     yield value, users
 
+    def _is_change(self, user: ir.Node, perm: _Perm) -> bool:
+        return user.graph is self.nodes[0].graph and _changes(user, perm)  # not in the body of a loop
+
+    def _changed(self, value: ir.Value, perm: _Perm) -> ir.Value | None:
+        """A value with its axes changed, if that is there."""
+        return next((user.outputs[0] for user, _ in value.uses() if self._is_change(user, perm)), None)
+
     def perms(self) -> list[_Perm]:
         """The changes of order in front of the region, and the inverse ones of those behind it."""
         found = [_perm(value.producer()) for value in self.read]
@@ -137,9 +147,9 @@ class _Region:
             if _changes(value.producer(), perm):
                 gain += not value.is_graph_output() and all(user in nodes for user, _ in value.uses())
             else:
-                gain -= not any(_changes(user, _inverse(perm)) for user, _ in value.uses())
+                gain -= self._changed(value, _inverse(perm)) is None
         for value, users in self._used_outside():
-            changes = [user for user in users if _changes(user, _inverse(perm))]
+            changes = [user for user in users if self._is_change(user, _inverse(perm))]
             gain += len(changes) - (value.is_graph_output() or len(changes) < len(users))
         return gain
 
@@ -170,7 +180,7 @@ class _Region:
                 (moved if len(shape_of(old) or ()) == self.rank else replaced)[old] = new
         for value, users in self._used_outside():
             rw.op.metadata = dict(value.producer().metadata_props)  # type: ignore[union-attr]
-            changes = [user for user in users if _changes(user, back)]
+            changes = [user for user in users if self._is_change(user, back)]
             replaced |= {user.outputs[0]: moved[value] for user in changes}
             if value.is_graph_output() or len(changes) < len(users):
                 replaced[value] = rw.op.Transpose(moved[value], perm=perm)
@@ -183,9 +193,9 @@ class _Region:
             return value
         if producer is not None and _changes(producer, perm):
             return producer.inputs[0]  # type: ignore[return-value]
-        known = next((user for user, _ in value.uses() if _changes(user, _inverse(perm))), None)
+        known = self._changed(value, _inverse(perm))
         if known is not None:
-            return known.outputs[0]
+            return known
         whole = rw.reshape(value, [*[1] * (self.rank - len(shape)), *shape])
         return rw.op.Transpose(whole, perm=_inverse(perm))  # type: ignore[no-any-return]
 
