@@ -65,6 +65,29 @@ def lstm(p, order=(0, 1, 2, 3), **how):
     return step
 
 
+@pytest.mark.parametrize("seen", ["iof", "i", "o", "f", "number"])
+@pytest.mark.parametrize(("rows", "given"), [((), False), ((5,), True)])
+def test_lstm_with_peepholes(seen, rows, given):
+    p = weights(4)
+
+    def fn(c, h, xs, p=p):
+        def step(carry, x):
+            c, h = carry
+            i, o, f, g = sums(p, x, h)
+            holes = {gate: part(p["c"], place) if gate in seen else 0 for place, gate in enumerate("iof")}
+            before, forget = (0.3, 0.3) if seen == "number" else (holes["i"], holes["f"])
+            c_new = jax.nn.sigmoid(f + forget * c) * c + jax.nn.sigmoid(before * c + i) * jnp.tanh(g)
+            h = jax.nn.sigmoid(o + holes["o"] * c_new) * jnp.tanh(c_new)
+            return (c_new, h), h
+
+        return lax.scan(step, (c, h), xs)
+
+    arguments = [state(*rows), state(*rows), sequence(*rows, length=9), *([p] if given else [])]
+    (node,) = (node for node in check(fn, *arguments, opsets=(21,)).model.graph if node.op_type in OPERATORS)
+    assert node.op_type == "LSTM"
+    assert len(node.inputs) == 8
+
+
 MIXTURES = {
     "(1 - z) * n + z * h": lambda z, n, h: (1 - z) * n + z * h,
     "z * h + n * (1 - z)": lambda z, n, h: z * h + n * (1 - z),
@@ -330,9 +353,30 @@ def coupled_gates(p, c, h, x):
     return (c, h), h
 
 
-def peephole(p, c, h, x):
+def peephole_of_new_gate(p, c, h, x):
     i, o, f, g = sums(p, x, h)
-    c = jax.nn.sigmoid(f + 0.3 * c) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+    c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g + 0.3 * c)
+    h = jax.nn.sigmoid(o) * jnp.tanh(c)
+    return (c, h), h
+
+
+def peephole_of_cell_before(p, c, h, x):
+    i, o, f, g = sums(p, x, h)
+    new = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+    h = jax.nn.sigmoid(o + 0.3 * c) * jnp.tanh(new)
+    return (new, h), h
+
+
+def peephole_of_neighbours(p, c, h, x):
+    i, o, f, g = sums(p, x, h)
+    c = jax.nn.sigmoid(f + 0.3 * c[..., ::-1]) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+    h = jax.nn.sigmoid(o) * jnp.tanh(c)
+    return (c, h), h
+
+
+def peephole_twice(p, c, h, x):
+    i, o, f, g = sums(p, x, h)
+    c = jax.nn.sigmoid(f + 0.3 * c + p["c"][:SIZE] * c) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
     h = jax.nn.sigmoid(o) * jnp.tanh(c)
     return (c, h), h
 
@@ -354,7 +398,10 @@ OTHERS = (
     cells_given,
     state_before_given,
     coupled_gates,
-    peephole,
+    peephole_of_new_gate,
+    peephole_of_cell_before,
+    peephole_of_neighbours,
+    peephole_twice,
     cell_before_in_output,
     two_products_of_items,
 )

@@ -133,6 +133,14 @@ class Body:
                 found.others.append(columns)
         return found
 
+    def weight_of(self, state: ir.Value | None, other: Columns) -> Columns | None:
+        """The vector that weighs a state of its width in another value, None if that is anything else."""
+        for vector, value in self._rw.both_ways(self.made_by(other.value, "Mul")):
+            width, whole = self.width(state), vector is not None and value is not None and self.origin(value) is state
+            if whole and self._is_vector(vector) and (other.start, other.stop) == (0, width):  # type: ignore[arg-type]
+                return Columns(vector, 0, width)  # type: ignore[arg-type]
+        return None
+
     def _products(self, node: ir.Node, columns: Columns) -> list[Product]:
         """Those of a MatMul, one for each part of what Concat joins along the rows of the matrix; none of others."""
         operand, matrix = node.inputs

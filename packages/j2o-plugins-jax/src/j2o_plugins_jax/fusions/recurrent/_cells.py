@@ -6,7 +6,8 @@ GRU    n = tanh(x @ W + r * (h @ R))   h' = (1 - z) * n + z * h     linear_befor
 RNN    h' = tanh(x @ W + h @ R)
 
 with i, o, f, z, r = sigmoid(x @ W + h @ R) and g = tanh(x @ W + h @ R), of matrices of their own, and with biases. The
-GRU whose update gate weighs n in the place of h has -z in front of the sigmoid.
+GRU whose update gate weighs n in the place of h has -z in front of the sigmoid. An LSTM may have peepholes: i and f see
+p * c too, and o sees p * c', of vectors of their own.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Gate:
         biases: vectors beside them.
         hidden_biases: vectors that a reset gate weighs together with the product of the hidden state.
         negated: whether the whole is negated.
+        peephole: the vector that weighs the cell state in the sum.
     """
 
     item: Product
@@ -39,6 +41,7 @@ class Gate:
     biases: list[Columns]
     hidden_biases: list[Columns] = field(default_factory=list)
     negated: bool = False
+    peephole: Columns | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,10 @@ def _lstm(rw: Rewriter, body: Body, hidden: int, cell: int) -> Cell | None:
         for kept, added in rw.both_ways(body.made_by(new_c, "Add")):
             for f, state in _factors(rw, body, kept):
                 for i, g in _factors(rw, body, added) if state is c else ():
-                    gates = [_gate(body, value, "Sigmoid", h) for value in (i, o, f)] + [_gate(body, g, "Tanh", h)]
+                    gates = [
+                        _gate(body, value, "Sigmoid", h, cell=seen) for value, seen in ((i, c), (o, new_c), (f, c))
+                    ]
+                    gates.append(_gate(body, g, "Tanh", h))
                     found = [gate for gate in gates if gate is not None]
                     if len(found) == len(gates):
                         return Cell("LSTM", found, (hidden, cell))
@@ -152,18 +158,23 @@ def _factors(rw: Rewriter, body: Body, value: ir.Value | None) -> list[tuple[ir.
     return [(left, right) for left, right in pairs if left is not None and right is not None]
 
 
-def _gate(body: Body, value: ir.Value, activation: str, h: ir.Value, *, negated: bool = False) -> Gate | None:
+def _gate(
+    body: Body, value: ir.Value, activation: str, h: ir.Value, *, negated: bool = False, cell: ir.Value | None = None
+) -> Gate | None:
     columns = body.columns(value, 0, body.width(value))
     node = body.made_by(columns.value, activation)
     if node is None:
         return None
-    return _joined(body, body.linear(node.inputs[0], columns.start, columns.stop), h, negated=negated)
+    return _joined(body, body.linear(node.inputs[0], columns.start, columns.stop), h, negated=negated, cell=cell)
 
 
-def _joined(body: Body, linear: Linear, hidden: ir.Value, *, negated: bool = False) -> Gate | None:
-    """The gate of a product of a sequence, one of the hidden state, and vectors; None of anything else."""
+def _joined(
+    body: Body, linear: Linear, hidden: ir.Value, *, negated: bool = False, cell: ir.Value | None = None
+) -> Gate | None:
+    """The gate of a product of a sequence, one of the hidden state, vectors, and one peephole at most; else None."""
     product = linear.of(hidden)
     items = [one for one in linear.products if body.is_sequence(one.operand)]
-    if product is None or len(items) != 1 or len(linear.products) != 2 or linear.others:
+    peepholes = [body.weight_of(cell, other) for other in linear.others]
+    if product is None or len(items) != 1 or len(linear.products) != 2 or None in peepholes[:1] or len(peepholes) > 1:
         return None
-    return Gate(items[0], product, linear.biases, negated=negated)
+    return Gate(items[0], product, linear.biases, negated=negated, peephole=next(iter(peepholes), None))

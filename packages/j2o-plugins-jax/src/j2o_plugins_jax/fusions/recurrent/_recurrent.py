@@ -97,6 +97,9 @@ def _operator(rw: Rewriter, scan: ir.Node, cell: Cell, direction: str) -> Sequen
     added = [0] if rows else [0, 1]
     sequence = x if rows else rw.op.Unsqueeze(x, rw.const([1], np.int64))
     initial = [scan.inputs[place] for place in cell.states]
+    states = [None if _is_zero(rw, value) else rw.op.Unsqueeze(value, rw.const(added, np.int64)) for value in initial]
+    zeros = rw.const(np.zeros(size), x)
+    peepholes = [_sum(rw, [gate.peephole] if gate.peephole is not None else [], size) for gate in cell.gates[:3]]
     results = rw.op(
         cell.op_type,
         sequence,
@@ -104,7 +107,8 @@ def _operator(rw: Rewriter, scan: ir.Node, cell: Cell, direction: str) -> Sequen
         _matrices(rw, [gate.hidden for gate in cell.gates], cell.gates, "R"),
         _biases(rw, cell.gates, size),
         None,
-        *(None if _is_zero(rw, value) else rw.op.Unsqueeze(value, rw.const(added, np.int64)) for value in initial),
+        *states,
+        *([_row(rw, peepholes, zeros, "P", [gate.peephole for gate in cell.gates])] if any(peepholes) else []),
         outputs=1 + len(cell.states),
         hidden_size=size,
         direction=None if direction == "forward" else direction,
@@ -155,10 +159,17 @@ def _biases(rw: Rewriter, gates: Sequence[Gate], size: int) -> ir.Value | None:
     vectors += [_sum(rw, gate.hidden_biases, size) for gate in gates]
     if all(vector is None for vector in vectors):
         return None
+    return _row(rw, vectors, zeros, "B", [one for gate in gates for one in (*gate.biases, *gate.hidden_biases)])
+
+
+def _row(
+    rw: Rewriter, vectors: Sequence[ir.Value | None], zeros: ir.Value, letter: str, parts: Sequence[Columns | None]
+) -> ir.Value:
+    """[1, vectors * size]: vectors one behind the other, zeros for None; the parts that they are made of name it."""
     arrays = [rw.constant(zeros if vector is None else vector) for vector in vectors]
     known = [array for array in arrays if array is not None]
     if len(known) == len(arrays):
-        name = _name(rw, [one.value for gate in gates for one in (*gate.biases, *gate.hidden_biases)], "B")
+        name = _name(rw, [part.value for part in parts if part is not None], letter)
         return rw.op.constants.get(np.concatenate(known)[np.newaxis], name)
     joined = rw.op.Concat(*(zeros if vector is None else vector for vector in vectors), axis=0)
     return rw.op.Unsqueeze(joined, rw.const([0], np.int64))  # type: ignore[no-any-return]
