@@ -19,6 +19,9 @@ from ._values import shape_of
 Shape = tuple[Any, ...]
 ConstantOf = Callable[[ir.Value | None], "np.ndarray[Any, Any] | None"]
 
+_TRUTHS = frozenset(traits.TRUTHS)
+_BROADCASTS = frozenset({*traits.BROADCASTS, "PRelu"})
+_SAME_SHAPE = frozenset(traits.SAME_SHAPE)
 _SECOND_INPUT = frozenset({"Where", "OneHot"})
 _TO_ATTRIBUTE = {"Cast": "to", "BitCast": "to", "EyeLike": "dtype", "RandomUniform": "dtype", "RandomNormal": "dtype"}
 _FLOAT_OUTPUT = {"ConvInteger": ir.DataType.INT32, "MatMulInteger": ir.DataType.INT32}
@@ -29,7 +32,7 @@ def infer_dtypes(op_type: str, inputs: Sequence[ir.Value | None], attrs: Mapping
     if domain_of(op_type) not in ("", INTERNAL_DOMAIN):
         return [None] * outputs  # the rule says it, see `LoweringContext.shaped`
     first = next((value.dtype for value in inputs if value is not None), None)
-    if op_type in traits.TRUTHS:
+    if op_type in _TRUTHS:
         return [ir.DataType.BOOL]
     if op_type in traits.COUNTS or op_type == "Size":
         return [ir.DataType.INT64]
@@ -87,9 +90,9 @@ def infer_shapes(
     """The shape of each output, None where it is not known here."""
     shapes = [shape_of(value) if value is not None else None for value in inputs]
     first = shapes[0] if shapes else None
-    if op_type in traits.SAME_SHAPE:
+    if op_type in _SAME_SHAPE:
         return [first] + [None] * (outputs - 1)
-    if op_type in traits.BROADCASTS or op_type == "PRelu":
+    if op_type in _BROADCASTS:
         return [broadcast_shapes(shapes)]
     if op_type in traits.CONTROL_FLOW:
         return _control_flow_shapes(op_type, inputs, attrs, outputs)

@@ -71,7 +71,8 @@ def remove_unused_nodes(graph: ir.Graph) -> None:
             for body in bodies(node):
                 remove_unused_nodes(body)
         else:
-            graph.remove(node, safe=True)
+            detach(node)
+            graph.remove(node)
             for body in bodies(node):
                 empty(body)
 

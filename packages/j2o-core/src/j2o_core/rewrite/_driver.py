@@ -377,7 +377,8 @@ class _Driver:
             if any(value.uses() or value.is_graph_output() for value in dead.outputs):
                 continue
             producers = [value.producer() for value in dead.inputs if value is not None]
-            self._graph.remove(dead, safe=True)
+            detach(dead)
+            self._graph.remove(dead)
             for body in bodies(dead):
                 empty(body)
             removed.append(dead)

@@ -114,10 +114,10 @@ def _slice_before_product(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     A packed projection becomes its parts: copying parts out costs more than a larger product saves.
     """
     cut = rw.slice_of(node.outputs[0])
-    if cut is None or cut.axis != len(rw.shape(cut.source) or ()) - 1 or rw.slices(cut.source) is None:
+    if cut is None or cut.axis != len(rw.shape(cut.source) or ()) - 1:
         return None
     producer = rw.producer(cut.source, "Add", "MatMul")
-    if producer is None:
+    if producer is None or rw.slices(cut.source) is None:
         return None
     left, right = producer.inputs
     assert left is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from typing import Any
 
 import jax
@@ -82,8 +84,10 @@ def _folded(jaxpr: Any, table: ConstantTable) -> Steps:
     same_as: dict[Any, Any] = {}
     eqns: list[Any] = []
     for eqn in jaxpr.jaxpr.eqns:
-        if same_as:
-            eqn = eqn.replace(invars=[_follow(atom, same_as) for atom in eqn.invars])
+        if same_as and not all(
+            map(operator.is_, invars := [_follow(atom, same_as) for atom in eqn.invars], eqn.invars)
+        ):
+            eqn = eqn.replace(invars=invars)
         passed_on = passes_on(eqn, known)
         if passed_on is not None:  # a constant that only passes through stays the constant that it was
             same_as[eqn.outvars[0]] = passed_on
@@ -108,7 +112,7 @@ def _follow(atom: Any, same_as: dict[Any, Any]) -> Any:
 
 
 def _largest_input(eqn: Any) -> int:
-    return max((int(np.prod(atom.aval.shape)) for atom in eqn.invars), default=1)
+    return max((math.prod(atom.aval.shape) for atom in eqn.invars), default=1)
 
 
 def _with_constants(
@@ -162,7 +166,7 @@ def _is_plain(var: Any) -> bool:
 
 
 def _small_enough(eqn: Any, values: list[Any]) -> bool:
-    size = sum(int(np.prod(var.aval.shape)) * var.aval.dtype.itemsize for var in eqn.outvars)
+    size = sum(math.prod(var.aval.shape) * var.aval.dtype.itemsize for var in eqn.outvars)
     if eqn.primitive.name in _LAYOUT and size <= sum(value.nbytes for value in values):
         return True  # a view of what is there anyway
     if eqn.primitive.name == "broadcast_in_dim":

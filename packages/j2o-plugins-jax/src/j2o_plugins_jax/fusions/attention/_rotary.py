@@ -39,6 +39,7 @@ from ._per_pair import Made, per_pair
 
 _DTYPES = (ir.DataType.FLOAT, *HALVES)
 _SWAP = (0, 2, 1, 3)
+_TOO_OLD = "the operator begins with opset 23, the program has {opset}"
 
 Array = np.ndarray[Any, Any]
 # The operands of the operator that hold its tables, for an x of shape [batch, heads, length, size].
@@ -104,6 +105,8 @@ def _turned(
     tables = [_rows(rw, table, shape, len(shape) - 1) for table in (cos, sin)]
     if tables[0] is None or tables[1] is None or tables[0][0] != tables[1][0]:
         return None
+    if rw.opset < 23:
+        return rw.decline(_TOO_OLD.format(opset=rw.opset))
     halves, sign = one.halves, -1 if negated[1] else 1
 
     def second(array: Array) -> Array:
@@ -176,7 +179,7 @@ def _of_products(rw: Rewriter, node: ir.Node) -> ir.Value | None:
             if axes is None or axes != through(rw, others, first.axes):
                 continue
             if rw.opset < 23:
-                return rw.decline(f"the operator begins with opset 23, the program has {rw.opset}")
+                return rw.decline(_TOO_OLD.format(opset=rw.opset))
             result = _from_root(rw, first, cos, sin, joined_axes(first, rw.attr(node, "axis") % len(axes), axes))
             return result or rw.decline("the tables vary by head, or do not vary by position alone")
     return None
@@ -306,8 +309,6 @@ def _computed(
 def _embedding(rw: Rewriter, x: ir.Value, axis: int, tables: Tables, *, interleaved: bool) -> ir.Value | None:
     """The operator wants [batch, heads, length, size]; around attention the changes of layout cancel."""
     rank = len(rw.shape(x) or ())
-    if rw.opset < 23:
-        return rw.decline(f"the operator begins with opset 23, the program has {rw.opset}")
     if x.dtype not in _DTYPES:
         return rw.decline(f"the dtype is {x.dtype}")
     if rank not in (3, 4) or axis not in (rank - 2, rank - 3):
