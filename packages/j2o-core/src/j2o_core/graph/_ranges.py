@@ -225,7 +225,9 @@ def _clip(bounds: list[float]) -> float:
     return min(max(x, low), high)
 
 
-def _corners(function: Callable[[Any, Any], Any]) -> Callable[[list[Range]], Range]:
+def _corners(
+    function: Callable[[Any, Any], Any], negative_zero: Callable[[Range, Range], bool]
+) -> Callable[[list[Range]], Range]:
     """Addition and product: the extremes are among those of the extremes of the operands."""
 
     def rule(operands: list[Range]) -> Range:
@@ -236,9 +238,18 @@ def _corners(function: Callable[[Any, Any], Any]) -> Callable[[list[Range]], Ran
         infinite = any(math.isinf(bound) for bound in (*left[:2], *right[:2]))
         if any(math.isnan(x) for x in values if isinstance(x, float)):
             return ANYTHING
-        return Range(min(values), max(values), left.nan or right.nan or infinite, True)
+        return Range(min(values), max(values), left.nan or right.nan or infinite, negative_zero(left, right))
 
     return rule
+
+
+def _keeps_zero(left: Range, right: Range) -> bool:
+    """Whether a sum or difference may be the -0 of its first operand: -0 + 0 is 0, but runtimes take the 0 away."""
+    return left.negative_zero and right.low <= 0 <= right.high
+
+
+def _signed_product(left: Range, right: Range) -> bool:
+    return any(x.low < 0 or x.negative_zero for x in (left, right))
 
 
 def _neg(operands: list[Range]) -> Range:
@@ -296,9 +307,9 @@ def _values(low: float, high: float, *, negative_zero: bool = True) -> Callable[
 
 
 _RULES: dict[str, Callable[[list[Range]], Range]] = {
-    "Add": _corners(lambda x, y: x + y),
-    "Sub": _corners(lambda x, y: x - y),
-    "Mul": _corners(lambda x, y: x * y),
+    "Add": _corners(lambda x, y: x + y, lambda x, y: _keeps_zero(x, y) or _keeps_zero(y, x)),
+    "Sub": _corners(lambda x, y: x - y, _keeps_zero),
+    "Mul": _corners(lambda x, y: x * y, _signed_product),
     "Neg": _neg,
     "Abs": _abs,
     "Max": _monotone(max),

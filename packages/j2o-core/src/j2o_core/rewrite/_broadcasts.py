@@ -25,7 +25,7 @@ from ._plugin import plugin
 from ._rewriter import Rewriter
 
 # Operands that pass the other one on.
-_NEUTRAL = {"And": True, "Or": False, "Mul": 1}
+_NEUTRAL = {"And": True, "Or": False, "Mul": 1, "Add": 0}
 _MOST_NUMBERS = 4096  # of a constant that is looked through
 _LONGEST_CHAIN = 8
 
@@ -68,7 +68,7 @@ def _computed_before(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 @plugin.rewrite(*_NEUTRAL)
 def _neutral(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    """And(true, x) -> x and Mul(1, x) -> x, whatever shape the constant is broadcast to, where x has the result's."""
+    """And(true, x) -> x, Mul(1, x) -> x and Add(0, x) -> x, where x has the result's shape, the constant any."""
     x = _passed_on(rw, node)
     return x if x is not None and rw.same_shape(x, node.outputs[0]) else None
 
@@ -116,7 +116,10 @@ def _passed_on(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     for one, other in rw.both_ways(node):
         array = rw.constant(one)
         numbers = _written_out(rw, one) if array is None else array
-        if numbers is not None and numbers.size <= _MOST_NUMBERS and (numbers == neutral).all():
+        if numbers is None or numbers.size > _MOST_NUMBERS or not (numbers == neutral).all():
+            continue
+        # Of floats, -0 + 0 is 0.
+        if node.op_type != "Add" or np.signbit(numbers).all() or not rw.range(other).negative_zero:
             return other
     return None
 

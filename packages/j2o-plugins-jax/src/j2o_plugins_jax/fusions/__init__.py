@@ -6,6 +6,7 @@ from .weights import _transposed_products as _transposed_products
 from .attention import _attention as _attention
 from .attention import _layout as _layout
 from . import _average_pool as _average_pool
+from . import _cancelled as _cancelled
 from .activations import _clip as _clip
 from .activations import _elu as _elu
 from .activations import _gelu as _gelu

@@ -1,8 +1,8 @@
-"""Choices and clamps of integers that their ranges decide.
+"""Choices and clamps that ranges decide, of integers and, for Max and Min, of floats.
 
 before: Where(Less(i, 0), Add(i, n), i), i the counter of a loop, 0 or more    after: i
 before: Clip(i, 0, n - 1), i less than n                                       after: i
-before: Max(i, 0), i 0 or more                                                 after: i
+before: Max(x, 0), x 0 or more                                                 after: x
 before: Where(Equal(i, i), x, y)                                               after: x
 
 Alike with other comparisons, and what is computed from them. Counters of loops and their items have ranges
@@ -47,11 +47,13 @@ def _clip(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 @plugin.rewrite("Max", "Min")
 def _larger_or_smaller(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    if len(node.inputs) != 2 or not _is_integer(node.inputs[0]):
+    if len(node.inputs) != 2:
         return None
     for one, other in rw.both_ways(node):
-        high, low = (one, other) if node.op_type == "Max" else (other, one)
-        if rw.range(high).low >= rw.range(low).high and one is not None and rw.same_shape(one, node.outputs[0]):
+        ranges = high, low = [rw.range(value) for value in ((one, other) if node.op_type == "Max" else (other, one))]
+        zeros = any(x.negative_zero for x in ranges)  # the order of zeros of both signs
+        is_known = high.low > low.high or (high.low == low.high and not zeros)
+        if is_known and not rw.range(other).nan and one is not None and rw.same_shape(one, node.outputs[0]):
             return one
     return None
 

@@ -1,10 +1,11 @@
-"""Clamped indices in the 32 bits that they have.
+"""Indices in the 32 bits that they have.
 
 before: Clip(Cast(i, to int64), low, high)      after: Cast(Clip(i, low, high), to int64)
 before: Equal(Cast(i, to int64), Cast(j, to int64))   after: Equal(i, j)
+before: Gather(x, Cast(i, to int64))            after: Gather(x, i)
 
-The same numbers, for i and j of int32 and bounds that fit. ONNX Runtime's Clip takes 0.2 ms for 200,000 of int64 and
-0.02 ms for as many of int32 (1.32, one thread). Indices of JAX are of int32, those of ONNX Runtime's kernels of int64.
+GatherElements and ScatterElements alike. The same numbers, for i and j of int32 and bounds that fit. ONNX Runtime's
+Clip takes 0.2 ms for 200,000 of int64 and 0.02 ms for as many of int32 (1.32, one thread).
 """
 
 from __future__ import annotations
@@ -33,6 +34,13 @@ def _clip(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 def _equal(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     narrow = [_narrow(rw, value) for value in node.inputs]
     return None if None in narrow else rw.op.Equal(*narrow)
+
+
+@plugin.rewrite("Gather", "GatherElements", "ScatterElements", late=True)
+def _index(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    x, index, *updates = node.inputs
+    narrow = _narrow(rw, index)
+    return None if narrow is None else rw.op(node.op_type, x, narrow, *updates, **rw.attrs(node))
 
 
 def _narrow(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:

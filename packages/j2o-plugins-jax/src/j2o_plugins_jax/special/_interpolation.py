@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,8 +40,12 @@ class Interpolant:
     def __call__(self, op: Any, x: ir.Value) -> Any:
         """Nodes that evaluate it: Horner's rule. Arguments outside of the interval give nothing useful."""
         middle, half = (self.high + self.low) / 2, (self.high - self.low) / 2
-        position = op.Mul(op.Sub(x, op.const(middle, x)), op.const(1 / half, x))
-        result = op.const(self.coefficients[-1], x)
-        for coefficient in self.coefficients[-2::-1]:
-            result = op.Add(op.Mul(result, position), op.const(coefficient, x))
-        return result
+        return horner(op, self.coefficients, op.Mul(op.Sub(x, op.const(middle, x)), op.const(1 / half, x)))
+
+
+def horner(op: Any, coefficients: Sequence[float], x: ir.Value) -> Any:
+    """Nodes that evaluate a polynomial, whose constant comes first."""
+    result = op.const(coefficients[-1], x)
+    for coefficient in coefficients[-2::-1]:
+        result = op.Add(op.Mul(result, x), op.const(coefficient, x))
+    return result

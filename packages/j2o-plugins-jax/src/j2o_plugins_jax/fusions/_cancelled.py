@@ -1,0 +1,82 @@
+"""Numbers that are added and taken away again, and scaled twice.
+
+before: Sub(Add(x, c), c)                                  after: x
+before: Mul(Mul(x, s), c), s a power of two                after: Mul(x, s * c)
+
+The same numbers: integers wrap around both ways, and floats are integers times a power of two here, small enough for
+the sum to have no rounding, as `jax.random.uniform` makes them: bits of 1.0 to 2.0, less 1, times a width.
+Declines for other floats, sums beyond the significand, -0, products below the normal numbers, and broadcasts.
+"""
+
+from __future__ import annotations
+
+import math
+
+import ml_dtypes
+import onnx_ir as ir
+
+from j2o_core import Rewriter
+
+from .._plugin import plugin
+
+
+@plugin.rewrite("Sub", late=True)
+def _difference(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    total = rw.producer(node.inputs[0], "Add")
+    for x, term in rw.both_ways(total):
+        if x is None or _number(rw, term) is None or _number(rw, term) != _number(rw, node.inputs[1]):
+            continue
+        if rw.same_shape(x, node.outputs[0]) and (_is_integer(x) or _is_exact(rw, x, _number(rw, term))):
+            return x
+    return None
+
+
+@plugin.rewrite("Mul", late=True)
+def _scaled_once(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    for product, factor in rw.operands(node, "Mul"):
+        for x, scale in rw.both_ways(product):
+            first, second, unit = _number(rw, scale), _number(rw, factor), _unit(rw, x)
+            if x is None or not unit or not first or not second or abs(math.frexp(first)[0]) != 0.5:
+                continue
+            numbers, whole, info = rw.range(x), abs(first * second), ml_dtypes.finfo(rw.dtype(x))
+            largest = max(abs(numbers.low), numbers.high) * max(abs(first), whole)
+            fits = info.tiny <= min(unit * whole, unit * abs(first), whole) and max(largest, whole) <= info.max
+            if fits and math.isfinite(whole) and rw.same_shape(x, node.outputs[0]):
+                return rw.op.Mul(x, rw.const(first * second, x))  # type: ignore[no-any-return]
+    return None
+
+
+def _is_integer(x: ir.Value) -> bool:
+    return x.dtype is not None and x.dtype.is_integer()
+
+
+def _is_exact(rw: Rewriter, x: ir.Value, number: float | None) -> bool:
+    """Whether x + number needs no more digits than a float has."""
+    unit, span = _unit(rw, x), rw.range(x)
+    if not unit or number is None or span.negative_zero or math.isinf(number) or number % unit:
+        return False
+    digits = ml_dtypes.finfo(rw.dtype(x)).nmant + 1
+    return max(-span.low, span.high) + abs(number) <= 2.0**digits * unit
+
+
+def _unit(rw: Rewriter, x: ir.Value | None) -> float:
+    """A power of two, of the normal numbers, of which the floats in a value are multiples; 0 if none is known."""
+    if x is None or _is_integer(x):
+        return 0
+    cast, product = rw.producer(x, "Cast"), rw.producer(x, "Mul")
+    if cast is not None and cast.inputs[0] is not None and _is_integer(cast.inputs[0]):
+        return 1
+    for one, factor in rw.both_ways(product):
+        scale = _number(rw, factor)
+        if scale and scale > 0 and math.frexp(scale)[0] == 0.5:
+            unit = _unit(rw, one) * scale
+            return unit if unit >= ml_dtypes.finfo(rw.dtype(x)).tiny else 0
+    return 0
+
+
+def _number(rw: Rewriter, value: ir.Value | None) -> float | None:
+    """The number that a constant holds in every element, integers as such."""
+    if rw.scalar(value) is None:
+        return None
+    first = rw.constant(value).reshape(-1)[0]  # type: ignore[union-attr]
+    return int(first) if first.dtype.kind in "iu" else float(first)
