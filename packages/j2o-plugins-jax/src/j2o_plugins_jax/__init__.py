@@ -42,6 +42,7 @@ from .linalg import _householder as _householder
 from .linalg import _linear_algebra as _linear_algebra
 from .linalg import _schur as _schur
 from .random import _bit_generators as _bit_generators
+from .random import _hashes as _hashes
 from .random import _keys as _keys
 from .random import _random as _random
 from .special import _bessel as _bessel

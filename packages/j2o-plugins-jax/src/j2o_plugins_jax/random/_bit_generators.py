@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.export import is_symbolic_dim
+from jax.extend.random import threefry2x32_p
 
 from j2o_core import UnsupportedError
 
 from .._plugin import plugin
-from ._random import threefry_2x32
 
 _Words = tuple[Any, ...]
 
@@ -61,7 +61,7 @@ def _threefry_bits(words: Any, shape: tuple[Any, ...], *, wide: bool) -> tuple[_
     half, axis = (list(shape), 0) if wide else _halved(shape)
     count = math.prod(half)
     counters = _plus(words[2], words[3], lax.iota(np.uint32, count))
-    first, second = (x.reshape(half) for x in threefry_2x32(words[0], words[1], *counters))
+    first, second = (x.reshape(half) for x in threefry2x32_p.bind(words[0], words[1], *counters))
     counter = _plus(words[2], words[3], np.uint32(count))
     if wide:
         return counter, _joined(first, second)
