@@ -92,6 +92,8 @@ MADE = {
     "ThresholdedRelu",
     "j2o::Erfc",
 }
+# They decide between equal numbers: the condition of expm1 below zero goes, whoever computes it.
+UNUSED = {(program, name) for program in ("elu", "selu") for name in ("Abs", "GreaterOrEqual")}
 
 
 @pytest.fixture
@@ -128,7 +130,7 @@ def test_it_is_kept(export, program, stage):
     tried = collections.Counter()
     for place in places:
         tried[names[place]] += 1
-        if tried[names[place]] > _COUNT:
+        if tried[names[place]] > _COUNT or (program, names[place]) in UNUSED:
             continue
         exported, _ = export(program, place, stage)
         left = [node.op_type for node in exported.model.graph.all_nodes() if node.domain == _DOMAIN]
