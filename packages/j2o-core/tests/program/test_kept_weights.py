@@ -176,6 +176,13 @@ def test_small_arrays_behind_stop_gradient_are_buffers(export):
 def test_folded_weights_cannot_be_replaced(export):
     with pytest.raises(SpecError, match='Export with weights="keep"'):
         export(Model(), [("B", 3)]).with_weights(Model(1))
+
+
+@pytest.mark.parametrize("path", ["weights.safetensors", Path("weights.safetensors")])
+def test_the_path_of_a_file_is_no_weights(export, path):
+    program = export(Model(), [("B", 3)], weights="keep")
+    with pytest.raises(SpecError, match=r"weights are 'weights.safetensors'(?s:.*)read_safetensors"):
+        program.with_weights(path)
     with pytest.raises(SpecError, match=r"weights is 'all'. Expected \"fold\""):
         export(Model(), [("B", 3)], weights="all")
 

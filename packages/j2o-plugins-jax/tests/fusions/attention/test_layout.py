@@ -68,6 +68,25 @@ def test_heads_read_elsewhere_stay():
     check(fn, Spec((2, 5, DIM)), contains=["Attention", "Transpose"], opsets=(23,))
 
 
+def by_heads(x):
+    q, k, v = (jnp.swapaxes((x @ w).reshape(*x.shape[:2], HEADS, SIZE), 1, 2) for w in WEIGHTS[:3])
+    return jax.nn.softmax(q @ jnp.swapaxes(k, -1, -2) / SIZE**0.5, -1) @ v
+
+
+@pytest.mark.parametrize("perm", [(2, 0, 1, 3), (0, 1, 3, 2), (0, 2, 3, 1)])
+def test_results_in_another_order(perm):
+    check(lambda x: by_heads(x).transpose(perm), Spec((2, 5, DIM)), contains=["Attention"], opsets=(23,))
+
+
+def test_a_result_that_is_read_elsewhere_is_computed_once():
+    def fn(x):
+        mixed = by_heads(x)
+        return jnp.swapaxes(mixed, 1, 2).reshape(x.shape), mixed
+
+    program = check(fn, Spec((2, 5, DIM)), opsets=(23,))
+    assert [node.op_type for node in program.model.graph].count("Attention") == 1
+
+
 def test_a_mask_and_another_size_of_the_values():
     kept = np.tri(5, dtype=bool)[:, ::-1]
 

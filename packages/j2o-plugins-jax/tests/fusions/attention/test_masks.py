@@ -78,8 +78,16 @@ def test_comparing_indices_of_symbolic_length_is_causal(compare):
 
 @pytest.mark.parametrize(
     "compare",
-    [lambda i, j: i > j, lambda i, j: i <= j, lambda i, j: i >= j + 1, lambda i, j: abs(i - j) < 3],
-    ids=["without itself", "from behind", "shifted", "window"],
+    [
+        lambda i, j: i > j,
+        lambda i, j: i <= j,
+        lambda i, j: i >= j + 1,
+        lambda i, j: abs(i - j) < 3,
+        lambda i, j: jnp.where(i >= j, True, i + j > 4),
+        lambda i, j: (i >= j).reshape(1, -1).reshape(j.shape[1], -1).T,
+        lambda i, j: i >= i + 0 * j,
+    ],
+    ids=["without itself", "from behind", "shifted", "window", "or another", "turned", "of one index"],
 )
 def test_other_comparisons_are_no_causal_mask(compare):
     def fn(q, k, v):
@@ -87,6 +95,16 @@ def test_other_comparisons_are_no_causal_mask(compare):
         return masked(compare(index[:, None], index[None]))(q, k, v)
 
     program = check(fn, *[Spec(("B", 4, "T", 8))] * 3, contains=["Attention"], opsets=(23,))
+    assert not is_causal(program)
+
+
+def test_a_triangle_in_other_rows_is_no_causal_mask():
+    def fn(q, k, v):
+        half = q.shape[-2] // 2
+        kept = jnp.arange(half)[:, None] >= jnp.arange(4 * half)[None]
+        return masked(kept.reshape(2 * half, 2 * half))(q, k, v)
+
+    program = check(fn, *[Spec((1, 2, "2*T", 8))] * 3, contains=["Attention"], opsets=(23,), sizes=(3,))
     assert not is_causal(program)
 
 
