@@ -44,6 +44,47 @@ def test_two_axes(size, method, antialias):
         assert "Resize" not in [node.op_type for node in j2o_core.to_onnx(function, [image.shape]).model.graph]
 
 
+@pytest.mark.parametrize("nonfinite", ["exact", None])
+@pytest.mark.parametrize("factor", [2, 3, 7, 10])
+@pytest.mark.parametrize("axes", [(0, 1), (1, 2), (0,), (2,)])
+def test_nearest_neighbours_of_multiples_are_copies(axes, factor, nonfinite):
+    image = _image(6, 5, 3)
+    image[0, 0, 0], image[2, 1, 2], image[1, 1, 1] = np.nan, np.inf, -0.0
+    target = [size * (factor if axis in axes else 1) for axis, size in enumerate(image.shape)]
+    options = {"nonfinite": nonfinite} if nonfinite else {}
+    program = j2o_core.to_onnx(lambda x: jax.image.resize(x, target, "nearest"), [image], **options)
+    operators = [node.op_type for node in program.model.graph]
+    assert operators.count("Resize") == 1
+    assert "Gather" not in operators
+    expected = np.asarray(jax.image.resize(image, target, "nearest"))
+    assert program(image).tobytes() == expected.tobytes()
+
+
+def test_nearest_neighbours_between_convolutions_are_copies_with_channels_first():
+    def fn(x, k):
+        def conv(x):
+            return jax.lax.conv_general_dilated(x, k, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+        y = conv(x)
+        return conv(jax.image.resize(y + jnp.tanh(y), (2, 8, 12, 16), "nearest"))
+
+    image, kernel = _image(2, 4, 4, 16), _image(3, 3, 16, 16)
+    program = j2o_core.to_onnx(fn, [image, kernel])
+    operators = [node.op_type for node in program.model.graph]
+    assert operators.count("Resize") == 2
+    assert "Gather" not in operators
+    assert operators.count("Transpose") == 3  # of the image, of the kernel, of the result
+    assert program.verify(image, kernel).relative < 1e-6
+
+
+@pytest.mark.parametrize("target", [(9, 5, 3), (3, 5, 3), (12, 6, 3), (12, 10, 6), (12, 10, 16)])
+def test_nearest_neighbours_of_other_sizes_and_of_many_channels_are_gathered(target):
+    image = _image(6, 5, 16 if target[-1] == 16 else 3)
+    program = j2o_core.to_onnx(lambda x: jax.image.resize(x, target, "nearest"), [image])
+    assert "Resize" not in [node.op_type for node in program.model.graph]
+    assert program.verify(image).relative == 0
+
+
 @pytest.mark.parametrize("opset", [18, 19, 23, 26])
 @pytest.mark.parametrize(
     ("shape", "target"), [((9, 14), (5, 14)), ((3, 9, 14), (3, 9, 20)), ((2, 8, 9, 3), (2, 4, 12, 3))]

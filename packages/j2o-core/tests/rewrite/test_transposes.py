@@ -14,7 +14,8 @@ def graph(nodes, *, dtype="float", shape="2,4,5,3", results="y", more=""):
         f"g ({dtype}[{shape}] x, {dtype}[2,3,4,5] c, {dtype}[2,3,4,5] d, {dtype}[3] b, {dtype}[2,7] t) => ({results})"
         f"<int64[2] sides = {{1,2}}, int64[1] last = {{-1}}, int64[4] column = {{2,1,1,3}}, {dtype}[3] w = {{1,2,3}},"
         f"float[4] scales = {{1,2,2,1}}, int64[8] pads = {{0,1,0,0,0,0,2,0}}, int64[1] one = {{1}}, "
-        f"int64[1] two = {{2}}, {dtype} half = {{2}}, int64[3] places = {{2,0,1}}, int64[2,1] pair = {{2,0}}{more}> "
+        f"int64[1] two = {{2}}, {dtype} half = {{2}}, int64[3] places = {{2,0,1}}, "
+        f"int64[8] twice = {{0,0,1,1,2,2,3,3}}, int64[3] all = {{0,1,2}}, int64[8] others = {{0,0,1,1,2,3,3,3}}{more}> "
         f"{{ u = Transpose <perm=[0,2,3,1]> (c) v = Transpose <perm=[0,2,3,1]> (d) {nodes} }}"
     )
 
@@ -37,8 +38,9 @@ MOVED = {
     "resized": (BOTH + 'm = Add(p, s) r = Resize <mode="nearest"> (m, , scales)', ["Sigmoid", "Tanh", "Add", "Resize"]),
     "padded": (BOTH + "m = Add(p, s) r = Pad(m, pads)", ["Sigmoid", "Tanh", "Add", "Pad"]),
     "cut": (BOTH + "m = Add(p, s) r = Slice(m, one, two, last)", ["Sigmoid", "Tanh", "Add", "Slice"]),
-    "gathered": (BOTH + "m = Add(p, s) r = Gather <axis=-1> (m, places)", ["Sigmoid", "Tanh", "Add", "Gather"]),
-    "gathered from the first axis": (BOTH + "m = Add(p, s) r = Gather (m, one)", None),
+    "each row twice": (BOTH + "m = Add(p, s) r = Gather <axis=-3> (m, twice)", ["Sigmoid", "Tanh", "Add", "Resize"]),
+    "each channel once": (BOTH + "m = Add(p, s) r = Gather <axis=3> (m, all)", None),
+    "mean of one axis that is kept": (BOTH + "m = ReduceMean <keepdims=1> (s, one) r = Mul(p, m)", None),
     "chosen": (BOTH + "m = Less(p, s) r = Where(m, p, s)", ["Sigmoid", "Tanh", "Less", "Where"]),
     "number of each channel behind a Reshape": (
         BOTH + "n = ReduceSum <keepdims=0> (s, sides) e = Exp(n) m = Reshape(e, column) r = Mul(p, m)",
@@ -66,7 +68,9 @@ STAYS = {
     "another reader of the operand": ("p = Sigmoid(u) r = Mul(p, x) h = Softmax(u) y = Mul(r, h)", 1),
     "as many Transposes as before": ("r = Add(u, x) y = Softmax(r)", 1),
     "order that is no inverse": (BOTH + "r = Mul(p, s) q = Transpose <perm=[3,0,1,2]> (r) y = Softmax(q)", 2),
-    "places with axes of their own": (BOTH + "r = Mul(p, s) q = Gather <axis=3> (r, pair) y = Softmax(q)", 1),
+    "rows of other numbers": ("r = Gather <axis=1> (u, others) q = Add(r, r) y = Softmax(q)", 1),
+    "each row twice, more of them": ("r = Gather <axis=2> (u, twice) q = Add(r, r) y = Softmax(q)", 1),
+    "gathered places": (BOTH + "r = Mul(p, s) q = Gather <axis=3> (r, places) y = Softmax <axis=1> (q)", 1),
     "largest places": (
         "p = ArgMax <axis=3> (u) s = Tanh(u) r = Cast <to=1> (p) q = Mul(r, s) y = Softmax(q)",
         1,

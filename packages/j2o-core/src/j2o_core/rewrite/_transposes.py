@@ -33,6 +33,7 @@ _ROUNDS = 3
 _BY_AXIS = {"Resize": (2, 3), "Pad": (1,)}
 # By operator, the operand that names axes.
 _AXES = {**dict.fromkeys(traits.REDUCTIONS, 1), "Slice": 3}
+_NEAREST = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
 _MOVED = {*traits.POINTWISE, "Concat", "Split", "Gather", *_BY_AXIS, *_AXES} - {*traits.ARG_REDUCTIONS}
 
 
@@ -84,10 +85,8 @@ def _is_movable(rw: Rewriter, node: ir.Node) -> bool:
     values = [*_operands(node), *node.outputs]
     if any(shape_of(value) is None for value in values) or _rank(node) < 3:
         return False
-    if node.op_type in traits.MAPS and any(shape_of(value) != () for value in node.inputs[1:] if value is not None):
-        return False
-    if node.op_type == "Gather" and node.inputs[1] is not None and len(shape_of(node.inputs[1]) or ()) != 1:
-        return False
+    if node.op_type == "Gather" and _repeats(rw, node) is None:
+        return False  # along the last axis it takes eight times as long as along others
     if node.op_type in _AXES:
         place = _AXES[node.op_type]
         return len(node.inputs) > place and rw.constant(node.inputs[place]) is not None
@@ -175,7 +174,11 @@ class _Region:
                     inputs[place] = rw.const(numbers.reshape(-1, self.rank)[:, back].reshape(-1))
             if (axes := _axes(rw, node)) is not None:
                 inputs[_AXES[node.op_type]] = rw.const([perm[axis] for axis in axes], np.int64)
-            results = rw.op(node.op_type, *inputs, outputs=len(node.outputs), **attrs)
+            if (count := _repeats(rw, node)) is not None:
+                scales = [count if axis == attrs["axis"] else 1 for axis in range(self.rank)]
+                inputs, attrs = [inputs[0], None, rw.const(scales, np.float32)], _NEAREST
+            op_type = "Resize" if attrs is _NEAREST else node.op_type
+            results = rw.op(op_type, *inputs, outputs=len(node.outputs), **attrs)
             for old, new in zip(node.outputs, [results] if len(node.outputs) == 1 else results, strict=True):
                 (moved if len(shape_of(old) or ()) == self.rank else replaced)[old] = new
         for value, users in self._used_outside():
@@ -200,9 +203,21 @@ class _Region:
         return rw.op.Transpose(whole, perm=_inverse(perm))  # type: ignore[no-any-return]
 
 
+def _repeats(rw: Rewriter, node: ir.Node) -> int | None:
+    """How often a Gather has each place of an axis, one behind the other, None for other nodes and places."""
+    if node.op_type != "Gather" or node.outputs[0].dtype is not ir.DataType.FLOAT:
+        return None
+    places, shape = rw.constant(node.inputs[1]), rw.shape(node.inputs[0])
+    size = shape[rw.attr(node, "axis", 0)] if shape else None
+    if places is None or places.ndim != 1 or not isinstance(size, int) or not size or places.size % size:
+        return None
+    count = places.size // size
+    return count if count and np.array_equal(places, np.arange(places.size) // count) else None
+
+
 def _keeps_order(rw: Rewriter, node: ir.Node, perm: _Perm) -> bool:
     """Whether the axes that a reduction leaves, if it drops the others, come in the same order."""
-    if node.op_type not in traits.REDUCTIONS or len(shape_of(node.outputs[0]) or ()) == len(perm):
+    if len(shape_of(node.outputs[0]) or ()) == len(perm):
         return True
     reduced = _axes(rw, node) or []
     kept = [perm[axis] for axis in range(len(perm)) if axis not in reduced]
@@ -232,6 +247,6 @@ def _changes(node: ir.Node | None, perm: _Perm) -> bool:
     if node is None or node.op_type not in traits.RESHAPES or node.domain:
         return _perm(node) == perm
     before, after = (shape_of(value) if value is not None else None for value in (node.inputs[0], node.outputs[0]))
-    if before is None or after is None or before == after or len(before) != len(perm):
+    if before is None or after is None or len(before) != len(perm):
         return False
     return moves_only_ones(before, perm) and after == tuple(before[axis] for axis in perm)
