@@ -111,3 +111,11 @@ def test_under_vmap_and_grad():
 
     once(jax.vmap(fn), Spec(("B", 6)))
     once(jax.grad(lambda x: jnp.sum(jnp.sin(fn(x)))), Spec((6,)))
+
+
+def test_ones_between_symbolic_sizes_settle():
+    def outer(x):
+        square = jnp.einsum("i,j,k->ijk", x, x, x)[:, None, :, 0]
+        return jnp.einsum("i...,j...->ij...", lax.map(jnp.sort, square), square)
+
+    check(outer, Spec(("N",)), opsets=(21,))

@@ -98,6 +98,8 @@ def test_axes_that_are_more_than_ones_do_not_come_and_go(source, shape):
 
 def test_axes_of_size_1_come_and_go():
     assert _moved_ones((1, B, 3), (B, 1, 3)) == ([0], [1])
+    assert _moved_ones((1, B, 3), (1, B, 1, 3)) == ([], [2])
+    assert _moved_ones((1, 1, B), (1, B)) == ([1], [])
 
 
 def test_a_size_of_0_is_not_a_size_that_stays():

@@ -70,16 +70,27 @@ def _copies_zeros(target: Sequence[int], shape: Sequence[Any]) -> bool:
     return any(kept == 0 and is_asked_to_be_zero(size) for kept, size in zip(target, shape, strict=True))
 
 
+def _is_one(shape: Sequence[Any], axis: int) -> bool:
+    return axis < len(shape) and not is_symbolic(shape[axis]) and shape[axis] == 1
+
+
 def _moved_ones(source: tuple[Any, ...] | None, shape: Sequence[Any]) -> tuple[list[int], list[int]] | None:
     """Axes of size 1 to remove from one shape and to add to make the other; None if more than those differ."""
-    before = [(axis, size) for axis, size in enumerate(source or ()) if is_symbolic(size) or size != 1]
-    after = [(axis, size) for axis, size in enumerate(shape) if is_symbolic(size) or size != 1]
-    if source is None or len(before) != len(after):
+    if source is None:
         return None
-    if not all(same_dimension(left, right) for (_, left), (_, right) in zip(before, after, strict=True)):
-        return None
-    kept, there = ({axis for axis, _ in sizes} for sizes in (before, after))
-    return [a for a in range(len(source)) if a not in kept], [a for a in range(len(shape)) if a not in there]
+    removed: list[int] = []
+    added: list[int] = []
+    here = there = 0
+    while here < len(source) or there < len(shape):
+        is_one, wants_one = _is_one(source, here), _is_one(shape, there)
+        if is_one and not wants_one:
+            removed.append(here)
+        elif wants_one and not is_one:
+            added.append(there)
+        elif here == len(source) or there == len(shape) or not same_dimension(source[here], shape[there]):
+            return None
+        here, there = here + (is_one or not wants_one), there + (wants_one or not is_one)
+    return removed, added
 
 
 def _reshape_target(source: tuple[Any, ...] | None, shape: Sequence[Any]) -> list[int] | None:
