@@ -28,6 +28,8 @@ FUNCTIONS = {
     "sqrt": lambda x: jnp.sqrt(x * 0),
     "floor": lambda x: jnp.floor(x * 0),
     "ceil": jnp.ceil,
+    "trunc": jnp.trunc,
+    "modf": jnp.modf,
     "round": jnp.round,
     "round away from zero": lambda x: lax.round(x, lax.RoundingMethod.AWAY_FROM_ZERO),
     "remainder": lambda x: lax.rem(x, x * 0 + 3),

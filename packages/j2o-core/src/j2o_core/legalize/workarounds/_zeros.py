@@ -100,7 +100,11 @@ def _signed(rw: Rewriter, condition: ir.Value, yes: ir.Value, no: ir.Value) -> A
     if _negates(yes, no) or _negates(no, yes):
         number, signs = (no, (-1.0, 1.0)) if _negates(yes, no) else (yes, (1.0, -1.0))
         return op.Mul(number, op.Where(condition, *(op.const(sign, number) for sign in signs)))
-    if _is_no_zero(rw, yes, condition) or not rw.range(yes).negative_zero:
+    if not flipped and (compare := _truncated(rw, condition, yes, no)) is not None:
+        # For zeros both are right, and Floor makes no -0 of a number above them.
+        up, down = (yes, no) if compare.op_type == "Less" else (no, yes)
+        condition, yes, no = op.Greater(*compare.inputs), down, up
+    elif _is_no_zero(rw, yes, condition) or not rw.range(yes).negative_zero:
         if not flipped:
             return None
     elif not rw.range(no).negative_zero:
@@ -116,6 +120,16 @@ def _signed(rw: Rewriter, condition: ir.Value, yes: ir.Value, no: ir.Value) -> A
 def _negates(a: ir.Value, b: ir.Value) -> bool:
     producer = a.producer()
     return producer is not None and producer.op_type == "Neg" and producer.inputs[0] is b
+
+
+def _truncated(rw: Rewriter, condition: ir.Value, yes: ir.Value, no: ir.Value) -> ir.Node | None:
+    """Less of Where(x < 0, Ceil(x), Floor(x)), GreaterOrEqual of Where(x >= 0, Floor(x), Ceil(x))."""
+    compare = rw.producer(condition, "Less", "GreaterOrEqual")
+    if compare is None or rw.scalar(compare.inputs[1]) != 0:
+        return None
+    up, down = (yes, no) if compare.op_type == "Less" else (no, yes)
+    rounded = [rw.producer(up, "Ceil"), rw.producer(down, "Floor")]
+    return compare if all(node is not None and node.inputs[0] is compare.inputs[0] for node in rounded) else None
 
 
 def _is_no_zero(rw: Rewriter, value: ir.Value, condition: ir.Value) -> bool:
