@@ -53,8 +53,13 @@ value, dtype or shape.
 _DIFFERENCES = """### What differs
 
 - The sign of a zero: `max` and `min` of zeros of both signs give either; `sum`, `cumsum` and `relu` keep a -0 that XLA
-  makes +0; a -0 that one of two computed values holds and `where` chooses may become +0 (`trunc`, `modf`, `nextafter`
-  across zero).
+  makes +0; a -0 that one of two computed values holds and `where` chooses may become +0 (`nextafter` across zero).
+- Sizes of 0 at run time: functions of JAX that ask for a size while they are traced take their way for 1 and more. So
+  `jnp.nonzero(x, size=4, fill_value=7)` of nothing gives 7, where JAX gives 0 if it knows the size, and `jnp.unique`
+  fails in the runtime. Indices into an axis without elements fail, as in JAX.
+- The absolute value of a complex number with NaN and an infinity: infinity, as in jax 0.12; jax 0.10 gives NaN.
+- Integer indices far out of range, such as 2^63 - 1: JAX makes them int32 before they are clipped where it knows the
+  size. Along a symbolic axis it does not, nor does the graph.
 - float16: ONNX Runtime rounds a chain of operations once, where it ends, is cast or is compared: `x * x / x` stays
   finite where JAX overflows, and so do norms, `sinc` and others inside.
 - Numbers below the smallest normal one: XLA on the CPU makes them zero, ONNX Runtime computes with them.

@@ -70,6 +70,29 @@ def test_kernels_that_fail_on_nothing(fn, dtype, nonfinite):
     check(lambda x: fn(x.astype(jnp.float32)).astype(dtype), Spec(("N", 4), dtype), **options)
 
 
+_SHORT = ("int4", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2")
+_LONG = ("int8", "int16", "uint16", "uint32", "int64", "uint64", "bfloat16")
+
+
+@pytest.mark.parametrize("dtype", [*_SHORT, *_LONG])
+def test_reductions_of_nothing_give_their_own_identity_element(dtype):
+    # int16 is computed in int32, whose lowest number is another one.
+    def reductions(x):
+        return [reduce(x, (0,)) for reduce in (lax.reduce_max, lax.reduce_min, lax.reduce_sum)]
+
+    with jax.enable_x64(dtype in ("int64", "uint64")):
+        spec, opsets = Spec(("N", 4), dtype), (23,) if dtype in _SHORT else (18, 23)
+        check(reductions, spec, constraints=["N >= 0"], opsets=opsets, sizes=(0, 1, 3))
+        check(lambda x: reductions(x[1:])[:2], spec, opsets=opsets[:1], sizes=(1, 2))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint32", "float16"])
+def test_products_with_nothing_to_sum(dtype):
+    specs = [Spec((3, "N"), dtype), Spec(("N", 2), dtype)]
+    check(jnp.matmul, *specs, constraints=["N >= 0"], opsets=(18, 23), sizes=(0, 1, 3))
+    check(lambda x, y: x[:, 1:] @ y[1:], *specs, opsets=(21,), sizes=(1, 2, 5))
+
+
 def test_the_operator_stays_where_there_is_something():
     options = {"opset": 23, "constraints": ["N >= 0"]}
     program = to_onnx(lambda x: FUNCTIONS["attention"](jnp.concatenate([x, x])), [("N", 4)], **options)

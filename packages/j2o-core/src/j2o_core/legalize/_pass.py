@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
 from .._errors import LegalizeError
 from ..graph._builder import Builder, in_graph
-from ..graph._values import is_empty, shape_of, stamp
+from ..graph._sizes import may_be_zero
+from ..graph._values import shape_of, stamp
 from ..graph._walk import bodies, replace_output
 from ..lower._lowered import Lowered
 from ..rewrite import Rewriter
-from ..target import NARROW_FLOATS, SIGNED, Signature, Target, Workaround
+from ..target import INTEGERS, NARROW_FLOATS, Signature, Target, Workaround
 from ..trace._source import source_of
 from . import _composed
 from ._arrays import check_arrays
@@ -241,9 +243,6 @@ class _Legalizer:
     # Detours
 
     def _carry(self, node: ir.Node, detour: Detour) -> None:
-        if node.op_type in ("ReduceMax", "ReduceMin") and _starts_elsewhere(node):
-            self._give_up(node, "the largest or smallest of nothing is another one in a wider type")
-            return
         known = self.target.signature(node.op_type)
         assert known is not None
         carriers = [detour.carriers.get(_slot(known.outputs, index)) for index in range(len(node.outputs))]
@@ -267,7 +266,8 @@ class _Legalizer:
                     continue
                 if new.producer() in rw.op.added:
                     stamp(new, carrier.dtype, shape_of(old))
-                results.append(_narrow(rw, new, old.dtype, carrier))
+                bounded = new if carrier.flips else _within(rw, node, new, old.dtype)
+                results.append(_narrow(rw, bounded, old.dtype, carrier))
                 pairs.append((len(results) - 1, new, carrier))
             return results
 
@@ -317,10 +317,19 @@ def _attribute(node: ir.Node, name: str, default: Any) -> Any:
     return default if attribute is None else attribute.value
 
 
-def _starts_elsewhere(node: ir.Node) -> bool:
-    """Whether a reduction of nothing would start from a value that the narrow type does not have."""
-    x = node.inputs[0]
-    return x is not None and x.dtype in SIGNED and is_empty(x)
+def _within(rw: Rewriter, node: ir.Node, wide: Any, dtype: ir.DataType) -> Any:
+    """The largest or smallest of nothing: the wide type starts from a number that the narrow one may not have."""
+    bound, x = {"ReduceMax": "Max", "ReduceMin": "Min"}.get(node.op_type), node.inputs[0]
+    if bound is None or x is None or not any(map(may_be_zero, shape_of(x) or ())):
+        return wide
+    narrow = dtype.numpy()
+    if dtype in INTEGERS:
+        info: Any = ml_dtypes.iinfo(narrow)
+    elif np.isinf(np.asarray(np.inf, narrow)):
+        return wide
+    else:
+        info = ml_dtypes.finfo(narrow)
+    return rw.op(bound, wide, rw.const(info.min if bound == "Max" else info.max, wide))
 
 
 def _slot(slots: Sequence[str], index: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import onnx_ir as ir
 from ...graph._sizes import is_asked_to_be_zero, may_be_zero
 from ...graph._values import is_empty, shape_of
 from ...rewrite import Rewriter
+from ...target import SIGNED
 from .._declined import sizes_of
 
 T = ir.DataType
@@ -39,7 +41,9 @@ def matmul(rw: Rewriter, node: ir.Node) -> Any:
     """As a sum over the columns of one plus a sum over the rows of the other: zeros of the right shape."""
     a, b = node.inputs
     if not is_empty(a) and not is_empty(b):
-        return None
+        # Signed integers are right where there may be nothing to sum when the graph runs.
+        summed = (shape_of(a) or ())[-1:] if a is not None and a.dtype not in SIGNED else ()
+        return kernel(rw, node) if any(map(may_be_zero, summed)) else None
     ranks = [len(sizes_of(value)) for value in (a, b)]
     # An operand that is a vector has no axis of its own in the result.
     keep = int(min(ranks) > 1)
@@ -51,16 +55,15 @@ def matmul(rw: Rewriter, node: ir.Node) -> Any:
 
 
 # Operands whose sizes the kernels look at, if more than one: not the bias of a Conv, nor the mask of Attention.
-_OPERANDS = {"Conv": 2, "ConvTranspose": 2, "Attention": 2}
+_OPERANDS = {"Conv": 2, "ConvTranspose": 2, "Attention": 2, "MatMul": 2}
 
 
 def kernel(rw: Rewriter, node: ir.Node) -> Any:
     """The result for nothing; where there may be nothing when the graph runs, If(sizes, kernel, that)."""
     result, op_type = node.outputs[0], node.op_type
     values = (result, *node.inputs[: _OPERANDS.get(op_type, 1)])
-    sizes = {
-        str(size): size for x in values if x is not None for size in shape_of(x) or () if is_asked_to_be_zero(size)
-    }
+    asked = may_be_zero if op_type == "MatMul" else is_asked_to_be_zero
+    sizes = {str(size): size for x in values if x is not None for size in shape_of(x) or () if asked(size)}
     if not sizes or len(node.outputs) > 1 or shape_of(result) is None:
         return None
     if not rw.target.runs(op_type, result.dtype, attributes=rw.attrs(node)):
@@ -71,9 +74,15 @@ def kernel(rw: Rewriter, node: ir.Node) -> Any:
 
     if "0" in sizes:
         return nothing(rw)
-    there = rw.op.Cast(rw.dim(math.prod(sizes.values())), to=T.BOOL)
-    full = rw.branch(lambda rw: rw.op.plain(op_type, *node.inputs, **rw.attrs(node)), "then")
-    return rw.op.If(there, then_branch=full, else_branch=rw.branch(nothing, "else"))
+    return unless_empty(rw, sizes.values(), lambda rw: rw.op.plain(op_type, *node.inputs, **rw.attrs(node)), nothing)
+
+
+def unless_empty(
+    rw: Rewriter, sizes: Iterable[Any], full: Callable[[Rewriter], Any], nothing: Callable[[Rewriter], Any]
+) -> Any:
+    """If(none of the sizes is 0, full, nothing)."""
+    there = rw.op.Cast(rw.dim(math.prod(sizes)), to=T.BOOL)
+    return rw.op.If(there, then_branch=rw.branch(full, "then"), else_branch=rw.branch(nothing, "else"))
 
 
 def _of_nothing(rw: Rewriter, node: ir.Node) -> Any:

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from ...graph._sizes import may_be_zero
 from ...graph._values import is_empty, shape_of, static_shape
 from ...rewrite import Rewriter
-from .._declined import reduced_axes
+from .._declined import reduced_axes, sizes_of
+from ._empty import unless_empty
 
 T = ir.DataType
 _MANY = 4096
@@ -68,16 +70,23 @@ def sign(rw: Rewriter, node: ir.Node) -> Any:
 
 
 def reduce_int64(rw: Rewriter, node: ir.Node) -> Any:
-    """The elements at ArgMax, one axis after the other."""
-    op, x = rw.op, node.inputs[0]
+    """The elements at ArgMax, one axis after the other; of nothing, the kernel is right."""
+    x = node.inputs[0]
     if not _is_wide(rw, x) or is_empty(x):
         return None
-    axes = reduced_axes(rw, node)
-    result = x
-    for axis in axes:
-        index = op.plain("Arg" + node.op_type[-3:], result, axis=axis, keepdims=1)
-        result = op.GatherElements(result, index, axis=axis)
-    return result if rw.attr(node, "keepdims", 1) or not axes else op.Squeeze(result, op.const(axes, np.int64))
+    axes, sizes = reduced_axes(rw, node), sizes_of(x)
+
+    def elements(rw: Rewriter) -> Any:
+        op, result = rw.op, x
+        for axis in axes:
+            index = op.plain("Arg" + node.op_type[-3:], result, axis=axis, keepdims=1)
+            result = op.GatherElements(result, index, axis=axis)
+        return result if rw.attr(node, "keepdims", 1) or not axes else op.Squeeze(result, op.const(axes, np.int64))
+
+    maybe = [sizes[axis] for axis in axes if may_be_zero(sizes[axis])]
+    if not maybe:
+        return elements(rw)
+    return unless_empty(rw, maybe, elements, lambda rw: rw.op.plain(node.op_type, *node.inputs, **rw.attrs(node)))
 
 
 # Floats
