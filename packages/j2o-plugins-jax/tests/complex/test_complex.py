@@ -80,6 +80,13 @@ def test_pairs_of_operands(fn):
     check(fn, Spec((3,), Z), Spec((3,), np.float32), opsets=(21,))
 
 
+def test_powers_of_zero():
+    parts = np.array([-1, 0, 1], np.float32)
+    powers = (parts[:, None] + 1j * parts).astype(np.complex64)
+    for zero in (0j, complex(-0.0, 0.0)):
+        check(jnp.power, Spec((3, 3), Z), Spec((3, 3), Z), args=(np.full((3, 3), zero, Z), powers), opsets=(21,))
+
+
 @pytest.mark.parametrize("power", [-2, 0, 1, 3, 7])
 def test_integer_powers(power):
     check(lambda x: x**power, Spec((3,), Z), opsets=(21,))
@@ -215,6 +222,11 @@ def test_fourier_transforms_of_several_axes():
     check(lambda x: (jnp.fft.fft2(x), jnp.fft.ifft2(x)), Spec(("B", 6, 5), Z))
     check(lambda x: (jnp.fft.rfft2(x), jnp.fft.rfftn(x, axes=(0, 1, 2))), Spec((4, 3, 6)), opsets=(21,))
     check(lambda x: jnp.fft.irfftn(x), Spec((2, 3, 4), Z), opsets=(21,))
+
+
+@pytest.mark.parametrize("inverse", [lambda x: jnp.fft.irfft(x, 5), jnp.fft.hfft, jnp.fft.irfft2])
+def test_inverses_of_real_numbers(inverse):
+    check(inverse, Spec((2, 3, 4)), opsets=(21,))
     check(lambda x: jnp.fft.fft(x, axis=0), Spec((4, 3), Z), opsets=(21,))
 
 

@@ -45,6 +45,8 @@ def fft(eqn: Any, x: Any) -> Any:
     if kind == "IRFFT":
         if is_symbolic(lengths[-1] % 2):
             raise UnsupportedError(_ODD_OR_EVEN.format(line=user_line(eqn), length=lengths[-1]))
+        if x.ndim == first + count:
+            x = jnp.stack([x, jnp.zeros_like(x)], -1)
         z = _along(x, range(first, x.ndim - 2), lengths[:-1], 1)
         return _to_real(z, lengths[-1])
     return _along(x, range(first, first + count), lengths, -1 if kind == "FFT" else 1, real=x.ndim == first + count)

@@ -78,8 +78,9 @@ def _pow(x: Pair, y: Pair) -> Pair:
     zero = length == 0
     size = jnp.log(jnp.where(zero, 1, length))
     real, imag = _exp((y[0] * size - y[1] * angle, y[1] * size + y[0] * angle))
-    nothing = (y[0] == 0) & (y[1] == 0)
-    return jnp.where(zero, jnp.where(nothing, 1, 0), real), jnp.where(zero, 0, imag)
+    # Of zero, XLA has 0 for a positive real power, 1 for 0, and NaN for all others.
+    of_zero = jnp.where((y[1] == 0) & (y[0] >= 0), y[0] == 0, jnp.nan)
+    return jnp.where(zero, of_zero, real), jnp.where(zero, 0 * of_zero, imag)
 
 
 # Circular and hyperbolic functions: one of each kind, the others by turning the plane
