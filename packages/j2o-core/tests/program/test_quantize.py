@@ -147,6 +147,12 @@ def test_what_cannot_be_used_is_named(export, arguments, message):
         export(two_layers, [("B", 16)]).quantize(**arguments)
 
 
+def test_an_accuracy_needs_results_of_floats(export):
+    program = export(lambda x: (x @ FIRST) > 0, [("B", 16)])
+    with pytest.raises(SpecError, match="cosine is of arrays of floats, and the program gives none"):
+        program.quantize([(X,)], ranges="run", cosine=0.99)
+
+
 def test_an_error_of_the_quantizer_is_ours(export, monkeypatch):
     from onnxruntime import quantization
 
