@@ -6,7 +6,9 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from j2o_core import RunError, SaveError, SpecError, VerifyError
@@ -194,4 +196,14 @@ def test_objects_of_other_libraries_are_left_to_jax(export):
     foreign = Foreign()
     np.testing.assert_allclose(
         export(lambda x: jnp.sin(x @ jnp.asarray(foreign)), [(2, 6)])(X), np.sin(X @ np.ones((6, 2))), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("shape", [(70, 33), (3, 65, 5), (0, 40), (40, 1)])
+@pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16, np.bool_])
+def test_the_pieces_of_a_transposed_array_are_its_bytes_in_order(shape, dtype):
+    array = np.random.default_rng(0).integers(0, 2, shape).astype(dtype).T
+    assert (
+        b"".join(_pieces.pieces(ir.Tensor(array, dtype=ir.DataType.from_numpy(array.dtype))))
+        == np.ascontiguousarray(array).tobytes()
     )

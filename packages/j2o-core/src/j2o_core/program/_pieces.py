@@ -17,6 +17,7 @@ _Array = np.ndarray[Any, Any]
 _CHUNK_BYTES = 1 << 24
 # An array with a layout of its own is copied, block by block.
 _BLOCK_BYTES = 1 << 22
+_COLUMNS = 32
 
 
 def pieces(tensor: Any) -> Iterator[bytes | memoryview]:
@@ -46,12 +47,24 @@ def _computed(
     """The bytes of what is computed from arrays of one shape, such as a transposed or a broadcast one, by rows."""
     first, nbytes = arrays[0], max(array.nbytes for array in arrays)
     if nbytes <= _BLOCK_BYTES or first.ndim == 0 or element.bitwidth < 8:
-        yield ir.Tensor(compute(iter(arrays)), dtype=element).tobytes()
+        tensor = ir.Tensor(compute(iter(arrays)), dtype=element)
+        array = tensor.raw
+        is_strided = array.ndim > 1 and array.size > 0 and not array.flags.c_contiguous and element.bitwidth >= 8
+        yield _in_order(array).reshape(-1).view(np.uint8).data if is_strided else tensor.tobytes()
         return
     rows = max(1, _BLOCK_BYTES * len(first) // nbytes)
     for start in range(0, len(first), rows):
         part = slice(start, start + rows) if rows > 1 else start
         yield from _computed([array[part] for array in arrays], element, compute)
+
+
+def _in_order(array: _Array) -> _Array:
+    """A copy without gaps, made a few columns at a time: of a transposed array these lie together, in the cache."""
+    result = np.empty(array.shape, array.dtype)
+    for start in range(0, array.shape[-1], _COLUMNS):
+        columns = slice(start, start + _COLUMNS)
+        result[..., columns] = array[..., columns]
+    return result
 
 
 def _first(arrays: Iterator[_Array]) -> _Array:
