@@ -78,13 +78,32 @@ def test_results_in_another_order(perm):
     check(lambda x: by_heads(x).transpose(perm), Spec((2, 5, DIM)), contains=["Attention"], opsets=(23,))
 
 
-def test_a_result_that_is_read_elsewhere_is_computed_once():
+@pytest.mark.parametrize("dtype", [np.float32, jnp.bfloat16])
+def test_a_result_that_is_read_elsewhere_is_computed_once(dtype):
     def fn(x):
-        mixed = by_heads(x)
+        mixed = by_heads(x.astype(np.float32)).astype(dtype)
         return jnp.swapaxes(mixed, 1, 2).reshape(x.shape), mixed
 
     program = check(fn, Spec((2, 5, DIM)), opsets=(23,))
     assert [node.op_type for node in program.model.graph].count("Attention") == 1
+
+
+def test_a_symbolic_number_of_heads():
+    def fn(q, k, v):
+        q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q, k, v))
+        return jnp.swapaxes(jax.nn.softmax(q @ jnp.swapaxes(k, -1, -2), -1) @ v, 1, 2)
+
+    check(fn, *[Spec((2, 5, "H", SIZE))] * 3, contains=["Attention"], opsets=(23,))
+
+
+@pytest.mark.parametrize("shape", [(5, 1), (1, HEADS, 5, 1), (1, 1, 5, SIZE)])
+def test_keys_that_are_chosen_among(shape):
+    def fn(x, kept):
+        q, k, v = (jnp.swapaxes((x @ w).reshape(*x.shape[:2], HEADS, SIZE), 1, 2) for w in WEIGHTS[:3])
+        mixed = jax.nn.softmax(q @ jnp.swapaxes(jnp.where(kept, k, 0), -1, -2) / SIZE**0.5, -1) @ v
+        return jnp.swapaxes(mixed, 1, 2).reshape(x.shape)
+
+    check(fn, Spec((2, 5, DIM)), Spec(shape, np.bool_), contains=["Attention"], opsets=(23,))
 
 
 def test_a_mask_and_another_size_of_the_values():

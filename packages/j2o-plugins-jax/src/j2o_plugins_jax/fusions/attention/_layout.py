@@ -25,7 +25,7 @@ def _tokens_first(rw: Rewriter, node: ir.Node) -> dict[ir.Value, ir.Value] | Non
     attention = rw.producer(before_half_cast(rw, node.inputs[0]) or node.inputs[0], "Attention")
     if attention is None or node.inputs[0] is None or tuple(rw.attr(node, "perm")) != _SWAP:
         return None
-    if not rw.only_use(attention.outputs[0]) or not rw.only_use(node.inputs[0]):
+    if not all(map(rw.only_use, (attention.outputs[0], node.inputs[0]))):
         return None
     q, k, v = (_joined_heads(rw, value) for value in attention.inputs[:3])
     if q is None or k is None or v is None:
@@ -49,7 +49,7 @@ def _tokens_first(rw: Rewriter, node: ir.Node) -> dict[ir.Value, ir.Value] | Non
 def _joined_heads(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
     """[batch, heads, length, size] as [batch, length, heads * size], None if that would move anything."""
     shape = rw.shape(value)
-    if value is None or shape is None or len(shape) != 4:
+    if value is None or shape is None:
         return None
     batch, heads, length, size = shape
     cast = rw.producer(value, "Cast")

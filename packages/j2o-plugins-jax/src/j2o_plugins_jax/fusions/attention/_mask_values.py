@@ -53,8 +53,6 @@ def compares_indices(
     if first_ramp is None or second_ramp is None:
         return False
     (left, left_offset), (right, right_offset) = first_ramp, second_ramp
-    if max(-left, -right) > len(axes):
-        return False
     if (axes[left], axes[right]) == (queries, keys):
         first, offset = "queries", left_offset - right_offset
     elif (axes[left], axes[right]) == (keys, queries):
@@ -68,7 +66,7 @@ def compares_indices(
 def _adds_leading_axes(rw: Rewriter, node: ir.Node) -> bool:
     """Whether a change of layout leaves axes where they are, counted from behind."""
     before, after = rw.shape(node.inputs[0]), rw.shape(node.outputs[0])
-    if before is None or after is None or len(after) < len(before):
+    if before is None or after is None:
         return False
     return [str(size) for size in after] == [*["1"] * (len(after) - len(before)), *map(str, before)]
 
@@ -76,7 +74,9 @@ def _adds_leading_axes(rw: Rewriter, node: ir.Node) -> bool:
 def _ramp(rw: Rewriter, value: ir.Value | None, depth: int = _DEPTH) -> tuple[int, int] | None:
     """(axis from behind, offset) if a value is the index along an axis plus an offset, whatever the other axes."""
     node = rw.producer(value)
-    if node is None or depth == 0 or value is None or value.dtype not in _INDICES:
+    if depth == 0:  # cost: of the search
+        return None
+    if node is None or value is None or value.dtype not in _INDICES:
         return None
     if node.op_type == "Range":
         start, step = rw.scalar(node.inputs[0]), rw.scalar(node.inputs[2])
@@ -97,7 +97,7 @@ def _ramp(rw: Rewriter, value: ir.Value | None, depth: int = _DEPTH) -> tuple[in
         shape = rw.shape(value)
         if added is None or shape is None:
             # Of a Range itself, whose size is not noted: one axis.
-            if added is None or axis != -1 or rw.producer(node.inputs[0], "Range", "Cast") is None:
+            if added is None or rw.producer(node.inputs[0], "Range", "Cast") is None:
                 return None
             rank = 1 + len(added)
         else:
@@ -111,7 +111,7 @@ def _ramp(rw: Rewriter, value: ir.Value | None, depth: int = _DEPTH) -> tuple[in
             return None
         moved = rw.moved(node, rw.axes(node.inputs[0]))  # type: ignore[arg-type]
         source = rw.axes(node.inputs[0])[axis]  # type: ignore[arg-type]
-        if moved is None or not source or source not in moved:
+        if moved is None or source not in moved:
             return None
         return moved.index(source) - len(after), offset
     return None
