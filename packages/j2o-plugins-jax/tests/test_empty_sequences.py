@@ -91,6 +91,7 @@ def test_products_with_nothing_to_sum(dtype):
     specs = [Spec((3, "N"), dtype), Spec(("N", 2), dtype)]
     check(jnp.matmul, *specs, constraints=["N >= 0"], opsets=(18, 23), sizes=(0, 1, 3))
     check(lambda x, y: x[:, 1:] @ y[1:], *specs, opsets=(21,), sizes=(1, 2, 5))
+    check(jnp.dot, Spec(("N",), dtype), Spec(("N",), dtype), constraints=["N >= 0"], opsets=(21,), sizes=(0, 2))
 
 
 def test_the_operator_stays_where_there_is_something():

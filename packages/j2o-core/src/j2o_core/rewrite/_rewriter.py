@@ -142,7 +142,7 @@ class Rewriter:
             and not any(map(is_symbolic, shape))
             and math.prod(shape) * array.itemsize <= max(FOLD_LIMIT_BYTES, array.nbytes)
         ):
-            return self.op.constants.get(np.ascontiguousarray(np.broadcast_to(array, [int(size) for size in shape])))
+            return self.op.constants.get(np.broadcast_to(array, [int(size) for size in shape]).copy())
         self.asked_for_sizes |= any(map(is_symbolic, shape))
         return expand(self.op, self._dims, x, shape)
 
