@@ -72,6 +72,10 @@ SIZE = "j2o_size"
 BOUNDS = "j2o_bounds"
 
 
+# Operators whose results depend on more than ranges of operands.
+_BY_NODE = frozenset({"BitShift", "Cast", "ReduceMax", "ReduceMin", "Where", *traits.MOVES})
+
+
 class _Query:
     def __init__(self, constant: ConstantOf):
         self._constant = constant
@@ -96,6 +100,9 @@ class _Query:
             return limits
         if node.op_type in traits.COUNTS:
             return Range(0, _last_place(node))
+        rule = _RULES.get(node.op_type)
+        if rule is None and node.op_type not in _BY_NODE:  # such as a product: its weights are not read
+            return limits
         operands = [self.of(operand, depth - 1) for operand in node.inputs if operand is not None]
         if node.op_type == "Cast":
             return _cast(operands[0], node.inputs[0], value)
@@ -112,7 +119,6 @@ class _Query:
         if node.op_type == "BitShift" and node.attributes["direction"].as_string() == "RIGHT":
             x, by = operands
             return Range(int(x.low) >> int(by.high), int(x.high) >> int(by.low))
-        rule = _RULES.get(node.op_type)
         return limits if rule is None else _in_dtype(rule(operands), value.dtype, limits)
 
     def _divisor_of_rest(self, node: ir.Node) -> int:
