@@ -62,3 +62,8 @@ def test_interpolation_and_histograms():
     points = np.linspace(-2, 2, 40).astype(np.float32)
     check(lambda x: jnp.interp(x, points, jnp.sin(points)), x, opsets=(21,))
     check(lambda x: jnp.histogram(x, bins=20), x, opsets=(21,))
+
+
+def test_no_indices_along_a_symbolic_axis():
+    # A Reshape to -1 and 0 elements has no answer.
+    check(lambda x, i: x[i], Spec((30,)), Spec(("N", 0, 2), np.int32), opsets=(21,))

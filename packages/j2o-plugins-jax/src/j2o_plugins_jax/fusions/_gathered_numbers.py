@@ -29,7 +29,7 @@ def _numbers(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     if x is None or indices is None or whole is None or len(whole) != 1 or shape is None:
         return None
     sizes = [size for size in shape if isinstance(size, int)]
-    if len(sizes) == len(shape) and math.prod(sizes) <= _FEW:
+    if 0 in sizes or (len(sizes) == len(shape) and math.prod(sizes) <= _FEW):
         return None
     if len(shape) == 1:
         return rw.op.GatherElements(x, indices, axis=0)  # type: ignore[no-any-return]
