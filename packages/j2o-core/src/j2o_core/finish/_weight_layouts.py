@@ -35,10 +35,12 @@ class WeightLayouts:
 
     Args:
         graph: the main graph, with the layouts that are stored already.
+        has_kept: whether weights are kept.
     """
 
-    def __init__(self, graph: ir.Graph):
-        weights = [(value.meta.get(KEPT), value) for value in used_constants(all_graphs(graph))]
+    def __init__(self, graph: ir.Graph, *, has_kept: bool):
+        constants = used_constants(all_graphs(graph)) if has_kept else ()
+        weights = [(value.meta.get(KEPT), value) for value in constants]
         self._stored = {weight.key: value for weight, value in weights if weight is not None}
 
     def move(
@@ -69,8 +71,10 @@ class WeightLayouts:
             if all(constants.array(value) is not None for value in node.inputs[1:]):
                 chains[node.outputs[0]] = before[0], [*before[1], node]
                 changed.append(node.outputs[0])
-        sources = []
-        for value in changed:  # one that only a further change reads gives an input that nothing reads
+        sources, changes = [], {value.producer() for value in changed}
+        for value in changed:
+            if all(user in changes for user, _ in value.uses()):  # cost: nothing would read its input
+                continue
             index, chain = chains[value]
             views = [_view(node, constants) for node in chain]
             given = [

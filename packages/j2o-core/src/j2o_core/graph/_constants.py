@@ -51,7 +51,7 @@ class Constants:
             value.meta["j2o_name"] = name
         if wide is not None:
             self._wide[value] = np.asarray(wide)
-        self._arrays[value] = (plain, array)  # also keeps the memory in use
+        self._arrays[value] = (plain, array, place[0])  # the array too, to keep the memory in use
         self._by_place[place] = value
         self.largest = max(self.largest, plain.nbytes)
         if key is not None:
@@ -70,6 +70,11 @@ class Constants:
         """The array behind a constant value, or None for other values."""
         entry = self._arrays.get(value) if value is not None else None
         return None if entry is None else entry[0]
+
+    def address(self, value: ir.Value) -> int | None:
+        """Where the first element of a constant lies in memory, None for other values."""
+        entry = self._arrays.get(value)
+        return None if entry is None else entry[2]
 
     def wide(self, value: ir.Value | None) -> np.ndarray[Any, Any] | None:
         """The array behind a constant value; in half precision what it was rounded from, None if that is not known."""

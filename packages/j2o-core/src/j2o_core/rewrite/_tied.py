@@ -60,9 +60,7 @@ def tie(graph: ir.Graph, constants: Constants) -> None:
         return
     neighbours: dict[object, list[ir.Value]] = {}
     for value in used_constants(all_graphs(graph)):
-        place = _place(value, constants)
-        if place is not None:
-            neighbours.setdefault(place, []).append(value)
+        neighbours.setdefault(_place(value, constants), []).append(value)
     groups: dict[object, list[_Stored]] = {}
     for value in (one for values in neighbours.values() if len(values) > 1 for one in values):
         tensor = value.const_value
@@ -90,11 +88,11 @@ def elements(value: ir.Value, constants: Constants) -> object:
 
 
 def _place(value: ir.Value, constants: Constants) -> object:
-    """Where the first element of a constant or a weight lies, in memory or in a leaf; None if it lies in neither."""
-    weight, array = value.meta.get(KEPT), constants.array(value)
+    """Where the first element of a constant lies in memory, or that of a weight in its leaf; None for neither."""
+    weight = value.meta.get(KEPT)
     if isinstance(weight, KeptWeight) and weight.leaf:
         return weight.leaf, weight.placement.first
-    return None if array is None else array.__array_interface__["data"][0]
+    return constants.address(value)
 
 
 def _stored(value: ir.Value, constants: Constants) -> _Stored | None:

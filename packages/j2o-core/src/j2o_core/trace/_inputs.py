@@ -145,11 +145,8 @@ class Inputs:
     @property
     def symbols(self) -> list[str]:
         """Names of the symbolic dimensions, in order of appearance."""
-        names: dict[str, None] = {}
-        for leaf in self.leaves:
-            for dimension in leaf.shape:
-                names.update(dict.fromkeys(sorted(_compat.symbol_names(dimension))))
-        return list(names)
+        symbolic = {id(size): size for leaf in self.leaves for size in leaf.shape if _compat.is_symbolic(size)}
+        return list(dict.fromkeys(name for size in symbolic.values() for name in sorted(_compat.symbol_names(size))))
 
 
 def _quoted(names: Sequence[str]) -> str:

@@ -146,10 +146,7 @@ class ModulePaths:
         return list(dict.fromkeys([*here, *(kind for plan in self._planned for kind in plan)]))
 
     def _walk(self, path: str, value: Any, depth: int) -> None:
-        if type(value) in _PLAIN or isinstance(value, jax.Array):
-            return
-        known = id(value) in self._instances
-        if depth > _DEEPEST or known or isinstance(value, (str, bytes, type)):
+        if depth > _DEEPEST or id(value) in self._instances:
             return
         for kind, classes in self._plans:
             if isinstance(value, kind):
@@ -158,7 +155,7 @@ class ModulePaths:
         if isinstance(value, self._bases):  # some have a dtype, as arrays do
             self._instances[id(value)] = path, value
             inside = getattr(value, "__dict__", {}).items()
-        elif hasattr(value, "dtype"):
+        elif hasattr(value, "dtype") or isinstance(value, (str, bytes, type)):
             return
         elif isinstance(value, functools.partial):
             inside = {"func": value.func, **value.keywords}.items()
@@ -171,7 +168,8 @@ class ModulePaths:
         else:
             return
         for name, child in inside:
-            self._walk(_joined(path, str(name)), child, depth + 1)
+            if type(child) not in _PLAIN:
+                self._walk(_joined(path, str(name)), child, depth + 1)
 
     def add_copy(self, instance: Any) -> None:
         """Note a copy of the module that is being called, and the modules inside of it."""

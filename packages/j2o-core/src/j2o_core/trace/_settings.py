@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,5 +27,11 @@ def is_below(path: Sequence[Any], modules: Sequence[tuple[Any, ...]]) -> bool:
 
 
 def _is_module(node: object) -> bool:
+    kind: Any = type(node)
+    return _is_module_class(kind)
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_module_class(kind: type) -> bool:
     # By name: Equinox may not be installed, and whether its plugin is changes nothing here.
-    return any(base.__name__ == "Module" and base.__module__.startswith("equinox.") for base in type(node).__mro__)
+    return any(base.__name__ == "Module" and base.__module__.startswith("equinox.") for base in kind.__mro__)

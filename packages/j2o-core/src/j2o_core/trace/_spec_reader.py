@@ -49,6 +49,7 @@ class SpecReader:
 
     def __init__(self, constraints: Sequence[str]):
         self._symbols: dict[str, Any] = {}
+        self._sizes: dict[str, Any] = {}
         self._scope = constraint_scope(constraints)
 
     def read(self, name: str, value: Any) -> InputLeaf | None:
@@ -79,6 +80,8 @@ class SpecReader:
 
     def _dimension(self, name: str, shape: tuple[Any, ...], dimension: Any) -> Any:
         if isinstance(dimension, str):
+            if dimension in self._sizes:
+                return self._sizes[dimension]
             text = dimension.strip()
             try:
                 parsed = self._expression(ast.parse(text, mode="eval").body)
@@ -97,6 +100,7 @@ class SpecReader:
                 ) from error
             if not export.is_symbolic_dim(parsed) and parsed < 0:
                 raise SpecError(f"Dimension {dimension!r} of input {name!r} {shape!r} is negative.")
+            self._sizes[dimension] = parsed
             return parsed
         if export.is_symbolic_dim(dimension):
             # A user's own symbols live in a scope of their own; here all share one.
