@@ -17,8 +17,9 @@ def settings_below(tree: Any) -> list[tuple[Any, ...]]:
     Those are Equinox's: its `filter_jit` traces arrays alone, so that a rate of dropout or a flag stays the Python
     value that it is. Below every other class a number is an array, as `jax.jit` has it.
     """
-    paths, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=_is_module)
-    return [path for path, leaf in paths if _is_module(leaf)]
+    is_module: Any = functools.cache(_is_module)  # for as long as this takes: classes may go
+    paths, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda node: is_module(type(node)))
+    return [path for path, leaf in paths if is_module(type(leaf))]
 
 
 def is_below(path: Sequence[Any], modules: Sequence[tuple[Any, ...]]) -> bool:
@@ -26,12 +27,6 @@ def is_below(path: Sequence[Any], modules: Sequence[tuple[Any, ...]]) -> bool:
     return any(tuple(path[: len(module)]) == module for module in modules)
 
 
-def _is_module(node: object) -> bool:
-    kind: Any = type(node)
-    return _is_module_class(kind)
-
-
-@functools.lru_cache(maxsize=1024)
-def _is_module_class(kind: type) -> bool:
+def _is_module(kind: type) -> bool:
     # By name: Equinox may not be installed, and whether its plugin is changes nothing here.
     return any(base.__name__ == "Module" and base.__module__.startswith("equinox.") for base in kind.__mro__)
