@@ -79,6 +79,7 @@ def test_a_kernel_of_several_nodes_belongs_to_the_module_of_its_product():
     place_of = _Places(ir.Model(graph, ir_version=10))
     assert place_of("net/Relu_0_0_nchwc", "Conv") == "net.conv"
     assert place_of("net.conv/Conv_0", "Conv") == "net.conv"
+    assert place_of("fused net.conv/Conv_0/SomeFusion", "FusedConv") == "net.conv"
     assert place_of("net/Relu_0", "Relu") == "net"
     assert place_of("Gelu", "Conv") == ""
     assert place_of("ReorderOutput", "ReorderOutput") == ""

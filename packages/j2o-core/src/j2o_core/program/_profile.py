@@ -21,8 +21,9 @@ from ..trace._modules import MODULE, common_place
 from ._number_text import counted
 from ._session import Session
 
-# How the runtime names an event of a kernel, a node of a function that it has inlined, and a run.
+# How the runtime names an event of a kernel, a product with its activation, a node of an inlined function, and a run.
 _KERNEL = "_kernel_time"
+_FUSED = "fused "
 _INLINED = re.compile(r"_inlfunc_(.+)")
 _RUN = "model_run"
 
@@ -124,6 +125,7 @@ class _Places:
 
     def __call__(self, name: str, operator: str) -> str:
         """The path of the module of a node by its name in the runtime; "" where it has none, or is not known."""
+        name = name.removeprefix(_FUSED)
         inlined = _INLINED.match(name)
         if inlined is not None:
             callees = [one for one in self._functions if inlined[1].startswith(f"{one}_")]
