@@ -27,7 +27,7 @@ from j2o_examples_gpt import Gpt, GptConfig, cache_specs
 from j2o_examples_gpt._model import Block
 
 DEPTHS = (3, 12, 96)
-EXPORTS = 7
+EXPORTS = 21
 PAIRS, ROUNDS, RUNS = 8, 10, 8
 
 

@@ -55,6 +55,8 @@ def named_leaves(fn: Callable[..., Any], *, inner: bool = False) -> list[tuple[s
 def roots(fn: Callable[..., Any]) -> list[tuple[str, Any]]:
     """The trees that a callable holds, by the names that their arrays begin with."""
     held = list(_holdings(fn, set()))
+    if not any(prefix for prefix, _ in held):
+        return held
     trees = [prefix for prefix, value in held if _is_tree(value)]
     return [("" if len(set(trees)) == 1 and prefix in trees else prefix, value) for prefix, value in held]
 
