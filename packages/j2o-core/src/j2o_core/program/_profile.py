@@ -50,6 +50,11 @@ class Profile:
         """Seconds in all kernels."""
         return sum(self.operators.values())
 
+    @property
+    def headline(self) -> str:
+        """How often it ran, and how long."""
+        return f"{counted(self.runs, 'run')}, {1e3 * self.seconds:.3f} ms in kernels"
+
     def share(self, seconds: float) -> str:
         """The part of the time in all kernels, as text."""
         return f"{seconds / self.seconds:.0%}" if self.seconds else "0%"
@@ -58,7 +63,7 @@ class Profile:
         slowest = sorted(self.operators.items(), key=lambda item: -item[1])
         width = max((len(name) for name, _ in slowest), default=0)
         lines = [f"  {name:{width}}  {1e3 * time:9.3f} ms  {self.share(time):>4}" for name, time in slowest]
-        return "\n".join([f"{counted(self.runs, 'run')}, {1e3 * self.seconds:.3f} ms in kernels", *lines])
+        return "\n".join([self.headline, *lines])
 
 
 def profile(model: ir.Model, leaves: Sequence[Any], runs: int) -> Profile:

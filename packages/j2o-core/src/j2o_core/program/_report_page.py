@@ -91,7 +91,7 @@ def report_page(
         if found:
             parts += [f"<h2>{_text(heading)}</h2>", _table([(_text(line.strip()),) for line in found])]
     if times is not None:
-        parts += ["<h2>Time of a run</h2>", f"<p>{_text(str(times).splitlines()[0])}.</p>"]
+        parts += ["<h2>Time of a run</h2>", f"<p>{_text(times.headline)}.</p>"]
         parts += [_times(times.operators)] + ([_times({m.path: m.seconds for m in timed})] if timed else [])
     if seconds:
         parts += ["<h2>Time of the export</h2>", _times(seconds)]

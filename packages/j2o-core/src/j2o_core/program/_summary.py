@@ -123,7 +123,7 @@ def _rows(model: ir.Model, verification: Verification | None, times: Profile | N
     if lines:
         yield "modules", lines
     if times is not None:
-        yield "time", [str(times).splitlines()[0]]
+        yield "time", [times.headline]
     if verification is not None:
         yield "JAX", str(verification).splitlines()
 
@@ -133,12 +133,7 @@ def _title(fn: Callable[..., Any], model: ir.Model) -> str:
     return f"{name_of(fn)}, ONNX opset {model.opset_imports['']}{f' for {target}' if target else ''}"
 
 
-def text(
-    fn: Callable[..., Any],
-    model: ir.Model,
-    verification: Verification | None = None,
-    times: Profile | None = None,
-) -> str:
+def text(fn: Callable[..., Any], model: ir.Model, verification: Verification | None, times: Profile | None) -> str:
     """The summary as lines."""
     lines, found = [_title(fn, model)], list(_rows(model, verification, times))
     width = max(8, *(len(heading) for heading, _ in found))
@@ -147,12 +142,7 @@ def text(
     return "\n".join(lines)
 
 
-def card(
-    fn: Callable[..., Any],
-    model: ir.Model,
-    verification: Verification | None = None,
-    times: Profile | None = None,
-) -> str:
+def card(fn: Callable[..., Any], model: ir.Model, verification: Verification | None, times: Profile | None) -> str:
     """The summary as HTML, which takes the colours of the page that it is in."""
     body = "".join(
         f"<tr><th style='text-align:left;vertical-align:top;padding-right:1em'>{heading}</th>"
