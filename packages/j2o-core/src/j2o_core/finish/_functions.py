@@ -34,7 +34,7 @@ def close_functions(lowered: Lowered) -> None:
         remove_unused_nodes(part.graph)
     if not lowered.functions:  # cost: of the walks below
         return
-    layouts = WeightLayouts(lowered.graph, has_kept=lowered.constants.has_kept)
+    layouts = WeightLayouts(lowered.graph)
     for function in list(lowered.functions):  # a function before those that call it
         calls = [(part, node) for part in parts for node in _calls(part, function.name)]
         if not calls:

@@ -9,6 +9,7 @@ the model, and would run slower: each result lies somewhere else in memory, and 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -35,13 +36,16 @@ class WeightLayouts:
 
     Args:
         graph: the main graph, with the layouts that are stored already.
-        has_kept: whether weights are kept.
     """
 
-    def __init__(self, graph: ir.Graph, *, has_kept: bool):
-        constants = used_constants(all_graphs(graph)) if has_kept else ()
-        weights = [(value.meta.get(KEPT), value) for value in constants]
-        self._stored = {weight.key: value for weight, value in weights if weight is not None}
+    def __init__(self, graph: ir.Graph):
+        self._graph = graph
+
+    @functools.cached_property
+    def _stored(self) -> dict[tuple[Any, ...], ir.Value]:
+        """The weights that are kept, by their keys; asked for by the first of them."""
+        weights = [(value.meta.get(KEPT), value) for value in used_constants(all_graphs(self._graph))]
+        return {weight.key: value for weight, value in weights if weight is not None}
 
     def move(
         self,
