@@ -71,17 +71,17 @@ def remove_unused_nodes(graph: ir.Graph) -> None:
             for body in bodies(node):
                 remove_unused_nodes(body)
         else:
-            detach(node)
-            graph.remove(node)
-            for body in bodies(node):
-                empty(body)
+            remove(graph, node)
 
 
-def empty(graph: ir.Graph) -> None:
-    """Forget the nodes of a graph that is in no node: what they read of outer graphs has fewer uses."""
-    for inner in all_graphs(graph):
-        for node in inner:
-            detach(node)
+def remove(graph: ir.Graph, node: ir.Node) -> None:
+    """Remove a node whose results have no use: what it reads, and what the graphs inside of it read, has fewer uses."""
+    detach(node)
+    graph.remove(node)
+    for body in bodies(node):
+        for inner in all_graphs(body):
+            for other in inner:
+                detach(other)
 
 
 def detach(node: ir.Node) -> None:

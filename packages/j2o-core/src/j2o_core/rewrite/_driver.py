@@ -17,7 +17,7 @@ from ..graph._builder import Builder
 from ..graph._domains import INTERNAL_DOMAIN, domain_of
 from ..graph._infer import may_equal, same_shape
 from ..graph._values import shape_of, stamp
-from ..graph._walk import HOLDS_GRAPHS, all_graphs, bodies, detach, empty, remove_unused_nodes, replace_output
+from ..graph._walk import HOLDS_GRAPHS, all_graphs, detach, remove, remove_unused_nodes, replace_output
 from ..plugin._budget import limited
 from ..plugin._plugin import Rewrite
 from ..simplify import FOLD_LIMIT_BYTES
@@ -377,10 +377,7 @@ class _Driver:
             if any(value.uses() or value.is_graph_output() for value in dead.outputs):
                 continue
             producers = [value.producer() for value in dead.inputs if value is not None]
-            detach(dead)
-            self._graph.remove(dead)
-            for body in bodies(dead):
-                empty(body)
+            remove(self._graph, dead)
             removed.append(dead)
             for producer in producers:
                 if producer is not None:
