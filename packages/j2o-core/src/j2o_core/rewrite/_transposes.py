@@ -80,7 +80,7 @@ def _tied(node: ir.Node) -> list[ir.Value]:
 
 
 def _is_movable(rw: Rewriter, node: ir.Node) -> bool:
-    if node.op_type not in _MOVED or node.domain or has_half(node):
+    if node.op_type not in _MOVED or has_half(node):
         return False
     values = [*_operands(node), *node.outputs]
     if any(shape_of(value) is None for value in values) or _rank(node) < 3:
@@ -237,14 +237,14 @@ def _inverse(perm: Sequence[int]) -> _Perm:
 
 
 def _perm(node: ir.Node | None) -> _Perm | None:
-    if node is None or node.op_type != "Transpose" or node.domain:
+    if node is None or node.op_type != "Transpose":
         return None
     return tuple(node.attributes["perm"].as_ints())
 
 
 def _changes(node: ir.Node | None, perm: _Perm) -> bool:
     """Whether a node is a Transpose, or a Reshape, that has the effect of a Transpose by `perm`."""
-    if node is None or node.op_type not in traits.RESHAPES or node.domain:
+    if node is None or node.op_type not in traits.RESHAPES:
         return _perm(node) == perm
     before, after = (shape_of(value) if value is not None else None for value in (node.inputs[0], node.outputs[0]))
     if before is None or after is None or len(before) != len(perm):
