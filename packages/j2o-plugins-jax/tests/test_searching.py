@@ -36,6 +36,33 @@ def test_places_are_jaxs(dtype, side):
     check(fn, values(dtype), *tables, opsets=(18, 26), absent=["Loop", "Scan"])
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.int64])
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("length", [63, 255, 256, 1000, 70_000])
+@pytest.mark.usefixtures("x64")
+def test_places_of_many_values(dtype, side, length):
+    """Tables of as many numbers as steps can tell apart, of one more, and of more than 8 and 16 bits of places."""
+    rng = np.random.default_rng(length)
+    if np.dtype(dtype).kind == "f":
+        a, v = rng.standard_normal(length), rng.standard_normal(300)
+        a[:7], v[:5] = [*SPECIAL[:2], *SPECIAL], SPECIAL
+    else:
+        info = np.iinfo(dtype)
+        a, v = rng.integers(-200, 200, length), rng.integers(-210, 210, 300)
+        a[:4], v[:3] = (info.min, info.max, info.max, 0), (info.min, info.max, info.max - 1)
+    a, v = np.sort(a.astype(dtype)), v.astype(dtype)
+    model = to_onnx(lambda v, a: jnp.searchsorted(a, v, side=side), [v, a])
+    assert not {"Loop", "Scan"} & {node.op_type for node in model.model.graph}
+    np.testing.assert_array_equal(model(v, a), np.searchsorted(a, v, side=side))
+    np.testing.assert_array_equal(model(v[::-1], a), np.searchsorted(a, v[::-1], side=side))
+
+
+def test_few_comparisons_are_made_at_once():
+    check(lambda x, a: jnp.searchsorted(a, x), values(np.float32), table(8, np.float32), absent=["GatherElements"])
+    many = np.resize(values(np.float32), 2**14 // 8 + 1)
+    check(lambda x, a: jnp.searchsorted(a, x), many, table(8, np.float32), contains=["GatherElements"], opsets=(21,))
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 @given(data=st.data())
 @settings(max_examples=20, deadline=None)

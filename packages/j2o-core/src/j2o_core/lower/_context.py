@@ -120,7 +120,7 @@ class LoweringContext:
         return value_range(value, self.op.constant_value)
 
     def bound(self, value: ir.Value, low: int, high: int) -> None:
-        """Say how low and high the integers in an input of a nested graph may be, in any turn of a loop."""
+        """Say how low and high integers may be, such as those of an input of a nested graph in any turn of a loop."""
         value.meta[BOUNDS] = (low, high)
 
     def dim(self, dimension: Any) -> ir.Value:
