@@ -1,8 +1,13 @@
 """Pointwise operators have the shape that takes the fewest Reshapes; where others are needed, they stay."""
 
+import onnx
+import onnx_ir as ir
 import pytest
 
-from .test_near_misses import rewritten
+from j2o_core.target import Target
+from j2o_core.testing._legalized import rewrite_model
+
+from .test_near_misses import HEADER, rewritten
 
 
 def graph(nodes, *, shape="3,1", dtype="float", results="y", more=""):
@@ -83,3 +88,15 @@ KEPT = {
 def test_regions(name):
     text, expected = {**MOVED, **KEPT}[name]
     assert rewritten(text) == expected
+
+
+def test_limits_of_a_clip_stay_scalars():
+    text = graph(
+        IN + "c = Less(a, low) d = Where(c, b, a) e = Clip(d, low, two) y = Reshape(e, ones)",
+        shape="1,1",
+        more=", int64[2] ones = {1,1}, float low = {1}",
+    ).replace("int64[1] flat = {3}", "int64[0] flat = {}")
+    model = ir.from_proto(onnx.shape_inference.infer_shapes(onnx.parser.parse_model(HEADER + text)))
+    rewrite_model(model, Target(None, 21))
+    assert [node.op_type for node in model.graph] == ["Less", "Where", "Clip"]
+    assert [list(value.shape) for value in model.graph[-1].inputs] == [[1, 1], [], []]

@@ -60,6 +60,13 @@ def test_starts_are_clamped(start):
     once(lambda x, u: lax.dynamic_update_slice(x, u, (np.int32(start), 0)), x, _random(3, 5), absent=["Clip"])
 
 
+def test_a_start_that_is_an_element_of_an_array():
+    starts = np.array([[3, -2, 9]], np.int32)
+    for column in range(3):
+        once(lambda x, i, c=column: lax.dynamic_slice_in_dim(x, i[0, c], 2), _random(6, 5), starts)
+        once(lambda x, i, c=column: lax.dynamic_slice_in_dim(x, i[0, c] % 3 + 1, 2), _random(6, 5), starts)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.uint32])
 def test_starts_of_any_integer_type(dtype):
     start = np.array(np.iinfo(dtype).max, dtype)

@@ -78,7 +78,7 @@ class _Region:
         self.shape = shape = shape_of(nodes[0].outputs[0]) or ()
         self.nodes = nodes
         inside = {value for node in nodes for value in node.outputs}
-        operands = [value for node in nodes for value in node.inputs if value is not None]
+        operands = [value for node in nodes for value in _operands(node)]
         self.read = dict.fromkeys(value for value in operands if value not in inside and shape_of(value) == shape)
         self.rank = max((len(shape_of(value) or ()) for value in operands if shape_of(value) != shape), default=0)
 
@@ -98,7 +98,7 @@ def _regions(graph: ir.Graph) -> list[list[ir.Node]]:
     def tied(node: ir.Node) -> list[ir.Value]:
         # A constant ties nobody together: it is stored in each shape.
         (result,) = node.outputs
-        operands = [value for value in node.inputs if value is not None and value.const_value is None]
+        operands = [value for value in _operands(node) if value.const_value is None]
         return [result, *(value for value in operands if shape_of(value) == shape_of(result))]
 
     return connected([node for node in graph if _is_pointwise(node)], tied)
@@ -125,12 +125,18 @@ def connected(nodes: list[ir.Node], tied: Callable[[ir.Node], list[ir.Value]]) -
     return list(groups.values())
 
 
+def _operands(node: ir.Node) -> list[ir.Value]:
+    """The operands that are broadcast: the limits of Clip are scalars for every shape."""
+    operands = node.inputs[:1] if node.op_type in traits.MAPS else node.inputs
+    return [value for value in operands if value is not None]
+
+
 def _is_pointwise(node: ir.Node) -> bool:
     """Whether a node may have its result in another shape: its operands have the result's shape, or are one number."""
     if node.op_type not in traits.POINTWISE or has_half(node):
         return False
     shape = static_shape(node.outputs[0])
-    sizes = [static_shape(value) for value in node.inputs if value is not None]
+    sizes = [static_shape(value) for value in _operands(node)]
     return (
         shape is not None
         and math.prod(shape) > 0
@@ -167,7 +173,8 @@ def _move(region: _Region, shape: _Shape, rw: Rewriter) -> tuple[dict[ir.Value, 
     moved = {value: _shaped(value, shape, rw) for value in region.read}
     for node in region.nodes:
         rw.op.metadata = dict(node.metadata_props)
-        inputs = [value if value is None else moved.get(value, value) for value in node.inputs]
+        operands = [moved.get(value, value) for value in _operands(node)]
+        inputs = [*operands, *node.inputs[len(operands) :]]
         moved[node.outputs[0]] = rw.op(node.op_type, *inputs, **rw.attrs(node))
     replaced = {}
     for value, uses in region.used_outside():
