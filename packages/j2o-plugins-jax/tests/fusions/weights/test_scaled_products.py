@@ -42,18 +42,30 @@ def test_double_precision(x64):
     [
         lambda x: ((y := x @ W) * G, y),
         lambda x: ((y := x @ W + B) * G) + y,
-        lambda x: (x @ W) * G + (x * 2) @ W,
+        lambda x: (x @ W) * G + jnp.tanh(x) @ W,
         lambda x: (x @ W) * normal(3, 4),
         lambda x: (x @ W) * normal(3, 1),
+        lambda x: (x @ W[:, :3]) * normal(3, 1),
+        lambda x: (x @ W[:, :3] + B[:3]) * normal(3, 1),
+        lambda x: (x @ W[:, 0]) * normal(3),
         lambda x: (x @ W) * 0.5,
         lambda x: (x @ W) * (G * 1e-37),
         lambda x: (x @ W) * np.array([1, 2, np.inf, 0], np.float32),
         lambda x: (((y := x @ W) + B) * G, y),
     ],
-    ids=["result", "reader", "weight", "rows too", "rows", "one number", "underflow", "infinite", "product"],
+    ids=[
+        *("result", "reader", "weight", "rows too", "rows", "as many rows", "as many rows of a sum", "vector"),
+        *("one number", "underflow", "infinite", "product"),
+    ],
 )
 def test_declines(fn):
     check(fn, Spec((3, 6)), contains=["Mul"], opsets=(21,))
+
+
+def test_declines_integers():
+    weight, scale = np.arange(24, dtype=np.int32).reshape(6, 4), np.arange(1, 5, dtype=np.int32)
+    for fn in (lambda x: (x @ weight) * scale, lambda x: x * scale[0] // scale[:3, None] * scale[1:, None]):
+        check(fn, Spec((3, 6), np.int32), contains=["Mul"], opsets=(21,))
 
 
 def test_declines_half_precision():
@@ -124,6 +136,13 @@ def test_small_numbers_of_a_channel_may_be_subnormal_in_half_precision():
     weight = W * np.array([1e-7, 1, 1, 1, 1, 1], np.float32)[:, None]
     fn = lambda x: jnp.tanh((x @ weight) * G) @ normal(4, 3)  # noqa: E731
     program = to_onnx(fn, [(3, 6)], dtype="float16", target=None)
+    assert "Mul" not in {node.op_type for node in program.model.graph}
+    program.verify()
+
+
+def test_a_small_number_of_a_bias_may_be_subnormal_in_half_precision():
+    bias = B * np.array([1e-6, 1, 1, 1], np.float32)
+    program = to_onnx(lambda x: jnp.tanh((x @ W + bias) * G) @ normal(4, 3), [(3, 6)], dtype="float16", target=None)
     assert "Mul" not in {node.op_type for node in program.model.graph}
     program.verify()
 
@@ -235,6 +254,29 @@ def test_transposed_convolution():
         return lax.conv_transpose(x, kernel, (2, 2), "SAME", dimension_numbers=numbers) * scale
 
     check(fn, Spec((2, 4, 5, 5)), absent=["Mul"], opsets=(21,))
+
+
+@pytest.mark.parametrize("out", [2, 6])
+def test_a_transposed_convolution_in_groups_stays(out):
+    scale = normal(out, 1, 1, seed=1)
+
+    def fn(x):
+        y = lax.conv_general_dilated(
+            x, normal(out, 2, 3, 3), (1, 1), [(1, 1)] * 2, lhs_dilation=(2, 2), feature_group_count=2
+        )
+        return y * scale
+
+    check(fn, Spec((2, 4, 5, 5)), contains=["ConvTranspose", "Mul"], opsets=(21,))
+
+
+def test_a_convolution_stays_that_broadcasts_to_more_channels():
+    check(lambda x: lax.conv(x, K[:1], (1, 1), "SAME") * normal(6, 1, 1), Spec((1, 4, 3, 3)), contains=["Mul"])
+
+
+def test_a_bias_that_the_scale_makes_infinite_stays():
+    bias, scale = normal(2, 1, 1) * np.float32(1e25), normal(2, 1, 1, seed=1) * np.float32(1e25)
+    fn = lambda x: (lax.conv(x, K, (1, 1), "SAME") + bias) * scale  # noqa: E731
+    check(fn, Spec((1, 4, 3, 3)), contains=["Mul"], opsets=(21,))
 
 
 def test_a_convolution_that_is_read_elsewhere_stays():
@@ -387,4 +429,7 @@ def test_what_is_no_channel_stays_behind_the_reshape():
     conv = eqx.nn.Conv2d(4, 6, 3, padding=1, key=jax.random.key(0))
     check(lambda x: conv(x) + normal(7, 1), Spec((4, 7, 5)), contains=["Add"], opsets=(21,))
     check(lambda x: conv(x) * normal(2, 6, 1, 1), Spec((4, 7, 5)), contains=["Mul"], opsets=(21,))
+    # Rows of images whose channels were split are as many as the channels were.
+    split = lambda x: conv(x).reshape(2, 6, 2, 9) * normal(6, 1, 1)  # noqa: E731
+    check(split, Spec((4, 4, 9)), contains=["Mul"], opsets=(21,))
     check(lambda x: (conv(x).reshape(6, -1), conv(x).reshape(-1, 5) + 1), Spec((4, 7, 5)), opsets=(21,))

@@ -30,6 +30,30 @@ def test_batches_of_products():
     check(lambda x, y: (x @ y.mT).mT, Spec(("B", 4, 3)), Spec(("B", 5, 3)), opsets=(21,), sizes=(1, 3))
 
 
+CUBE, MATRIX = Spec((4, 4, 4)), Spec((4, 4))
+KNOWN = np.arange(16, dtype=np.float32).reshape(4, 4)
+
+
+@pytest.mark.parametrize(
+    ("fn", "specs", "operators"),
+    [
+        (
+            lambda x, y: (x.mT @ y.mT).transpose(1, 0, 2),
+            (CUBE, CUBE),
+            ["Transpose", "Transpose", "MatMul", "Transpose"],
+        ),
+        (lambda x: (KNOWN @ x.mT).mT, (CUBE,), ["Transpose", "MatMul", "Transpose"]),
+        (lambda x, y: (x @ y).T, (MATRIX, MATRIX), ["MatMul", "Transpose"]),
+        (lambda x, y: x.T @ y, (MATRIX, MATRIX), ["Transpose", "MatMul"]),
+        (lambda x, y: x.transpose(2, 1, 0) @ y, (CUBE, Spec((4,))), ["Transpose", "MatMul"]),
+    ],
+    ids=["other axes", "one matrix for all", "no transposes in front", "a matrix", "first and last axes"],
+)
+def test_other_transposes_stay(fn, specs, operators):
+    program = check(fn, *specs, opsets=(21,))
+    assert [node.op_type for node in program.model.graph if node.op_type in ("MatMul", "Transpose")] == operators
+
+
 @pytest.mark.parametrize("shape", [(4, 3), (4, 4), (2, 4, 3), ("B", 4, 3)])
 def test_a_transposed_matrix_times_a_vector_has_the_vector_on_the_left(shape):
     program = check(lambda a, v: a.mT @ v, Spec(shape), Spec((4,)))

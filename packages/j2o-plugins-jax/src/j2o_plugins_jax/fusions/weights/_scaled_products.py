@@ -51,8 +51,8 @@ def _scale(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 
 def _scaled_matmul(rw: Rewriter, value: ir.Value, factor: Any) -> ir.Value | None:
-    columns = (rw.shape(value) or (None,))[-1]
-    if factor.size != columns or factor.shape[-1:] != (columns,):
+    columns = _per_column(rw, value, factor)
+    if columns is None:
         return None
     product, bias = rw.producer(value, "MatMul"), None
     if product is None:
@@ -63,13 +63,13 @@ def _scaled_matmul(rw: Rewriter, value: ir.Value, factor: Any) -> ir.Value | Non
                 break
     if product is None or (bias is not None and not rw.only_use(product.outputs[0])):
         return None
-    weight = _times(rw, product.inputs[1], factor.reshape(-1))
+    weight = _times(rw, product.inputs[1], columns)
     if weight is None:
         return None
     result: ir.Value = rw.op.MatMul(product.inputs[0], weight)
     if bias is None:
         return result
-    scaled = _times(rw, bias, factor.reshape(-1), only_reader=False)
+    scaled = _times(rw, bias, columns, is_bias=True)
     return None if scaled is None else rw.op.Add(result, scaled)
 
 
@@ -86,7 +86,7 @@ def _scaled_convolution(rw: Rewriter, value: ir.Value, factor: Any) -> ir.Value 
     shaped = channels.reshape([-1 if place == axis else 1 for place in range(weight_rank)])
     weight = _times(rw, conv.inputs[1], shaped)
     bias = conv.inputs[2] if len(conv.inputs) > 2 else None
-    scaled = _times(rw, bias, channels, only_reader=False) if bias is not None else None
+    scaled = _times(rw, bias, channels, is_bias=True) if bias is not None else None
     if weight is None or (bias is not None and scaled is None):
         return None
     return rw.op(conv.op_type, conv.inputs[0], weight, scaled, **attrs)  # type: ignore[no-any-return]
@@ -104,13 +104,13 @@ def _shift(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 
 def _shifted_matmul(rw: Rewriter, value: ir.Value, shift: Any) -> ir.Value | None:
-    total, columns = rw.producer(value, "Add"), (rw.shape(value) or (None,))[-1]
-    if total is None or shift.size != columns or shift.shape[-1:] != (columns,):
+    total, columns = rw.producer(value, "Add"), _per_column(rw, value, shift)
+    if total is None or columns is None:
         return None
     for product, bias in rw.operands(total, "MatMul"):
         array = rw.wide(bias)
-        if array is not None and array.shape[-1:] == (columns,) and rw.same_shape(product.outputs[0], value):
-            moved = array + shift.reshape(-1)
+        if array is not None and array.shape[-1:] == columns.shape and rw.same_shape(product.outputs[0], value):
+            moved = array + columns
             if _fits(moved, rw.dtype(value)):
                 constant = _constant(rw, moved, value, rw.op.constants.hint(bias))
                 return rw.op.Add(product.outputs[0], constant)  # type: ignore[no-any-return]
@@ -205,6 +205,12 @@ def _with_constant(rw: Rewriter, node: ir.Node, *, only_reader: bool = True) -> 
             yield value, constant
 
 
+def _per_column(rw: Rewriter, value: ir.Value, array: Any) -> Any:
+    """An array that has a number for each place of the last axis of a value and no more, as a vector."""
+    size = (rw.shape(value) or (None,))[-1]
+    return array.reshape(-1) if (array.size,) == array.shape[-1:] == (size,) else None
+
+
 def _per_channel(rw: Rewriter, value: ir.Value, array: Any) -> Any:
     """An array that broadcasts to the result of a convolution and varies along its channels at most, as a vector."""
     shape = rw.shape(value)
@@ -216,31 +222,33 @@ def _per_channel(rw: Rewriter, value: ir.Value, array: Any) -> Any:
     return np.broadcast_to(array.reshape(-1), (shape[1],))
 
 
-def _times(rw: Rewriter, value: ir.Value | None, factor: Any, *, only_reader: bool = True) -> ir.Value | None:
-    """A constant times an array, None if that is no constant, is read elsewhere, or numbers would be lost."""
+def _times(rw: Rewriter, value: ir.Value | None, factor: Any, *, is_bias: bool = False) -> ir.Value | None:
+    """A constant times an array, None if that is no constant, numbers would be lost, or a weight is read elsewhere."""
     array = rw.wide(value)
-    if array is None or value is None or (only_reader and (len(value.uses()) != 1 or array.ndim < 2)):
+    if array is None or value is None or (not is_bias and (len(value.uses()) != 1 or array.ndim < 2)):
         return None
     with np.errstate(all="ignore"):
         product = array * factor
     dtype = rw.dtype(value)
-    if not _is_finite(product, dtype).all() or _is_lost(product, array, factor, dtype):
+    if not _is_finite(product, dtype).all() or _is_lost(product, array, factor, dtype, is_bias=is_bias):
         return None
     if product.nbytes > FOLD_LIMIT_BYTES and product.dtype == dtype:
         return rw.op.Mul(value, rw.const(factor))  # type: ignore[no-any-return]  # computed when it is written
     return _constant(rw, product, value, _name(rw, value))
 
 
-def _is_lost(product: Any, array: Any, factor: Any, dtype: Any) -> bool:
+def _is_lost(product: Any, array: Any, factor: Any, dtype: Any, *, is_bias: bool) -> bool:
     """Whether numbers of a weight or bias fall among the subnormal ones.
 
     In half precision that is where the small numbers of every weight are: those of a channel may not all be there.
+    A bias may have such numbers, beside products that have none.
     """
+    is_half = dtype.itemsize < 4
+    if is_half and is_bias:
+        return False
     there = (array != 0) & (factor != 0)
     sizes, least = np.where(there, np.abs(product), 0), float(jnp.finfo(dtype).tiny)
-    if dtype.itemsize < 4:
-        if array.ndim == 1:
-            return False
+    if is_half:
         axes = tuple(axis for axis in range(-array.ndim, 0) if axis < -factor.ndim or factor.shape[axis] == 1)
         sizes, there = sizes.max(axes), there.any(axes)
     return bool((sizes[there] < least).any())

@@ -18,13 +18,11 @@ def _transposed_product(rw: Rewriter, node: ir.Node) -> Any:
     perm = rw.attr(node, "perm")
     if product is None or perm is None or not rw.only_use(product.outputs[0]):
         return None
-    rank = len(perm)
-    # Other axes than the last two stay where they are.
-    swap = [*range(rank - 2), rank - 1, rank - 2]
+    swap = _last_two(len(perm))
     left, right = product.inputs
     if left is None or right is None or list(perm) != swap:
         return None
-    if any(len(rw.shape(value) or ()) != rank for value in (left, right)):
+    if any(len(rw.shape(value) or ()) != len(perm) for value in (left, right)):
         return None
     moved = [value for value in (left, right) if not rw.is_weight(value)]  # a weight is stored as it is read
     before = 1 + sum(_undoes(rw, value, swap) for value in moved)
@@ -41,10 +39,13 @@ def _vector_on_the_left(rw: Rewriter, node: ir.Node) -> Any:
     transpose = rw.producer(matrix, "Transpose")
     if transpose is None or len(rw.shape(vector) or (1, 1)) != 1:
         return None
-    rank = len(rw.attr(transpose, "perm"))
-    if list(rw.attr(transpose, "perm")) != [*range(rank - 2), rank - 1, rank - 2]:
-        return None
-    return rw.op.MatMul(vector, transpose.inputs[0])
+    perm = list(rw.attr(transpose, "perm"))
+    return rw.op.MatMul(vector, transpose.inputs[0]) if perm == _last_two(len(perm)) else None
+
+
+def _last_two(rank: int) -> list[int]:
+    """The order of axes in which the last two change places."""
+    return [*range(rank - 2), rank - 1, rank - 2]
 
 
 def _undoes(rw: Rewriter, value: ir.Value, swap: list[int]) -> bool:
