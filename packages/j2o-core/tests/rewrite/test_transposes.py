@@ -84,6 +84,13 @@ def test_kept(name):
     assert rewritten(graph(nodes)).count("Transpose") == transposes
 
 
+def test_reduction_of_a_constant_has_no_axes_to_move():
+    cube = ", float[1,2,3] cube = {1,2,3,4,5,6}"
+    nodes = BOTH + "n = ReduceSum <keepdims=0> (cube, sides) r = Mul(p, s)"
+    found = rewritten(graph(nodes + OUT, results="y, n", more=cube))
+    assert sorted(found) == ["Mul", "ReduceSum", "Sigmoid", "Softmax", "Tanh"]
+
+
 def test_half_precision_is_left_alone():
     nodes = BOTH + "r = Div(p, s)" + OUT
     assert "Transpose" in rewritten(graph(nodes, dtype="float16"))

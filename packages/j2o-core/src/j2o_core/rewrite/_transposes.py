@@ -85,6 +85,8 @@ def _is_movable(rw: Rewriter, node: ir.Node) -> bool:
     values = [*_operands(node), *node.outputs]
     if any(shape_of(value) is None for value in values) or _rank(node) < 3:
         return False
+    if not _tied(node):
+        return False  # a sum of a constant, say
     if node.op_type == "Gather" and _repeats(rw, node) is None:
         return False  # along the last axis it takes eight times as long as along others
     if node.op_type in _AXES:
