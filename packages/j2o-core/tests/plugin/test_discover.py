@@ -54,6 +54,15 @@ def test_an_installed_plugin_is_found_with_its_distribution(install):
     assert (plugin.distribution, plugin.version) == ("thirdparty-good", "2.5")
 
 
+def test_files_beside_a_script_do_not_make_the_plugins_be_read_again(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    before = _installed.entry_points()
+    (tmp_path / "model.onnx").touch()
+    assert _installed.entry_points() is before
+    (tmp_path / "other-1.0.dist-info").mkdir()
+    assert _installed.entry_points() is not before
+
+
 def test_the_graph_is_made_with_installed_plugins_by_default(install):
     code = """
         from j2o_core import Plugin

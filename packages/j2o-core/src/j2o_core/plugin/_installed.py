@@ -23,11 +23,19 @@ def entry_points() -> tuple[tuple[str, str, str, str], ...]:
 
 
 def _changed(folder: str) -> int | None:
-    """When something was last installed to or removed from a folder."""
+    """When a folder with distributions last changed; a folder that has none, such as a script's own, may change."""
     try:
-        return os.stat(folder or ".").st_mtime_ns
+        changed = os.stat(folder or ".").st_mtime_ns
+        return changed if _has_distributions(folder or ".", changed) else None
     except OSError:
         return None
+
+
+@functools.lru_cache(maxsize=64)
+def _has_distributions(folder: str, changed: int) -> bool:
+    if not os.path.isdir(folder):
+        return True  # an archive
+    return any(name.endswith((".dist-info", ".egg-info")) for name in os.listdir(folder))
 
 
 @functools.lru_cache(maxsize=4)
