@@ -234,6 +234,11 @@ def test_kept(name):
     assert "Concat" in rewritten(KEPT[name])
 
 
+def test_a_number_times_a_constant_array_is_no_multiple_of_a_lane():
+    text = graph("c0 = Mul(two, pair) y = Concat <axis=1> (c0, pair)")
+    assert rewritten(text.replace("float two", "float[2,1] pair = {-3,-3}, float two")) == ["Mul"]
+
+
 def test_lanes_of_finite_numbers_only_keep_their_notes():
     text = graph("c0 = Mul(x0, y2) c1 = Mul(x1, y0) c2 = Mul(x2, y1)" + JOINED)
     model = ir.from_proto(onnx.shape_inference.infer_shapes(onnx.parser.parse_model(HEADER + text)))

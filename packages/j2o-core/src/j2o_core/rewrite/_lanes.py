@@ -350,7 +350,9 @@ class _Search:
         for value in column:
             other, factor = value, self._rw.constant(one)
             for left, right in self._rw.both_ways(self._rw.producer(value, "Mul")):
-                if left is not None and self._rw.scalar(right) is not None:
+                if left is None or shape_of(left) != shape_of(value):
+                    continue  # one number times a constant array
+                if self._rw.scalar(right) is not None:
                     other, factor = left, self._rw.constant(right)
                     break
             assert factor is not None
