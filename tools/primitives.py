@@ -44,6 +44,7 @@ from primitives_grades import complaint
 Outcome = tuple[str, str, float]  # its name, details, seconds of export
 Cell = tuple[int, str]  # opset, form
 Task = tuple[str, Cell]  # a harness in a cell
+Batch = list[Task]  # of one harness in one form
 OPSETS = (18, 20, 21, 22, 23, 24, 25, 26)
 CELLS: tuple[Cell, ...] = tuple((opset, form) for form in FORMS for opset in OPSETS)
 # The rates that are reported, by the harness's dtype.
@@ -78,18 +79,26 @@ def export_jax2onnx(fn: Any, specs: Sequence[Any], path: str, opset: int) -> Non
 EXPORTERS = {"j2o": export_j2o, "jax2onnx": export_jax2onnx}
 
 
-def run_case(harness: Any, exporter: str, opset: int, form: str) -> Outcome:
+def run_harness(harness: Any, exporter: str, cells: Sequence[Cell]) -> Iterator[Outcome]:
+    """An outcome for each of the cells, which differ by their opsets: JAX computes once for all."""
+    form = cells[0][1]
+    try:
+        case = prepare(harness, form)
+        expected = jax_results(case)
+    except Exception as error:  # noqa: BLE001 (whatever it is, it is the outcome)
+        yield from [("jax", repr(error)[:300], 0.0)] * len(cells)
+        return
+    for opset, _ in cells:
+        yield run_case(harness, case, expected, exporter, opset, form)
+
+
+def run_case(harness: Any, case: Case, expected: list[list[Any]], exporter: str, opset: int, form: str) -> Outcome:
     """Export, run and compare one harness."""
     import onnx_ir as ir
 
     from j2o_core import J2oError
     from j2o_core.program._session import Session
 
-    try:
-        case = prepare(harness, form)
-        expected = jax_results(case)
-    except Exception as error:  # noqa: BLE001 (whatever it is, it is the outcome)
-        return "jax", repr(error)[:300], 0.0
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "model.onnx")
         begin = time.perf_counter()
@@ -182,7 +191,7 @@ def load_harnesses() -> dict[str, Any]:
 
 
 def work(connection: Connection, exporter: str) -> None:
-    """Answer harnesses in cells with outcomes until told to stop."""
+    """Answer batches of tasks with an outcome for each task until told to stop."""
     import logging
     import warnings
 
@@ -194,13 +203,13 @@ def work(connection: Connection, exporter: str) -> None:
 
         webruntime.use(folder, os.environ.get(f"{WEB}_PLACE", "node"))
     connection.send(None)
-    while (task := connection.recv()) is not None:
-        name, (opset, form) = task
-        connection.send(run_case(harnesses[name], exporter, opset, form))
+    while (batch := connection.recv()) is not None:
+        for outcome in run_harness(harnesses[batch[0][0]], exporter, [cell for _, cell in batch]):
+            connection.send(outcome)
 
 
 class Worker:
-    """A process that runs one case at a time."""
+    """A process that runs one batch of tasks at a time."""
 
     def __init__(self, exporter: str):
         context = multiprocessing.get_context("spawn")
@@ -208,14 +217,19 @@ class Worker:
         self.process = context.Process(target=work, args=(other, exporter), daemon=True)
         self.process.start()
         other.close()
-        self.task: Task | None = None
+        self.batch: Batch = []  # what it has not answered
         self.begin = time.monotonic()
         self.ready = False
 
-    def give(self, task: Task) -> None:
-        """Begin a harness in a cell."""
-        self.task, self.begin = task, time.monotonic()
-        self.connection.send(task)
+    def give(self, batch: Batch) -> None:
+        """Begin with a batch."""
+        self.batch, self.begin = list(batch), time.monotonic()
+        self.connection.send(batch)
+
+    def answered(self) -> Task:
+        """The task that it was at; the next begins."""
+        self.begin = time.monotonic()
+        return self.batch.pop(0)
 
     def stop(self, *, kill: bool = False) -> None:
         """End the process, after its task or at once."""
@@ -227,10 +241,18 @@ class Worker:
         self.connection.close()
 
 
+def batches(tasks: Sequence[Task]) -> list[Batch]:
+    """The tasks by harness and form, of which JAX's part is done once."""
+    found: dict[tuple[str, str], Batch] = {}
+    for name, (opset, form) in tasks:
+        found.setdefault((name, form), []).append((name, (opset, form)))
+    return list(found.values())
+
+
 def run_tasks(tasks: Sequence[Task], exporter: str, *, jobs: int, timeout: float) -> Iterator[tuple[Task, Outcome]]:
     """(task, outcome) as they come; a process that dies or hangs costs its task only."""
-    todo = list(reversed(tasks))
-    workers = [Worker(exporter) for _ in range(min(jobs, len(tasks)))]
+    todo = batches(tasks)[::-1]
+    workers = [Worker(exporter) for _ in range(min(jobs, len(todo)))]
     while workers:
         answered = wait([worker.connection for worker in workers], timeout=1.0)
         for worker in list(workers):
@@ -243,19 +265,20 @@ def run_tasks(tasks: Sequence[Task], exporter: str, *, jobs: int, timeout: float
                 except EOFError:
                     worker.process.join()
                     dead, outcome = True, ("crash", f"the process ended with {worker.process.exitcode}", 0.0)
-            elif worker.task is not None and time.monotonic() - worker.begin > timeout:
+            elif worker.batch and time.monotonic() - worker.begin > timeout:
                 dead, outcome = True, ("timeout", f"more than {timeout:.0f} s", timeout)
+            if dead and not worker.batch:
+                raise RuntimeError("A worker ended before it was given a task.")
+            if outcome is not None and worker.batch:
+                yield worker.answered(), outcome
             if dead:
                 worker.stop(kill=True)
                 workers.remove(worker)
-                if worker.task is None:
-                    raise RuntimeError("A worker ended before it was given a task.")
+                if worker.batch:
+                    todo.append(worker.batch)
                 if todo:
                     workers.append(Worker(exporter))
-            if outcome is not None and worker.task is not None:
-                yield worker.task, outcome
-                worker.task = None
-            if not dead and worker.ready and worker.task is None:
+            elif worker.ready and not worker.batch:
                 if todo:
                     worker.give(todo.pop())
                 else:
