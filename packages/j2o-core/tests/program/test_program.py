@@ -1,5 +1,8 @@
+import pickle
+
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -180,6 +183,15 @@ def test_the_report_says_what_a_bug_needs(export):
         assert part in text, part
     assert "jaxpr" not in text
     assert "{ lambda" in program.report(jaxpr=True)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int8, np.bool_, ml_dtypes.bfloat16])
+def test_arrays_out_of_a_pickle_are_taken(export, dtype):
+    """As processes that load data send them: `isbuiltin` of their dtypes is 0."""
+    array = pickle.loads(pickle.dumps(np.array([0, 1, 1]).astype(dtype)))
+    program = export(lambda x: x, [array])
+    assert np.array_equal(program(array), array)
+    assert program.verify(array)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float8_e4m3fn, jnp.float8_e5m2, jnp.int4, jnp.uint4])

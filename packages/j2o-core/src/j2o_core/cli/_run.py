@@ -14,6 +14,7 @@ from .. import _compat
 from .._errors import SaveError, SpecError
 from ..program._call import call_arrays
 from ..program._program import OnnxProgram
+from ..program._session import is_extension
 from ..trace._inputs import InputLeaf
 from ._files import write_whole
 from ._output import show
@@ -114,7 +115,7 @@ def _as_json(array: Any) -> dict[str, Any]:
 
 
 def _plain(array: Any) -> Any:
-    return (array if array.dtype.isbuiltin == 1 else array.astype(np.float32)).tolist()
+    return (array.astype(np.float32) if is_extension(array.dtype) else array).tolist()
 
 
 def _statistics(array: Any) -> dict[str, float]:

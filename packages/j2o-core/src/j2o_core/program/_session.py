@@ -111,7 +111,7 @@ class Session:
     def _feed(self, array: Any) -> Any:
         array = as_fed(array)
         make = self._runtime.OrtValue
-        if array.dtype.isbuiltin == 1:
+        if not is_extension(array.dtype):
             return make.ortvalue_from_numpy(np.asarray(array, order="C"))
         element = ir.DataType.from_numpy(array.dtype)
         carrier = np.uint16 if array.dtype.itemsize == 2 else np.uint8
@@ -136,13 +136,18 @@ def as_fed(array: Any) -> np.ndarray[Any, Any]:
     return plain
 
 
+def is_extension(dtype: np.dtype[Any]) -> bool:
+    """Whether a dtype is of ml_dtypes, such as bfloat16. NumPy's own have 1 here, and 0 where a pickle holds them."""
+    return dtype.isbuiltin == 2
+
+
 def _numpy_output(value: ir.Value) -> np.dtype[Any]:
     assert value.dtype is not None
     return value.dtype.numpy()
 
 
 def _to_numpy(result: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    if dtype.isbuiltin == 1:
+    if not is_extension(dtype):
         plain: np.ndarray[Any, Any] = result.numpy()
         return plain
     # ONNX Runtime gives narrow floats to NumPy only as raw bytes.
