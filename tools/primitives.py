@@ -14,8 +14,9 @@ Writes one JSON line per case and beside it a summary by group. Outcomes:
     timeout    the case took too long
     jax        JAX itself cannot run the case; it does not count
 
-`--cell 26/grad` is the gradient of the sum at opset 26; the forms are those of `primitives_forms`. It may be repeated,
-and `--cell all` is every form at every opset.
+`--cell 26/grad` is the gradient of the sum at opset 26; the forms are those of `primitives_forms`. It may be repeated:
+`--cell all/grad` is that form at every opset, `--cell 26` every form at one, and `--cell all` is all.
+`--other FOLDER` runs each model with another release of ONNX Runtime, too (see two_runtimes.py).
 `--resume` continues a run that was stopped; `--retry` also runs again what did not pass. A case's last line counts.
 
 Ends with 1 if fewer pass than `--minimum` percent, or if any case is a `value`, an `error` or a `crash`.
@@ -40,8 +41,10 @@ from typing import Any
 
 from primitives_forms import FORMS, Case, jax_lowers, prepare
 from primitives_grades import complaint
+from two_runtimes import Failed, Here, Other, installed, release
 
 Outcome = tuple[str, str, float]  # its name, details, seconds of export
+Outcomes = dict[str, Outcome]  # by the release of ONNX Runtime
 Cell = tuple[int, str]  # opset, form
 Task = tuple[str, Cell]  # a harness in a cell
 Batch = list[Task]  # of one harness in one form
@@ -79,55 +82,54 @@ def export_jax2onnx(fn: Any, specs: Sequence[Any], path: str, opset: int) -> Non
 EXPORTERS = {"j2o": export_j2o, "jax2onnx": export_jax2onnx}
 
 
-def run_harness(harness: Any, exporter: str, cells: Sequence[Cell]) -> Iterator[Outcome]:
-    """An outcome for each of the cells, which differ by their opsets: JAX computes once for all."""
+def run_harness(
+    harness: Any, exporter: str, cells: Sequence[Cell], runtimes: Sequence[Here | Other]
+) -> Iterator[Outcomes]:
+    """The outcomes in each of the cells, which differ by their opsets: JAX computes once for all."""
+    from j2o_core import J2oError
+
     form = cells[0][1]
     try:
         case = prepare(harness, form)
         expected = jax_results(case)
     except Exception as error:  # noqa: BLE001 (whatever it is, it is the outcome)
-        yield from [("jax", repr(error)[:300], 0.0)] * len(cells)
+        for _ in cells:
+            yield {runtime.release: ("jax", repr(error)[:300], 0.0) for runtime in runtimes}
         return
     for opset, _ in cells:
-        yield run_case(harness, case, expected, exporter, opset, form)
-
-
-def run_case(harness: Any, case: Case, expected: list[list[Any]], exporter: str, opset: int, form: str) -> Outcome:
-    """Export, run and compare one harness."""
-    import onnx_ir as ir
-
-    from j2o_core import J2oError
-    from j2o_core.program._session import Session
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "model.onnx")
-        begin = time.perf_counter()
-        try:
-            exported = export(exporter, case, path, opset)
-        except Exception as error:  # noqa: BLE001
-            outcome = "refused" if isinstance(error, J2oError) and not os.listdir(folder) else "error"
-            if outcome == "refused" and form == "symbolic" and not jax_lowers(case):
-                outcome = "jax"
-            return outcome, f"{type(error).__name__}: {error}"[:600], time.perf_counter() - begin
-        seconds = time.perf_counter() - begin
-        try:
-            session = Session(ir.load(path), threads=1)
-        except Exception as error:  # noqa: BLE001
-            return "load", str(error)[:600], seconds
-        if exported is not case:
-            case, expected = exported, jax_results(exported)
-        for arrays, wanted in zip(case.inputs, expected, strict=True):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "model.onnx")
+            begin = time.perf_counter()
             try:
-                results = session.run(arrays)
+                exported = export(exporter, case, path, opset)
             except Exception as error:  # noqa: BLE001
-                return "run", str(error)[:600], seconds
-            results, wrong = as_signed(results, wanted)
-            if wrong:
-                return "signature", wrong, seconds
-            for part in case.parts(arrays, results, wanted):
-                if wrong := complaint(case.group, harness.params, *part):
-                    return "value", wrong[:600], seconds
-    return "pass", "", seconds
+                outcome = "refused" if isinstance(error, J2oError) and not os.listdir(folder) else "error"
+                if outcome == "refused" and form == "symbolic" and not jax_lowers(case):
+                    outcome = "jax"
+                failure = outcome, f"{type(error).__name__}: {error}"[:600], time.perf_counter() - begin
+                yield {runtime.release: failure for runtime in runtimes}
+                continue
+            seconds = time.perf_counter() - begin
+            wanted = expected if exported is case else jax_results(exported)
+            yield {
+                runtime.release: (*compared(harness, exported, wanted, runtime, path), seconds) for runtime in runtimes
+            }
+
+
+def compared(harness: Any, case: Case, expected: list[list[Any]], runtime: Here | Other, path: str) -> tuple[str, str]:
+    """Outcome and details of a model in a file."""
+    try:
+        answers = runtime.run(path, case.inputs)
+    except Failed as error:
+        return error.stage, str(error)
+    for arrays, results, wanted in zip(case.inputs, answers, expected, strict=True):
+        signed, wrong = as_signed(results, wanted)
+        if wrong:
+            return "signature", wrong
+        for part in case.parts(arrays, signed, wanted):
+            if wrong := complaint(case.group, harness.params, *part):
+                return "value", wrong[:600]
+    return "pass", ""
 
 
 def export(exporter: str, case: Case, path: str, opset: int) -> Case:
@@ -190,8 +192,8 @@ def load_harnesses() -> dict[str, Any]:
         sys.argv = arguments
 
 
-def work(connection: Connection, exporter: str) -> None:
-    """Answer batches of tasks with an outcome for each task until told to stop."""
+def work(connection: Connection, exporter: str, other: str | None) -> None:
+    """Answer batches of tasks with outcomes for each task until told to stop."""
     import logging
     import warnings
 
@@ -202,24 +204,25 @@ def work(connection: Connection, exporter: str) -> None:
         import webruntime
 
         webruntime.use(folder, os.environ.get(f"{WEB}_PLACE", "node"))
-    connection.send(None)
+    runtimes = [Here(), *([Other(other)] if other else [])]
+    connection.send([runtime.release for runtime in runtimes])
     while (batch := connection.recv()) is not None:
-        for outcome in run_harness(harnesses[batch[0][0]], exporter, [cell for _, cell in batch]):
-            connection.send(outcome)
+        for outcomes in run_harness(harnesses[batch[0][0]], exporter, [cell for _, cell in batch], runtimes):
+            connection.send(outcomes)
 
 
 class Worker:
     """A process that runs one batch of tasks at a time."""
 
-    def __init__(self, exporter: str):
+    def __init__(self, exporter: str, other: str | None):
         context = multiprocessing.get_context("spawn")
-        self.connection, other = context.Pipe()
-        self.process = context.Process(target=work, args=(other, exporter), daemon=True)
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=work, args=(theirs, exporter, other), daemon=True)
         self.process.start()
-        other.close()
+        theirs.close()
+        self.releases: list[str] = []  # of ONNX Runtime, once it is ready
         self.batch: Batch = []  # what it has not answered
         self.begin = time.monotonic()
-        self.ready = False
 
     def give(self, batch: Batch) -> None:
         """Begin with a batch."""
@@ -249,36 +252,38 @@ def batches(tasks: Sequence[Task]) -> list[Batch]:
     return list(found.values())
 
 
-def run_tasks(tasks: Sequence[Task], exporter: str, *, jobs: int, timeout: float) -> Iterator[tuple[Task, Outcome]]:
-    """(task, outcome) as they come; a process that dies or hangs costs its task only."""
+def run_tasks(
+    tasks: Sequence[Task], exporter: str, *, other: str | None, jobs: int, timeout: float
+) -> Iterator[tuple[Task, Outcomes]]:
+    """(task, outcomes) as they come; a process that dies or hangs costs its task only."""
     todo = batches(tasks)[::-1]
-    workers = [Worker(exporter) for _ in range(min(jobs, len(todo)))]
+    workers = [Worker(exporter, other) for _ in range(min(jobs, len(todo)))]
     while workers:
         answered = wait([worker.connection for worker in workers], timeout=1.0)
         for worker in list(workers):
-            outcome: Outcome | None = None
-            dead = False
+            failure: Outcome | None = None
             if worker.connection in answered:
                 try:
                     answer = worker.connection.recv()
-                    worker.ready, outcome = True, answer
+                    if worker.batch:
+                        yield worker.answered(), answer
+                    else:
+                        worker.releases = answer
                 except EOFError:
                     worker.process.join()
-                    dead, outcome = True, ("crash", f"the process ended with {worker.process.exitcode}", 0.0)
+                    failure = "crash", f"the process ended with {worker.process.exitcode}", 0.0
             elif worker.batch and time.monotonic() - worker.begin > timeout:
-                dead, outcome = True, ("timeout", f"more than {timeout:.0f} s", timeout)
-            if dead and not worker.batch:
-                raise RuntimeError("A worker ended before it was given a task.")
-            if outcome is not None and worker.batch:
-                yield worker.answered(), outcome
-            if dead:
+                failure = "timeout", f"more than {timeout:.0f} s", timeout
+            if failure is not None:
+                if not worker.batch:
+                    raise RuntimeError("A worker ended before it was given a task.")
+                yield worker.answered(), dict.fromkeys(worker.releases, failure)
                 worker.stop(kill=True)
                 workers.remove(worker)
-                if worker.batch:
-                    todo.append(worker.batch)
-                if todo:
-                    workers.append(Worker(exporter))
-            elif worker.ready and not worker.batch:
+                todo += [worker.batch] if worker.batch else []
+                workers += [Worker(exporter, other)] if todo else []
+                continue
+            if worker.releases and not worker.batch:
                 if todo:
                     worker.give(todo.pop())
                 else:
@@ -318,13 +323,14 @@ def main() -> int:
     parser.add_argument("exporter", choices=EXPORTERS)
     parser.add_argument("out", type=Path, help="file of JSON lines")
     parser.add_argument(
-        "--cell", action="append", metavar="OPSET/FORM", help="such as 21/grad, or all; 21/none if none"
+        "--cell", action="append", metavar="OPSET/FORM", help="such as 21/grad, all/grad or all; 21/none if none"
     )
     parser.add_argument("--every", type=int, default=1, metavar="N", help="every N-th case only")
     parser.add_argument("--offset", type=int, default=0, metavar="K", help="begin with the K-th")
     parser.add_argument("--groups", metavar="A,B", help="these groups of harnesses only")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="J")
     parser.add_argument("--timeout", type=float, default=60, metavar="S", help="seconds for a case")
+    parser.add_argument("--other", metavar="FOLDER", help="run each model with the ONNX Runtime in this folder, too")
     parser.add_argument("--resume", action="store_true", help="keep the lines of OUT and run the cases it lacks")
     parser.add_argument("--retry", action="store_true", help="keep those that pass and run the others (again)")
     parser.add_argument("--minimum", type=float, default=75, metavar="P", help="percentage that has to pass")
@@ -344,20 +350,24 @@ def main() -> int:
     ]
     if not tasks:
         parser.error("no case fits")
+    runtimes = [release(metadata.version("onnxruntime")), *([installed(options.other)] if options.other else [])]
     known = read_rows(options.out) if options.resume or options.retry else {}
-    rows = {task: known[task] for task in tasks if task in known}
-    kept = {task for task, row in rows.items() if not options.retry or row["outcome"] in ("pass", "jax")}
-    todo = [task for task in tasks if task not in kept]
+    rows = {(task, one): known[task, one] for task in tasks for one in runtimes if (task, one) in known}
+    kept = {key for key, row in rows.items() if not options.retry or row["outcome"] in ("pass", "jax")}
+    todo = [task for task in tasks if not all((task, one) in kept for one in runtimes)]
     print(f"{len(tasks)} cases, {len(todo)} to run, {options.jobs} processes", file=sys.stderr)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    common = {**releases(), "harnesses": len(harnesses)}
+    common = {"jax": jax_release(), "harnesses": len(harnesses)}
+    how = {"other": options.other, "jobs": options.jobs, "timeout": options.timeout}
     with open(options.out, "a" if options.resume or options.retry else "w", encoding="utf-8") as file:
-        for task, outcome in run_tasks(todo, options.exporter, jobs=options.jobs, timeout=options.timeout):
-            rows[task] = {**as_row(task, harnesses[task[0]], outcome), **common}
-            file.write(json.dumps(rows[task]) + "\n")
+        for task, outcomes in run_tasks(todo, options.exporter, **how):
+            for runtime, outcome in outcomes.items():
+                row = {**as_row(task, harnesses[task[0]], outcome), "runtime": runtime, **common}
+                rows[task, runtime] = row
+                file.write(json.dumps(row) + "\n")
+                if outcome[0] in BAD:
+                    print(f"{outcome[0]}: {task} with {runtime}: {outcome[1]}", file=sys.stderr)
             file.flush()
-            if outcome[0] in BAD:
-                print(f"{outcome[0]}: {task}: {outcome[1]}", file=sys.stderr)
     lines = summary(list(rows.values()))
     options.out.with_suffix(".txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
@@ -371,15 +381,14 @@ def main() -> int:
 
 def chosen_cells(words: Sequence[str], complain: Callable[[str], Any]) -> list[Cell]:
     """The cells of words such as `21/grad` and `all`."""
-    if "all" in words:
-        return list(CELLS)
-    cells = []
+    cells: list[Cell] = []
     for word in words:
         opset, _, form = word.partition("/")
-        if not opset.isdecimal() or (int(opset), form or "none") not in CELLS:
-            complain(f"{word!r} is no cell: OPSET/FORM with {OPSETS} and {tuple(FORMS)}")
-        cells.append((int(opset), form or "none"))
-    return cells
+        fitting = [one for one in CELLS if opset in ("all", str(one[0])) and form in ("", one[1])]
+        if not fitting:
+            complain(f"{word!r} is no cell: OPSET/FORM with {OPSETS} and {tuple(FORMS)}, or all")
+        cells += fitting
+    return list(dict.fromkeys(cells))
 
 
 def as_row(task: Task, harness: Any, outcome: Outcome) -> dict[str, Any]:
@@ -391,21 +400,18 @@ def as_row(task: Task, harness: Any, outcome: Outcome) -> dict[str, Any]:
     return {**row, "export_s": round(seconds, 4), "opset": opset, "form": form}
 
 
-def releases() -> dict[str, str]:
-    """The releases of JAX and ONNX Runtime that are installed, such as 0.12 and 1.32."""
-    return {
-        key: ".".join(metadata.version(name).split(".")[:2])
-        for key, name in (("jax", "jax"), ("runtime", "onnxruntime"))
-    }
+def jax_release() -> str:
+    """Of JAX, such as 0.12."""
+    return release(metadata.version("jax"))
 
 
-def read_rows(path: Path) -> dict[Task, dict[str, Any]]:
-    """The last line of each case in a file of lines, of the installed releases."""
+def read_rows(path: Path) -> dict[tuple[Task, str], dict[str, Any]]:
+    """The last line of each case with each ONNX Runtime in a file of lines, of the installed JAX."""
     if not path.exists():
         return {}
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    here = releases()
-    return {(row["case"], (row["opset"], row["form"])): row for row in rows if here.items() <= row.items()}
+    here = [row for row in rows if row["jax"] == jax_release()]
+    return {((row["case"], (row["opset"], row["form"])), row["runtime"]): row for row in here}
 
 
 if __name__ == "__main__":
