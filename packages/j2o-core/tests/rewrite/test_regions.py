@@ -51,7 +51,44 @@ MOVED |= {
         ["Reshape", "Mul", "Exp"],
     ),
 }
+SPLIT = "a = Reshape(x, flat) p, q = Split <axis=0> (a, parts) "
+PARTS = ", int64[2] parts = {1,2}, int64[2] column1 = {1,1}, int64[2] column2 = {2,1}, int64[3] cube2 = {1,1,2}"
+MOVED |= {
+    "parts": (
+        graph(SPLIT + "y = Reshape(p, column1) u = Reshape(q, column2)", results="y, u", more=PARTS),
+        ["Split"],
+    ),
+    "parts in other shapes": (
+        graph(SPLIT + "y = Reshape(p, column1) u = Reshape(q, cube2)", results="y, u", more=PARTS),
+        ["Split", "Reshape"],
+    ),
+    "parts of the last axis": (
+        graph(
+            "a = Reshape(x, cube) p, q = Split <axis=1> (a, parts) y = Reshape(p, column1) u = Reshape(q, column2)",
+            results="y, u",
+            more=PARTS + ", int64[3] cube = {1,3,1}",
+        ),
+        ["Split"],
+    ),
+}
 KEPT = {
+    "a part that is read as it is": (
+        graph(SPLIT + "y = Softmax <axis=0> (p) u = Reshape(q, column2)", results="y, u", more=PARTS),
+        ["Reshape", "Split", "Softmax", "Reshape"],
+    ),
+    "a part that is a result": (
+        graph(SPLIT + "u = Reshape(q, column2)", results="p, u", more=PARTS),
+        ["Reshape", "Split", "Reshape"],
+    ),
+    "parts of several axes in one": (
+        graph(
+            "a = Reshape(x, flat) p, q = Split <axis=0> (a, parts) y = Reshape(p, p1) u = Reshape(q, q1)",
+            shape="2,3",
+            results="y, u",
+            more=", int64[2] parts = {2,4}, int64[2] p1 = {2,1}, int64[2] q1 = {4,1}".replace("flat = {3}", ""),
+        ).replace("flat = {3}", "flat = {6}"),
+        ["Reshape", "Split", "Reshape", "Reshape"],
+    ),
     "no pointwise operator": (
         graph("a = Reshape(x, flat) c = CumSum(a, first) y = Reshape(c, row)", shape="1,3", more=", int64 first = {0}"),
         ["Reshape", "CumSum", "Reshape"],

@@ -253,15 +253,44 @@ def test_weights_that_are_inputs(op_type):
     assert recurrent(program) == [op_type]
 
 
+@pytest.mark.parametrize("rows", [1, 2])
 @pytest.mark.parametrize("op_type", CELLS)
-def test_cells_of_one_example_under_vmap(op_type):
+def test_cells_of_one_example_under_vmap(op_type, rows):
     cell, p, states = CELLS[op_type]
 
     def one(xs):
         zeros = jnp.zeros(SIZE)
         return lax.scan(cell(p), (zeros,) * 2 if states == 2 else zeros, xs)
 
-    program = check(jax.vmap(one), Spec((2, LENGTH, ITEM)), opsets=(21,))
+    program = check(jax.vmap(one), Spec((rows, LENGTH, ITEM)), opsets=(21,))
+    assert recurrent(program) == [op_type]
+
+
+@pytest.mark.parametrize("rows", [1, 3, "B"])
+@pytest.mark.parametrize("op_type", ["LSTM", "GRU"])
+def test_matrices_times_vectors_under_vmap(op_type, rows):
+    """Matrices stand on the left, as in Equinox's cells, and gates are cut from a column of sums."""
+    p = {name: value.T for name, value in weights(4 if op_type == "LSTM" else 3).items()}
+
+    def lstm_step(carry, x):
+        h, c = carry
+        i, f, g, o = jnp.split(p["w"] @ x + p["r"] @ h + p["b"], 4)
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        h = jax.nn.sigmoid(o) * jnp.tanh(c)
+        return (h, c), h
+
+    def gru_step(h, x):
+        r, z, n = jnp.split(p["w"] @ x + p["b"], 3)
+        hr, hz, hn = jnp.split(p["r"] @ h, 3)
+        n = jnp.tanh(n + jax.nn.sigmoid(r + hr) * (hn + part(p["c"], 0)))
+        h = n + jax.nn.sigmoid(z + hz) * (h - n)
+        return h, h
+
+    def one(xs):
+        zeros = jnp.zeros(SIZE)
+        return lax.scan(*((lstm_step, (zeros, zeros)) if op_type == "LSTM" else (gru_step, zeros)), xs)[1]
+
+    program = check(jax.vmap(one), Spec((rows, LENGTH, ITEM)), opsets=(21,))
     assert recurrent(program) == [op_type]
 
 

@@ -104,6 +104,8 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target, *, keep_weight
         move_invariants(lowered.graph)
         move_item_maps(lowered.graph)
     graphs = list(all_graphs(lowered.graph)) if of_bodies and may_nest else []
+    # The rules of control flow read bodies, whose layouts have to be settled.
+    _move_layouts([graph for graph in graphs if graph is not lowered.graph], lowered, target)
     present = _Present(lowered, graphs)
     for graph in graphs:
         # The other rules run on what these add, and around it.
@@ -114,18 +116,7 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target, *, keep_weight
         driver.run()
         asked_for_sizes |= driver.asked_for_sizes
         declined |= driver.declined
-    for graph in all_graphs(lowered.graph):
-        op_types = {node.op_type for node in graph}
-        if op_types.isdisjoint(traits.LAYOUT):  # cost: there is nothing to gain
-            continue
-        builder = Builder(lowered.constants, target, append=graph.append, share=False)
-        if "Transpose" in op_types:
-            transpose_regions(graph, builder, lowered.dims)
-        moved = reshape_regions(graph, builder, lowered.dims)
-        if moved:
-            lowered.values = [tuple([moved.get(value, value) for value in values]) for values in lowered.values]
-        if builder.added:
-            graph.sort()
+    _move_layouts(all_graphs(lowered.graph), lowered, target)
     if asked_for_sizes:  # they are computed at the end of the main graph, whichever graph asked
         lowered.graph.sort()
     remove_unused_nodes(lowered.graph)
@@ -139,6 +130,22 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target, *, keep_weight
         for (node, rule), reason in declined.items()
         if node.graph is not None
     ]
+
+
+def _move_layouts(graphs: Iterable[ir.Graph], lowered: Lowered, target: Target) -> None:
+    """Move Transposes and Reshapes around regions of nodes."""
+    for graph in graphs:
+        op_types = {node.op_type for node in graph}
+        if op_types.isdisjoint(traits.LAYOUT):  # cost: there is nothing to gain
+            continue
+        builder = Builder(lowered.constants, target, append=graph.append, share=False)
+        if "Transpose" in op_types:
+            transpose_regions(graph, builder, lowered.dims)
+        moved = reshape_regions(graph, builder, lowered.dims)
+        if moved:
+            lowered.values = [tuple([moved.get(value, value) for value in values]) for values in lowered.values]
+        if builder.added:
+            graph.sort()
 
 
 _Table = Mapping[str, Sequence[Rewrite]]

@@ -53,7 +53,37 @@ def reshape_regions(graph: ir.Graph, builder: Builder, dims: Dimensions) -> dict
         moved, replaced = _move(region, shape, rw)
         replace(graph, replaced)
         everywhere |= moved
+    for node in list(graph):
+        if node.op_type == "Split":
+            replace(graph, _split_before_reshape(node, rw))
     return everywhere
+
+
+def _split_before_reshape(node: ir.Node, rw: Rewriter) -> dict[ir.Value, ir.Value]:
+    """Reshape(part) for all parts of Split(Reshape(x)) -> those of Split(x), where an axis of x is split."""
+    reshape = node.inputs[0].producer() if node.inputs[0] is not None else None
+    if reshape is None or not _is_reshape(reshape):
+        return {}
+    x, shape, source = reshape.inputs[0], static_shape(reshape.outputs[0]), static_shape(reshape.inputs[0])
+    readers = [user for part in node.outputs for user, _ in part.uses()]
+    if not shape or source is None or any(part.is_graph_output() for part in node.outputs):
+        return {}
+    axis = rw.attr(node, "axis", 0) % len(shape)
+    same = [place for place in range(len(source)) if _outer_and_size(source, place) == _outer_and_size(shape, axis)]
+    if len(same) != 1 or len(node.inputs) < 2 or not all(map(_is_reshape, readers)):
+        return {}
+    rw.op.metadata = dict(node.metadata_props)
+    parts = rw.op.Split(x, node.inputs[1], axis=same[0], outputs=len(node.outputs))
+    return {
+        user.outputs[0]: rw.reshape(part, shape_of(user.outputs[0]))
+        for old, part in zip(node.outputs, parts, strict=True)
+        for user, _ in old.uses()
+    }
+
+
+def _outer_and_size(shape: _Shape, axis: int) -> tuple[int, int]:
+    """How many items the axes in front of one have, and its size: all that a part along it depends on."""
+    return math.prod(shape[:axis]), shape[axis]
 
 
 def replace(graph: ir.Graph, pairs: dict[ir.Value, ir.Value]) -> None:
