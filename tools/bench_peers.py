@@ -37,9 +37,9 @@ def measure(folder: Path) -> tuple[dict[str, Any], dict[str, Path], dict[str, Pa
     }
     files: dict[str, Path] = {}
     gpt_files: dict[str, Path] = {}
-    for peer, requirements in REQUIREMENTS.items():
+    for peer in REQUIREMENTS:
         home = folder / peer
-        python = _environment(home, requirements)
+        python = environment(home, peer)
         done = subprocess.run(
             [python, __file__, peer, str(home)],
             capture_output=True,
@@ -60,8 +60,18 @@ def measure(folder: Path) -> tuple[dict[str, Any], dict[str, Path], dict[str, Pa
     return result, files, gpt_files
 
 
-def _environment(home: Path, requirements: list[str]) -> str:
+def environment(home: Path, peer: str) -> str:
+    """The interpreter of a peer's environment, which is made below a folder if it is not there."""
+    requirements = REQUIREMENTS[peer]
     python = home / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
+    installed = home / "installed.json"
+    if not installed.exists() or json.loads(installed.read_text()) != requirements:
+        _install(home, python, requirements)
+        installed.write_text(json.dumps(requirements))
+    return str(python)
+
+
+def _install(home: Path, python: Path, requirements: list[str]) -> None:
     uv = shutil.which("uv")
     if not python.exists():
         home.mkdir(parents=True, exist_ok=True)
@@ -73,9 +83,15 @@ def _environment(home: Path, requirements: list[str]) -> str:
     if requirements[0].startswith("torch"):  # without CUDA's libraries where the index of CPU builds can be reached
         cpu = ["--extra-index-url", "https://download.pytorch.org/whl/cpu"]
         if subprocess.run([*install, *cpu, *requirements], capture_output=True).returncode == 0:
-            return str(python)
+            return
     subprocess.run([*install, *requirements], check=True)
-    return str(python)
+
+
+def exporter(python: str) -> str:
+    """The name of torch's exporter in an environment, with its version."""
+    code = "import torch; print(torch.__version__.partition('+')[0])"
+    done = subprocess.run([python, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+    return f"torch.onnx {done.stdout.strip()}"
 
 
 # -- Inside an environment ---------------------------------------------------------------------------------------------
