@@ -71,6 +71,7 @@ def test_nodes_and_ordered_mappings_come_back_with_their_names():
         ((X[:3], START), {"scale": Scale(1)}, r"'x' is float32\[3, 3\].*: 3 is not 2\*B for any size"),
         ((np.ones((18, 3)), START), {"scale": Scale(1)}, r"with the constraint B <= 8, and here B = 9"),
         ((X.astype(int), START), {"scale": Scale(1)}, r"'x' is int64\[4, 3\].* Convert it"),
+        ((np.ma.masked_array(X, X > 0), START), {"scale": Scale(1)}, "'x' is a masked array"),
         ((X, START), {"scale": Scale(1j)}, r"'scale' is the number 1j, the program takes float32\[\]"),
         ((X, START), {"scale": Scale(1, "slow")}, r"'scale.mode' is 'slow', and was 'fast' at export"),
         ((X, START), {"scale": 1.0}, r"'scale' has no 'by': the program takes 'by', 'mode' there"),

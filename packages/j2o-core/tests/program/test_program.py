@@ -44,6 +44,7 @@ def test_jax_arrays_are_arguments_too(export):
         ((np.zeros((2, 3), np.complex64), 1.0), r"'x' is complex64\[2, 3\], .* takes float32\[B, 3\].*convert it"),
         ((np.full((2, 3), 2**24 + 1), 1.0), r"'x' is int64\[2, 3\] with numbers that float32 does not have"),
         (("a cat", 1.0), "'x' is the text 'a cat'"),
+        ((np.ma.masked_array(X, X > 0), 1.0), r"'x' is a masked array.*x\.filled"),
         ((X, 1j), r"'scale' is the number 1j, the program takes float32\[\]"),
         ((X,), r"The call lacks 'scale'\.\nThe program takes x: float32\[B, 3\], scale: float32\[\]"),
         ((X, {"scale": 1.0}), "The call lacks 'scale' and has 'scale.scale', which the program does not take"),

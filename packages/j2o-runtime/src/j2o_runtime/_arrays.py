@@ -66,6 +66,8 @@ def _of_dtype(array: Array, value: Any) -> _Array:
             value = np.asarray(value, "complex128" if kind == "c" else wanted)
         except OverflowError as error:
             raise ArgumentError(f"The argument {array.name!r} is {value}, the program takes {array}.") from error
+    if isinstance(value, np.ma.MaskedArray):
+        raise ArgumentError(f"The argument {array.name!r} is a masked array, the program takes {array}. Fill it.")
     plain: _Array = np.asarray(value)
     if plain.dtype.kind == "c" and array.of.startswith("complex"):
         plain = np.stack([plain.real, plain.imag], -1)

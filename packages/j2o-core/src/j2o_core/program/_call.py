@@ -61,6 +61,11 @@ def _of_dtype(leaf: InputLeaf, value: Any) -> Any:
             f"The argument {leaf.name!r} is the text {short(value)}, the program takes {leaf.signature}. "
             f"Turn it into an array first, with the tokenizer of the model, say."
         )
+    if isinstance(value, np.ma.MaskedArray):
+        raise SpecError(
+            f"The argument {leaf.name!r} is a masked array, the program takes {leaf.signature}. Give its hidden "
+            f"elements numbers: x.filled(0)."
+        )
     if not isinstance(value, jax.Array):
         value = np.asarray(value)
         if value.dtype != wanted and jax.dtypes.canonicalize_dtype(value.dtype) == wanted:
