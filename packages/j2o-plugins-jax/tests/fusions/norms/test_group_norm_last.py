@@ -143,6 +143,24 @@ def test_other_norms(other):
     check(OTHERS[other], Spec((2, 4, 5, 6)), opsets=(21,), atol=1e-5)
 
 
+@pytest.mark.parametrize("squares", [True, False])
+def test_declines_numbers_of_groups_for_channels_that_are_apart(squares):
+    """As many groups as each has channels: the shapes are those of groups whose channels lie side by side."""
+
+    def fn(x):
+        grouped, axes = groups_of(x)
+        mean = grouped.mean(axes)
+        centred = grouped - grouped.mean(axes, keepdims=True)
+        variance = (grouped**2).mean(axes) - mean**2 if squares else (centred**2).mean(axes)
+
+        def each(value):
+            return jnp.broadcast_to(value[:, None, :], (2, 2, 2)).reshape(2, 1, 1, 4)
+
+        return (x - each(mean)) / jnp.sqrt(each(variance) + 1e-5)
+
+    check(fn, Spec((2, 5, 7, 4)), absent=["InstanceNormalization"], opsets=(21,), atol=1e-4)
+
+
 @pytest.mark.parametrize("other", ["other means", "another array", "one axis"])
 def test_declines(other):
     check(OTHERS[other], Spec((2, 4, 5, 6)), absent=["InstanceNormalization"], opsets=(21,), atol=1e-5)

@@ -129,16 +129,11 @@ class _Groups:
 
     def _repeated(self, value: ir.Value | None) -> ir.Value | None:
         """The operand of a broadcast to each channel, or of a Reshape that only moves axes of size 1."""
-        rw, each = self._rw, _without_ones([*self._places[: self._outer], self._count])
-        while (node := rw.producer(value, *traits.RESHAPES, "Expand")) is not None:
+        while (node := self._rw.producer(value, *traits.RESHAPES, "Expand")) is not None:
             assert value is not None
-            before, after = rw.shape(node.inputs[0]) or (), rw.shape(value) or ()
-            if node.op_type == "Expand":
-                # The width has to come behind all that is there.
-                if _without_ones(before) != each or _without_ones(after) != [*each, *_without_ones([self._width])]:
-                    return None
-                if self._width != 1 and after[-1] != self._width:
-                    return None
+            before, after = self._rw.shape(node.inputs[0]) or (), self._rw.shape(value) or ()
+            if node.op_type == "Expand" and not _same(after, [*before[:-1], self._width]):
+                return None  # the channels of a group have to lie side by side
             value = node.inputs[0]
         return value
 
@@ -194,7 +189,3 @@ class _Groups:
 
 def _same(left: Sequence[Any] | None, right: Sequence[Any]) -> bool:
     return left is not None and [str(size) for size in left] == [str(size) for size in right]
-
-
-def _without_ones(sizes: Sequence[Any]) -> list[str]:
-    return [str(size) for size in sizes if size != 1]
