@@ -53,7 +53,7 @@ def _is_integer(x: ir.Value) -> bool:
 def _is_exact(rw: Rewriter, x: ir.Value, number: float | None) -> bool:
     """Whether x + number needs no more digits than a float has."""
     unit, span = _unit(rw, x), rw.range(x)
-    if not unit or number is None or span.negative_zero or math.isinf(number) or number % unit:
+    if not unit or number is None or number % unit:
         return False
     digits = ml_dtypes.finfo(rw.dtype(x)).nmant + 1
     return max(-span.low, span.high) + abs(number) <= 2.0**digits * unit

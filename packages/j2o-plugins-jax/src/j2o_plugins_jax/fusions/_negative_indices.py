@@ -60,6 +60,8 @@ def _clipped(rw: Rewriter, clip: ir.Node | None) -> tuple[ir.Value, int] | None:
     less, add = rw.producer(is_negative, "Less"), rw.producer(total, "Add")
     if index is None or index.dtype not in (ir.DataType.INT32, ir.DataType.INT64) or less is None or add is None:
         return None
+    if cast is not None and clip.outputs[0].dtype is not ir.DataType.INT64:
+        return None  # the Cast may have cut an index
     if less.inputs[0] is not index or rw.scalar(less.inputs[1]) != 0 or not rw.same_shape(index, where.outputs[0]):
         return None
     size = int(last) + 1

@@ -37,13 +37,13 @@ def _saturated(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     if [rw.scalar(bound) for bound in clip.inputs[1:]] != [ends.min, ends.max]:
         return None
     cast = rw.producer(wide, "Cast")
-    narrow = cast.inputs[0] if cast is not None and wide.dtype is ir.DataType.DOUBLE else wide
+    narrow = cast.inputs[0] if cast is not None else wide
     x = narrow if narrow is not None and narrow.dtype is ir.DataType.FLOAT else wide
     shape = rw.shape(x)
     inner = (clip.outputs[0], choice.outputs[0])
     if shape is None or math.prod(size for size in shape if isinstance(size, int)) < _MANY:
         return None
-    if not all(map(rw.only_use, inner)) or not rw.target.runs("ReduceL2", x.dtype):
+    if not all(map(rw.only_use, inner)):
         return None
 
     def saturated(rw: Rewriter) -> Any:
