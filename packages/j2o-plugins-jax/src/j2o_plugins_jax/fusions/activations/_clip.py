@@ -56,7 +56,7 @@ def _selected_bound(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         return None
     is_lower, number = size.nan_above, size.bound  # NaN stays, so that the bound is chosen on the other side
     bound, y = (size.below, size.above) if is_lower else (size.above, size.below)
-    if rw.scalar(bound) != number or not _is_float(y) or not rw.same_shape(y, node.outputs[0]):
+    if rw.scalar(bound) != number or not _is_float(y):
         return None
     if number == 0 and not (is_lower and size.equal_above):
         return None  # of zeros of both signs the operator may take the other one

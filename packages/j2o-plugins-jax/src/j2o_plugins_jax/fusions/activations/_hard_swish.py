@@ -48,7 +48,7 @@ def _hard_swish(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         return None
     for x, gate in (product.inputs, product.inputs[::-1]):
         line = _hard_sigmoid_of(rw, gate, number) if gate is not None else None
-        if x is None or line is None or line[0] is not x or not rw.same_shape(x, node.outputs[0]):
+        if line is None or line[0] is not x:
             continue
         if _is_quotient(line[1], 6, x) and math.isclose(line[2], 3 * line[1], rel_tol=1e-6):
             return rw.op.HardSwish(x)  # type: ignore[no-any-return]
@@ -77,7 +77,7 @@ def _clipped_line(rw: Rewriter, gate: ir.Value, number: float) -> tuple[ir.Value
     if gate.dtype not in _DTYPES:
         return rw.decline(f"the dtype is {gate.dtype}")
     # A line that starts far from zero is nearly 0 where it is clipped: rounded to its start, it would lose that.
-    if abs(line[2] * number) > 1:
+    if not abs(line[2] * number) <= 1:
         return rw.decline(f"beta is {line[2] * number:g}, beyond -1 to 1")
     return line[0], line[1] * number, line[2] * number
 
@@ -90,7 +90,7 @@ def _line(rw: Rewriter, value: ir.Value) -> tuple[ir.Value, float, float] | None
         return None
     for place in (1, 0) if total.op_type == "Add" else (1,):
         beta, rest = rw.scalar(total.inputs[place]), total.inputs[1 - place]
-        if beta is None or rest is None or not math.isfinite(beta):
+        if beta is None or rest is None:
             continue
         alpha, x = number_times(rw, rest) if rw.only_use(rest) else (1.0, rest)
         if alpha != 0 and math.isfinite(alpha) and rw.same_shape(x, value):

@@ -51,9 +51,7 @@ def _softmax(rw: Rewriter, node: ir.Node) -> ir.Value | None:
             return rw.decline("the maximum is replaced where it is infinite, which the operator does not do")
         return rw.op.Softmax(found[0], axis=found[1])  # type: ignore[no-any-return]
     product, behind = _behind_layouts(rw, numerator, "MatMul")
-    if product is None or numerator is None or not rw.same_shape(numerator, node.outputs[0]):
-        return None
-    if not all(rw.only_use(one.outputs[0]) for one in (product, *behind)):
+    if product is None or not all(rw.only_use(one.outputs[0]) for one in (product, *behind)):
         return None
     for side, weights in enumerate(product.inputs):
         exp, before = _behind_layouts(rw, weights, "Exp")
@@ -108,7 +106,7 @@ def _normalised(
         return None
     *lead, row, column = weights
     rows, keys = (row, column) if side == 0 else (column, row)
-    if not keys or keys not in plain.axes:
+    if keys not in plain.axes:
         return None
     axis = plain.axes.index(keys) - len(plain.axes)
     if _reduced_axis(rw, maximum, x, "ReduceMax", axis) is None:
@@ -191,7 +189,7 @@ def _without_maximum(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """A row with plus infinity, or of minus infinity alone, is NaN either way: the maximum may be guarded."""
     shifted = rw.producer(node.inputs[0], "Sub")
     x, shape = (shifted.inputs[0] if shifted is not None else None), rw.shape(node.inputs[0])
-    if shifted is None or x is None or shape is None or not rw.same_shape(x, shifted.outputs[0]):
+    if shifted is None or x is None or shape is None:
         return None
     axis = rw.attr(node, "axis", -1) % len(shape) - len(shape)
     maximum = _without_guard(rw, shifted.inputs[1])
