@@ -337,15 +337,16 @@ def test_not_a_number_stays_one_on_request(op_type):
     assert recurrent(program) == ["RNN" if op_type == "RNN" else "Scan"]
 
 
+@pytest.mark.parametrize("op_type", ["GRU", "RNN"])
 @pytest.mark.parametrize("dtype", ["float16", "float64"])
-def test_element_types_without_kernels_stay_a_scan(dtype):
-    cell, p, _ = CELLS["GRU"]
+def test_element_types_without_kernels_stay_a_scan(op_type, dtype):
+    cell, p, _ = CELLS[op_type]
 
     def fn(h, xs):
         return lax.scan(cell({name: array.astype(dtype) for name, array in p.items()}), h, xs)
 
     with jax.enable_x64(dtype == "float64"):
-        program = check(fn, Spec((5, SIZE), dtype), Spec((LENGTH, 5, ITEM), dtype), opsets=(21,))
+        program = check(fn, Spec((2, SIZE), dtype), Spec((LENGTH, 2, ITEM), dtype), opsets=(21,))
         assert recurrent(program) == ["Scan"]
 
 
@@ -421,6 +422,13 @@ def two_products_of_items(p, c, h, x):
     return lstm(p)((c, h), x + h[..., :ITEM])
 
 
+def product_of_cell_before(p, c, h, x):
+    i, o, f, g = sums(p, x, h)
+    new = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g + c @ part(p["r"], 0))
+    h = jax.nn.sigmoid(o) * jnp.tanh(new)
+    return (new, h), h
+
+
 OTHERS = (
     hard_gate,
     clipped_state,
@@ -433,6 +441,7 @@ OTHERS = (
     peephole_twice,
     cell_before_in_output,
     two_products_of_items,
+    product_of_cell_before,
 )
 
 
@@ -445,6 +454,51 @@ def test_other_cells_stay_a_scan(step):
 
     program = check(fn, state(5), state(5), sequence(5), opsets=(21,))
     assert recurrent(program) == ["Scan"]
+
+
+def mixed(z, n, h):
+    return (1 - z) * n + z * h
+
+
+OTHERS_OF_GRU = {
+    "parts of two gates": lambda z, r, n, h, weighed: (1 - r) * jnp.tanh(n + r * weighed) + z * h,
+    "parts that make two": lambda z, r, n, h, weighed: (2 - z) * jnp.tanh(n + r * weighed) + z * h,
+    "the state twice": lambda z, r, n, h, weighed: mixed(z, jnp.tanh(weighed + n + r * weighed), h),
+    "two resets": lambda z, r, n, h, weighed: mixed(z, jnp.tanh(n + r * weighed + z * weighed), h),
+    "no reset": lambda z, r, n, h, weighed: mixed(z, jnp.tanh(n), h),
+    "no item": lambda z, r, n, h, weighed: mixed(z, jnp.tanh(weighed + r * weighed), h),
+    "a reset of two columns": lambda z, r, n, h, weighed: mixed(
+        z, jnp.tanh(n + (jnp.concatenate([z, r], -1) * jnp.concatenate([h, weighed], -1))[..., SIZE:]), h
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS_OF_GRU)
+def test_other_gated_states_stay_a_scan(name):
+    p = weights(4)
+
+    def step(h, x):
+        z, r = (jax.nn.sigmoid(x @ part(p["w"], i) + h @ part(p["r"], i)) for i in range(2))
+        h = OTHERS_OF_GRU[name](z, r, x @ part(p["w"], 2), h, h @ part(p["r"], 2))
+        return h, h
+
+    program = check(lambda h, xs: lax.scan(step, h, xs), state(5), sequence(5), opsets=(21,))
+    assert recurrent(program) == ["Scan"]
+
+
+@pytest.mark.parametrize("states", [0, 3])
+def test_scans_of_no_state_and_of_three_stay_scans(states):
+    p = weights(1)
+
+    def fn(h, xs):
+        def step(carry, x):
+            h = jnp.tanh(x @ p["w"] + (carry[0] if states else x[..., :1]) @ p["r"][: SIZE if states else 1])
+            return (h,) * states, h
+
+        return lax.scan(step, (h,) * states, xs)
+
+    program = check(fn, state(2), sequence(2), opsets=(21,))
+    assert "RNN" not in recurrent(program)
 
 
 ONE_COLUMN = {

@@ -139,12 +139,10 @@ def _resets_of_state(rw: Rewriter, body: Body, new: Linear) -> Iterator[tuple[Ga
 def _resets_of_product(rw: Rewriter, body: Body, new: Linear) -> Iterator[tuple[Gate, Gate, bool]]:
     """(r, n, True) of n in front of its tanh: x @ W + r * (h @ R + b)."""
     h = body.states[0]
-    if len(new.products) != 1 or len(new.others) != 1 or not body.is_sequence(new.products[0].operand):
+    if len(new.products) != 1 or len(new.others) != 1:
         return
     weighed = new.others[0]
     for r, value in _factors(rw, body, weighed.value):
-        if (weighed.start, weighed.stop) != (0, body.width(r)):
-            continue
         reset = _gate(body, r, "Sigmoid", h)
         inner = body.linear(value, weighed.start, weighed.stop)
         hidden = inner.of(h)

@@ -38,7 +38,7 @@ def _recurrent(rw: Rewriter, scan: ir.Node) -> Sequence[ir.Value] | None:
     states = len(scan.inputs) - rw.attr(scan, "num_scan_inputs")
     shapes = [rw.shape(value) for value in scan.inputs[:states]]
     direction = _direction(rw, scan)
-    if not 1 <= states <= 2 or direction is None or rw.attr(scan, "scan_input_axes") is not None:
+    if direction is None:
         return None
     if any(shape is None or len(shape) not in (1, 2) or may_be_zero(shape[0]) for shape in shapes):
         return None
