@@ -17,6 +17,7 @@ import onnx_ir as ir
 from j2o_core import Rewriter
 
 from ..._plugin import plugin
+from ._group_norm import vector_of_channels
 
 
 @plugin.rewrite("Add", makes="BatchNormalization")
@@ -25,14 +26,14 @@ def _batch_norm(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         for normalised, scale in _operands(rw, scaled, "Div"):
             centred = rw.producer(normalised.inputs[0], "Sub")
             found = _variance(rw, normalised.inputs[1])
-            if centred is None or found is None or not rw.only_use(centred.outputs[0]):
+            if centred is None or found is None:
                 continue
             (x, mean), (variance, epsilon) = centred.inputs, found
-            weights = [_of_channels(rw, x, value) for value in (scale, bias, mean, variance)]
-            if x is None or x.dtype != ir.DataType.FLOAT or any(one is None for one in weights):
+            if x is None or x.dtype is not ir.DataType.FLOAT or len(rw.shape(x) or ()) < 3:
                 continue
-            if all(rw.constant(one) is not None for one in weights):
-                return None
+            weights = [vector_of_channels(rw, value, x) for value in (scale, bias, mean, variance)]
+            if any(one is None or not rw.is_weight(one) for one in weights):
+                continue
             return rw.op.BatchNormalization(x, *weights, epsilon=epsilon)  # type: ignore[no-any-return]
     return None
 
@@ -59,15 +60,3 @@ def _variance(rw: Rewriter, deviation: ir.Value | None) -> tuple[ir.Value, float
             shape = rw.shape(deviation)
             return (rw.reshape(variance, shape) if shape is not None else variance), float(epsilon)
     return None
-
-
-def _of_channels(rw: Rewriter, x: ir.Value | None, value: ir.Value | None) -> ir.Value | None:
-    """A weight that has a number for each index of the second axis, as a vector."""
-    sizes, shape = rw.shape(x) if x is not None else None, rw.shape(value) if value is not None else None
-    if sizes is None or shape is None or value is None or len(sizes) < 3 or not rw.is_weight(value):
-        return None
-    channels = sizes[1]
-    wanted = [channels if axis == 1 else 1 for axis in range(len(sizes))][len(sizes) - len(shape) :]
-    if not isinstance(channels, int) or len(shape) < len(sizes) - 1 or list(shape) != wanted:
-        return None
-    return rw.reshape(value, [channels])

@@ -46,7 +46,7 @@ def _group_norm(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     channels = shape[len(outer)]
     if sum(not isinstance(size, int) for size in outer) > 1:
         return None  # the sizes would have to be computed to be put back
-    if not isinstance(channels, int) or not isinstance(groups, int) or groups == 0 or channels % groups:
+    if not isinstance(groups, int) or groups == 0 or channels % groups:
         return None
     epsilon = rw.attr(norm, "epsilon")
     if len(outer) == 1 and groups == channels:
@@ -93,7 +93,7 @@ def _normalised_channels(rw: Rewriter, y: ir.Value | None) -> tuple[ir.Value, An
     if norm is not None and y is not None and norm.inputs[0] is not None and rw.only_use(y):
         return norm.inputs[0], norm.inputs[1], norm.inputs[2], rw.attr(norm, "epsilon")
     norm = _plain_layer_norm(rw, y)
-    if norm is None or norm.inputs[0] is None or not channels or not isinstance(channels[0], int):
+    if norm is None or norm.inputs[0] is None or not isinstance(channels[0], int):
         return None
     if rw.attr(norm, "axis", -1) % len(rw.shape(y) or ()) != 2:
         return None
@@ -103,17 +103,21 @@ def _normalised_channels(rw: Rewriter, y: ir.Value | None) -> tuple[ir.Value, An
 
 def _weights_of_channels(rw: Rewriter, value: ir.Value, x: ir.Value) -> ir.Value | None:
     """A value that varies along axis 1 of x alone, as a vector."""
-    shape, sizes, array = rw.shape(value), rw.shape(x), rw.constant(value)
-    if shape is None or sizes is None or len(shape) > len(sizes):
+    sizes, array = rw.shape(x) or (), rw.constant(value)
+    if array is None:
+        return vector_of_channels(rw, value, x)
+    if not np.isfinite(array).all():
+        return None  # the kernel multiplies before it takes the mean off
+    first = shortest(array)
+    if first.shape not in ((), (sizes[1], *[1] * (len(sizes) - 2))):
         return None
-    if array is not None:
-        if not np.isfinite(array).all():
-            return None  # the kernel multiplies before it takes the mean off
-        first = shortest(array)
-        if first.shape not in ((), (sizes[1], *[1] * (len(sizes) - 2))):
-            return None
-        return rw.op.constants.get(np.resize(first, (sizes[1],)), rw.op.constants.hint(value))
-    full = (1,) * (len(sizes) - len(shape)) + tuple(shape)
-    if full[1] != sizes[1] or any(size != 1 for axis, size in enumerate(full) if axis != 1):
+    return rw.op.constants.get(np.resize(first, (sizes[1],)), rw.op.constants.hint(value))
+
+
+def vector_of_channels(rw: Rewriter, value: ir.Value | None, x: ir.Value) -> ir.Value | None:
+    """A value with a number for each index of axis 1 of x, in the shape of x, as a vector."""
+    sizes, shape = rw.shape(x) or (), rw.shape(value)
+    wanted = (1, *sizes[1:2], *[1] * (len(sizes) - 2))
+    if value is None or shape is None or (*[1] * (len(sizes) - len(shape)), *shape) != wanted:
         return None
     return rw.reshape(value, [sizes[1]])

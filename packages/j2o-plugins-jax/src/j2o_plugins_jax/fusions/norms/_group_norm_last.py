@@ -35,11 +35,11 @@ def _group_norm_last(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     for d, root, weight in parts_and_weight(rw, node):
         centred = rw.producer(d, "Sub")
         x = centred.inputs[0] if centred is not None else None
-        if centred is None or x is None or x.dtype is not ir.DataType.FLOAT or not rw.same_shape(x, d):
+        if centred is None or x is None or x.dtype is not ir.DataType.FLOAT:
             continue
         groups = _Groups.of(rw, x, centred.inputs[1])
         epsilon = groups.epsilon(root, inverted=node.op_type == "Mul") if groups is not None else None
-        if groups is None or epsilon is None or not rw.same_shape(d, node.outputs[0]):
+        if groups is None or epsilon is None:
             continue
         normal = groups.normalised(epsilon)
         return normal if weight is None else rw.op.Mul(normal, weight)
@@ -57,7 +57,7 @@ def _weights_before_transpose(rw: Rewriter, node: ir.Node) -> ir.Value | None:
             norm = rw.producer(norm.inputs[0], "Reshape", "InstanceNormalization", "Mul", "Add")
         perm = list(rw.attr(transpose, "perm"))
         channels = on_last_axes(rw, y, -1, weight)
-        if norm is None or channels is None or perm[:-1] != sorted(perm[:-1]) or not rw.same_shape(y, node.outputs[0]):
+        if norm is None or channels is None or not rw.same_shape(y, node.outputs[0]):
             continue
         weights = rw.reshape(channels, [shape[-1], *[1] * (len(shape) - 1 - perm[-1])])
         return rw.op.Transpose(rw.op(node.op_type, transpose.inputs[0], weights), perm=perm)  # type: ignore[no-any-return]
@@ -78,7 +78,7 @@ class _Groups:
         sizes, axes = rw.shape(grouped) or (), self._axes(mean)
         self._is_wide = len(sizes) - 1 in axes
         *self._places, self._count, self._width = sizes if self._is_wide else (*sizes, 1)
-        self._outer = axes[0]
+        self._outer = axes[0] if axes else 0
 
     @classmethod
     def of(cls, rw: Rewriter, x: ir.Value, mean: ir.Value | None) -> _Groups | None:
@@ -89,8 +89,6 @@ class _Groups:
         reduction = rw.producer(value, "ReduceMean")
         grouped = reduction.inputs[0] if reduction is not None else None
         if reduction is None or grouped is None or mean is None or len(rw.shape(grouped) or ()) < 3:
-            return None
-        if len(reduction.inputs) < 2 or rw.constant(reduction.inputs[1]) is None:
             return None
         groups = cls(rw, x, grouped, reduction)
         return groups if groups._are_last() and groups._number(mean) is value else None
