@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from j2o_core import to_onnx
 from j2o_core.testing import Spec, check
 
 KEY = jax.random.PRNGKey(7)
@@ -102,3 +103,10 @@ def test_any_tree_of_keys(data):
 
     with jax.debug_key_reuse(False):
         check(fn, KEY, opsets=(21,))
+
+
+def test_equal_counters_are_one_number():
+    program = to_onnx(lambda key: jax.random.bits(key, (5000,)), [KEY])
+    sizes = [value.const_value.size for value in program.model.graph.initializers.values()]
+    assert [size for size in sizes if size >= 5000] == [5000]
+    np.testing.assert_array_equal(program(KEY), jax.random.bits(KEY, (5000,)))

@@ -1,5 +1,6 @@
 """The error functions, against SciPy as well: relative errors, tails included."""
 
+import jax
 import numpy as np
 import pytest
 from jax import lax
@@ -25,7 +26,11 @@ def test_inverse_against_scipy(x64, dtype):
     eps = np.finfo(dtype).eps
     y = np.concatenate([np.linspace(-0.999, 0.999, 301), 1 - np.logspace(np.log10(eps), -2, 60)]).astype(dtype)
     got = to_onnx(lax.erf_inv, [y])(y)
-    np.testing.assert_allclose(got, special.erfinv(y.astype(np.float64)), rtol=RTOL[dtype])
+    np.testing.assert_allclose(got, jax.jit(lax.erf_inv)(y), rtol=RTOL[dtype] / 10)
+    # JAX rounds y^2: near 1 its own relative errors are up to 5.8e-6 and 8e-11.
+    np.testing.assert_allclose(
+        got, special.erfinv(y.astype(np.float64)), rtol=2 * RTOL[dtype] if dtype == np.float32 else 2e-10
+    )
 
 
 @pytest.mark.parametrize("dtype", [*DTYPES.floats, np.float64])

@@ -39,7 +39,7 @@ def _hashes(rw: Rewriter, node: ir.Node) -> dict[ir.Value, ir.Value]:
     root = _root(rw, node.inputs[0])
     members = _members(rw, root, node)
     if root is None or len(members) < 2:
-        return dict(zip(node.outputs, _threefry_2x32(rw.op, *node.inputs), strict=True))
+        return dict(zip(node.outputs, _threefry_2x32(rw, *node.inputs), strict=True))
     sizes = [_size(rw, member) for member in members]
     flat = rw.reshape(root, (math.prod(rw.shape(root) or ()),))
     keys = [rw.op.Gather(flat, rw.const(places[:, None]), axis=0) for places in np.array([*members.values()]).T]
@@ -47,7 +47,7 @@ def _hashes(rw: Rewriter, node: ir.Node) -> dict[ir.Value, ir.Value]:
     for row, (member, size) in enumerate(zip(members, sizes, strict=True)):
         for place, counter in enumerate(member.inputs[2:]):
             counters[place, row, :size] = np.broadcast_to(rw.constant(counter), rw.shape(member.outputs[0])).reshape(-1)  # type: ignore[arg-type]
-    words = _threefry_2x32(rw.op, *keys, *map(rw.const, counters))
+    words = _threefry_2x32(rw, *keys, *map(rw.const, counters))
     found: dict[ir.Value, ir.Value] = {}
     for row, (member, size) in enumerate(zip(members, sizes, strict=True)):
         for output, word in zip(member.outputs, words, strict=True):
@@ -57,8 +57,12 @@ def _hashes(rw: Rewriter, node: ir.Node) -> dict[ir.Value, ir.Value]:
     return found
 
 
-def _threefry_2x32(op: Any, key_0: Any, key_1: Any, x_0: Any, x_1: Any) -> tuple[ir.Value, ir.Value]:
+def _threefry_2x32(rw: Rewriter, key_0: Any, key_1: Any, x_0: Any, x_1: Any) -> tuple[ir.Value, ir.Value]:
     """Threefry-2x32 with 20 rounds (Salmon et al., Parallel random numbers: as easy as 1, 2, 3; 2011)."""
+    op: Any = rw.op
+    upper = rw.constant(x_0)
+    if upper is not None and rw.scalar(x_0) is not None and rw.same_shape(x_0, x_1):
+        x_0 = rw.const(upper.flat[0])  # one number for those that are equal, as for fewer than 2**32 counters
 
     def number(value: int) -> Any:
         return op.const(value, np.uint32)

@@ -40,9 +40,9 @@ _ERFC_FAR = {
 _ERF_INV_MIDDLE = Interpolant(_erf_inv_over_y, 0.0, 5.0, 18)
 _ERF_INV_TAIL = Interpolant(lambda s: _erf_inv_over_y(s * s), math.sqrt(5), math.sqrt(37), 24)
 # Of float32 over -w, for w up to 17: a quotient of polynomials, fitted by least squares of its relative error, which is
-# at most 2.2e-8. All terms have one sign.
-_ERF_INV_ABOVE = (0.886226945, -0.308244465, 0.0600437725, -0.00782963388, 0.000648633236, -2.35595756e-05)
-_ERF_INV_BELOW = (1.0, -0.0860178373, 0.0321981462, -0.00192328932, 0.00017675956, -1.23391849e-06)
+# at most 2.2e-8. All terms of each have one sign.
+_ERF_INV_ABOVE = (-718221.627, 249809.422, -48661.0526, 6345.34124, -525.669435, 19.0932998)
+_ERF_INV_BELOW = (-810426.303, 69711.1179, -26094.2246, 1558.68425, -143.250597, 1.0)
 
 
 @plugin.lowering("erf")
@@ -88,8 +88,8 @@ def _erfc_far(op: Any, x: ir.Value) -> Any:
 @in_float32
 def _erf_inv(ctx: LoweringContext, y: ir.Value) -> Any:
     op, one = ctx.op, ctx.op.const(1, y)
-    # log(1 - y^2), with 1 - y^2 as a product that keeps its digits near 1.
-    log = op.Log(op.Mul(op.Sub(one, y), op.Add(one, y)))
+    # XLA rounds y^2 as well. The product of 1 - y and 1 + y keeps more digits near 1, which JAX's results lack.
+    log = op.Log(op.Sub(one, op.Mul(y, y)))
     span = ctx.range(y)
     has_poles = span.low <= -1 or span.high >= 1  # which numbers of `jax.random` are not
     over_y = _over_y_double(ctx, op.Neg(log)) if ctx.dtype(y) == np.float64 else _over_y_single(ctx, log, has_poles)
