@@ -155,6 +155,12 @@ def window_mean(x):
 
 PROGRAMS = {
     "indices from the end": (lambda x, i: x[i], numbers(4, 6), INDICES),
+    "places outside an image": (
+        lambda x, i, j: jnp.where((i >= 0) & (i < 4) & (j >= 0) & (j < 4), x[i, j], 0.5),
+        MATRIX,
+        np.resize(INDICES, 600),
+        np.resize(INDICES[[3, 1, 4]], 600),
+    ),
     "indices that are filled in": (lambda x, i: jnp.take(x, i, axis=1), MATRIX, INDICES),
     "softplus": (jax.nn.softplus, SPECIAL),
     "logaddexp": (lambda x: jnp.logaddexp(x, -2.5), SPECIAL),

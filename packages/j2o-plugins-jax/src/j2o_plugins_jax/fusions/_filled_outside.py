@@ -1,0 +1,177 @@
+"""Numbers at places inside an array, and one number for all places outside: a frame of that number.
+
+before: Where(0 <= i and i < n and 0 <= j and j < m, Gather(Reshape(x, [n * m]), k * m + l), fill)
+        with k = Clip(i', 0, n - 1) and l = Clip(j', 0, m - 1), i' and j' being Where(i < 0, i + n, i) or i itself
+after:  Gather(Reshape(Pad(x, 1, fill), [(n + 2) * (m + 2)]), Clip(i, -1, n) * (m + 2) + (Clip(j, -1, m) + m + 3))
+
+For any number of axes: what `map_coordinates` and other sampling of images trace for each neighbour. The same numbers:
+an index inside does not count from the end, and what lies outside is read from the frame. Comparisons and choices of a
+number take 3 ns in ONNX Runtime, the frame 0.5 ns for each number of x.
+Declines for few numbers of a large array, for other conditions beside, and where x has other shapes than the ends say.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import NamedTuple
+
+import numpy as np
+import onnx_ir as ir
+
+from j2o_core import Rewriter
+
+from .._plugin import plugin
+
+_MANY = 512
+_LARGER = 4
+_INTEGERS = (ir.DataType.INT32, ir.DataType.INT64)
+
+
+class _Index(NamedTuple):
+    """An index along an axis of `size`, whose places are `stride` numbers apart."""
+
+    value: ir.Value
+    size: int
+    stride: int
+
+
+@plugin.rewrite("Where", needs=("Gather",))
+def _filled_outside(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    condition, chosen, fill = node.inputs
+    if (outside := rw.producer(condition, "Not")) is not None:
+        condition, chosen, fill = outside.inputs[0], fill, chosen
+    gather, number, shape = rw.producer(chosen, "Gather"), rw.scalar(fill), rw.shape(node.outputs[0])
+    if gather is None or chosen is None or number is None or not rw.only_use(chosen) or shape is None:
+        return None
+    x, place = gather.inputs
+    whole = rw.shape(x)
+    if x is None or place is None or whole is None or len(whole) != 1 or not rw.same_shape(place, node.outputs[0]):
+        return None
+    indices, ends = _indices(rw, place), _ends(rw, condition)
+    if not indices or ends != {index.value: (0, index.size - 1) for index in indices}:
+        return None
+    sizes = [index.size for index in indices]
+    if [index.stride for index in indices] != _strides(sizes) or whole[0] != math.prod(sizes):
+        return None
+    if not all(isinstance(size, int) for size in shape) or math.prod(shape) < max(_MANY, whole[0] // _LARGER):
+        return None  # cost: the frame is larger than what is read
+    framed = [size + 2 for size in sizes]
+    if not rw.target.runs("Pad", x.dtype) or math.prod(framed) > np.iinfo(np.int32).max:
+        return None
+    dtype = next((i.value.dtype for i in indices if i.value.dtype is ir.DataType.INT64), ir.DataType.INT32)
+
+    def frame() -> ir.Value:
+        pads = rw.const([1] * (2 * len(sizes)), np.int64)
+        padded = rw.op.Pad(rw.reshape(x, sizes), pads, rw.const(np.asarray(rw.constant(fill)).flat[0]))
+        return rw.reshape(padded, [math.prod(framed)])
+
+    def step(index: _Index, stride: int, offset: int) -> ir.Value:
+        inside = rw.op.Clip(index.value, rw.const(-1, index.value), rw.const(index.size, index.value))
+        inside = rw.op.cast(inside, dtype)
+        inside = rw.op.Mul(inside, rw.const(stride, inside)) if stride > 1 else inside
+        return rw.op.Add(inside, rw.const(offset, inside)) if offset else inside  # type: ignore[no-any-return]
+
+    strides, steps = _strides(framed), []
+    for index, stride in zip(indices, strides, strict=True):
+        offset = sum(strides) if stride == 1 else 0  # the first number of x lies behind one of each axis
+        key = ("filled outside", index, stride, offset, dtype)
+        steps.append(rw.shared(key, functools.partial(step, index, stride, offset)))
+    table = rw.shared(("filled outside", x, tuple(sizes), str(number)), frame)
+    return rw.op.Gather(table, functools.reduce(rw.op.Add, steps), axis=0)  # type: ignore[no-any-return]
+
+
+def _strides(sizes: list[int]) -> list[int]:
+    return [math.prod(sizes[axis + 1 :]) for axis in range(len(sizes))]
+
+
+def _indices(rw: Rewriter, place: ir.Value) -> list[_Index]:
+    """The indices of which a place is made, the last axis last; none if it is made of something else."""
+    found, stack = [], [place]
+    while stack:
+        value = stack.pop()
+        add, multiply, stride = rw.producer(value, "Add"), rw.producer(value, "Mul"), 1
+        if add is not None:
+            stack += [operand for operand in add.inputs if operand is not None]
+            continue
+        for one, other in rw.both_ways(multiply):
+            factor = rw.scalar(other)
+            if factor is not None and one is not None:
+                value, stride = one, int(factor)
+        index = _clamped(rw, value)
+        if index is None:
+            return []
+        found.append(_Index(*index, stride))
+    return sorted(found, key=lambda index: -index.stride)
+
+
+def _clamped(rw: Rewriter, value: ir.Value) -> tuple[ir.Value, int] | None:
+    """The index that is clamped to the ends of an axis, and the size of this axis."""
+    x, low, high = _clip(rw, _before_widening(rw, value))
+    if low is None or high is None:
+        return None
+    index, size = _before_widening(rw, x), int(high) + 1
+    where = rw.producer(index, "Where")
+    if where is not None and low == 0:
+        test, total = rw.producer(where.inputs[0], "Less"), rw.producer(where.inputs[1], "Add")
+        index = where.inputs[2]
+        is_wrapped = test is not None and test.inputs[0] is index and rw.scalar(test.inputs[1]) == 0
+        sums = [one is index and rw.scalar(other) == size for one, other in rw.both_ways(total)]
+        if not is_wrapped or not any(sums):
+            return None
+    elif low not in (0, -size):
+        return None
+    return (index, size) if index is not None and index.dtype in _INTEGERS else None
+
+
+def _clip(rw: Rewriter, value: ir.Value | None) -> tuple[ir.Value | None, float | None, float | None]:
+    """The operand and the ends of Clip, or of Min of Max."""
+    clip = rw.producer(value, "Clip", "Min")
+    if clip is not None and clip.op_type == "Clip" and len(clip.inputs) == 3:
+        return clip.inputs[0], rw.scalar(clip.inputs[1]), rw.scalar(clip.inputs[2])
+    for one, high in rw.both_ways(clip) if clip is not None and len(clip.inputs) == 2 else ():
+        larger = rw.producer(one, "Max")
+        for x, low in rw.both_ways(larger) if larger is not None and len(larger.inputs) == 2 else ():
+            if rw.scalar(low) is not None:
+                return x, rw.scalar(low), rw.scalar(high)
+    return None, None, None
+
+
+def _before_widening(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
+    cast = rw.producer(value, "Cast")
+    source = None if cast is None else cast.inputs[0]
+    is_wider = source is not None and source.dtype is ir.DataType.INT32 and value.dtype is ir.DataType.INT64  # type: ignore[union-attr]
+    return source if is_wider else value
+
+
+def _ends(rw: Rewriter, condition: ir.Value | None) -> dict[ir.Value, tuple[float, float]]:
+    """The integers that a condition bounds, with the least and the largest number of each; none of other conditions."""
+    lows: dict[ir.Value, float] = {}
+    highs: dict[ir.Value, float] = {}
+    stack = [condition]
+    while stack:
+        node = rw.producer(stack.pop(), "And", *_FLIPPED)
+        if node is None:
+            return {}
+        if node.op_type == "And":
+            stack += node.inputs
+            continue
+        (one, other), op_type = node.inputs, node.op_type
+        if rw.scalar(other) is None:
+            one, other, op_type = other, one, _FLIPPED[op_type]
+        bound = rw.scalar(other)
+        if bound is None or one is None or one.dtype not in _INTEGERS:
+            return {}
+        if op_type.startswith("Less"):
+            highs[one] = min(highs.get(one, math.inf), bound - (op_type == "Less"))
+        else:
+            lows[one] = max(lows.get(one, -math.inf), bound + (op_type == "Greater"))
+    return {one: (lows[one], highs[one]) for one in lows} if lows.keys() == highs.keys() else {}
+
+
+_FLIPPED = {
+    "Less": "Greater",
+    "LessOrEqual": "GreaterOrEqual",
+    "Greater": "Less",
+    "GreaterOrEqual": "LessOrEqual",
+}
