@@ -1,5 +1,6 @@
 """Many numbers of a vector come by GatherElements, with the indices and the shape that they had."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -48,6 +49,49 @@ def test_few_numbers_and_rows_stay_gather():
     assert "GatherElements" not in operators(check(lambda x, i: x[i], x, i, opsets=(21,)))
     x, i = RNG.standard_normal((7, 3)).astype(np.float32), indices(40)
     assert "GatherElements" not in operators(check(lambda x, i: x[i], x, i, opsets=(21,)))
+
+
+@pytest.mark.parametrize("shape", [(40,), (5, 8), (2, 3, 4, 5)])
+@pytest.mark.parametrize("rows", [(30,), (3, 10), (2, 1, 15)])
+def test_indices_into_rows(rows, shape):
+    x, i = RNG.standard_normal((*rows, 7)).astype(np.float32), indices(*shape)
+    program = check(lambda x, i: jnp.take(x, i, axis=-1, mode="clip"), x, i, opsets=(18, 21))
+    assert "GatherElements" in operators(program)
+    program = check(lambda x, i: x[..., i] * 2, x, np.clip(i, -7, 6), opsets=(21,))
+    assert "GatherElements" in operators(program)
+
+
+@pytest.mark.parametrize("dtype", DTYPES.numeric)
+def test_element_types_of_rows(dtype):
+    check(lambda x, i: x[:, i], Spec((30, 7), dtype), indices(40, low=0, high=7), args=None, opsets=(21,))
+
+
+ROWS = {
+    "few numbers": (lambda x, i: x[:, i], (16, 7), indices(16)),
+    "another axis": (lambda x, i: x[:, i], (30, 7, 2), indices(40)),
+    "one place": (lambda x, i: x[:, i], (300, 7), indices()),
+    "no rows": (lambda x, i: x[:, i], (0, 7), indices(400)),
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_rows_that_stay_gather(name):
+    fn, shape, i = ROWS[name]
+    assert "GatherElements" not in operators(check(fn, Spec(shape), i, opsets=(21,)))
+
+
+@pytest.mark.parametrize("spec", [Spec(("B", 7)), Spec((30, "N"))])
+def test_symbolic_rows(spec):
+    program = check(lambda x, i: x[:, jnp.abs(i)], spec, indices(40), opsets=(21,))
+    assert ("GatherElements" in operators(program)) == (spec.shape[0] == 30)
+
+
+def test_permuted_columns_in_a_loop():
+    def turn(x, i):
+        return x[:, i] + 1, x[0, 0]
+
+    orders = np.argsort(RNG.random((5, 20)), axis=1).astype(np.int32)
+    check(lambda x, i: jax.lax.scan(turn, x, i), Spec((20, 20)), orders, opsets=(21,), unroll=False)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
