@@ -87,8 +87,6 @@ def _picked(rw: Rewriter, value: ir.Value | None) -> PairMember | None:
         return None
     axis, place = found[1:]
     (part,) = view.axes[axis]
-    if not isinstance(part.size, int) or part.size % 2:
-        return None
     half = part.size // 2
     if cut is not None:  # halves, perhaps of an axis of size 2
         if cut.stop - cut.start != half or cut.start not in (0, half):

@@ -141,8 +141,6 @@ def _of_layout(rw: Rewriter, node: ir.Node, axis: int, distance: int, made: Made
         return None
     inner = 1
     for part in reversed(axes[axis]):
-        if not isinstance(part.size, int):
-            return None
         wide, left = divmod(distance, inner)
         if not left and part.size % (2 * wide) == 0 and wide:
             own, own_distance = part.axis, part.stride * wide

@@ -22,6 +22,7 @@ after:  y = x * cos + Concat(b, a) * sin'                                    sin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -100,10 +101,12 @@ def _turned(
 ) -> ir.Value | None:
     shape = rw.shape(x)
     assert shape is not None
-    if rw.constant(cos) is None or rw.constant(sin) is None:
+    known_cos, known_sin = rw.constant(cos), rw.constant(sin)
+    if known_cos is None or known_sin is None:
         return _turned_by_computed(rw, x, one, negated, cos, sin)
-    tables = [_rows(rw, table, shape, len(shape) - 1) for table in (cos, sin)]
-    if tables[0] is None or tables[1] is None or tables[0][0] != tables[1][0]:
+    place = len(shape) - 1
+    axis = _axis_of_rows(shape, place, known_cos, known_sin)
+    if axis is None:
         return None
     if rw.opset < 23:
         return rw.decline(_TOO_OLD.format(opset=rw.opset))
@@ -112,14 +115,14 @@ def _turned(
     def second(array: Array) -> Array:
         return _of_each_pair(array, 1, halves)
 
-    cos_rows, sin_rows = tables[0][1], tables[1][1]
+    rows = _maker(shape, place)
+    cos_rows, sin_rows = rows(known_cos), rows(known_sin)
     if not np.array_equal(_of_each_pair(cos_rows, 0, halves), second(cos_rows)):
         return None
     first_sign = 1 if negated[0] else -1
     if not np.array_equal(_of_each_pair(sin_rows, 0, halves) * first_sign, second(sin_rows) * sign):
         return None
-    axis, order = tables[0][0], "halves" if halves else "neighbours"
-    rows = _maker(shape, len(shape) - 1)
+    order = "halves" if halves else "neighbours"
     cosines = _Table(cos, order, lambda array: second(rows(array)))
     sines = _Table(sin, f"{order} {sign}", lambda array: second(rows(array)) * array.dtype.type(sign))
     return _embedding(rw, x, axis, partial(_looked_up, rw, cosines, sines), interleaved=not halves)
@@ -151,7 +154,7 @@ def _with_signs_in_table(
     rw: Rewriter, x: ir.Value, one: PairMember, negated: tuple[bool, bool], cos: ir.Value, sin: ir.Value
 ) -> ir.Value | None:
     table, size = rw.constant(sin), (rw.shape(x) or ())[-1]
-    if not one.halves or negated != (True, False) or table is None or table.ndim == 0 or table.shape[-1] != size:
+    if not one.halves or negated != (True, False) or table is None or table.shape[-1:] != (size,):
         return None
     half, axis = size // 2, len(rw.shape(x) or ()) - 1
     signed = rw.derived(sin, "signed", lambda array: np.concatenate([-array[..., :half], array[..., half:]], -1))
@@ -166,7 +169,7 @@ def _of_products(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         return None
     (nodes, less, _), (others, more, _) = (behind(rw, value, *traits.LAYOUT) for value in node.inputs)
     difference, total = rw.producer(less, "Sub"), rw.producer(more, "Add")
-    if difference is None or total is None or less is None or not rw.same_shape(less, more):  # type: ignore[arg-type]
+    if difference is None or total is None:
         return None
     for a, cos, b, sin in _products(rw, difference)[::2]:  # the subtracted product comes second
         for other_b, other_cos, other_a, other_sin in _products(rw, total):
@@ -187,12 +190,10 @@ def _of_products(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 def _from_root(rw: Rewriter, one: PairMember, cos: ir.Value, sin: ir.Value, axes: Axes) -> ir.Value | None:
     """Pairs turned where they are in the root, with the axes that their reader wants."""
-    if not one.rest or one.rest not in one.axes:
+    if one.rest not in one.axes:
         return None
     place = one.axes.index(one.rest)
-    shape = [part[0].size if len(part) == 1 else 1 if not part else None for part in one.axes]
-    if None in shape:
-        return None
+    shape = [math.prod(part.size for part in axis) for axis in one.axes]
     found = _tables_of_pairs(rw, shape, place, cos, sin)
     target = (*one.axes[:place], *one.axes[place + 1 :], one.whole)
     x = rw.arranged(one.root, rw.axes(one.root), target)
@@ -206,16 +207,12 @@ def _from_root(rw: Rewriter, one: PairMember, cos: ir.Value, sin: ir.Value, axes
 # -- Tables ------------------------------------------------------------------------------------------------------------
 
 
-def _rows(rw: Rewriter, value: ir.Value, shape: Any, last: int) -> tuple[int, Array] | None:
-    """The axis besides `last` along which a table varies, and its rows; None if it varies along none or several."""
-    table = rw.constant(value)
-    if table is None or table.ndim > len(shape):
-        return None
-    full = _of_any_batch(table, len(shape), last).shape
-    varying = [axis for axis, size in enumerate(full) if size != 1 and axis != last]
-    if len(varying) != 1 or full[last] != shape[last] or full[varying[0]] != shape[varying[0]]:
-        return None
-    return varying[0], _maker(shape, last)(table)
+def _axis_of_rows(shape: Any, last: int, *tables: Array) -> int | None:
+    """The axis besides `last` along which each of the tables varies, None if it is not the same one for all."""
+    sizes = [_of_any_batch(table, len(shape), last).shape for table in tables]
+    varying = [[axis for axis, size in enumerate(full) if size != 1 and axis != last] for full in sizes]
+    same = len(varying[0]) == 1 and all(axes == varying[0] for axes in varying)
+    return varying[0][0] if same and all(full[last] == shape[last] for full in sizes) else None
 
 
 def _maker(shape: Any, last: int) -> Callable[[Array], Array]:
@@ -238,18 +235,19 @@ def _of_any_batch(table: Array, rank: int, last: int) -> Array:
 
 def _tables_of_pairs(rw: Rewriter, shape: Any, place: int, cos: ir.Value, sin: ir.Value) -> tuple[int, Tables] | None:
     """The axis of positions, and the tables, of those that have one number for each pair along the axis `place`."""
-    if rw.constant(cos) is None or rw.constant(sin) is None:
+    known_cos, known_sin = rw.constant(cos), rw.constant(sin)
+    if known_cos is None or known_sin is None:
         length = _length_axis(rw, shape, place, cos, sin)
         if length is None:
             return None
         cosines, sines = (_computed(rw, shape, place, length, table, "", lambda half: half) for table in (cos, sin))
         return None if cosines is None or sines is None else (length, lambda _: (cosines, sines))
-    rows = [_rows(rw, table, shape, place) for table in (cos, sin)]
-    if rows[0] is None or rows[1] is None or rows[0][0] != rows[1][0]:
+    axis = _axis_of_rows(shape, place, known_cos, known_sin)
+    if axis is None:
         return None
     make = _maker(shape, place)
     cosine_table, sine_table = (_Table(table, f"rows {place}", make) for table in (cos, sin))
-    return rows[0][0], partial(_looked_up, rw, cosine_table, sine_table)
+    return axis, partial(_looked_up, rw, cosine_table, sine_table)
 
 
 def _of_each_pair(rows: Array, place: int, halves: bool) -> Array:
@@ -266,7 +264,7 @@ def _length_axis(rw: Rewriter, shape: Any, last: int, *tables: ir.Value) -> int 
     varying: set[int] = set()
     for table in tables:
         own = rw.shape(table)
-        if rw.opset < 23 or len(shape) not in (3, 4) or own is None:
+        if own is None:
             return None
         full = (1,) * (len(shape) - len(own)) + own
         if full[last] != shape[last]:
@@ -353,17 +351,16 @@ def _of_a_part(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         return None
     inner, start, _ = behind(rw, turned.inputs[0], *traits.LAYOUT)
     cut, own = rw.slice_of(start), rw.axes(rest.source)
-    if cut is None or cut.source is not rest.source or rw.attr(turned, "rotary_embedding_dim", 0):
+    if cut is None or cut.source is not rest.source:
         return None
-    last = len(own) - 1
-    if not cut.axis == rest.axis == last == rw.attr(node, "axis") % len(rw.shape(node.outputs[0]) or ()):
-        return None
-    if (cut.start, cut.stop, rest.stop) != (0, rest.start, (rw.shape(cut.source) or ())[last]):
+    if (cut.start, cut.stop, rest.stop) != (0, rest.start, (rw.shape(cut.source) or ())[-1]):
         return None
     part = rw.axes(cut.value)
     turned_axes = through(rw, inner, part)
     axes, rest_axes = through(rw, outer, turned_axes), through(rw, others, rw.axes(rest.value))
-    if turned_axes is None or axes is None or rest_axes is None or not part[-1]:
+    if turned_axes is None or axes is None or rest_axes is None:
+        return None
+    if rw.attr(node, "axis") % len(axes) != len(axes) - 1:
         return None
     if not turned_axes[-1] == axes[-1] == part[-1] or (*axes[:-1], rw.axes(rest.value)[-1]) != rest_axes:
         return None
@@ -371,6 +368,7 @@ def _of_a_part(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     x = rw.arranged(cut.source, own, target)
     if x is None:
         return None
-    attributes = rw.attrs(turned)
-    result = rw.op.RotaryEmbedding(x, *turned.inputs[1:], **attributes, rotary_embedding_dim=cut.stop)
+    size = rw.attr(turned, "rotary_embedding_dim", 0) or cut.stop
+    attributes = rw.attrs(turned) | {"rotary_embedding_dim": size}
+    result = rw.op.RotaryEmbedding(x, *turned.inputs[1:], **attributes)
     return rw.arranged(result, target, (*axes[:-1], own[-1]))
