@@ -64,7 +64,10 @@ def bias_behind_mask(q, k, v):
 ATTENTION = {
     "the weights are read elsewhere": shows_weights,
     "the scores are read elsewhere": shows_scores,
-    "the scale is -0.5, not positive": lambda q, k, v: attention(q, k, v, -0.5),
+    "the scale is -0.5, not positive and finite": lambda q, k, v: attention(q, k, v, -0.5),
+    "the axis of the softmax is not that of the keys in both products": lambda q, k, v: (
+        jax.nn.softmax(q @ k.mT, axis=-2) @ v
+    ),
     "a bias is added behind a mask: add it to the scores before": bias_behind_mask,
     "the scores go through more than scales, one softcap, biases and masks": lambda q, k, v: (
         jax.nn.softmax(jnp.tanh(jnp.tanh(q @ k.mT))) @ v

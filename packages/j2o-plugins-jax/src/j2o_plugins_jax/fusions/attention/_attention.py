@@ -47,6 +47,7 @@ from ._scores import Factor, Mask, Scores, read_scores
 _DTYPES = (ir.DataType.FLOAT, *HALVES)
 # Numbers that are multiplied on scores one after another are few.
 _LONGEST_CHAIN = 10
+_LARGEST_SCALE = float(np.finfo(np.float32).max)
 
 # Axes of an operand that the scores have not count from here.
 _OWN = 1000
@@ -114,6 +115,9 @@ def _fused(rw: Rewriter, node: ir.Node, side: int, softmax: ir.Node, path: Seque
         return rw.decline("the weights are read elsewhere")
     if not all(rw.only_use(step.outputs[0]) for step in (product, *(step for step, _ in steps))):
         return rw.decline("the scores are read elsewhere")
+    other = node.inputs[1 - side]
+    if other is None or any(len(rw.shape(x) or ()) < 2 for x in (*node.inputs, *product.inputs)):
+        return rw.decline("a product is that of a vector")
     own = _product_axes(rw, product)
     scores = read_scores(rw, own, steps)
     if scores is None:
@@ -124,15 +128,14 @@ def _fused(rw: Rewriter, node: ir.Node, side: int, softmax: ir.Node, path: Seque
     if not all(_is_zero_anyway(rw, zeros, softmax, scores) for zeros in path if zeros.op_type == "Where"):
         return rw.decline("weights are set to zero, which the mask does not show to be zero")
     frame = _frame(rw, own, scores.axes, softmax, path, side)
-    other = node.inputs[1 - side]
-    if frame is None or other is None or any(len(rw.shape(x) or ()) < 2 for x in (other, *product.inputs)):
+    if frame is None:
         return rw.decline("the axis of the softmax is not that of the keys in both products")
     q, k = _queries_and_keys(rw, product, frame)
     frame = _with_groups(rw, frame, q)
     (q, q_scale), (k, k_scale) = _unscaled(rw, q), _unscaled(rw, k)
     scale = scores.scale * q_scale * k_scale
-    if not scale > 0:
-        return rw.decline(f"the scale is {scale:g}, not positive")
+    if not 0 < scale <= _LARGEST_SCALE:
+        return rw.decline(f"the scale is {scale:g}, not positive and finite")
     if scale > 1 and dtype is ir.DataType.FLOAT16:  # its root is multiplied on queries and keys
         return rw.decline(f"queries and keys of float16 may overflow with the scale {scale:g}")
     v = rw.op.Transpose(other, perm=_swapped(rw, other)) if side == 1 else other
@@ -169,13 +172,14 @@ def _fused(rw: Rewriter, node: ir.Node, side: int, softmax: ir.Node, path: Seque
 
 
 def _is_zero_anyway(rw: Rewriter, zeros: ir.Node, softmax: ir.Node, scores: Scores) -> bool:
-    """Whether Where(m, weights, 0) repeats the only mask, a constant that leaves each query a key."""
-    masks, kept = [entry for entry in scores.entries if isinstance(entry, Mask)], rw.constant(zeros.inputs[0])
-    if kept is None or zeros.inputs[1] is not softmax.outputs[0] or len(masks) != 1:
+    """Whether Where(m, weights, 0) repeats a mask, a constant that leaves each query a key."""
+    kept = rw.constant(zeros.inputs[0])
+    if kept is None or zeros.inputs[1] is not softmax.outputs[0]:
         return False
     axis, rank = rw.attr(softmax, "axis", -1), len(rw.shape(softmax.outputs[0]) or ())
     full = kept.reshape((1,) * (rank - kept.ndim) + kept.shape)
-    same = masks[0].kept is zeros.inputs[0] and not masks[0].inverted and masks[0].low == -math.inf
+    masks = [entry for entry in scores.entries if isinstance(entry, Mask) and entry.kept is zeros.inputs[0]]
+    same = any(not mask.inverted and mask.low == -math.inf for mask in masks)
     return same and bool(full.any(axis).all())
 
 
@@ -226,10 +230,10 @@ def _swapped(rw: Rewriter, value: ir.Value) -> list[int]:
 
 def _scores_chain(rw: Rewriter, value: ir.Value | None, depth: int) -> tuple[ir.Node, list[tuple[ir.Node, int]]] | None:
     """The product of queries and keys, and what happens to it on the way: (node, which operand it is)."""
-    if value is None or depth == 0:
+    node = rw.producer(value)
+    if value is None or node is None:
         return None
-    node = value.producer()
-    if node is None:
+    if depth == 0:  # cost: of the search
         return None
     if node.op_type == "MatMul":
         return node, []
@@ -271,8 +275,6 @@ def _product_axes(rw: Rewriter, product: ir.Node) -> Axes:
 
 def _frame(rw: Rewriter, own: Axes, axes: Axes, softmax: ir.Node, path: Sequence[ir.Node], side: int) -> _Frame | None:
     """Which parts of the first product are batch, heads, queries and keys of the second."""
-    if len(own) < 2 or len(axes) < 2:
-        return None
     keys = axes[rw.attr(softmax, "axis", -1)]
     for layout in path:
         moved = rw.moved(layout, axes)
@@ -336,7 +338,7 @@ def _unscaled(rw: Rewriter, value: ir.Value) -> tuple[ir.Value, float]:
         return value, 1.0
     for place in (0, 1) if node.op_type == "Mul" else (0,):
         number, x = rw.scalar(node.inputs[1 - place]), node.inputs[place]
-        if number is None or x is None or number <= 0 or not np.isfinite(number) or not rw.same_shape(x, view.root):
+        if number is None or x is None or not 0 < number < math.inf or not rw.same_shape(x, view.root):
             continue
         plain = rw.arranged(x, rw.axes(x), view.axes)
         if plain is not None:

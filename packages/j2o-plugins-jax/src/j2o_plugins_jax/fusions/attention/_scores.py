@@ -117,9 +117,7 @@ def _number(rw: Rewriter, node: ir.Node, place: int) -> float:
     return 1 / number if node.op_type == "Div" else number
 
 
-def _multiplied(scores: Scores, number: float) -> Scores | None:
-    if not math.isfinite(number) or number == 0 or (number < 0 and scores.entries):
-        return None
+def _multiplied(scores: Scores, number: float) -> Scores:
     entries = tuple(
         replace(entry, factor=entry.factor * number)
         if isinstance(entry, Bias)
@@ -134,7 +132,7 @@ def _multiplied(scores: Scores, number: float) -> Scores | None:
 def _operand_axes(rw: Rewriter, scores: Scores, operand: ir.Value | None) -> Axes | None:
     """The axes of what is broadcast to the scores."""
     shape = rw.shape(operand)
-    if shape is None or len(shape) > len(scores.axes):
+    if shape is None:
         return None
     own = scores.axes[len(scores.axes) - len(shape) :]
     return tuple(axis if size != 1 else () for size, axis in zip(shape, own, strict=True))
@@ -145,7 +143,11 @@ def _with_factor(rw: Rewriter, scores: Scores, node: ir.Node, place: int) -> Sco
     axes, array = _operand_axes(rw, scores, operand), rw.constant(operand)
     if operand is None or axes is None or scores.softcap is not None or scores.entries or scores.wide:
         return None
-    if operand.dtype not in SINGLE_RANGE or (array is not None and not np.isfinite(array).all()):
+    if operand.dtype not in SINGLE_RANGE:
+        return None
+    with np.errstate(all="ignore"):
+        numbers = 0 if array is None else array if node.op_type == "Mul" else 1 / array
+    if not np.isfinite(numbers).all():
         return None
     return replace(scores, factors=(*scores.factors, Factor(operand, axes, node.op_type)))
 
