@@ -1,3 +1,4 @@
+import hashlib
 import random
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import onnx_ir as ir
 import pytest
 
 from j2o_core.cli.__main__ import main
+from j2o_core.program import _digests, _pieces
 from j2o_core.program._save import save
 
 WEIGHT = np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32)
@@ -66,6 +68,29 @@ def test_narrow_rearranged_and_empty_weights_have_digests(export, tmp_path, way)
     tensors = onnx.load(path, load_external_data=False).graph.initializer
     assert all([entry.key for entry in tensor.metadata_props] == ["j2o.sha256"] for tensor in tensors)
     assert main(["check", path]) == 0
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_large_and_small_weights_in_turn_have_their_own_digests(export, tmp_path, monkeypatch, way):
+    """Large pieces are hashed by another thread, while other weights are written."""
+    monkeypatch.setattr(_digests, "_PARALLEL_BYTES", 1 << 12)
+    monkeypatch.setattr(_pieces, "_CHUNK_BYTES", 5000)
+    monkeypatch.setattr(_pieces, "_BLOCK_BYTES", 1 << 14)
+    path = tmp_path / "mapped.npy"
+    chance = np.random.default_rng(0)
+    np.save(path, chance.standard_normal((70, 50), np.float32))
+    mapped = np.load(path, mmap_mode="r")
+    large = chance.standard_normal((300, 50), np.float32)
+    turned = chance.standard_normal((50, 300), np.float32).T
+    narrow = jnp.asarray(large, jnp.bfloat16)
+    weights = [large, BIAS, mapped, turned, mapped.T, narrow, np.arange(2000, dtype=np.int32)]
+    program = export(lambda: weights, [])
+    files = program.save(tmp_path / "m.onnx", **way)
+    tensors = [value.const_value for value in ir.load(files[0]).graph.initializers.values()]
+    digests = {tensor.metadata_props["j2o.sha256"] for tensor in tensors}
+    wanted = {hashlib.sha256(np.ascontiguousarray(weight).tobytes()).hexdigest()[:32] for weight in weights}
+    assert digests == wanted
+    assert main(["check", files[0]]) == 0
 
 
 def test_weights_that_another_program_replaced_pass(program, tmp_path):

@@ -6,14 +6,16 @@ that replaces the tensor leaves none behind.
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import onnx_ir as ir
 
 from .._errors import CheckError
+from ..trace._memory import file_map
 from ._pieces import pieces
 
 if TYPE_CHECKING:
@@ -35,10 +37,11 @@ def digest_of(content: Iterable[bytes | memoryview]) -> str:
 
 
 class Digester:
-    """Writes tensors, and has another thread hash what is being written: together that takes no longer."""
+    """Writes tensors, and has another thread hash one piece while it is written and the next one is made."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, "j2o-digests")
+        self._hashed: Future[None] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -46,23 +49,34 @@ class Digester:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown()
 
-    def write(self, file: BinaryIO, tensor: Any) -> str:
-        """Write the bytes of a tensor; their digest."""
-        digest = hashlib.sha256()
+    def write(self, file: BinaryIO, tensor: Any) -> Callable[[], str]:
+        """Write the bytes of a tensor. The result gives their digest: best when all is written."""
+        digest, last = hashlib.sha256(), None
         for piece in pieces(tensor):
-            hashed = self._start(digest, piece) if len(piece) >= _PARALLEL_BYTES else None
-            file.write(piece)
-            if hashed is None:
+            if last is not None:
+                last.result()
+            last = self._start(digest, piece) if len(piece) >= _PARALLEL_BYTES else None
+            if last is None:
                 digest.update(piece)
-            else:
-                hashed.result()
-        return digest.hexdigest()[:DIGITS]
+            file.write(piece)
+            if last is not None and isinstance(piece, memoryview) and file_map(piece.obj) is not None:
+                last.result()  # its pages are let go next
+        return functools.partial(_hexdigest, digest, last)
 
     def _start(self, digest: Any, piece: bytes | memoryview) -> Future[None] | None:
+        if self._hashed is not None:
+            self._hashed.result()
         try:
-            return self._pool.submit(digest.update, piece)
+            self._hashed = self._pool.submit(digest.update, piece)
         except RuntimeError:  # where there are no threads, or no new ones as the process ends
             return None
+        return self._hashed
+
+
+def _hexdigest(digest: Any, last: Future[None] | None) -> str:
+    if last is not None:
+        last.result()
+    return str(digest.hexdigest()[:DIGITS])
 
 
 def check_digests(model: ir.Model) -> None:

@@ -32,7 +32,7 @@ def write_model(file: BinaryIO, model: ir.Model, *, digests: bool = True) -> Non
     Args:
         file: where to.
         model: the model.
-        digests: whether each weight gets its digest, which `j2o check` compares.
+        digests: whether each weight gets its digest, which `j2o check` compares. They are put in at the end.
 
     Raises:
         SaveError: if it takes 2 GB or more, which no reader of ONNX accepts.
@@ -68,13 +68,21 @@ def write_model(file: BinaryIO, model: ir.Model, *, digests: bool = True) -> Non
         )
     file.write(rest)
     file.write(graph)
+    if not digests:
+        for initializer, head, tensor in zip(initializers, heads, tensors, strict=True):
+            file.write(initializer + head)
+            file.writelines(pieces(tensor))
+        return
+    places = []
     with Digester() as digester:
         for initializer, head, tensor in zip(initializers, heads, tensors, strict=True):
             file.write(initializer + head)
-            if digests:
-                file.write(_digest_entry(digester.write(file, tensor)))
-            else:
-                file.writelines(pieces(tensor))
+            digest = digester.write(file, tensor)
+            file.write(_digest_entry("0" * DIGITS))
+            places.append((file.tell() - DIGITS, digest))
+        for place, digest in places:
+            file.seek(place)
+            file.write(digest().encode())
 
 
 def _drop_types_of_weights(graph: Any) -> None:

@@ -17,7 +17,8 @@ _Array = np.ndarray[Any, Any]
 _CHUNK_BYTES = 1 << 24
 # An array with a layout of its own is copied, block by block.
 _BLOCK_BYTES = 1 << 22
-_COLUMNS = 32
+# A line of the cache holds so many float32.
+_COLUMNS = 16
 
 
 def pieces(tensor: Any) -> Iterator[bytes | memoryview]:

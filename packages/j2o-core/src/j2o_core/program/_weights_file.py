@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -54,17 +54,17 @@ class _Digesting:
     def __init__(self, file: BinaryIO, digester: Digester):
         self._file = file
         self._digester = digester
-        self._digest = hashlib.sha256()
+        self._written: list[bytes | Callable[[], str]] = []
         self.position = 0
 
     def write(self, content: bytes) -> None:
         self._file.write(content)
-        self._digest.update(content)
+        self._written.append(content)
         self.position += len(content)
 
-    def tensor(self, tensor: Any) -> str:
+    def tensor(self, tensor: Any) -> Callable[[], str]:
         digest = self._digester.write(self._file, tensor)
-        self._digest.update(digest.encode())
+        self._written.append(digest)
         self.position += tensor.nbytes
         return digest
 
@@ -73,7 +73,8 @@ class _Digesting:
         self.write(b"\0" * (-self.position % step))
 
     def hexdigest(self) -> str:
-        return self._digest.hexdigest()[:16]
+        parts = (part if isinstance(part, bytes) else part().encode() for part in self._written)
+        return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
 
 
 def _write_data(file: BinaryIO, tensors: Sequence[Any]) -> Placed:
@@ -85,7 +86,7 @@ def _write_data(file: BinaryIO, tensors: Sequence[Any]) -> Placed:
             out.align(tensor.nbytes)
             offsets.append(out.position)
             digests.append(out.tensor(tensor))
-    return Placed(offsets, digests, out.hexdigest())
+    return Placed(offsets, [digest() for digest in digests], out.hexdigest())
 
 
 def _write_safetensors(file: BinaryIO, tensors: Sequence[Any]) -> Placed:
@@ -114,7 +115,7 @@ def _write_safetensors(file: BinaryIO, tensors: Sequence[Any]) -> Placed:
         begin = out.position
         digests = {index: out.tensor(tensors[index]) for index in order}
     every = range(len(tensors))
-    return Placed([begin + starts[index] for index in every], [digests[index] for index in every], out.hexdigest())
+    return Placed([begin + starts[index] for index in every], [digests[index]() for index in every], out.hexdigest())
 
 
 WRITERS = {"data": _write_data, "safetensors": _write_safetensors}

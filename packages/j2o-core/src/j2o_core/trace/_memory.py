@@ -11,7 +11,7 @@ def memory_place(array: np.ndarray[Any, Any]) -> tuple[Any, ...]:
     return (array.__array_interface__["data"][0], array.shape, array.strides, array.dtype)
 
 
-def file_map(array: np.ndarray[Any, Any]) -> mmap.mmap | None:
+def file_map(array: Any) -> mmap.mmap | None:
     """The mapped file (`np.memmap`) that an array is a view of, None for arrays in memory.
 
     What was written into a copy-on-write map is in memory, too, and nowhere else.
