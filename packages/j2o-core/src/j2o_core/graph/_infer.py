@@ -5,6 +5,7 @@ Dtypes are known for every operator; shapes for those whose shape follows withou
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,43 +20,73 @@ from ._values import shape_of
 Shape = tuple[Any, ...]
 ConstantOf = Callable[[ir.Value | None], "np.ndarray[Any, Any] | None"]
 
-_TRUTHS = frozenset(traits.TRUTHS)
 _BROADCASTS = frozenset({*traits.BROADCASTS, "PRelu"})
 _SAME_SHAPE = frozenset(traits.SAME_SHAPE)
-_SECOND_INPUT = frozenset({"Where", "OneHot"})
-_TO_ATTRIBUTE = {"Cast": "to", "BitCast": "to", "EyeLike": "dtype", "RandomUniform": "dtype", "RandomNormal": "dtype"}
-_FLOAT_OUTPUT = {"ConvInteger": ir.DataType.INT32, "MatMulInteger": ir.DataType.INT32}
 
 
 def infer_dtypes(op_type: str, inputs: Sequence[ir.Value | None], attrs: Mapping[str, Any], outputs: int) -> list[Any]:
     """The element type of each output (None where it is not known)."""
+    rule = _DTYPES.get(op_type)
+    if rule is not None:
+        return rule(inputs, attrs, outputs)
     if domain_of(op_type) not in ("", INTERNAL_DOMAIN):
         return [None] * outputs  # the rule says it, see `LoweringContext.shaped`
-    first = next((value.dtype for value in inputs if value is not None), None)
-    if op_type in _TRUTHS:
-        return [ir.DataType.BOOL]
-    if op_type in traits.COUNTS or op_type == "Size":
-        return [ir.DataType.INT64]
-    if op_type in _TO_ATTRIBUTE and _TO_ATTRIBUTE[op_type] in attrs:
-        return [ir.DataType(int(attrs[_TO_ATTRIBUTE[op_type]]))]
-    if op_type in _SECOND_INPUT:
-        position = 1 if op_type == "Where" else 2
-        return [inputs[position].dtype if inputs[position] is not None else None]  # type: ignore[union-attr]
-    if op_type in _FLOAT_OUTPUT:
-        return [_FLOAT_OUTPUT[op_type]]
-    if op_type == "TopK" or (op_type == "MaxPool" and outputs == 2):
-        return [first, ir.DataType.INT64]
-    if op_type == "ConstantOfShape":
-        value = attrs.get("value")
-        return [value.dtype if value is not None else ir.DataType.FLOAT]
-    if op_type == "CastLike":
-        return [inputs[1].dtype if inputs[1] is not None else None]
-    if op_type in ("DequantizeLinear", "QuantizeLinear"):
-        return [inputs[1].dtype if op_type == "DequantizeLinear" and inputs[1] is not None else None]
-    if op_type in traits.CONTROL_FLOW:
-        values = _body_results(op_type, attrs)
-        return [value.dtype for value in values] if len(values) == outputs else [None] * outputs
-    return [first] * outputs
+    return [_first_dtype(inputs)] * outputs
+
+
+def _first_dtype(inputs: Sequence[ir.Value | None]) -> Any:
+    for value in inputs:
+        if value is not None:
+            return value.dtype
+    return None
+
+
+def _always(dtype: ir.DataType) -> Callable[..., list[Any]]:
+    return lambda inputs, attrs, outputs: [dtype]
+
+
+def _like(position: int) -> Callable[..., list[Any]]:
+    """The element type of an operand."""
+
+    def rule(inputs: Sequence[ir.Value | None], attrs: Mapping[str, Any], outputs: int) -> list[Any]:
+        operand = inputs[position]
+        return [None if operand is None else operand.dtype]
+
+    return rule
+
+
+def _stated(name: str) -> Callable[..., list[Any]]:
+    """The element type in an attribute, by default that of the first operand."""
+    return lambda inputs, attrs, outputs: [ir.DataType(int(attrs[name])) if name in attrs else _first_dtype(inputs)]
+
+
+def _with_indices(inputs: Sequence[ir.Value | None], attrs: Mapping[str, Any], outputs: int) -> list[Any]:
+    return [_first_dtype(inputs), ir.DataType.INT64][:outputs]
+
+
+def _filled(inputs: Sequence[ir.Value | None], attrs: Mapping[str, Any], outputs: int) -> list[Any]:
+    value = attrs.get("value")
+    return [value.dtype if value is not None else ir.DataType.FLOAT]
+
+
+def _control_flow_dtypes(op_type: str, inputs: Any, attrs: Mapping[str, Any], outputs: int) -> list[Any]:
+    values = _body_results(op_type, attrs)
+    return [value.dtype for value in values] if len(values) == outputs else [None] * outputs
+
+
+_DTYPES: dict[str, Callable[..., list[Any]]] = {
+    **dict.fromkeys(traits.TRUTHS, _always(ir.DataType.BOOL)),
+    **dict.fromkeys([*traits.COUNTS, "Size"], _always(ir.DataType.INT64)),
+    **dict.fromkeys(["ConvInteger", "MatMulInteger"], _always(ir.DataType.INT32)),
+    **dict.fromkeys(["Cast", "BitCast"], _stated("to")),
+    **dict.fromkeys(["EyeLike", "RandomUniform", "RandomNormal"], _stated("dtype")),
+    **dict.fromkeys(["Where", "CastLike", "DequantizeLinear"], _like(1)),
+    "OneHot": _like(2),
+    "QuantizeLinear": lambda inputs, attrs, outputs: [None],
+    **dict.fromkeys(["TopK", "MaxPool"], _with_indices),
+    "ConstantOfShape": _filled,
+    **{op_type: functools.partial(_control_flow_dtypes, op_type) for op_type in traits.CONTROL_FLOW},
+}
 
 
 def _body_results(op_type: str, attrs: Mapping[str, Any]) -> list[ir.Value]:
@@ -107,12 +138,12 @@ def infer_shapes(
 
 def broadcast_shapes(shapes: Sequence[Shape | None]) -> Shape | None:
     """NumPy's broadcasting, or None if a shape is missing or symbolic sizes cannot be compared."""
-    if any(shape is None for shape in shapes):
+    if None in shapes:
         return None
-    known = [shape for shape in shapes if shape is not None]
+    known = [shape for shape in shapes if shape]  # those of scalars change nothing
     if all(shape is known[0] for shape in known):
         return known[0] if known else ()
-    rank = max((len(shape) for shape in known), default=0)
+    rank = max(map(len, known))
     result = []
     for axis in range(rank):
         sizes = [shape[axis - rank + len(shape)] for shape in known if axis - rank + len(shape) >= 0]
@@ -158,7 +189,7 @@ def _transpose(first: Shape, _: Any, inputs: Any, attrs: Any, constant: Any) -> 
 
 def _axes(inputs: Any, constant: Any, rank: int) -> list[int] | None:
     values = constant(inputs[1]) if len(inputs) > 1 and inputs[1] is not None else None
-    return None if values is None else [int(axis) % rank for axis in values]
+    return None if values is None else [axis % rank for axis in values.tolist()]
 
 
 def _unsqueeze(first: Shape, _: Any, inputs: Any, attrs: Any, constant: Any) -> Shape | None:
@@ -166,7 +197,7 @@ def _unsqueeze(first: Shape, _: Any, inputs: Any, attrs: Any, constant: Any) -> 
     if axes is None:
         return None
     rank = len(first) + len(axes)
-    placed = {int(axis) % rank for axis in axes}
+    placed = {axis % rank for axis in axes.tolist()}
     rest = iter(first)
     return tuple(1 if axis in placed else next(rest) for axis in range(rank))
 
@@ -242,10 +273,10 @@ def _pad(first: Shape, shapes: Any, inputs: Any, attrs: Any, constant: Any) -> S
 
 def _of_constant_shape(first: Shape, shapes: Any, inputs: Any, attrs: Any, constant: Any) -> Shape | None:
     target = constant(inputs[1])
-    if target is None or (target == 0).any() or (target == -1).any():
-        target = inputs[1].meta.get("j2o_dims") if inputs[1] is not None else None
-        return tuple(target) if target is not None else None
-    return tuple(int(size) for size in target)
+    sizes = None if target is None else target.tolist()
+    if sizes is None or 0 in sizes or -1 in sizes:
+        sizes = inputs[1].meta.get("j2o_dims") if inputs[1] is not None else None
+    return None if sizes is None else tuple(sizes)
 
 
 def _expand(first: Shape, shapes: Any, inputs: Any, attrs: Any, constant: Any) -> Shape | None:
@@ -265,16 +296,16 @@ def _shape_op(first: Shape, _: Any, inputs: Any, attrs: Any, constant: Any) -> S
 
 
 def _slice(first: Shape, _: Any, inputs: Any, attrs: Any, constant: Any) -> Shape | None:
-    parts = [array for part in inputs[1:] if part is not None and (array := constant(part)) is not None]
+    parts = [array.tolist() for part in inputs[1:] if part is not None and (array := constant(part)) is not None]
     if len(parts) < len(inputs) - 1 or len(parts) < 3:
         return None
-    steps = parts[3] if len(parts) > 3 else np.ones_like(parts[0])
+    steps = parts[3] if len(parts) > 3 else [1] * len(parts[0])
     result = list(first)
     for start, end, axis, step in zip(*parts[:3], steps, strict=True):
-        size = first[int(axis)]
+        size = first[axis]
         if not isinstance(size, (int, np.integer)):
             return None
-        result[int(axis)] = _slice_length(int(size), int(start), int(end), int(step))
+        result[axis] = _slice_length(int(size), start, end, step)
     return tuple(result)
 
 
