@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -33,7 +34,7 @@ class _Side:
     contract: tuple[int, ...]
     constant: bool
 
-    @property
+    @functools.cached_property
     def free(self) -> tuple[int, ...]:
         used = {*self.batch, *self.contract}
         return tuple(axis for axis in range(len(self.shape)) if axis not in used)
@@ -43,6 +44,8 @@ class _Side:
 
     def contracted_like(self, other: _Side) -> _Side:
         """The same with the contracted axes in another order: that in which they lie in the other operand."""
+        if len(self.contract) < 2:
+            return self
         order = sorted(range(len(self.contract)), key=lambda i: other.contract[i])
         return replace(self, contract=tuple(self.contract[i] for i in order))
 
