@@ -79,7 +79,7 @@ class Constants:
     def wide(self, value: ir.Value | None) -> np.ndarray[Any, Any] | None:
         """The array behind a constant value; in half precision what it was rounded from, None if that is not known."""
         array = self.array(value)
-        is_half = array is not None and array.dtype.name in ("float16", "bfloat16")
+        is_half = array is not None and array.dtype.itemsize == 2 and array.dtype.name in ("float16", "bfloat16")
         return self._wide.get(value) if is_half and value is not None else array
 
     def forget_wide(self) -> None:

@@ -180,12 +180,15 @@ def _of_array(array: np.ndarray[Any, Any]) -> Range:
         return ANYTHING
     if array.dtype.kind in "iub":
         return Range(int(array.min()), int(array.max()))
-    wide = array.astype(np.float64)
-    nan = np.isnan(wide)
+    wide: np.ndarray[Any, Any] = array.astype(np.float64)
     zero = bool((np.signbit(wide) & (wide == 0)).any())
+    low, high = float(wide.min()), float(wide.max())
+    if low <= high:
+        return Range(low, high, negative_zero=zero)
+    nan = np.isnan(wide)
     if nan.all():
         return Range(-math.inf, math.inf, nan=True)
-    return Range(float(np.nanmin(wide)), float(np.nanmax(wide)), bool(nan.any()), zero)
+    return Range(float(np.nanmin(wide)), float(np.nanmax(wide)), nan=True, negative_zero=zero)
 
 
 def _cast(x: Range, source: ir.Value | None, result: ir.Value) -> Range:

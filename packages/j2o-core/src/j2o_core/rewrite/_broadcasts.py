@@ -91,9 +91,9 @@ def _moved_ones(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 def _thinner(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
     """A value that is broadcast to this one, None if there is none."""
-    expand = rw.producer(value, "Expand")
-    if expand is not None:
-        return expand.inputs[0]
+    made = rw.producer(value, "Expand", *traits.LAYOUT, *_NEUTRAL)
+    if made is None or made.op_type == "Expand":
+        return None if made is None else made.inputs[0]
     number = _written_out(rw, value)
     if number is not None:
         return rw.const(number.reshape(()))

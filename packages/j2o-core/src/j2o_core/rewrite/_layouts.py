@@ -160,7 +160,7 @@ def _layout_below_pointwise(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     places = [
         index
         for index, value in enumerate(node.inputs)
-        if value is None or rw.scalar(value) is None or not _is_scalar(rw, value)
+        if value is None or not _is_scalar(rw, value) or rw.scalar(value) is None
     ]
     if len(places) != 1:
         return None

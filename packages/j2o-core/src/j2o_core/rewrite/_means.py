@@ -23,8 +23,10 @@ def _mean(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         layout = rw.producer(total, *traits.RESHAPES)
         layout = layout if layout is not None and rw.only_use(layout.outputs[0]) else None
         reduction = rw.producer(layout.inputs[0] if layout is not None else total, "ReduceSum")
+        if reduction is None:
+            continue
         number = rw.scalar(divisor)
-        if reduction is None or number is None or divisor is None or total is None:
+        if number is None or divisor is None or total is None:
             continue
         if total.dtype is None or not total.dtype.is_floating_point() or not rw.same_shape(total, node.outputs[0]):
             continue

@@ -201,8 +201,8 @@ class Rewriter:
         array = self.op.constant_value(value)
         if array is None or array.size == 0 or array.dtype.kind not in REAL_KINDS:
             return None
-        first = array.reshape(-1)[0]
-        return float(first) if array.size == 1 or bool((array == first).all()) else None
+        first, last = array[(0,) * array.ndim], array[(-1,) * array.ndim]
+        return float(first) if array.size == 1 or (last == first and bool((array == first).all())) else None
 
     def producer(self, value: ir.Value | None, *op_types: str) -> ir.Node | None:
         """The node that makes a value, if it is one of these operators."""

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from ..graph._infer import Shape, same_shape
 from ._plugin import plugin
-from ._rewriter import Rewriter
+from ._rewriter import Rewriter, Slice
 
 
 @plugin.rewrite("Split")
@@ -119,25 +119,31 @@ def _slice_before_product(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     producer = rw.producer(cut.source, "Add", "MatMul")
     if producer is None or rw.slices(cut.source) is None:
         return None
-    left, right = producer.inputs
-    assert left is not None
-    assert right is not None
     if producer.op_type == "MatMul":
-        rank = len(rw.shape(right) or ())
-        if not rw.is_weight(right) or rank < 2:
-            return None
-        return rw.op.MatMul(left, rw.cut(right, rank - 1, cut.start, cut.stop))  # type: ignore[no-any-return]
-    for one, other in ((left, right), (right, left)):
+        return _columns(rw, producer, cut)
+    for one, other in rw.both_ways(producer):
         product, shape = rw.producer(one, "MatMul"), rw.shape(other)
-        if product is None or not shape or not rw.is_weight(other) or not rw.is_weight(product.inputs[1]):
+        if product is None or one is None or other is None:
+            continue
+        if not shape or not rw.is_weight(other) or not rw.is_weight(product.inputs[1]):
             continue
         if shape[-1] != (rw.shape(cut.source) or ())[-1] or not _read_by(one, producer):
             continue
         if not same_shape(rw.shape(one), rw.shape(cut.source)):
             continue  # a product of one column, which the bias makes wider
-        part = rw.cut(one, cut.axis, cut.start, cut.stop)
+        part = _columns(rw, product, cut) if rw.only_use(one) else None  # cost: of a rewrite of its own
+        part = part or rw.cut(one, cut.axis, cut.start, cut.stop)
         return rw.op.Add(part, rw.cut(other, len(shape) - 1, cut.start, cut.stop))  # type: ignore[no-any-return]
     return None
+
+
+def _columns(rw: Rewriter, product: ir.Node, cut: Slice) -> ir.Value | None:
+    """The columns of a product with a weight that a slice takes, None for other products."""
+    x, weight = product.inputs
+    rank = len(rw.shape(weight) or ())
+    if weight is None or not rw.is_weight(weight) or rank < 2:
+        return None
+    return rw.op.MatMul(x, rw.cut(weight, rank - 1, cut.start, cut.stop))  # type: ignore[no-any-return]
 
 
 def _read_by(value: ir.Value, node: ir.Node) -> bool:

@@ -50,10 +50,12 @@ def _larger_or_smaller(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     if len(node.inputs) != 2:
         return None
     for one, other in rw.both_ways(node):
+        if one is None or not rw.same_shape(one, node.outputs[0]):
+            continue
         ranges = high, low = [rw.range(value) for value in ((one, other) if node.op_type == "Max" else (other, one))]
         zeros = any(x.negative_zero for x in ranges)  # the order of zeros of both signs
         is_known = high.low > low.high or (high.low == low.high and not zeros)
-        if is_known and not rw.range(other).nan and one is not None and rw.same_shape(one, node.outputs[0]):
+        if is_known and not rw.range(other).nan:
             return one
     return None
 

@@ -66,9 +66,10 @@ def _of_swapped(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         (one, axes, negated), view = found, rw.view(x)
         if view is None or view.root is not one.root or view.axes != axes or axes[-1] != one.whole:
             continue
-        result = _turned(rw, x, one, negated, cos, sin) or _with_signs_in_table(rw, x, one, negated, cos, sin)
-        if result is not None:
-            return result
+        ways = (_turned, _with_signs_in_table)
+        for way in ways if rw.opset >= 23 else ways[::-1]:  # below, the first one is for the reason alone
+            if (result := way(rw, x, one, negated, cos, sin)) is not None:
+                return result
         rw.decline("the tables differ within a pair, vary by head, or do not vary by position alone")
     return None
 
