@@ -35,34 +35,47 @@ def _ragged_dot_general(
         return product(lhs, rhs, numbers.dot_dimension_numbers)
     if ragged in lhs_contract:
         outer = lhs_contract.index(ragged)
-        dense_lhs = _dense(lhs, ragged, group_sizes, (*lhs_batch, *lhs_contract[:outer]))
-        dense_rhs = _dense(rhs, rhs_contract[outer], group_sizes, (*rhs_batch, *rhs_contract[:outer]))
-        batched = (0, *_behind(lhs_batch)), (0, *_behind(rhs_batch))
-        return product(dense_lhs, dense_rhs, ((_behind(lhs_contract), _behind(rhs_contract)), batched))
+        dense_lhs = _dense(lhs, ragged, group_sizes, (*lhs_batch, *lhs_contract[:outer]), 0)
+        dense_rhs = _dense(rhs, rhs_contract[outer], group_sizes, (*rhs_batch, *rhs_contract[:outer]), 0)
+        batched = (0, *_beside(lhs_batch, 0)), (0, *_beside(rhs_batch, 0))
+        return product(dense_lhs, dense_rhs, ((_beside(lhs_contract, 0), _beside(rhs_contract, 0)), batched))
     (group,) = numbers.rhs_group_dimensions
     free = [axis for axis in range(ragged) if axis not in (*lhs_contract, *lhs_batch)]
-    dense_lhs = _dense(lhs, ragged, group_sizes, (*lhs_batch, *free))
-    contracted = (*_behind(lhs_contract), 0), (*rhs_contract, group)
-    return product(dense_lhs, rhs, (contracted, (_behind(lhs_batch), rhs_batch)))
+    # The groups stand in front of the contracted axes: the product takes both as one, without a Transpose.
+    place = min(lhs_contract, default=0)
+    dense_lhs = _dense(lhs, ragged, group_sizes, (*lhs_batch, *free), place)
+    contracted = (place, *_beside(lhs_contract, place)), (group, *rhs_contract)
+    return product(dense_lhs, rhs, (contracted, (_beside(lhs_batch, place), rhs_batch)))
 
 
-def _behind(axes: Sequence[int]) -> tuple[int, ...]:
-    """Axes behind the new one for the groups."""
-    return tuple(axis + 1 for axis in axes)
+def _beside(axes: Sequence[int], place: int) -> tuple[int, ...]:
+    """Axes beside a new one for the groups."""
+    return tuple(axis + (axis >= place) for axis in axes)
 
 
-def _dense(x: Any, axis: int, group_sizes: Any, outer: Sequence[int]) -> Any:
-    """For each group the array with zeros where `axis` is not in the group; `outer` are the axes of `group_sizes`."""
-    shape = (group_sizes.shape[-1], *x.shape)
+def _dense(x: Any, axis: int, group_sizes: Any, outer: Sequence[int], place: int) -> Any:
+    """For each group, along a new axis, the array with zeros where `axis` is not in the group.
+
+    Args:
+        x: the array.
+        axis: its axis whose items are in groups.
+        group_sizes: how many items each group has, along the last axis.
+        outer: the axes of `x` in front of that one.
+        place: of the new axis.
+    """
+    (ragged,) = _beside((axis,), place)
     ends = jnp.cumsum(group_sizes, -1, dtype=group_sizes.dtype)
 
     def spread(bounds: Any) -> Any:
-        if bounds.ndim == 1:
-            return lax.broadcast_in_dim(bounds, shape, (0,))
-        axes = (*_behind(outer), 0)
+        axes = (*(_beside(outer, place) if bounds.ndim > 1 else ()), place)
+        shape = [1] * (x.ndim + 1)
+        for new, size in zip(axes, bounds.shape, strict=True):
+            shape[new] = size
         order = sorted(range(len(axes)), key=axes.__getitem__)
-        return lax.broadcast_in_dim(jnp.transpose(bounds, order), shape, sorted(axes))
+        return jnp.transpose(bounds, order).reshape(shape)
 
-    position = lax.broadcasted_iota(group_sizes.dtype, shape, axis + 1)
+    along = [1] * (x.ndim + 1)
+    along[ragged] = x.shape[axis]
+    position = lax.broadcasted_iota(group_sizes.dtype, along, ragged)
     inside = (spread(ends - group_sizes) <= position) & (position < spread(ends))
-    return jnp.where(inside, x[None], jnp.zeros((), x.dtype))
+    return jnp.where(inside, jnp.expand_dims(x, place), jnp.zeros((), x.dtype))
