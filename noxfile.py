@@ -492,7 +492,7 @@ def bench(session: nox.Session) -> None:
     `-- --quick` takes three minutes and writes nothing: a promise or a row of small programs that a change made 5%
     worse than tools/bench_recorded.json has it. `-- --record` writes that, on a quiet machine.
     """
-    _install(session, *_editable(*PACKAGES, extras="test"), *_group("primitives"))
+    _install(session, *_editable(*PACKAGES, extras="test"), *_group("primitives"), "flax>=0.12.1")
     try:
         session.run("python", "tools/bench.py", *session.posargs)  # ends with 1 if a promise is not kept
     finally:

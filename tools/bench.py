@@ -91,9 +91,12 @@ def main() -> int:
             details.append(bird_operators)
         if options.peers:
             PEERS.write_text(json.dumps(peers, indent=1) + "\n")
+            subprocess.run([sys.executable, str(ROOT / "tools" / "bench_torch.py")], check=False)
+            peers = json.loads(PEERS.read_text())
     rows.append(_rewrite_row())
     rows += _import_rows(imports, peers)
     rows.append(_programs_row([f"--{name}" for name in ("quick", "record") if getattr(options, name)]))
+    rows += _torch_rows(peers)
     rows.append(_recorded_row(rows, record=options.record))
     if not options.quick:
         rows.append(_primitives_row(peers))
@@ -282,6 +285,19 @@ def _programs_row(options: list[str]) -> Row:
         print(done.stdout)
     what = "[small programs](benchmarks-programs.md): time of one thread over that of jitted JAX"
     return Row(what, "all", done.stdout.strip().splitlines()[-1], done.returncode == 0)
+
+
+def _torch_rows(peers: dict[str, Any]) -> list[Row]:
+    """Our times over those of torch's graphs, as they were found when torch was measured."""
+    rows = []
+    for peer, figures in peers.items():
+        found = figures.get("our latency over it", {}) if isinstance(figures, dict) else {}
+        ratios = {name: row["ratio"] for name, row in found.get("rows", {}).items()}
+        if ratios:
+            slower = {name: ratio for name, ratio in ratios.items() if ratio > 1 + NOISE}
+            what = f"[{len(ratios)} models](benchmarks-torch.md): time of one thread, over the export by {peer}"
+            rows.append(Row(what, AS_FAST, _each(slower, "{:.3f}") or "all", not slower))
+    return rows
 
 
 def _recorded_row(rows: list[Row], *, record: bool) -> Row:

@@ -36,7 +36,6 @@ PAGE = ROOT / "docs" / "benchmarks-torch.md"
 PEERS = ROOT / "tools" / "peers.json"
 MODELS = ROOT / "tools" / "torch_models.py"
 NOISE = 0.02
-SECONDS = 3.0  # that a process takes for a row, at most
 ROUNDS = (9, 400)
 
 
@@ -90,13 +89,14 @@ def our_files(row: torch_twins.Row, folder: Path, torch_folder: Path) -> dict[st
 # -- Times -------------------------------------------------------------------------------------------------------------
 
 
-def measure(row: torch_twins.Row, folder: Path, torch_folder: Path) -> Figure:
+def measure(row: torch_twins.Row, folder: Path, torch_folder: Path, seconds: float) -> Figure:
     """Export our file of a row and run it beside the other."""
     files = our_files(row, folder, torch_folder)
     times: list[tuple[float, float]] = []
     for order in (("ours", "other"), ("other", "ours")):
         each = json.dumps({name: [str(path) for path in files[name]] for name in order})
-        done = subprocess.run([sys.executable, __file__, "--pair", each], stdout=subprocess.PIPE, text=True, check=True)
+        command = [sys.executable, __file__, "--seconds", str(seconds), "--pair", each]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         times += json.loads(done.stdout.splitlines()[-1])
     low, middle, high = statistics.quantiles((ours / other for ours, other in times), n=4)
     ours, other = (1e3 * statistics.median(one) for one in zip(*times, strict=True))
@@ -104,7 +104,7 @@ def measure(row: torch_twins.Row, folder: Path, torch_folder: Path) -> Figure:
     return Figure(middle, (low, high), (ours, other), nodes)
 
 
-def _rounds(files: dict[str, tuple[str, str]]) -> list[tuple[float, float]]:
+def _rounds(files: dict[str, tuple[str, str]], seconds: float) -> list[tuple[float, float]]:
     """Seconds of our file and of the other, for each round; the sessions are opened in the order of the files."""
     import numpy as np
     import onnxruntime
@@ -134,7 +134,7 @@ def _rounds(files: dict[str, tuple[str, str]]) -> list[tuple[float, float]]:
     # Short runs several times a round: the clock ticks in microseconds.
     count = max(1, round(1e-3 / taken(runs["ours"], 3)))
     times: list[tuple[float, float]] = []
-    until = time.perf_counter() + SECONDS
+    until = time.perf_counter() + seconds
     while len(times) < ROUNDS[0] or (time.perf_counter() < until and len(times) < ROUNDS[1]):
         names = ("ours", "other") if len(times) % 2 else ("other", "ours")
         round_ = {name: taken(runs[name], count) for name in names}
@@ -153,10 +153,11 @@ def main() -> int:
         "--folder", type=Path, default=ROOT / "build" / "peers", help="of torch's environment and files"
     )
     parser.add_argument("--again", action="store_true", help="take torch's files of last time")
+    parser.add_argument("--seconds", type=float, default=3.0, help="that each of two processes takes for a row")
     parser.add_argument("--pair", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.pair:
-        print(json.dumps(_rounds(json.loads(options.pair))))
+        print(json.dumps(_rounds(json.loads(options.pair), options.seconds)))
         return 0
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     rows = [row for row in torch_twins.rows() if not options.words or any(word in row.name for word in options.words)]
@@ -167,7 +168,7 @@ def main() -> int:
     lines, kept, figures = [], [], {}
     for row in rows:
         with tempfile.TemporaryDirectory() as place:
-            figure = measure(row, Path(place), folder / "rows")
+            figure = measure(row, Path(place), folder / "rows", options.seconds)
         kept.append(figure.ratio <= 1 + NOISE)
         lines.append(_line(row, figure, kept[-1]))
         figures[row.name] = {

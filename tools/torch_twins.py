@@ -61,7 +61,13 @@ def rows() -> list[Row]:
         Row("conv3d, Flax", lambda x: (_evaluated(_VolumesLast(nnx.Rngs(0))), (_last(x),)), "conv3d"),
         Row("GCN of segment sums", _graph_network, "GCN"),
         Row("Llama, a prompt of 128 tokens", lambda t: _llama(t, 4, 512, 8, 2), "Llama prefill"),
-        Row("ragged_dot over a dense mixture", _ragged, other=_dense_mixture),
+        Row(
+            "ragged_dot over a dense mixture",
+            _ragged,
+            other=_dense_mixture,
+            floor="Both are one product of all rows with all experts. Rows are chosen by Where, which keeps NaN and "
+            "infinity out of other groups, where the mixture multiplies by zero.",
+        ),
     ]
 
 
@@ -157,8 +163,17 @@ def _resize_rows() -> list[Row]:
     def first(x: Any, method: str) -> Made:
         return lambda x: jax.image.resize(x, (1, 3, 96, 96), method), (x,)
 
+    floor = (
+        "ONNX Runtime moves Transposes through a Resize of four axes, in this graph to a kernel for channels last. In "
+        "others it moves them to orders of axes that no kernel has, and fails, so ours has a Reshape in between."
+    )
     return [
-        Row(f"resize {layout}, {method}", functools.partial(make, method=method), f"resize {layout}, {method}")
+        Row(
+            f"resize {layout}, {method}",
+            functools.partial(make, method=method),
+            f"resize {layout}, {method}",
+            floor=floor,
+        )
         for method in ("linear", "cubic")
         for layout, make in (("NCHW", first), ("NHWC", last))
     ]

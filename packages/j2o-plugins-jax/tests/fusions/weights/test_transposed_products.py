@@ -74,3 +74,67 @@ def test_a_transposed_matrix_times_a_vector_has_the_vector_on_the_left(shape):
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int32])
 def test_what_stands_between_the_transpose_and_the_product_does_not_matter(fn, dtype):
     check(fn, Spec((4, 4, 4), dtype), Spec((4,), dtype))
+
+
+def grouped_scores(q, k):
+    return jnp.einsum("btghd,bsgd->bghts", q, k)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int32])
+@pytest.mark.parametrize("batch", [1, 2, "B"])
+def test_scores_of_grouped_queries_are_not_moved(batch, dtype):
+    """The keys are on the left of the product that einsum makes; what is transposed are queries and keys."""
+    q, k = Spec((batch, 5, 2, 3, 4), dtype), Spec((batch, 6, 2, 4), dtype)
+    program = check(lambda q, k: grouped_scores(q, k) + 1, q, k, opsets=(21,), sizes=(1, 3))
+    operators = [node.op_type for node in program.model.graph if node.op_type in ("Transpose", "MatMul")]
+    assert operators == ["Transpose", "Transpose", "MatMul"]
+
+
+@pytest.mark.parametrize(
+    "equation",
+    [
+        *("btghd,bsgd->bghts", "btghd,bsgd->bhgts", "btghd,bsgd->bgths", "btghd,bsgd->bgsht", "btghd,bsgd->gbhts"),
+        *("btghd,bsgd->btghs", "btghd,bsgd->bghst", "btghd,sbgd->bghts", "bgdht,bsgd->bghts", "bgdht,bgsd->bgths"),
+        *("bgtd,bsgd->bgts", "bgdt,bgsd->bgts", "gtd,sgd->gts", "gthd,sgd->hgts", "thd,sd->hts"),
+    ],
+)
+def test_products_whose_result_has_any_order(equation):
+    operands, _ = equation.split("->")
+    sizes = {"b": 2, "t": 5, "g": 3, "h": 2, "d": 4, "s": 7}
+    specs = [Spec([sizes[letter] for letter in operand]) for operand in operands.split(",")]
+    check(lambda x, y: jnp.einsum(equation, x, y) + 1, *specs, opsets=(21,))
+
+
+@pytest.mark.parametrize("size", [0, 1])
+@pytest.mark.parametrize("axis", range(5))
+def test_scores_of_few_queries(axis, size):
+    shape = [2, 5, 2, 3, 4]
+    shape[axis] = size
+    keys = [shape[0], 6, shape[2], shape[4]]
+    check(lambda q, k: grouped_scores(q, k) + 1, Spec(shape), Spec(keys), opsets=(21,))
+
+
+def columns_first(x, y):
+    """Columns of a product in front of its rows."""
+    return (x @ y).reshape(2, 5, 3, 2).transpose(0, 2, 3, 1)
+
+
+NATURAL, SWAPPED = (Spec((2, 5, 4)), Spec((2, 4, 6))), (Spec((2, 5, 4)), Spec((2, 6, 4)))
+
+
+@pytest.mark.parametrize(
+    ("fn", "specs", "transposes"),
+    [
+        (columns_first, NATURAL, 1),
+        (lambda x, y: columns_first(x, y.mT), SWAPPED, 1),
+        (lambda x, y: columns_first(x, y.mT), (Spec((2, 5, 9)), Spec((2, 6, 9))), 2),
+        (lambda x, y: (columns_first(x, y.mT), y.mT), SWAPPED, 2),
+        (lambda x, y: (columns_first(x, y.mT), x @ y.mT), SWAPPED, 2),
+        (lambda x, y: (x @ y.mT).reshape(2, 5, 3, 2).transpose(0, 2, 1, 3), SWAPPED, 2),
+        (lambda x, y: (x @ y.mT).reshape(2, 5, 3, 2).transpose(2, 0, 3, 1), SWAPPED, 2),
+    ],
+    ids=["right side as it is", "moved", "much is added up", "read twice", "product twice", "rows between", "batch"],
+)
+def test_columns_in_front_where_that_moves_less(fn, specs, transposes):
+    program = check(fn, *specs, opsets=(21,))
+    assert [node.op_type for node in program.model.graph].count("Transpose") == transposes

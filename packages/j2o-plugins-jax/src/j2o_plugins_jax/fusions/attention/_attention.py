@@ -305,17 +305,20 @@ def _with_groups(rw: Rewriter, frame: _Frame, q: ir.Value) -> _Frame:
         return frame
     place = len(view.axes) - 2  # of the rows in q, whatever their place in the scores
     head_axis = frame.heads[0].axis - (len(frame.own) - len(view.axes))
-    row_axis = frame.own[frame.first[0]][0].axis
+    own_queries = frame.own[frame.first[0]]
     sources = {part.axis for part in view.axes[head_axis]} if 0 <= head_axis < place else set()
-    stride, groups = 1, []
+    stride, pieces, groups = 1, [], []
     for part in view.axes[place][::-1]:
+        pieces.append(own_queries[0]._replace(stride=stride, size=part.size))
         if part.axis in sources:
-            groups.append((row_axis, stride, part.size))
+            groups.append(pieces[-1])
         stride *= part.size
-    found = tuple(part for part in frame.queries if part in groups)
+    # Where the scores have all rows of q as one axis, the parts are those of q.
+    queries = frame.queries if frame.queries != own_queries or not isinstance(stride, int) else tuple(pieces[::-1])
+    found = tuple(part for part in queries if part in groups)
     if not found or len(found) < len(groups):
         return frame
-    queries = tuple(part for part in frame.queries if part not in found)
+    queries = tuple(part for part in queries if part not in found)
     return replace(frame, heads=(*frame.heads, *found), queries=queries)
 
 
