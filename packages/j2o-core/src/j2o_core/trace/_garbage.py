@@ -1,24 +1,27 @@
-"""Full garbage collections become rarer while an export goes on.
+"""Full garbage collections become rare while an export goes on.
 
-Most objects that an export makes stay. Python looks through all objects of the process each time that there are a
-quarter more: up to a third of the time of a large export. So during an export it waits for more young collections
-before a full one, and after each full one for twice as many: garbage is bounded by what the export itself has made. A
-full collection that is due when an export begins comes as ever, so that models that were dropped are freed.
+Most objects that an export makes stay, and hardly any are garbage that only a collection finds: a dozen after 50,000
+equations. Python looks through all objects of the process each time that there are a quarter more. So during an export
+it waits for many more young collections before a full one. A full collection that is due when an export begins comes
+as ever, so that models that were dropped are freed.
+
+Young collections are as frequent as ever: fewer would take as long, for each looks at more objects, and garbage of
+earlier exports would stay for longer.
 
 Thresholds that somebody sets meanwhile stay, as does a collector that is switched off. A collector that is incremental,
-as in Python 3.14, ignores the number. A collection may start in any thread at any time, so there is no lock.
+as in Python 3.14, ignores the number. There is no lock: whichever of two threads comes last, the thresholds are those
+of an export or those that were found.
 """
 
-import contextlib
 import functools
 import gc
 import os
 import threading
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
-# So many times as rare: the first, unless one is due when the export begins, and at most.
-_FIRST, _LIMIT = 4, 64
+# So many times as rare, and the largest threshold that Python takes.
+_FACTOR, _LARGEST = 64, 2**31 - 1
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -26,9 +29,9 @@ _Thresholds = tuple[int, int, int]
 
 # The threads of the exports that are in progress.
 _threads: dict[int, int] = {}
-# The thresholds that were found, and those that were put in their place.
+# The thresholds that were found, and those that were put in their place while there is an export.
 _theirs: _Thresholds = gc.get_threshold()
-_ours: set[_Thresholds] = set()
+_ours: _Thresholds | None = None
 
 
 def few_collections(function: Callable[P, R]) -> Callable[P, R]:
@@ -61,42 +64,23 @@ class _Export:
             self.__exit__()
 
     def begin(self) -> None:
+        global _theirs, _ours
         self._ended = False
         _threads[id(self)] = threading.get_ident()
-        if _after_collection not in gc.callbacks:
-            gc.callbacks.append(_after_collection)
-            if gc.get_count()[2] <= gc.get_threshold()[2]:
-                _collect_fewer(_FIRST)
-
-
-def _after_collection(phase: str, info: dict[str, Any]) -> None:
-    if phase == "stop" and info["generation"] == 2 and _threads:
-        _collect_fewer(2)
-
-
-def _collect_fewer(factor: int) -> None:
-    global _theirs
-    found = gc.get_threshold()
-    if found not in _ours:
-        _theirs = found
-    rarer = (*found[:2], min(factor * found[2], _LIMIT * _theirs[2]))
-    _ours.add(rarer)
-    gc.set_threshold(*rarer)
-    if not _threads:  # the last export has ended meanwhile, in another thread
-        _ours.add(rarer)
-        _restore()
+        found = gc.get_threshold()
+        if found != _ours and gc.get_count()[2] <= found[2]:
+            _theirs, _ours = found, (*found[:2], min(_FACTOR * found[2], _LARGEST))
+            gc.set_threshold(*_ours)
 
 
 def _restore() -> None:
-    """Undo all changes if no export is in progress; twice is the same as once."""
+    """Undo the change if no export is in progress; twice is the same as once."""
+    global _ours
     if _threads:
         return
-    with contextlib.suppress(ValueError):  # another thread has removed it
-        while _after_collection in gc.callbacks:
-            gc.callbacks.remove(_after_collection)
-    if gc.get_threshold() in _ours:
+    if gc.get_threshold() == _ours:
         gc.set_threshold(*_theirs)
-    _ours.clear()
+    _ours = None
 
 
 def _after_fork_in_child() -> None:
