@@ -49,6 +49,43 @@ def test_products_of_items(reverse, length, rows):
         assert before.count("MatMul") == body.count("MatMul") == 1
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("length", [40, "T"])
+def test_layouts_of_items(reverse, length):
+    def fn(x, xs, places):
+        def step(carry, item):
+            row, place = item
+            return carry.at[place].set(row.reshape(2, 3) + carry[0])
+
+        return recurrent(step, x, (xs, places), reverse)
+
+    program = check(fn, Spec((4, 2, 3)), Spec((length, 6)), Spec((length,), np.int32), opsets=(21,))
+    if length == 40:
+        before, body = operators(program)
+        assert "Reshape" in before
+        assert "Unsqueeze" not in body
+
+
+def test_items_without_elements_keep_their_layout():
+    def fn(x, xs):
+        return recurrent(lambda carry, item: carry + item.reshape(0, 3).sum(), x, xs)
+
+    check(fn, Spec((4,)), Spec((40, 3, 0)), opsets=(21,))
+
+
+def test_rows_written_in_turn():
+    def fn(x, xs):
+        def step(carry, item):
+            i, row = item
+            return carry.at[i].set(jnp.tanh(row + carry[i - 1])), None
+
+        return lax.scan(step, x, (jnp.arange(40), xs))[0]
+
+    _before, body = operators(check(fn, Spec((40, 6)), Spec((40, 6)), opsets=(21,)))
+    assert "Reshape" not in body
+    assert "ScatterND" in body
+
+
 def test_chains_of_maps():
     def fn(x, xs, s):
         return recurrent(lambda carry, item: carry * 0.5 + jnp.exp(-abs(item) * s), x, xs)

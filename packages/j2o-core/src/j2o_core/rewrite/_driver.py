@@ -116,6 +116,8 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target, *, keep_weight
         driver.run()
         asked_for_sizes |= driver.asked_for_sizes
         declined |= driver.declined
+    if may_nest:  # after the rules of control flow, which read the layout of items
+        move_item_maps(lowered.graph, lowered.constants)
     _move_layouts(all_graphs(lowered.graph), lowered, target)
     if asked_for_sizes:  # they are computed at the end of the main graph, whichever graph asked
         lowered.graph.sort()

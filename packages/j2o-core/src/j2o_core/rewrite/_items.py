@@ -2,8 +2,8 @@
 
     Scan(xs; body: Add(carry, MatMul(x, w)))    ->    Scan(MatMul(xs, w); body: Add(carry, product))
 
-It is one product instead of one in each turn: the input products of recurrent cells. Elementwise operators and
-transposes of items follow, where the results are not larger than the items. float16 and bfloat16 stay: a chain of them
+It is one product instead of one in each turn: the input products of recurrent cells. Elementwise operators and changes
+of layout of items follow, where the results are not larger than the items. float16 and bfloat16 stay: a chain of them
 is rounded at its end.
 """
 
@@ -12,9 +12,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from ..graph import traits
+from ..graph._constants import Constants
 from ..graph._infer import same_shape
 from ..graph._values import shape_of, stamp
 from ..graph._walk import bodies, detach
@@ -26,16 +28,19 @@ _PRODUCT = 2048
 _Sequences = dict[ir.Value, ir.Value]
 
 
-def move_item_maps(graph: ir.Graph) -> None:
-    """Move maps of items out of all scans of a graph, the innermost first, in place."""
+def move_item_maps(graph: ir.Graph, constants: Constants | None = None) -> None:
+    """Move maps of items out of all scans of a graph, the innermost first, in place.
+
+    With `constants`, changes of layout too: for shapes that are not there yet.
+    """
     for node in list(graph):
         for body in bodies(node):
-            move_item_maps(body)
+            move_item_maps(body, constants)
         if node.op_type == "Scan":
-            _move(graph, node)
+            _move(graph, node, constants)
 
 
-def _move(graph: ir.Graph, scan: ir.Node) -> None:
+def _move(graph: ir.Graph, scan: ir.Node, constants: Constants | None) -> None:
     body = scan.attributes["body"].as_graph()
     items = list(body.inputs[len(scan.inputs) - scan.attributes["num_scan_inputs"].as_int() :])
     # The value of a sequence in the body, and the sequence.
@@ -43,7 +48,9 @@ def _move(graph: ir.Graph, scan: ir.Node) -> None:
     inside = set(body.inputs)
     moved: dict[ir.Node, ir.Node] = {}
     for node in body:
-        whole = _of_sequences(node, sequences, inside) if set(body.outputs).isdisjoint(node.outputs) else None
+        whole = (
+            _of_sequences(node, sequences, inside, constants) if set(body.outputs).isdisjoint(node.outputs) else None
+        )
         if whole is None:
             inside.update(node.outputs)
         else:
@@ -61,7 +68,9 @@ def _move(graph: ir.Graph, scan: ir.Node) -> None:
     body.remove(moved, safe=True)
 
 
-def _of_sequences(node: ir.Node, sequences: _Sequences, inside: set[ir.Value]) -> ir.Node | None:
+def _of_sequences(
+    node: ir.Node, sequences: _Sequences, inside: set[ir.Value], constants: Constants | None
+) -> ir.Node | None:
     """The node for all items at once, None if it reads other values of the body or is no map of items."""
     operands = [value for value in node.inputs if value is not None]
     items = [value for value in operands if value in sequences]
@@ -69,18 +78,19 @@ def _of_sequences(node: ir.Node, sequences: _Sequences, inside: set[ir.Value]) -
         return None
     if has_half(node):
         return None
-    attributes = _attributes(node, items)
-    if attributes is None:
-        return None
-    whole = ir.Node(
-        "",
-        node.op_type,
-        [sequences.get(value, value) if value is not None else None for value in node.inputs],
-        attributes,
-        metadata_props=node.metadata_props,
-    )
     length, shape = shape_of(sequences[items[0]]), shape_of(node.outputs[0])
     assert length is not None
+    if node.op_type in traits.RESHAPES and constants is not None:
+        if items != operands[:1] or shape is None or not all(isinstance(size, int) and size > 0 for size in shape):
+            return None
+        sizes = constants.get(np.array([-1, *shape], np.int64))
+        whole = ir.Node("", "Reshape", [sequences[items[0]], sizes], metadata_props=node.metadata_props)
+    else:
+        attributes = _attributes(node, items)
+        if attributes is None:
+            return None
+        inputs = [sequences.get(value, value) if value is not None else None for value in node.inputs]
+        whole = ir.Node("", node.op_type, inputs, attributes, metadata_props=node.metadata_props)
     assert shape is not None
     stamp(whole.outputs[0], node.outputs[0].dtype, (length[0], *shape))
     return whole

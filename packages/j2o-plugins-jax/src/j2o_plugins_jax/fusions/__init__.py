@@ -18,9 +18,9 @@ from .norms import _layer_norm as _layer_norm
 from .activations import _leaky_relu as _leaky_relu
 from . import _masked_products as _masked_products
 from . import _filled_outside as _filled_outside
+from . import _narrow_clips as _narrow_clips
 from . import _gathered_numbers as _gathered_numbers
 from . import _integer_choices as _integer_choices
-from . import _narrow_clips as _narrow_clips
 from . import _known_indices as _known_indices
 from . import _negative_indices as _negative_indices
 from .activations import _relu as _relu

@@ -178,8 +178,8 @@ def _update_by_scatter(
         indices = ctx.const(offsets + constant, np.int64)
     elif offsets.any():
         indices = ctx.op.Add(begin, ctx.const(offsets, np.int64))
-    else:
-        indices = ctx.reshape(begin, offsets.shape)
+    else:  # one row, which needs no axes that count rows
+        indices, update = begin, ctx.reshape(update, shape[rank:])
     return ctx.op.ScatterND(x, indices, update)  # type: ignore[no-any-return]
 
 
