@@ -241,6 +241,7 @@ MORE_NODES = {
         "choices among integers",
         "choices by row",
         "numbers of a vector",
+        "places outside an image",  # where they are not, numbers of a vector
         "short spans",
         "short spans inside",
         "outer products",

@@ -56,6 +56,9 @@ def _filled_outside(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         return None
     if not all(isinstance(size, int) for size in shape) or math.prod(shape) < max(_MANY, whole[0] // _LARGER):
         return None  # cost: the frame is larger than what is read
+    shapes = [rw.shape(index.value) or () for index in indices]
+    if not all(isinstance(size, int) for one in shapes for size in one) or np.broadcast_shapes(*shapes) != shape:
+        return None
     framed = [size + 2 for size in sizes]
     if not rw.target.runs("Pad", x.dtype) or math.prod(framed) > np.iinfo(np.int32).max:
         return None
@@ -117,7 +120,7 @@ def _clamped(rw: Rewriter, value: ir.Value) -> tuple[ir.Value, int] | None:
         index = where.inputs[2]
         is_wrapped = test is not None and test.inputs[0] is index and rw.scalar(test.inputs[1]) == 0
         sums = [one is index and rw.scalar(other) == size for one, other in rw.both_ways(total)]
-        if not is_wrapped or not any(sums):
+        if index is None or not is_wrapped or not any(sums) or not rw.same_shape(index, where.outputs[0]):
             return None
     elif low not in (0, -size):
         return None
