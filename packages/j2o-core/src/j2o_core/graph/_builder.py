@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -76,7 +75,7 @@ class Builder:
             if simpler is not None:
                 return simpler
         key = self._key(op_type, inputs, outputs, attrs)
-        known = self._known(key, inputs) if key is not None else None
+        known = self._known(key) if key is not None else None
         if known is None:
             known = self._add(op_type, inputs, outputs, attrs)
             if key is not None:
@@ -129,21 +128,21 @@ class Builder:
         if not self._share or op_type in traits.NOT_DETERMINISTIC:
             return None
         items = [(name, tuple(value) if isinstance(value, list) else value) for name, value in sorted(attrs.items())]
-        key = (op_type, outputs, tuple([id(value) if value is not None else None for value in inputs]), *items)
+        key = (op_type, outputs, _places(op_type, inputs), *items)
         try:
             hash(key)
         except TypeError:
             return None
         return key
 
-    def _known(self, key: Any, inputs: Sequence[ir.Value | None]) -> tuple[ir.Value, ...] | None:
+    def _known(self, key: Any) -> tuple[ir.Value, ...] | None:
         builder: Builder | None = self
         while builder is not None:
             known = builder._seen.get(key)
             if known is not None and in_graph(known[0]):
                 node = known[0].producer()
                 assert node is not None
-                if all(map(operator.is_, node.inputs, inputs)):  # rewrites change the inputs of nodes
+                if _places(node.op_type, node.inputs) == key[2]:  # rewrites change the inputs of nodes
                     return known
             builder = builder._outer
         return None
@@ -170,6 +169,12 @@ class Builder:
         self._append(node)
         self.added.append(node)
         return tuple(node.outputs)
+
+
+def _places(op_type: str, inputs: Sequence[ir.Value | None]) -> tuple[int | None, ...]:
+    """The operands as parts of a key: those that may change places in one order."""
+    places = [id(value) if value is not None else None for value in inputs]
+    return tuple(sorted(places, key=lambda place: place or 0) if op_type in traits.COMMUTATIVE else places)
 
 
 def in_graph(value: ir.Value) -> bool:

@@ -31,6 +31,9 @@ COMPARISONS = ("Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual")
 
 LOGIC = ("And", "Or", "Xor")
 
+COMMUTATIVE = ("Add", "Mul", "Equal", *LOGIC, "BitwiseAnd", "BitwiseOr", "BitwiseXor")
+"""The result is the same, bit for bit, with the two operands changed for one another."""
+
 BROADCASTS = (
     *("Add", "Sub", "Mul", "Div", "Pow", "Mod", "Max", "Min", "Where"),
     *COMPARISONS,
