@@ -46,6 +46,12 @@ def test_pairs_cancel(op, x):
     assert op.Not(op.Not(op.Less(x, x))) is op.Less(x, x)
 
 
+def test_the_first_power_is_the_number(op, x):
+    assert op.Pow(x, op.const(1, np.int32)) is x
+    assert op.Pow(x, op.const(2.0, x)) is not x
+    assert op.Pow(x, op.const([1.0, 1.0, 1.0, 1.0], x)) is not x
+
+
 def test_a_transpose_that_reverses_the_axes_says_so(op, x):
     reverse = op.Transpose(x)
     assert tuple(reverse.producer().attributes["perm"].as_ints()) == (2, 1, 0)

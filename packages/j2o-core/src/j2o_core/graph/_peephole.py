@@ -189,6 +189,13 @@ def _not(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.Valu
     return producer.inputs[0] if producer is not None and producer.op_type == "Not" else None
 
 
+def _pow(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | Simpler | None:
+    x, exponent = inputs
+    power = None if exponent is None else constants.array(exponent)
+    one = power is not None and power.ndim == 0 and power == 1
+    return x if one else None
+
+
 _SIMPLER: dict[str, Rule] = {
     "Identity": _identity,
     "Cast": _cast,
@@ -198,6 +205,7 @@ _SIMPLER: dict[str, Rule] = {
     "Concat": _concat,
     "Gather": _gather,
     "Not": _not,
+    "Pow": _pow,
     "Squeeze": _axes_changed("Squeeze"),
     "Unsqueeze": _axes_changed("Unsqueeze"),
 }
