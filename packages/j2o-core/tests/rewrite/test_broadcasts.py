@@ -143,3 +143,22 @@ def test_axes_that_may_be_larger_are_transposed(checked, perm):
         return jnp.sin(x).reshape(x.shape[0], x.shape[1], 1, x.shape[2]).transpose(perm)
 
     assert "Transpose" in checked(fn, Spec(("B", "T", "C")))
+
+
+def test_axes_of_size_1_in_front_are_added_by_the_operator(checked):
+    def added(x, c):
+        return x + jnp.expand_dims(c, (0, 1))
+
+    assert checked(added, Spec((2, 3, "N")), Spec(("N",))) == ["Add"]
+    assert checked(added, Spec((2, 3, 4)), Spec(())) == ["Add"]
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda x, c: x + jnp.expand_dims(c, 1),
+        lambda x, c: jnp.expand_dims(c, (0, 1)) + jnp.expand_dims(c, (0, 1)) * 2,
+    ],
+)
+def test_axes_that_the_operator_does_not_add(checked, fn):
+    assert {"Unsqueeze", "Reshape"} & {*checked(fn, Spec((1, 3, 3)), Spec((3,)))}

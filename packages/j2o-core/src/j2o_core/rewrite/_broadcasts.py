@@ -3,6 +3,7 @@
 before: y = Add(Expand(z), x)                                      after: y = Add(z, x)
 before: y = Where(m, x, Unsqueeze(Expand(c)))                      after: y = Where(m, x, c)
 before: y = Where(And(Expand(true), m), x, c), Or(Expand(false))   after: y = Where(m, x, c)
+before: y = Add(Reshape(c, [1, C]), x)                             after: y = Add(c, x)
 before: y = Sqrt(Add(Expand(z), 1e-5))                             after: y = Expand(Sqrt(Add(z, 1e-5)))
 before: y = Transpose(Reshape(x, [B, T, 1, C]), perm 2 0 1 3)      after: y = Unsqueeze(x, [0])
 
@@ -45,6 +46,22 @@ def _thin_operands(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         return None
     attrs = rw.attrs(node)
     return rw.op(node.op_type, *inputs, **attrs)  # type: ignore[no-any-return]
+
+
+@plugin.rewrite(*traits.BROADCASTS, late=True)  # before, norms and masks are found by their axes
+def _without_leading_ones(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    """An operand that was given axes of size 1 in front, which ONNX adds by itself."""
+    for place, value in enumerate(node.inputs):
+        layout = rw.producer(value, *traits.RESHAPES)
+        thin = layout.inputs[0] if layout is not None else None
+        own, shape = rw.shape(value), rw.shape(thin)
+        if own is None or shape is None or not same_shape(own, (*[1] * (len(own) - len(shape)), *shape)):
+            continue
+        inputs = [*node.inputs[:place], thin, *node.inputs[place + 1 :]]
+        wanted = broadcast_shapes([rw.shape(other) for other in inputs])
+        if len(shape) < len(own) and same_shape(wanted, shape_of(node.outputs[0])):
+            return rw.op(node.op_type, *inputs, **rw.attrs(node))  # type: ignore[no-any-return]
+    return None
 
 
 @plugin.rewrite(*traits.MAPS, *traits.BROADCASTS, needs=("Expand",))

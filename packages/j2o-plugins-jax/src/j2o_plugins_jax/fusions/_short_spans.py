@@ -2,6 +2,7 @@
 
 before: Mul(x, y) with x [..., 1], y [..., n]                             after: Mul(Concat(x, ..., x), y)
 before: Mul(x, y) with x [..., 1, inner], y [..., n, inner]               after: Mul(Tile(x), y)
+before: Mul(x, y) with x [inner], y [n, inner]                            after: Mul(Tile(Reshape(x)), y)
 
 Add, Sub and Div alike. The same numbers. ONNX Runtime broadcasts in spans, each with a call of its own: 100,000 numbers
 times one for each three take 0.36 ms, with copies 0.06 ms (1.32, one thread). Declines for long spans, few numbers, and
@@ -43,16 +44,22 @@ def _on_copies(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 def _copies(rw: Rewriter, x: ir.Value | None, whole: Sequence[Any]) -> ir.Value | None:
     """An operand with this shape, if it has size 1 along one axis and few numbers behind that."""
     shape = rw.shape(x)
-    if x is None or shape is None or len(shape) != len(whole) or rw.constant(x) is not None:
+    if x is None or shape is None or rw.constant(x) is not None:
         return None
+    rank, shape = len(shape), (*[1] * (len(whole) - len(shape)), *shape)
     axes = [axis for axis, (one, size) in enumerate(zip(shape, whole, strict=True)) if not same_dimension(one, size)]
     if len(axes) != 1 or not all(isinstance(size, int) for size in whole[axes[0] :]):
         return None
     (axis,) = axes
     count, inner = whole[axis], math.prod(whole[axis + 1 :])
-    if inner == 1 and count <= _COPIES:
-        return rw.shared((x, "copies", axis, count), lambda: rw.op.Concat(*[x] * count, axis=axis))
-    if 1 < inner <= _INNER:
+    if not (count <= _COPIES if inner == 1 else 1 < inner <= _INNER):
+        return None
+    wide = x if rank == len(whole) else rw.reshape(x, shape)
+
+    def copied() -> ir.Value:
+        if inner == 1:
+            return rw.op.Concat(*[wide] * count, axis=axis)  # type: ignore[no-any-return]
         repeats = [count if other == axis else 1 for other in range(len(whole))]
-        return rw.shared((x, "copies", axis, count), lambda: rw.op.Tile(x, rw.const(repeats, np.int64)))
-    return None
+        return rw.op.Tile(wide, rw.const(repeats, np.int64))  # type: ignore[no-any-return]
+
+    return rw.shared((x, "copies", axis, count), copied)
