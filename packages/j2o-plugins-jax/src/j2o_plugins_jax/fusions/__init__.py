@@ -8,6 +8,7 @@ from .attention import _layout as _layout
 from . import _average_pool as _average_pool
 from . import _cancelled as _cancelled
 from .activations import _clip as _clip
+from . import _conditions as _conditions
 from .activations import _elu as _elu
 from .activations import _gelu as _gelu
 from .norms import _batch_norm as _batch_norm
@@ -32,6 +33,7 @@ from . import _saturated as _saturated
 from .weights import _scaled_products as _scaled_products
 from . import _short_spans as _short_spans
 from .activations import _silu as _silu
+from . import _single_elements as _single_elements
 from .activations import _softmax as _softmax
 from .activations import _softplus as _softplus
 from .activations import _softsign as _softsign

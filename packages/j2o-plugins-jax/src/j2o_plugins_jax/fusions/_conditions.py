@@ -1,0 +1,80 @@
+"""Conditions and choices that say the same in fewer nodes.
+
+before: Equal(b, true), Not(Equal(b, false))               after: b
+before: Not(Equal(a, b)), Not(Not(a))                      after: Xor(a, b), a
+before: And(Less(x, y), Not(Equal(x, y)))                  after: Less(x, y)
+before: Add(Where(m, 0, x), Where(m, x, 0))                after: Add(x, 0), or x where none is -0
+
+a and b are booleans; x and y may be NaN. `jnp.remainder` of floats and its gradient have all of these.
+Declines where a constant gives the result its shape, and where 0 is -0.
+"""
+
+from __future__ import annotations
+
+import math
+
+import onnx_ir as ir
+
+from j2o_core import Rewriter
+
+from .._plugin import plugin
+
+
+@plugin.rewrite("Equal", late=True)
+def _equal_to_a_constant(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    if node.inputs[0] is None or node.inputs[0].dtype is not ir.DataType.BOOL:
+        return None
+    for one, other in rw.both_ways(node):
+        known = rw.constant(other)
+        if one is not None and known is not None and known.size == 1 and rw.same_shape(one, node.outputs[0]):
+            return one if known.item() else rw.op.Not(one)
+    return None
+
+
+@plugin.rewrite("Not", late=True)
+def _negated(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    if (negation := rw.producer(node.inputs[0], "Not")) is not None:
+        return negation.inputs[0]
+    equal = rw.producer(node.inputs[0], "Equal")
+    if equal is None or equal.inputs[0] is None or equal.inputs[0].dtype is not ir.DataType.BOOL:
+        return None
+    return rw.op.Xor(*equal.inputs)  # type: ignore[no-any-return]
+
+
+@plugin.rewrite("And", late=True)
+def _below_and_unequal(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    for one, other in rw.both_ways(node):
+        order, negation = rw.producer(one, "Less", "Greater"), rw.producer(other, "Not")
+        equal = rw.producer(negation.inputs[0], "Equal") if negation is not None else None
+        if order is not None and equal is not None and set(order.inputs) == set(equal.inputs):
+            return one
+    return None
+
+
+@plugin.rewrite("Add", late=True, needs=("Where",))
+def _chosen_on_both_sides(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    (mask, yes, no), (other, yes_too, no_too) = (_choice(rw, value) for value in node.inputs)
+    if mask is None or mask is not other:
+        return None
+    for x, fellow, zeros in ((yes, no_too, (no, yes_too)), (no, yes_too, (yes, no_too))):
+        if x is None or x is not fellow or not all(_is_zero(rw, zero) for zero in zeros):
+            continue
+        if rw.same_shape(x, node.outputs[0]):
+            return rw.op.Add(x, rw.const(0, x)) if rw.range(x).negative_zero else x
+    return None
+
+
+def _is_zero(rw: Rewriter, value: ir.Value | None) -> bool:
+    """Whether a constant is 0 everywhere, and not -0."""
+    number = rw.scalar(value)
+    return number == 0 and math.copysign(1, number) > 0
+
+
+def _choice(rw: Rewriter, value: ir.Value | None) -> tuple[ir.Value | None, ir.Value | None, ir.Value | None]:
+    """The mask of a Where, and its operands where that is true and where it is false."""
+    where = rw.producer(value, "Where")
+    if where is None:
+        return None, None, None
+    mask, yes, no = where.inputs
+    negation = rw.producer(mask, "Not")
+    return (mask, yes, no) if negation is None else (negation.inputs[0], no, yes)
