@@ -62,6 +62,7 @@ _ORDINARY = {
     "cast-narrows-float16": "g (float[64,1024] x) => (float16[64,1024] y) { n = Cast <to = 10> (x) y = Mul (n, n) }",
     "compares-float16": "g (float16[64,1024] x, float16[64,1024] z) => (bool[64,1024] y) "
     "{ s = Mul (x, x) y = Equal (s, z) }",
+    "orders-float16": "g (float16[64,1024] x) => (int64[64,1] y) { s = Mul (x, x) y = ArgMax <axis=1> (s) }",
     "reciprocal-times": "g (int64[64,1024] x, int64[64,1024] z) => (int64[64,1024] y) <int64 one = {1}> "
     "{ q = Div (one, x) y = Mul (q, z) }",
     "scaled-product-float64": "g (double[1,128,128] a, double[1,128,128] b) => (double[1,128,128] y) "

@@ -87,6 +87,7 @@ LEFT = {
     "float16 that is moved and widened": """g (float16[2,3] x) => (y)
         { t = Transpose <perm=[1,0]> (x) y = Cast <to=1> (t) }""",
     "inputs of float16 that are compared": "g (float16[3] x, float16[3] z) => (y) { y = Equal (x, z) }",
+    "input of float16 that is ordered": "g (float16[3] x) => (y) { y = ArgMax <axis=0> (x) }",
     "float16 that is compared with itself": "g (float16[3] x) => (y) { e = Sin (x) y = Equal (e, e) }",
     "product of a transposed vector": """g (float[2,3] x, float[2] v) => (y) <int64[1] a = {0}>
         { t = Transpose <perm=[1,0]> (x) m = ReduceSum <keepdims=0> (t, a) y = MatMul (m, v) }""",

@@ -458,6 +458,20 @@ WORKAROUNDS: tuple[Workaround, ...] = (
         ),
         cost=1.2,
     ),
+    Workaround(
+        "orders-float16",
+        ("ArgMax", "ArgMin", "TopK"),
+        (T.FLOAT16,),
+        "optimizer",
+        "What is computed may be ordered before it was rounded to float16: of equal numbers another one comes first.",
+        "The operator in float32, of rounded numbers.",
+        Witness(
+            "g (float16[2] x) => (int64[1] y) { s = Mul (x, x) y = ArgMax <axis=0> (s) }",
+            ([300.0, 400.0],),
+            [0],
+        ),
+        cost=1.1,
+    ),
     # Operators that are merged
     Workaround(
         "reciprocal-times",

@@ -53,6 +53,7 @@ REPLACEMENTS: dict[str, Replacement] = {
     "cast-widens-float16": _half_precision.widened,
     "cast-narrows-float16": _half_precision.narrowed,
     "compares-float16": _half_precision.compared,
+    "orders-float16": _half_precision.ordered,
     "reciprocal-times": _quotients.reciprocal,
     "scaled-product-float64": _scales.scale,
     "scaled-convolution": _scales.scaled_convolution,

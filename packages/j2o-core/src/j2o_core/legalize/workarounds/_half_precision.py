@@ -7,7 +7,8 @@ operations that all give float16 nothing is done about it: a chain of them is ro
 What is rounded is
 
 - what a program widens or narrows by a cast of its own;
-- what it compares: one side may have been rounded on its way (a Slice is enough), and no number would equal itself.
+- what it compares: one side may have been rounded on its way (a Slice is enough), and no number would equal itself;
+- what it orders: numbers that are equal in float16 would be none.
 """
 
 from __future__ import annotations
@@ -52,6 +53,16 @@ def compared(rw: Rewriter, node: ir.Node) -> Any:
         return None
     wide = {value: rw.op.cast(value, T.FLOAT) for value in dict.fromkeys(operands)}
     return rw.op(node.op_type, *(wide[value] for value in operands))
+
+
+def ordered(rw: Rewriter, node: ir.Node) -> Any:
+    """ArgMax, ArgMin or TopK of Cast(x) in float32, which casts as a program's own, where x is computed."""
+    x = node.inputs[0]
+    if x is None or not _is_computed(x):
+        return None
+    inputs = (rw.op.cast(x, T.FLOAT), *node.inputs[1:])
+    results = rw.op(node.op_type, *inputs, outputs=len(node.outputs), **rw.attrs(node))
+    return (rw.op.cast(results[0], T.FLOAT16), *results[1:]) if node.op_type == "TopK" else results
 
 
 def _is_computed(x: ir.Value) -> bool:
