@@ -221,7 +221,7 @@ class Worker:
         self.process.start()
         theirs.close()
         self.releases: list[str] = []  # of ONNX Runtime, once it is ready
-        self.batch: Batch = []  # what it has not answered
+        self.batch: Batch = []  # without outcomes so far
         self.begin = time.monotonic()
 
     def give(self, batch: Batch) -> None:

@@ -92,7 +92,7 @@ def release(version: str) -> str:
 
 def _serve(folder: str) -> None:
     sys.path.insert(0, folder)
-    answers = os.fdopen(os.dup(1), "wb")  # what the runtime prints goes elsewhere
+    answers = os.fdopen(os.dup(1), "wb")  # the runtime may print
     os.dup2(2, 1)
     import onnxruntime
 

@@ -147,17 +147,18 @@ def test_axes_that_may_be_larger_are_transposed(checked, perm):
 
 def test_axes_of_size_1_in_front_are_added_by_the_operator(checked):
     def added(x, c):
-        return x + jnp.expand_dims(c, (0, 1))
+        return x + jnp.expand_dims(jnp.sin(c), (0, 1))
 
-    assert checked(added, Spec((2, 3, "N")), Spec(("N",))) == ["Add"]
-    assert checked(added, Spec((2, 3, 4)), Spec(())) == ["Add"]
+    assert checked(added, Spec((2, 3, "N")), Spec(("N",))) == ["Sin", "Add"]
+    assert checked(added, Spec((2, 3, 4)), Spec(())) == ["Sin", "Add"]
 
 
 @pytest.mark.parametrize(
     "fn",
     [
-        lambda x, c: x + jnp.expand_dims(c, 1),
-        lambda x, c: jnp.expand_dims(c, (0, 1)) + jnp.expand_dims(c, (0, 1)) * 2,
+        lambda x, c: x + jnp.expand_dims(jnp.sin(c), 1),
+        lambda x, c: x + jnp.expand_dims(c, (0, 1)),
+        lambda x, c: jnp.expand_dims(jnp.sin(c), (0, 1)) + jnp.expand_dims(jnp.cos(c), (0, 1)),
     ],
 )
 def test_axes_that_the_operator_does_not_add(checked, fn):

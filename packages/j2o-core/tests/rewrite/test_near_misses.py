@@ -191,7 +191,7 @@ CHANGED = {
     "mask that keeps everything, behind another shape": (
         """g (bool[1,3] m, float[1,2,3] x) => (y) <bool t = {1}, int64[2] to = {2, 3}, int64[1] a = {0}, float z = {0}>
         { e = Expand(t, to) k = And(e, m) u = Unsqueeze(k, a) y = Where(u, x, z) }""",
-        ["Where"],
+        ["Reshape", "Where"],
     ),
     "pointwise operator before an expand": (
         """g (float[3] x) => (y) <int64[2] to = {2, 3}, float c = {2}> { e = Expand(x, to) y = Add(e, c) }""",

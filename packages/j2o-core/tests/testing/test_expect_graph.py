@@ -26,7 +26,7 @@ def test_what_several_nodes_read_gets_a_label(export):
     expect_graph(
         program,
         """
-        x:f32[B,3] -> Mul(y:f32[3]) -> %1
+        y:f32[3] -> Reshape([1,3])[1,3] -> Mul(x:f32[B,3], _)[B,3] -> %1
         %1 -> Sin -> Sub(%1) -> a
         x -> Sub(%1) -> b
         """,

@@ -3,7 +3,7 @@
 before: y = Add(Expand(z), x)                                      after: y = Add(z, x)
 before: y = Where(m, x, Unsqueeze(Expand(c)))                      after: y = Where(m, x, c)
 before: y = Where(And(Expand(true), m), x, c), Or(Expand(false))   after: y = Where(m, x, c)
-before: y = Add(Reshape(c, [1, C]), x)                             after: y = Add(c, x)
+before: y = Add(Reshape(Exp(c), [1, C]), x)                        after: y = Add(Exp(c), x)
 before: y = Sqrt(Add(Expand(z), 1e-5))                             after: y = Expand(Sqrt(Add(z, 1e-5)))
 before: y = Transpose(Reshape(x, [B, T, 1, C]), perm 2 0 1 3)      after: y = Unsqueeze(x, [0])
 
@@ -54,6 +54,8 @@ def _without_leading_ones(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     for place, value in enumerate(node.inputs):
         layout = rw.producer(value, *traits.RESHAPES)
         thin = layout.inputs[0] if layout is not None else None
+        if thin is None or thin.producer() is None:
+            continue  # a weight of a function is stored in the shape that is read
         own, shape = rw.shape(value), rw.shape(thin)
         if own is None or shape is None or not same_shape(own, (*[1] * (len(own) - len(shape)), *shape)):
             continue
