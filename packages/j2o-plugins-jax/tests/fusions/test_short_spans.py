@@ -77,3 +77,11 @@ def test_nan_infinity_and_zero(name):
         for got, want in zip(program(x, y), everything(x, y), strict=True):
             np.testing.assert_array_equal(got, want)
             np.testing.assert_array_equal(np.signbit(got), np.signbit(want) | (np.isnan(want) & np.signbit(got)))
+
+
+def test_copies_of_a_vector_for_arrays_of_other_ranks():
+    def fn(x, y, z):
+        return jnp.sin(x) * y, jnp.sin(x) * z
+
+    program = check(fn, Spec((8,)), Spec((128, 8)), Spec((128, 1, 8)), opsets=(21,))
+    assert [node.op_type for node in program.model.graph].count("Tile") == 2

@@ -62,4 +62,4 @@ def _copies(rw: Rewriter, x: ir.Value | None, whole: Sequence[Any]) -> ir.Value 
         repeats = [count if other == axis else 1 for other in range(len(whole))]
         return rw.op.Tile(wide, rw.const(repeats, np.int64))  # type: ignore[no-any-return]
 
-    return rw.shared((x, "copies", axis, count), copied)
+    return rw.shared((wide, "copies", axis, count), copied)
