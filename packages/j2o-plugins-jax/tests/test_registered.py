@@ -79,6 +79,8 @@ FAMILIES = {
     "bcsr_": NOT_YET,
     "consume": NO_STATE,
     "assert_consumed": NO_STATE,
+    "global_array_to_host_local_array": NOT_FOR_ONE_DEVICE,
+    "host_local_array_to_global_array": NOT_FOR_ONE_DEVICE,
 }
 PARTS = ("_start", "_done")  # of collectives, as XLA schedules them
 # Primitives that no plugin lowers: the simplification takes them apart.
