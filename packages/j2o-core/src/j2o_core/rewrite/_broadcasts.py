@@ -14,13 +14,14 @@ Declines where an operand's sizes are needed for the result's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from ..graph import traits
-from ..graph._infer import broadcast_shapes, same_shape
+from ..graph._infer import Shape, broadcast_shapes, same_shape
 from ..graph._values import shape_of
 from ._plugin import plugin
 from ._rewriter import Rewriter
@@ -40,7 +41,7 @@ def _thin_operands(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     for index, value in enumerate(inputs):
         while rw.shape(value) != () and (value := _thinner(rw, value)) is not None:
             trial = [*inputs[:index], value, *inputs[index + 1 :]]
-            if same_shape(broadcast_shapes([rw.shape(other) for other in trial]), wanted):
+            if _broadcast_to(rw, trial, wanted):
                 inputs = trial
     if inputs == list(node.inputs):
         return None
@@ -60,8 +61,7 @@ def _without_leading_ones(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         if own is None or shape is None or not same_shape(own, (*[1] * (len(own) - len(shape)), *shape)):
             continue
         inputs = [*node.inputs[:place], thin, *node.inputs[place + 1 :]]
-        wanted = broadcast_shapes([rw.shape(other) for other in inputs])
-        if len(shape) < len(own) and same_shape(wanted, shape_of(node.outputs[0])):
+        if len(shape) < len(own) and _broadcast_to(rw, inputs, shape_of(node.outputs[0])):
             return rw.op(node.op_type, *inputs, **rw.attrs(node))  # type: ignore[no-any-return]
     return None
 
@@ -80,7 +80,7 @@ def _computed_before(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     inputs = [expand.inputs[0] if index == place else other for index, other in enumerate(node.inputs)]
     if any(rw.constant(other) is None for index, other in enumerate(inputs) if index != place):
         return None
-    if not same_shape(broadcast_shapes([rw.shape(other) for other in inputs]), thin):
+    if not _broadcast_to(rw, inputs, thin):
         return None
     return rw.op.Expand(rw.op(node.op_type, *inputs, **rw.attrs(node)), expand.inputs[1])  # type: ignore[no-any-return]
 
@@ -106,6 +106,11 @@ def _moved_ones(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         ones = [place for place, axis in enumerate(axes) if not axis]
         result = rw.op(op_type, result, rw.const(ones, np.int64)) if ones else result
     return result
+
+
+def _broadcast_to(rw: Rewriter, operands: Sequence[ir.Value | None], shape: Shape | None) -> bool:
+    """Whether operands have this shape together."""
+    return same_shape(broadcast_shapes([rw.shape(value) for value in operands]), shape)
 
 
 def _thinner(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:

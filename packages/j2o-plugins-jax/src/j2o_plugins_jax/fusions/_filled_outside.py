@@ -22,6 +22,7 @@ import onnx_ir as ir
 from j2o_core import Rewriter
 
 from .._plugin import plugin
+from ._index_forms import before_widening, before_wrapping
 
 _MANY = 512
 _LARGER = 4
@@ -110,18 +111,13 @@ def _indices(rw: Rewriter, place: ir.Value) -> list[_Index]:
 
 def _clamped(rw: Rewriter, value: ir.Value) -> tuple[ir.Value, int] | None:
     """The index that is clamped to the ends of an axis, and the size of this axis."""
-    x, low, high = _clip(rw, _before_widening(rw, value))
+    x, low, high = _clip(rw, before_widening(rw, value) or value)
     if low is None or high is None:
         return None
-    index, size = _before_widening(rw, x), int(high) + 1
+    index, size = before_widening(rw, x) or x, int(high) + 1
     where = rw.producer(index, "Where")
     if where is not None and low == 0:
-        test, total = rw.producer(where.inputs[0], "Less"), rw.producer(where.inputs[1], "Add")
-        index = where.inputs[2]
-        is_wrapped = test is not None and test.inputs[0] is index and rw.scalar(test.inputs[1]) == 0
-        sums = [one is index and rw.scalar(other) == size for one, other in rw.both_ways(total)]
-        if index is None or not is_wrapped or not any(sums) or not rw.same_shape(index, where.outputs[0]):
-            return None
+        index = before_wrapping(rw, where, size)
     elif low not in (0, -size):
         return None
     return (index, size) if index is not None and index.dtype in _INTEGERS else None
@@ -138,13 +134,6 @@ def _clip(rw: Rewriter, value: ir.Value | None) -> tuple[ir.Value | None, float 
             if rw.scalar(low) is not None:
                 return x, rw.scalar(low), rw.scalar(high)
     return None, None, None
-
-
-def _before_widening(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
-    cast = rw.producer(value, "Cast")
-    source = None if cast is None else cast.inputs[0]
-    is_wider = source is not None and source.dtype is ir.DataType.INT32 and value.dtype is ir.DataType.INT64  # type: ignore[union-attr]
-    return source if is_wider else value
 
 
 def _ends(rw: Rewriter, condition: ir.Value | None) -> dict[ir.Value, tuple[float, float]]:

@@ -16,11 +16,12 @@ import onnx_ir as ir
 from j2o_core import Rewriter
 
 from .._plugin import plugin
+from ._index_forms import before_widening
 
 
 @plugin.rewrite("Clip", late=True)
 def _clip(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    narrow, ends = _narrow(rw, node.inputs[0]), np.iinfo(np.int32)
+    narrow, ends = before_widening(rw, node.inputs[0]), np.iinfo(np.int32)
     if narrow is None:
         return None
     bounds = [int(bound) for bound in map(rw.scalar, node.inputs[1:]) if bound is not None]
@@ -32,20 +33,12 @@ def _clip(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 @plugin.rewrite("Equal", late=True)
 def _equal(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    narrow = [_narrow(rw, value) for value in node.inputs]
+    narrow = [before_widening(rw, value) for value in node.inputs]
     return None if None in narrow else rw.op.Equal(*narrow)
 
 
 @plugin.rewrite("Gather", "GatherElements", "ScatterElements", late=True)
 def _index(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     x, index, *updates = node.inputs
-    narrow = _narrow(rw, index)
+    narrow = before_widening(rw, index)
     return None if narrow is None else rw.op(node.op_type, x, narrow, *updates, **rw.attrs(node))
-
-
-def _narrow(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
-    """The int32 that an int64 was."""
-    cast = rw.producer(value, "Cast")
-    source = cast.inputs[0] if cast is not None else None
-    is_wider = value is not None and value.dtype is ir.DataType.INT64
-    return source if is_wider and source is not None and source.dtype is ir.DataType.INT32 else None

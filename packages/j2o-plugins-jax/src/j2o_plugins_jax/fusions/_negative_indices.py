@@ -17,6 +17,7 @@ import onnx_ir as ir
 from j2o_core import Rewriter
 
 from .._plugin import plugin
+from ._index_forms import before_wrapping
 
 _GATHERS = ("Gather", "GatherElements")
 
@@ -56,17 +57,11 @@ def _clipped(rw: Rewriter, clip: ir.Node | None) -> tuple[ir.Value, int] | None:
         return None
     if clip.outputs[0].is_graph_output():  # cost: indices are clipped twice
         return None
-    is_negative, total, index = where.inputs
-    less, add = rw.producer(is_negative, "Less"), rw.producer(total, "Add")
-    if index is None or index.dtype not in (ir.DataType.INT32, ir.DataType.INT64) or less is None or add is None:
-        return None
     if cast is not None and clip.outputs[0].dtype is not ir.DataType.INT64:
         return None  # the Cast may have cut an index
-    if less.inputs[0] is not index or rw.scalar(less.inputs[1]) != 0 or not rw.same_shape(index, where.outputs[0]):
-        return None
     size = int(last) + 1
-    found = any(one is index and rw.scalar(other) == size for one, other in rw.both_ways(add))
-    return (index, size) if found else None
+    index = before_wrapping(rw, where, size)
+    return (index, size) if index is not None else None
 
 
 def _index(rw: Rewriter, index: ir.Value) -> ir.Value:

@@ -11,10 +11,11 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from j2o_core import Rewriter
+from j2o_core.graph import traits
 
 from .._plugin import plugin
 
-_REDUCTIONS = ("ReduceSum", "ReduceMean", "ReduceProd", "ReduceMax", "ReduceMin")
+_REDUCTIONS = tuple(op_type for op_type in traits.REDUCTIONS if op_type not in traits.ARG_REDUCTIONS)
 
 
 @plugin.rewrite(*_REDUCTIONS, late=True)
