@@ -6,11 +6,12 @@ Run as a script, it is the measurement in one process: the number of XLA's threa
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections import Counter
 from typing import Any
+
+from one_thread import keep_to_one_core
 
 ROUNDS = 20
 OPSET = 23
@@ -29,8 +30,7 @@ def measure() -> dict[str, Any]:
 
 
 def _measure_here() -> dict[str, Any]:
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    keep_to_one_core()
     import jax
     import numpy as np
 

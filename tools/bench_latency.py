@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import random
 import statistics
 import subprocess
@@ -18,6 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import one_thread
 
 ORDERS = 4
 WARM_UP = 2  # rounds that are not counted
@@ -58,17 +59,13 @@ def latencies(files: Mapping[str, Path], feeds: str, rounds: int) -> dict[str, d
 def _times_here(files: Mapping[str, str], feeds: str, rounds: int) -> dict[str, dict[str, list[float]]]:
     import onnxruntime
 
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
+    one_thread.keep_to_one_core()
     module, _, function = feeds.partition(":")
     feeds_of = getattr(importlib.import_module(module), function)
     runs: list[tuple[str, str, Any, Any, int]] = []
     taken: dict[str, dict[str, list[float]]] = {name: {} for name in files}
     for name, path in files.items():
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = one_thread.session(path)
         for feed, (arrays, times) in feeds_of(session).items():
             values = {key: onnxruntime.OrtValue.ortvalue_from_numpy(array) for key, array in arrays.items()}
             runs.append((name, feed, session, values, times))

@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import bench_recorded
+import one_thread
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks-programs.md"
 
@@ -316,15 +317,10 @@ def _taken(clock: Callable[[], float], run: Callable[[], None]) -> float:
 
 def _session(fn: Callable[..., Any], inputs: Sequence[Any], path: Path) -> Any:
     """A session of an exported function, with one thread."""
-    import onnxruntime
-
     import j2o_core
 
     j2o_core.to_onnx(fn, list(inputs)).save(path)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return one_thread.session(path)
 
 
 def _seconds_of_a_node(path: Path) -> float:
@@ -361,14 +357,7 @@ def _worse(figures: dict[str, Figure], *, record: bool) -> dict[str, str]:
 
 def executed(path: Path, feed: Mapping[str, Any], folder: Path) -> int:
     """How many nodes one run of a file executes, as ONNX Runtime's profile has them."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    options.enable_profiling = True
-    options.profile_file_prefix = str(folder / "profile")
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = one_thread.session(path, profile=str(folder / "profile"))
     session.run(None, dict(feed))
     events = json.loads(Path(session.end_profiling()).read_text())
     return sum(event.get("cat") == "Node" and event["name"].endswith("_kernel_time") for event in events)

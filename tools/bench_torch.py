@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import bench_peers
+import one_thread
 import torch_twins
 from bench_measures import operators
 
@@ -109,14 +110,10 @@ def _rounds(files: dict[str, tuple[str, str]], seconds: float) -> list[tuple[flo
     import numpy as np
     import onnxruntime
 
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
+    one_thread.keep_to_one_core()
     runs: dict[str, Callable[[], Any]] = {}
     for name, (path, fed) in files.items():
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = one_thread.session(path)
         feed = {
             value.name: onnxruntime.OrtValue.ortvalue_from_numpy(array)
             for value, array in zip(session.get_inputs(), np.load(fed).values(), strict=True)

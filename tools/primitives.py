@@ -350,7 +350,7 @@ def main() -> int:
     ]
     if not tasks:
         parser.error("no case fits")
-    runtimes = [release(metadata.version("onnxruntime")), *([installed(options.other)] if options.other else [])]
+    runtimes = [Here().release, *([installed(options.other)] if options.other else [])]
     known = read_rows(options.out) if options.resume or options.retry else {}
     rows = {(task, one): known[task, one] for task in tasks for one in runtimes if (task, one) in known}
     kept = {key for key, row in rows.items() if not options.retry or row["outcome"] in ("pass", "jax")}

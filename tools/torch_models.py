@@ -3,7 +3,7 @@
     python tools/torch_models.py FOLDER [rows]
 
 Each row gives `ROW.onnx`, and `ROW.npz` with what it is fed, in order. Weights are random: only times are compared. The
-sizes are those of the functions in `bench_torch.py`.
+sizes are those of `torch_twins.py`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
+
+from mobilenet_blocks import BLOCKS
 
 OPSET = 21
 OPSETS = {"BERT, 2 of 768, opset 23": 23}
@@ -114,28 +116,12 @@ class _Bottleneck(nn.Module):
         return x + y if self.same else y
 
 
-# Kernel size, expanded channels, channels, squeeze and excite, hard swish, stride: table 2 of arXiv:1905.02244.
-_MOBILE = (
-    (3, 16, 16, True, False, 2),
-    (3, 72, 24, False, False, 2),
-    (3, 88, 24, False, False, 1),
-    (5, 96, 40, True, True, 2),
-    (5, 240, 40, True, True, 1),
-    (5, 240, 40, True, True, 1),
-    (5, 120, 48, True, True, 1),
-    (5, 144, 48, True, True, 1),
-    (5, 288, 96, True, True, 2),
-    (5, 576, 96, True, True, 1),
-    (5, 576, 96, True, True, 1),
-)
-
-
 class _MobileNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         layers: list[nn.Module] = [_ConvNorm(3, 16, 3, 2, act=nn.Hardswish())]
         inner = 16
-        for size, expanded, outer, squeeze, hard, stride in _MOBILE:
+        for size, expanded, outer, squeeze, hard, stride in BLOCKS:
             layers.append(_Bottleneck(inner, size, expanded, outer, squeeze, hard, stride))
             inner = outer
         layers.append(_ConvNorm(inner, 576, 1, act=nn.Hardswish()))

@@ -14,6 +14,8 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
+from mobilenet_blocks import BLOCKS
+
 Made = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
@@ -179,22 +181,6 @@ def _resize_rows() -> list[Row]:
     ]
 
 
-# Kernel size, expanded channels, channels, squeeze and excite, hard swish, stride: table 2 of arXiv:1905.02244.
-_MOBILE = (
-    (3, 16, 16, True, False, 2),
-    (3, 72, 24, False, False, 2),
-    (3, 88, 24, False, False, 1),
-    (5, 96, 40, True, True, 2),
-    (5, 240, 40, True, True, 1),
-    (5, 240, 40, True, True, 1),
-    (5, 120, 48, True, True, 1),
-    (5, 144, 48, True, True, 1),
-    (5, 288, 96, True, True, 2),
-    (5, 576, 96, True, True, 1),
-    (5, 576, 96, True, True, 1),
-)
-
-
 def _norm(x: Any, scale: Any, offset: Any, mean: Any, variance: Any) -> Any:
     return (x - mean) * lax.rsqrt(variance + 1e-3) * scale + offset
 
@@ -253,8 +239,8 @@ class _Mobile(eqx.Module):
 
     def __init__(self) -> None:
         self.stem = _ConvNorm(3, 16, 3, 2)
-        channels = [16, *(outer for _, _, outer, *_ in _MOBILE)]
-        self.blocks = [_Bottleneck(inner, *block) for inner, block in zip(channels, _MOBILE, strict=False)]
+        channels = [16, *(outer for _, _, outer, *_ in BLOCKS)]
+        self.blocks = [_Bottleneck(inner, *block) for inner, block in zip(channels, BLOCKS, strict=False)]
         self.end = _ConvNorm(channels[-1], 576, 1)
         key = jax.random.key(0)
         self.head = [eqx.nn.Linear(576, 1024, key=key), eqx.nn.Linear(1024, 1000, key=key)]
@@ -322,8 +308,8 @@ class _BottleneckLast(nnx.Module):
 class _MobileLast(nnx.Module):
     def __init__(self, rngs: Any):
         self.stem = _ConvNormLast(3, 16, 3, 2, rngs=rngs)
-        channels = [16, *(outer for _, _, outer, *_ in _MOBILE)]
-        blocks = [_BottleneckLast(inner, *block, rngs=rngs) for inner, block in zip(channels, _MOBILE, strict=False)]
+        channels = [16, *(outer for _, _, outer, *_ in BLOCKS)]
+        blocks = [_BottleneckLast(inner, *block, rngs=rngs) for inner, block in zip(channels, BLOCKS, strict=False)]
         self.blocks = nnx.List(blocks)
         self.end = _ConvNormLast(channels[-1], 576, 1, rngs=rngs)
         self.first, self.second = nnx.Linear(576, 1024, rngs=rngs), nnx.Linear(1024, 1000, rngs=rngs)
