@@ -398,3 +398,12 @@ def test_extremes_of_nothing(kit, op_type):
         info = np.iinfo(dtype)
         start = np.full((2,), info.min if op_type == "ReduceMax" else info.max, dtype)
         kit.check_node(op_type, [np.zeros((2, 0), dtype), kit.Static(np.array([1]))], start, keepdims=0)
+
+
+@pytest.mark.parametrize("op_type", ["ReduceMax", "ReduceMin"])
+@pytest.mark.parametrize("width", [0, 3])
+def test_extremes_of_truth_values(kit, op_type, width):
+    """Without a type for bool below opset 20 they are those of numbers, whose start value need not be 0 or 1."""
+    x = np.arange(2 * width).reshape(2, width) % 3 == 1
+    wanted = x.any(1) if op_type == "ReduceMax" else x.all(1)
+    kit.check_node(op_type, [x, kit.Static(np.array([1]))], wanted, keepdims=0, opset=18, target=None)

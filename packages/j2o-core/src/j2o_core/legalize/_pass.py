@@ -323,6 +323,8 @@ def _within(rw: Rewriter, node: ir.Node, wide: Any, dtype: ir.DataType) -> Any:
     if bound is None or x is None or not any(map(may_be_zero, shape_of(x) or ())):
         return wide
     narrow = dtype.numpy()
+    if dtype is ir.DataType.BOOL:
+        return rw.op(bound, wide, rw.const(bound == "Min", wide))
     if dtype in INTEGERS:
         info: Any = ml_dtypes.iinfo(narrow)
     elif np.isinf(np.asarray(np.inf, narrow)):
