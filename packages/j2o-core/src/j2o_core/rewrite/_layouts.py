@@ -14,6 +14,8 @@ from ._rewriter import Rewriter
 _STEPS, _MOST_STEPS = "j2o_steps", 4
 
 
+# The late rules bring layouts and casts together, too.
+@plugin.rewrite("Reshape", "Transpose", "Cast", "Expand", "Squeeze", "Unsqueeze", late=True)
 @plugin.rewrite("Reshape", "Transpose", "Cast", "Expand", "Squeeze", "Unsqueeze")
 def _merge_layout(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """Reshape(Reshape(x)) -> Reshape(x), and what else the builder would have spared had it seen the node now."""
