@@ -208,3 +208,15 @@ def test_half_precision_is_rounded_where_it_is_converted_to(old, between):
 def test_what_becomes_half_precision_without_a_loss_is_converted_once():
     program = check(lambda x: x.astype(np.float16) * 2, Spec(("B",), np.int8), opsets=(21,))
     assert [node.op_type for node in program.model.graph] == ["Cast", "Mul"]
+
+
+@pytest.mark.parametrize("dtype", [ml_dtypes.int4, ml_dtypes.uint4], ids=["int4", "uint4"])
+@pytest.mark.parametrize("shape", [("N",), ("N", 3), ("M", "N")], ids=str)
+def test_sizes_of_int4(dtype, shape):
+    """The runtime reads sizes before a cast, from numbers whose shape it has no kernel for."""
+
+    def fn(x):
+        wide = x.astype(jnp.int8)
+        return jnp.ones(x.shape, jnp.float32), wide * 2, jnp.sum(wide) / x.size, jnp.arange(x.shape[-1])
+
+    check(fn, Spec(shape, dtype), opsets=(21, 26))

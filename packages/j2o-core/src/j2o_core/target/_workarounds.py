@@ -424,6 +424,22 @@ WORKAROUNDS: tuple[Workaround, ...] = (
         cost=3.2,
     ),
     Workaround(
+        "shape-of-cast",
+        ("Shape",),
+        (*INTEGERS, *FLOATS),
+        "optimizer",
+        "A cast before Shape is left out, and there is no kernel for the shape of 4-bit integers.",
+        "The shape of the same numbers with an axis of size 1 in front, from its second size on.",
+        Witness(
+            "g (float[2] x) => (int64[1,2] y) "
+            "{ n = NonZero (x) a = Cast <to = 22> (n) b = Cast <to = 3> (a) s = Shape (b) c = Cast <to = 7> (a) "
+            "y = Sub (s, c) }",
+            ([1.0, 2.0],),
+            [[1, 1]],
+        ),
+        fails=True,
+    ),
+    Workaround(
         "cast-widens-float16",
         ("Cast",),
         (T.FLOAT16,),

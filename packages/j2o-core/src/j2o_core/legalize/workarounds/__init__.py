@@ -50,6 +50,7 @@ REPLACEMENTS: dict[str, Replacement] = {
     "cast-float8-bool": _casts.to_bool,
     "cast-4-bits": _casts.to_few_bits,
     "cast-chains": _casts.break_chain,
+    "shape-of-cast": _casts.shape,
     "cast-widens-float16": _half_precision.widened,
     "cast-narrows-float16": _half_precision.narrowed,
     "compares-float16": _half_precision.compared,

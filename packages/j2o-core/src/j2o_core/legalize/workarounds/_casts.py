@@ -1,4 +1,4 @@
-"""Casts that the runtime gets wrong: chains that it makes one, to float8, of -0 to bool, of floats to 4 bits."""
+"""Casts that the runtime gets wrong: to float8, of -0 to bool, of floats to 4 bits; chains made one; before Shape."""
 
 from __future__ import annotations
 
@@ -90,3 +90,16 @@ def break_chain(rw: Rewriter, node: ir.Node) -> Any:
     if first.inputs[0].dtype not in FLOATS or bits(target) >= bits(x.dtype):
         return None
     return rw.op.plain("Cast", rw.op.barrier(x), to=target)
+
+
+def shape(rw: Rewriter, node: ir.Node) -> Any:
+    """Shape(Cast(x)) of few bits as Shape(Unsqueeze(Cast(x), 0), start=1)."""
+    x = node.inputs[0]
+    cast = rw.producer(x, "Cast")
+    while cast is not None and cast.inputs[0] is not None and cast.inputs[0].dtype not in _FEW_BITS:
+        cast = rw.producer(cast.inputs[0], "Cast")
+    if cast is None:
+        return None
+    # Places from the front are one further, those from the back stay.
+    ends = {name: place + (place >= 0) for name, place in {"start": 0, **rw.attrs(node)}.items()}
+    return rw.op.Shape(rw.op.Unsqueeze(x, rw.const([0], np.int64)), **ends)
