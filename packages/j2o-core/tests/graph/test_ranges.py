@@ -14,6 +14,7 @@ from j2o_core.graph._values import stamp
 from j2o_core.target import Target
 
 FLOATS = (np.float32, np.float16, ml_dtypes.bfloat16, np.float64)
+NARROW = (ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2)
 INTEGERS = (np.int8, np.uint8, np.int32, np.int64)
 SHAPE = (3,)
 
@@ -78,7 +79,7 @@ def test_every_element_is_in_the_range(data):
             same = [value for value in results if value.dtype == kind]
             name = data.draw(st.sampled_from([*names, "Cast", "Where"]))
             if name == "Cast":
-                source, target = data.draw(st.sampled_from(same)), data.draw(st.sampled_from(FLOATS))
+                source, target = data.draw(st.sampled_from(same)), data.draw(st.sampled_from(FLOATS + NARROW))
                 value = op.Cast(source, to=ir.DataType.from_numpy(np.dtype(target)))
                 results.setdefault(value, results[source].astype(target))
                 continue
@@ -124,6 +125,14 @@ def test_a_cast_keeps_what_fits():
     assert value_range(op.Cast(x, to=ir.DataType.INT64), op.constant_value) == Range(-128, 127)
     assert value_range(op.Cast(x, to=ir.DataType.UINT8), op.constant_value) == Range(0, 255)
     assert not value_range(op.Cast(x, to=ir.DataType.FLOAT), op.constant_value).negative_zero
+
+
+def test_a_cast_to_float8_is_no_cast_to_integers():
+    op, x = builder(), leaf(np.int8)
+    small = op.Mul(op.Cast(x, to=ir.DataType.FLOAT), op.const(2.0**-8, np.float32))
+    found = value_range(op.Cast(small, to=ir.DataType.FLOAT8E4M3FN), op.constant_value)
+    assert found.low <= -0.5
+    assert found.high >= 0.5
 
 
 def test_extremes_of_nothing_are_those_of_the_type():

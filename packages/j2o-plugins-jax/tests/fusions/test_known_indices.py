@@ -104,3 +104,13 @@ def test_choices_of_equal_integers_and_not_of_floats():
     small = np.arange(3, dtype=np.int32)
     check(lambda i, x: jnp.where((i * 0 < 9)[:, None], x, 1.0), small, Spec(()), opsets=(21,))
     check(lambda i, x: jnp.where(i == i, x, jnp.ones(3)), small, Spec(()), opsets=(21,))
+
+
+def test_extremes_of_numbers_that_were_float8():
+    """Between 0.2 and 0.7 they are not 0, which an integer would be."""
+
+    def fn(x):
+        narrow = jnp.clip(jnp.nan_to_num(x), 0.2, 0.7).astype("float8_e4m3fn").astype(jnp.float32)
+        return jnp.maximum(narrow, jnp.clip(1 - x, 0.1, 0.6))
+
+    check(fn, np.linspace(0, 1, 8, dtype=np.float32), opsets=(21, 26), contains=["Max"])

@@ -196,8 +196,8 @@ def _cast(x: Range, source: ir.Value | None, result: ir.Value) -> Range:
     from_float = source is None or source.dtype is None or source.dtype.is_floating_point()
     if result.dtype in _FLOATS:
         return _in_dtype(x._replace(negative_zero=x.negative_zero or (from_float and x.low < 0)), result.dtype, limits)
-    if result.dtype is ir.DataType.BOOL or not x.within(limits.low, limits.high):
-        return limits
+    if limits is ANYTHING or result.dtype is ir.DataType.BOOL or not x.within(limits.low, limits.high):
+        return limits  # of float8 too, where what is too large may become NaN
     return Range(math.trunc(x.low), math.trunc(x.high))
 
 
