@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import jax
 import numpy as np
 import onnx_ir as ir
@@ -360,3 +362,19 @@ def test_a_convolution_that_is_composed_is_not_guarded_against_nothing(plugin, c
         weight = np.array([[[1.0, -2.0]]])
         specs = Spec(("N", 1, 5), np.float64)
         check(lambda x: lax.conv(x, weight, (1,), "VALID"), specs, constraints=["N >= 0"], sizes=(0, 2))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "target", "advice"),
+    [
+        ("float8_e4m3fn", "onnxruntime", "Export at opset 19, compute these parts in another element type or pass "),
+        ("uint4", None, "Export at opset 21 or compute these parts in another element type."),
+        ("float4_e2m1fn", "onnxruntime", "Compute these parts in another element type or pass target=None"),
+    ],
+)
+def test_the_error_names_the_opset_that_has_the_type(kit, dtype, target, advice):
+    x = kit.sample(np.dtype(np.float32), (3, 4))
+    narrow = x.astype(dtype)
+    model = kit.node_model("Cast", [x], [narrow], {"to": kit.dtype_of(narrow)}, 18)
+    with pytest.raises(LegalizeError, match=f"\n{re.escape(advice)}"):
+        kit.legalize(model, target)

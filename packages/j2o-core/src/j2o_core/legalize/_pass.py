@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..graph._sizes import may_be_zero
 from ..graph._values import shape_of, stamp
 from ..graph._walk import bodies, replace_output
 from ..lower._lowered import Lowered
+from ..plugin._plugin import HIGHEST_OPSET
 from ..rewrite import Rewriter
 from ..target import INTEGERS, NARROW_FLOATS, Signature, Target, Workaround
 from ..trace._source import source_of
@@ -46,7 +48,7 @@ def legalize(lowered: Lowered, target: Target) -> None:
     legalizer = _Legalizer(lowered, target)
     legalizer.graph(lowered.graph, None)
     if legalizer.problems:
-        raise LegalizeError(message(legalizer.problems, target))
+        raise LegalizeError(message(legalizer.problems, target, legalizer.opset_without_problems()))
     if legalizer.asked_for_sizes:  # they are computed at the end of the main graph
         lowered.graph.sort()
 
@@ -239,6 +241,14 @@ class _Legalizer:
 
     def _give_up(self, node: ir.Node, reason: str) -> None:
         self.problems.append(Problem.of(node, reason))
+
+    def opset_without_problems(self) -> int | None:
+        """The first later opset at which each node with a problem runs, or has a detour; None if there is none."""
+        for opset in range(self.target.opset + 1, HIGHEST_OPSET + 1):
+            later = _Legalizer(self._lowered, dataclasses.replace(self.target, opset=opset))
+            if not any(isinstance(later._plan(problem.node), str) for problem in self.problems):
+                return opset
+        return None
 
     # Detours
 

@@ -16,6 +16,7 @@ from ..trace._source import SOURCE
 class Problem:
     """A node without a legal form."""
 
+    node: ir.Node
     op_type: str
     dtypes: str
     reason: str
@@ -26,7 +27,7 @@ class Problem:
         """The problem of a node."""
         dtypes = [value.dtype for value in node.inputs if value is not None] or [v.dtype for v in node.outputs]
         spelled = dict.fromkeys("?" if dtype is None else str(dtype.numpy()) for dtype in dtypes)
-        return cls(node.op_type, ", ".join(spelled), reason, node.metadata_props.get(SOURCE, "unknown source"))
+        return cls(node, node.op_type, ", ".join(spelled), reason, node.metadata_props.get(SOURCE, "unknown source"))
 
 
 def spell(dtypes: Any) -> str:
@@ -34,8 +35,8 @@ def spell(dtypes: Any) -> str:
     return ", ".join(str(dtype.numpy()) for dtype in sorted(dtypes)) or "nothing"
 
 
-def message(problems: Sequence[Problem], target: Target) -> str:
-    """All problems, those of one kind on one line."""
+def message(problems: Sequence[Problem], target: Target, opset: int | None) -> str:
+    """All problems, those of one kind on one line; `opset` is the first that has forms of all, if a later one has."""
     count = f"{len(problems)} nodes have" if len(problems) > 1 else "1 node has"
     groups: dict[tuple[str, str, str], list[str]] = {}
     for problem in problems:
@@ -45,6 +46,11 @@ def message(problems: Sequence[Problem], target: Target) -> str:
         more = f" and {len(places) - 3} more" if len(places) > 3 else ""
         lines.append(f"  {op_type}({dtypes})   {'; '.join(places[:3])}{more}")
         lines.append(f"      {reason}")
-    advice = "Compute these parts in another element type"
-    lines.append(advice + (", or pass target=None and run the model elsewhere." if target.releases else "."))
+    ways = [f"export at opset {opset}"] if opset is not None else []
+    ways.append("compute these parts in another element type")
+    if target.releases:
+        ways.append("pass target=None and run the model elsewhere")
+    *others, last = ways
+    advice = f"{', '.join(others)} or {last}." if others else f"{last}."
+    lines.append(advice[0].upper() + advice[1:])
     return "\n".join(lines)
