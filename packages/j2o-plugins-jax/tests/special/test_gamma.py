@@ -39,6 +39,15 @@ def test_zeta_and_polygamma(x64, dtype, rtol):
     check(lax.polygamma, m, x, opsets=(21,), rtol=rtol, atol=0)
 
 
+# Sums that cancel keep few digits of float32.
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float32, 1e-3), (np.float64, 1e-10)])
+def test_zeta_and_polygamma_of_negative_numbers(x64, dtype, rtol):
+    """Also where the formula is inexact, and where its parts are near overflow."""
+    negative = np.concatenate([-np.arange(0.25, 14.5, 0.37), [-9.98, -10.003, -10.2, -10.45]])
+    m, x = (grid.ravel().astype(dtype) for grid in np.meshgrid([1.0, 2, 3, 4], negative))
+    check(lambda m, x: (lax.polygamma(m, x), lax.zeta(m + 1, x)), m, x, opsets=(21,), rtol=rtol, atol=0)
+
+
 @pytest.mark.parametrize(("dtype", "rtol"), [(np.float32, 1e-4), (np.float64, 1e-11)])
 def test_incomplete_integrals(x64, dtype, rtol):
     grid = np.meshgrid([0.1, 0.5, 1, 5, 20, 0, -1, np.nan], [0, 0.1, 1, 2, 5, 20, np.inf, -1])

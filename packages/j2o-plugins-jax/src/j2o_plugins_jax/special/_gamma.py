@@ -90,16 +90,18 @@ def digamma(x: jax.Array) -> jax.Array:
 
 
 def zeta(x: jax.Array, q: jax.Array) -> jax.Array:
-    """The sum of (q + k)^-x for k = 0, 1, ..., by Euler's and Maclaurin's formula after nine terms."""
-    total = sum(((q + k) ** -x for k in range(1, 9)), q**-x)
-    a = q + 9
+    """The sum of (q + k)^-x for k = 0, 1, ..., by Euler's and Maclaurin's formula after ten terms.
+
+    As many as in JAX, and in its order: near q = -10 and below the formula is inexact, and JAX's numbers are its own.
+    """
+    total = sum(((q + k) ** -x for k in range(1, 10)), q**-x)
+    a = q + 10
     last = a**-x
-    total = total + last * a / (x - 1) + last / 2
-    factor = last * x / a
-    for k, b in enumerate(_bernoulli(12), 1):
-        total = total + factor * (b / math.factorial(2 * k))
-        # One after the other, so that none overflows.
-        factor = factor * ((x + (2 * k - 1)) / a) * ((x + 2 * k) / a)
+    first, *others = (b / math.factorial(2 * k) for k, b in enumerate(_bernoulli(12), 1))
+    series = x * 0
+    for k, coefficient in reversed(list(enumerate(others))):
+        series = (series + coefficient) * (1 / (a * a)) * ((x + (2 * k + 2)) * (x + (2 * k + 1)))
+    total = total + last * a / (x - 1) + last * (x / a * (series + first) + 0.5)
     at_pole = (q <= 0) & (jnp.floor(q) == q)
     even, whole = jnp.floor(x / 2) * 2 == x, jnp.floor(x) == x
     # A power of a negative number needs a whole exponent, and an even one if infinity is to have a sign.
