@@ -85,6 +85,7 @@ WRITTEN = "written"  # a process says so between JAX's part and ours
 #   DT MODE YES a dtype, how indices out of range are treated, True or False
 #   EXPR(x, y)  an elementwise expression of these
 #   LIKE(c, e)  `e` with the shape and dtype of `c`
+#   SMALL(x)    `x` cut to numbers whose sums of products do not overflow: where they do, their order decides
 # `~` stands before what different correct implementations round differently.
 OPERATIONS = """
   N + N2
@@ -292,16 +293,16 @@ OPERATIONS = """
 ~ jnp.einsum("...i,...i->...", N, N)
 ~ jnp.einsum("i...,j...->ij...", F, F2)
 ~ jnp.tensordot(F, F2, 1)
-~ jnp.convolve(jnp.nan_to_num(F.ravel()), jnp.nan_to_num(F2.ravel()), "same")
+~ jnp.convolve(SMALL(F.ravel()), SMALL(F2.ravel()), "same")
 ~ lax.conv(F.reshape(1, 1, -1), jnp.nan_to_num(LIKE(F, F2)).reshape(1, 1, -1), (P,), "SAME")
 ~ lax.dot_general(I, I, (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32)
 
-~ jnp.abs(F + 1j * F2)
+~ jnp.abs(F + 1j * jnp.nan_to_num(F2))
 ~ jnp.real((F + 1j * F2) * (F2 - 1j * F))
 ~ jnp.imag(jnp.exp(1j * F))
-~ jnp.real(jnp.conj(jnp.nan_to_num(F, posinf=1, neginf=-1) + 2j) @ (jnp.nan_to_num(F2, posinf=1, neginf=-1) + 1j).T)
-~ jnp.abs(jnp.fft.ifft(jnp.fft.fft(jnp.nan_to_num(F) + 1j, axis=AX), axis=AX))
-~ jnp.abs(jnp.fft.rfft(jnp.nan_to_num(F), axis=AX))
+~ jnp.real(jnp.conj(SMALL(F) + 2j) @ (SMALL(F2) + 1j).T)
+~ jnp.abs(jnp.fft.ifft(jnp.fft.fft(SMALL(F) + 1j, axis=AX), axis=AX))
+~ jnp.abs(jnp.fft.rfft(SMALL(F), axis=AX))
 ~ jnp.real(jax.vmap(lambda z: jnp.cumsum(z * 1j, 0))(F + 1j))
 ~ jnp.sin(F)
 ~ jnp.cos(F)
@@ -422,7 +423,13 @@ def like(target: Any, value: Any) -> Any:
     return jnp.broadcast_to(value, jnp.shape(target)).astype(dtype)
 
 
-NAMES = {"jax": jax, "jnp": jnp, "lax": lax, "np": np, "ml_dtypes": ml_dtypes, "like": like}
+def small(value: Any) -> Any:
+    """Finite numbers whose products and sums of these are finite, too."""
+    return jnp.clip(jnp.nan_to_num(value), -99, 99)
+
+
+HELPERS = (like, small)
+NAMES = {"jax": jax, "jnp": jnp, "lax": lax, "np": np, "ml_dtypes": ml_dtypes, "like": like, "small": small}
 
 
 # -- Programs ----------------------------------------------------------------------------------------------------------
@@ -497,7 +504,8 @@ class Program:
                 f"jax.config.update('jax_enable_x64', {self.x64})",
                 *values,
                 "",
-                *(["", inspect.getsource(like), ""] if "like(" in self.definition else []),
+                *("\n" + inspect.getsource(one) for one in HELPERS if f"{one.__name__}(" in self.definition),
+                "",
                 self.definition,
                 *(
                     f"{name}_spec = jax.ShapeDtypeStruct(jax.export.symbolic_shape('{_sizes(self.inputs[name])}'), "
@@ -653,7 +661,7 @@ class Writer:
             source = re.sub(r"\b(AX|K|P|C|DT|MODE|YES)\b", lambda match: self.number(match[0], first), source)
             while match := re.search(r"EXPR\(([^()]*(?:\([^()]*\))?[^()]*)\)", source):
                 source = source[: match.start()] + self.expression(match[1].split(", ")) + source[match.end() :]
-            source = source.replace("LIKE(", "like(")
+            source = source.replace("LIKE(", "like(").replace("SMALL(", "small(")
             read = {name: self.values[name] for name in _variables(source)}
             function = eval(f"lambda {', '.join(read)}: {source}", dict(NAMES))
             result = jax.eval_shape(function, *read.values())
