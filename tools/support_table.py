@@ -5,10 +5,12 @@ usage: support_table.py [--sweep FILE.jsonl ...] [--check]
 --sweep takes the outcomes that tools/primitives.py wrote into docs/sweep.json, where later runs find them; what it has
 of other cells stays, and a smaller sample of a cell does not replace a larger one.
 --check writes nothing and fails if the page is not what this would write.
+Ends with 1 if a case that does not pass has no reason.
 """
 
 import argparse
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -21,6 +23,7 @@ from j2o_core.simplify._calls import IDENTITIES
 from primitives import PARTS
 from primitives_forms import FORMS
 from primitives_grades import GRADES
+from primitives_reasons import reason_for
 
 _DOCS = Path(__file__).parent.parent / "docs"
 PAGE = _DOCS / "support.md"
@@ -40,7 +43,7 @@ Each is exported, run by ONNX Runtime and compared with JAX, in eight forms at e
 of this table, or a sample of it. The percentages are of the harnesses that JAX itself can run, map, differentiate or
 trace with a symbolic leading axis.
 
-| form | opset | JAX | ONNX Runtime | harnesses run | float32, int32, bool | without complex | all |
+| form | opsets | JAX | ONNX Runtime | harnesses run | float32, int32, bool | without complex | all |
 | --- | --- | --- | --- | --- | --- | --- | --- |
 {rates}
 
@@ -75,6 +78,7 @@ _DIFFERENCES = """### What differs
 - Attention as one operator, from opset 23 on: NaN and infinities in hidden keys, and queries whose keys are all hidden
   by -inf; see [What exact means](exactness.md#attention). `nonfinite="exact"` gives JAX's.
 """
+UNEXPLAINED = "**not explained**"
 _OUTCOMES = {
     "refused": "refused",
     "error": "other error",
@@ -121,6 +125,7 @@ def summary(lines: Iterable[str]) -> dict[str, Run]:
 
 def reason(message: str) -> str:
     """The first sentence of an error, with the first line of the list that it announces."""
+    message = re.split(r" Mismatched elements|: ACTUAL", message)[0]  # figures differ from run to run
     first, *rest = message.splitlines() or [""]
     if first.endswith(":") and rest:
         first = f"{first} {' '.join(rest[0].split())}"
@@ -156,13 +161,9 @@ def _lowerings() -> Iterator[str]:
 
 
 def _sweep(runs: dict[str, Run]) -> Iterator[str]:
-    rates = [
-        f"| {name} | {_size(run)} | {' | '.join(_rate(run['groups'], chosen) for chosen in PARTS.values())} |"
-        for name, run in sorted(runs.items(), key=_order)
-    ]
-    yield _SWEEP_HEAD.format(rates="\n".join(rates))
-    failing = [row for name, run in sorted(runs.items(), key=_order) for row in _failing(name, run["groups"])]
-    head = "| form | opset | JAX | ONNX Runtime | harness | pass | of | what does not |\n|" + " --- |" * 8
+    yield _SWEEP_HEAD.format(rates="\n".join(_rates(runs)))
+    failing = list(_failing(runs))
+    head = "| form | harness | dtype | what does not pass | opsets | JAX | ONNX Runtime | why |\n|" + " --- |" * 8
     yield from [head, *failing] if failing else ["None."]
     yield "\n### What counts as a pass\n"
     yield "JAX's values up to rounding, except where a primitive leaves more than that open:\n"
@@ -179,12 +180,37 @@ def _size(run: Run) -> str:
     return f"all {run['of']}" if run["run"] == run["of"] else f"{run['run']}, a sample"
 
 
-def _failing(name: str, groups: Groups) -> Iterator[str]:
-    for group, outcomes in groups.items():
-        counts = {outcome: sum(dtypes.values()) for outcome, dtypes in outcomes.items()}
-        failing = [f"{outcome} ({', '.join(sorted(outcomes[outcome]))})" for outcome in counts if outcome != "pass"]
-        if failing:
-            yield f"| {name} | `{group}` | {counts.get('pass', 0)} | {sum(counts.values())} | {'; '.join(failing)} |"
+def _rates(runs: Mapping[str, Run]) -> Iterator[str]:
+    """A row for each form and releases, with the opsets that have the same rates."""
+    seen: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for name, run in sorted(runs.items(), key=_order):
+        form, opset, jax, runtime = name.split(" | ")
+        rates = (_rate(run["groups"], chosen) for chosen in PARTS.values())
+        seen[form, jax, runtime, _size(run), *rates].append(opset)
+    for (form, jax, runtime, *rates), opsets in seen.items():
+        yield f"| {form} | {', '.join(opsets)} | {jax} | {runtime} | {' | '.join(rates)} |"
+
+
+def _failing(runs: Mapping[str, Run]) -> Iterator[str]:
+    """A row for each form, harness, dtypes and failure, with the opsets and releases where it is seen."""
+    keys = {words: key for key, words in FORMS.items()}
+    seen: dict[tuple[str, str, str, str], list[list[str]]] = defaultdict(list)
+    for name, run in sorted(runs.items(), key=_order):
+        form, *where = name.split(" | ")
+        for group, outcomes in run["groups"].items():
+            for outcome, dtypes in outcomes.items():
+                if outcome != "pass":
+                    count = f"{sum(dtypes.values())} of {_total(outcomes)}"
+                    seen[form, group, ", ".join(sorted(dtypes)), f"{count} {outcome}"].append(where)
+    for (form, group, names, what), places in seen.items():
+        failure = what.partition(":")[0].split(" ", 3)[-1]
+        why = reason_for(keys[form], group, failure, names.split(", ")) or UNEXPLAINED
+        columns = [", ".join(dict.fromkeys(column)) for column in zip(*places, strict=True)]
+        yield f"| {form} | `{group}` | {names} | {what} | {' | '.join(columns)} | {why} |"
+
+
+def _total(outcomes: Mapping[str, Mapping[str, int]]) -> int:
+    return sum(sum(dtypes.values()) for dtypes in outcomes.values())
 
 
 def _rate(groups: Groups, chosen: Callable[[str], bool]) -> str:
@@ -221,7 +247,12 @@ def main() -> None:
             name: run for name, run in summary(lines).items() if name not in runs or run["run"] >= runs[name]["run"]
         }
         SWEEP.write_text(_as_text(runs))
-    settle(PAGE, page(), check=arguments.check)
+    text = page()
+    settle(PAGE, text, check=arguments.check)
+    if UNEXPLAINED in text:
+        raise SystemExit(
+            f"{text.count(UNEXPLAINED)} rows of {PAGE.name} have no reason in tools/primitives_reasons.py."
+        )
 
 
 if __name__ == "__main__":
