@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from primitives_grades import determined_outputs
+from primitives_grades import GRADES, determined_outputs
 
 # The forms by the words of docs/support.md.
 FORMS = {
@@ -80,7 +80,8 @@ def prepare(harness: Any, form: str) -> Case:
         fn, group = _gradient(determined, arrays), ""
     if form == "jvp":
         tangents = _tangents(arrays)
-        fn, arrays, group = _jvp(determined, arrays), arrays + tangents, ""
+        fn, arrays = _jvp(determined, arrays), arrays + tangents
+        group = f"{group}, jvp" if f"{group}, jvp" in GRADES else ""
     axis = _AXES.get(form)
     if axis is not None:
         others = [np.asarray(leaf) for leaf in jax.tree.leaves(_draw(harness, 1))]

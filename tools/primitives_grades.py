@@ -139,17 +139,30 @@ def _eig(params: Mapping[str, Any], arguments: Arrays, results: Arrays, expected
     return wrong
 
 
+def _eig_jvp(params: Mapping[str, Any], arguments: Arrays, results: Arrays, expected: Arrays) -> str:
+    """Eigenvalues and their tangents, which come in the order of the eigenvalues."""
+    del params, arguments
+    if not results[0].size:
+        return ""
+    order = _order_like(results[0], expected[0])
+    return unequal([np.take_along_axis(x, order, -1) for x in results], expected)
+
+
 def _in_order_of(values: Any, wanted: Any) -> Any:
     """Values of the last axis, each moved to where the nearest of the wanted ones is, one to one."""
+    return np.take_along_axis(values, _order_like(values, wanted), -1)
+
+
+def _order_like(values: Any, wanted: Any) -> Any:
+    """The places of the values that go where the wanted ones are; those of others than numbers stay."""
     from scipy.optimize import linear_sum_assignment
 
-    result = values.copy()
+    order = np.broadcast_to(np.arange(values.shape[-1]), values.shape).copy()
     if not np.isfinite(values).all():
-        return result  # which then differ, unless JAX's are the same
+        return order  # they then differ, unless JAX's are the same
     for index in np.ndindex(values.shape[:-1]):
-        _, order = linear_sum_assignment(np.abs(wanted[index][:, None] - values[index][None]))
-        result[index] = values[index][order]
-    return result
+        _, order[index] = linear_sum_assignment(np.abs(wanted[index][:, None] - values[index][None]))
+    return order
 
 
 # -- Equal keys --------------------------------------------------------------------------------------------------------
@@ -201,6 +214,7 @@ def _top_k(params: Mapping[str, Any], arguments: Arrays, results: Arrays, expect
 
 
 _SIGNS = "Vectors are determined up to a sign or phase, and those of equal values up to a rotation."
+_ORDER = "LAPACK's order of eigenvalues is no order by value."
 GRADES = {
     "cholesky": Grade(
         "Of a matrix of condition 1e7, float32 knows hardly a digit of the last elements: LAPACK is no nearer to the "
@@ -210,7 +224,8 @@ GRADES = {
     ),
     "svd": Grade(_SIGNS, _svd, (0,)),
     "eigh": Grade(_SIGNS, _eigh, (1,)),
-    "eig": Grade(_SIGNS + " LAPACK's order of eigenvalues is no order by value.", _eig, (0,)),
+    "eig": Grade(_SIGNS + f" {_ORDER}", _eig, (0,)),
+    "eig, jvp": Grade(_ORDER, _eig_jvp, ()),
     "approx_top_k": Grade("Which of equal elements comes first is open.", _approx_top_k, (0,)),
     "top_k": Grade(
         "XLA orders NaN by its sign, which no arithmetic tells: ONNX reads it since BitCast, in opset 26. Before, each "
