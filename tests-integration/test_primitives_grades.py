@@ -8,7 +8,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent.parent / "tools"))
 
-from primitives_grades import GRADES, complaint, unequal
+from primitives_grades import GRADES, as_near, complaint, unequal
 
 RNG = np.random.default_rng(0)
 DTYPES = [np.float32, np.float64, np.complex64, np.complex128]
@@ -144,6 +144,27 @@ def test_swapped_vectors_are_caught(case):
         return
     swapped = results[index][..., ::-1, :] if group == "svd" else results[index][..., ::-1]
     assert complaint(group, params, arguments, [*results[:index], swapped, *results[index + 1 :]], results)
+
+
+def test_results_that_are_nearer_to_float64_pass():
+    """Where JAX overflows inside, and where both lost digits: also as parts of complex numbers."""
+    true = np.array([-42200.0, 1e6, 3.0, 2.0])
+    jax, ours = (np.array(row, np.float16) for row in ([-np.inf, np.inf, 2.5, 2.0], [-42200.0, np.inf, 2.8, 2.0]))
+    assert as_near([ours], [jax], [true])
+    assert not as_near([jax], [ours], [true])
+    wide = true[2:] + 1j
+    assert as_near([(ours[2:] + 1j).astype(np.complex64)], [(jax[2:] + 1j).astype(np.complex64)], [wide])
+
+
+def test_results_that_are_farther_from_float64_do_not_pass():
+    true, jax = np.array([158.75, 1e10, 1.0]), np.array([158.749, 1.1e10, 1.0], np.float32)
+    assert not as_near([np.array([-6.6e5, 1.1e10, 1.0], np.float32)], [jax], [true])
+    assert not as_near([np.array([np.nan, 1.1e10, 1.0], np.float32)], [jax], [true])
+    assert not as_near([np.array([np.inf, 1.1e10, 1.0], np.float32)], [jax], [true])
+    numbers = np.array([1, 2, 3])
+    assert not as_near([numbers + 1], [numbers], [numbers])
+    assert not as_near([jax + 1], [jax], [jax])  # which is no wider
+    assert not as_near([jax + 1], [jax], [])
 
 
 def test_a_stable_sort_keeps_the_order():

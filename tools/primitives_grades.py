@@ -1,9 +1,11 @@
 """When a result of a primitive is right.
 
-Nearly always: when it equals JAX's, floats up to a tolerance. A few primitives promise less than one result: vectors up
-to their sign or phase, eigenvalues in any order, equal keys in any order. `GRADES` names these, with the reason, and
-checks what they do promise from the arguments, as a test of NumPy's would. QR and LU are not among them: their signs
-and pivots are LAPACK's in JAX and in the exported graph.
+Nearly always: when it equals JAX's, floats up to a tolerance. Where it does not, JAX computes in float64, and a result
+that is as near to that as JAX's own is right: one of the two was rounded or overflowed on its way.
+
+A few primitives promise less than one result: vectors up to their sign or phase, eigenvalues in any order, equal keys
+in any order. `GRADES` names these, with the reason, and checks what they do promise from the arguments, as a test of
+NumPy's would. QR and LU are not among them: their signs and pivots are LAPACK's in JAX and in the exported graph.
 
 Every check reads all results, so that a wrong one is caught (`tests-integration/test_primitives_grades.py` shows it).
 """
@@ -69,6 +71,31 @@ def unequal(results: Arrays, expected: Arrays) -> str:
         except AssertionError as error:
             return f"output {index}: " + " ".join(str(error).split())
     return ""
+
+
+def as_near(results: Arrays, expected: Arrays, wide: Arrays) -> bool:
+    """Whether results are as near to those in float64 as JAX's are; integers and truth values have to be equal.
+
+    Each element is within the tolerance of JAX's or of that in float64, or else no farther from the latter than JAX's
+    are: of such elements the greatest distances are compared.
+    """
+    return len(wide) == len(expected) and all(map(_as_near, results, expected, wide))
+
+
+def _as_near(got: Any, want: Any, true: Any) -> bool:
+    if want.dtype.kind == "c":
+        got, want, true = (np.stack([array.real, array.imag], -1) for array in (got, want, true))
+    exact = want.dtype.kind in "biu" or "int" in want.dtype.name
+    if exact or true.dtype.itemsize <= want.dtype.itemsize or true.shape != want.shape:
+        return bool(np.array_equal(got, want))
+    relative, absolute = TOLERANCES.get(want.dtype.name, NARROW)
+    with np.errstate(all="ignore"):
+        rounded = true.astype(want.dtype)
+        got, want, true, rounded = (array.astype(np.float64) for array in (got, want, true, rounded))
+        near = [np.isclose(got, one, rtol=relative, atol=absolute, equal_nan=True) for one in (want, rounded)]
+        rest = ~(near[0] | near[1])
+        ours, theirs = (np.abs(array - true)[rest] for array in (got, want))
+    return not rest.any() or bool(np.isfinite(theirs).all() and ours.max() <= theirs.max())  # NaN is more
 
 
 # -- Decompositions ----------------------------------------------------------------------------------------------------

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-_DERIVATIVES = ("grad", "jvp", "vmapgrad")
-
 
 @dataclass(frozen=True)
 class Reason:
@@ -32,23 +30,19 @@ class Reason:
 
 REASONS = (
     Reason(
-        "cholesky",
+        "svd",
         "differs",
-        _DERIVATIVES,
+        ("jvp",),
         ("float32",),
-        "The matrix of 200 rows has a condition of 1e7: JAX's own derivative moves by 6 to 15% where the last bits of "
-        "its input change. The graph's is 0.9% from that in float64, JAX's 3.0%.",
+        "Two singular values of 25.4 lie 0.04 apart: JAX's own tangents move by up to 4e-4 where the last bits of its "
+        "input change, and the graph's are 5e-4 from them.",
     ),
-    *(
-        Reason(
-            group,
-            "differs",
-            _DERIVATIVES,
-            ("float16",),
-            "JAX overflows inside of a chain of float16 operations that ONNX Runtime rounds at its end. The graph "
-            "gives the number that float64 gives.",
-        )
-        for group in ("integer_pow", "pow", "rsqrt")
+    Reason(
+        "top_k",
+        "differs",
+        ("jvp",),
+        ("float32",),
+        "XLA orders NaN by its sign, which no arithmetic tells below opset 26: each NaN is as if positive.",
     ),
     Reason(
         "reduce_window_mul",
