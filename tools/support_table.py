@@ -138,7 +138,7 @@ def page() -> str:
     """The whole page."""
     parts = [_HEAD, *_lowerings()]
     if SWEEP.exists():
-        parts += _sweep(json.loads(SWEEP.read_text()))
+        parts += _sweep(_read())
     return "\n".join(parts)
 
 
@@ -239,15 +239,19 @@ def _rate(groups: Groups, chosen: Callable[[str], bool]) -> str:
     return f"{passes} of {total} ({100 * passes / max(total, 1):.1f}%)"
 
 
+def _read() -> dict[str, Run]:
+    return {name: run for names, run in json.loads(SWEEP.read_text()).items() for name in names.split("; ")}
+
+
 def _as_text(runs: dict[str, Run]) -> str:
-    """JSON with a line for each harness."""
-    parts = []
-    for name, run in sorted(runs.items()):
-        lines = [
-            f"  {json.dumps(group)}: {json.dumps(found, sort_keys=True)}" for group, found in run["groups"].items()
-        ]
-        head = f' {json.dumps(name)}: {{"run": {run["run"]}, "of": {run["of"]}, "groups": {{\n'
-        parts.append(head + ",\n".join(lines) + "\n }}")
+    """JSON with a line for each harness; cells with the same outcomes are one."""
+    same: dict[str, list[str]] = defaultdict(list)
+    for name, run in sorted(runs.items(), key=_order):
+        groups = run["groups"].items()
+        lines = ",\n".join(f"  {json.dumps(group)}: {json.dumps(found, sort_keys=True)}" for group, found in groups)
+        head = f'{{"run": {run["run"]}, "of": {run["of"]}, "groups": {{\n'
+        same[f"{head}{lines}\n }}}}"].append(name)
+    parts = [f" {json.dumps('; '.join(names))}: {text}" for text, names in same.items()]
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
@@ -259,7 +263,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.sweep:
         lines = [line for path in arguments.sweep for line in path.read_text().splitlines()]
-        runs: dict[str, Run] = json.loads(SWEEP.read_text()) if SWEEP.exists() else {}
+        runs = _read() if SWEEP.exists() else {}
         runs |= {
             name: run for name, run in summary(lines).items() if name not in runs or run["run"] >= runs[name]["run"]
         }
