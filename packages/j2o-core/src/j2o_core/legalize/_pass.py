@@ -12,13 +12,14 @@ import onnx_ir as ir
 
 from .._errors import LegalizeError
 from ..graph._builder import Builder, in_graph
+from ..graph._ranges import dtype_range
 from ..graph._sizes import may_be_zero
 from ..graph._values import shape_of, stamp
 from ..graph._walk import bodies, replace_output
 from ..lower._lowered import Lowered
 from ..plugin._plugin import HIGHEST_OPSET
 from ..rewrite import Rewriter
-from ..target import INTEGERS, NARROW_FLOATS, Signature, Target, Workaround
+from ..target import NARROW_FLOATS, Signature, Target, Workaround
 from ..trace._source import source_of
 from . import _composed
 from ._arrays import check_arrays
@@ -240,7 +241,7 @@ class _Legalizer:
         return f"{where} runs {spell(taken)}" if taken else f"{where} has no kernel for it"
 
     def _give_up(self, node: ir.Node, reason: str) -> None:
-        self.problems.append(Problem.of(node, reason))
+        self.problems.append(Problem(node, reason))
 
     def opset_without_problems(self) -> int | None:
         """The first later opset at which each node with a problem runs, or has a detour; None if there is none."""
@@ -332,16 +333,13 @@ def _within(rw: Rewriter, node: ir.Node, wide: Any, dtype: ir.DataType) -> Any:
     bound, x = {"ReduceMax": "Max", "ReduceMin": "Min"}.get(node.op_type), node.inputs[0]
     if bound is None or x is None or not any(map(may_be_zero, shape_of(x) or ())):
         return wide
-    narrow = dtype.numpy()
-    if dtype is ir.DataType.BOOL:
-        return rw.op(bound, wide, rw.const(bound == "Min", wide))
-    if dtype in INTEGERS:
-        info: Any = ml_dtypes.iinfo(narrow)
-    elif np.isinf(np.asarray(np.inf, narrow)):
-        return wide
-    else:
-        info = ml_dtypes.finfo(narrow)
-    return rw.op(bound, wide, rw.const(info.min if bound == "Max" else info.max, wide))
+    low, high = dtype_range(dtype)[:2]
+    if dtype.is_floating_point():
+        if np.isinf(np.asarray(np.inf, dtype.numpy())):
+            return wide
+        info = ml_dtypes.finfo(dtype.numpy())
+        low, high = float(info.min), float(info.max)
+    return rw.op(bound, wide, rw.const(low if bound == "Max" else high, wide))
 
 
 def _slot(slots: Sequence[str], index: int) -> str:

@@ -17,17 +17,15 @@ class Problem:
     """A node without a legal form."""
 
     node: ir.Node
-    op_type: str
-    dtypes: str
     reason: str
-    place: str
 
-    @classmethod
-    def of(cls, node: ir.Node, reason: str) -> Problem:
-        """The problem of a node."""
+    @property
+    def operator(self) -> str:
+        """The operator with the element types of its operands: `Cast(float32)`."""
+        node = self.node
         dtypes = [value.dtype for value in node.inputs if value is not None] or [v.dtype for v in node.outputs]
         spelled = dict.fromkeys("?" if dtype is None else str(dtype.numpy()) for dtype in dtypes)
-        return cls(node, node.op_type, ", ".join(spelled), reason, node.metadata_props.get(SOURCE, "unknown source"))
+        return f"{node.op_type}({', '.join(spelled)})"
 
 
 def spell(dtypes: Any) -> str:
@@ -38,13 +36,14 @@ def spell(dtypes: Any) -> str:
 def message(problems: Sequence[Problem], target: Target, opset: int | None) -> str:
     """All problems, those of one kind on one line; `opset` is the first that has forms of all, if a later one has."""
     count = f"{len(problems)} nodes have" if len(problems) > 1 else "1 node has"
-    groups: dict[tuple[str, str, str], list[str]] = {}
+    groups: dict[tuple[str, str], list[str]] = {}
     for problem in problems:
-        groups.setdefault((problem.op_type, problem.dtypes, problem.reason), []).append(problem.place)
+        place = problem.node.metadata_props.get(SOURCE, "unknown source")
+        groups.setdefault((problem.operator, problem.reason), []).append(place)
     lines = [f"{count} no exact form in {target.describe()} at opset {target.opset}."]
-    for (op_type, dtypes, reason), places in groups.items():
+    for (operator, reason), places in groups.items():
         more = f" and {len(places) - 3} more" if len(places) > 3 else ""
-        lines.append(f"  {op_type}({dtypes})   {'; '.join(places[:3])}{more}")
+        lines.append(f"  {operator}   {'; '.join(places[:3])}{more}")
         lines.append(f"      {reason}")
     ways = [f"export at opset {opset}"] if opset is not None else []
     ways.append("compute these parts in another element type")

@@ -14,9 +14,11 @@ from ._rewriter import Rewriter
 _STEPS, _MOST_STEPS = "j2o_steps", 4
 
 
-# The late rules bring layouts and casts together, too.
-@plugin.rewrite("Reshape", "Transpose", "Cast", "Expand", "Squeeze", "Unsqueeze", late=True)
-@plugin.rewrite("Reshape", "Transpose", "Cast", "Expand", "Squeeze", "Unsqueeze")
+_MERGED = ("Reshape", "Transpose", "Cast", "Expand", "Squeeze", "Unsqueeze")
+
+
+@plugin.rewrite(*_MERGED, late=True)  # the late rules bring layouts and casts together, too
+@plugin.rewrite(*_MERGED)
 def _merge_layout(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """Reshape(Reshape(x)) -> Reshape(x), and what else the builder would have spared had it seen the node now."""
     if node.op_type == "Reshape" and node.inputs[0] is not None and rw.same_shape(node.inputs[0], node.outputs[0]):
