@@ -429,7 +429,7 @@ def small(value: Any) -> Any:
 
 
 HELPERS = (like, small)
-NAMES = {"jax": jax, "jnp": jnp, "lax": lax, "np": np, "ml_dtypes": ml_dtypes, "like": like, "small": small}
+NAMES = {"jax": jax, "jnp": jnp, "lax": lax, "np": np, "ml_dtypes": ml_dtypes, **{one.__name__: one for one in HELPERS}}
 
 
 # -- Programs ----------------------------------------------------------------------------------------------------------
@@ -661,7 +661,8 @@ class Writer:
             source = re.sub(r"\b(AX|K|P|C|DT|MODE|YES)\b", lambda match: self.number(match[0], first), source)
             while match := re.search(r"EXPR\(([^()]*(?:\([^()]*\))?[^()]*)\)", source):
                 source = source[: match.start()] + self.expression(match[1].split(", ")) + source[match.end() :]
-            source = source.replace("LIKE(", "like(").replace("SMALL(", "small(")
+            for one in HELPERS:
+                source = source.replace(f"{one.__name__.upper()}(", f"{one.__name__}(")
             read = {name: self.values[name] for name in _variables(source)}
             function = eval(f"lambda {', '.join(read)}: {source}", dict(NAMES))
             result = jax.eval_shape(function, *read.values())

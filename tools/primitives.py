@@ -157,10 +157,14 @@ def export(exporter: str, case: Case, path: str, opset: int) -> Case:
 
 def jax_results(case: Case) -> list[list[Any]]:
     """The leaves of JAX's results for each list of inputs."""
+    return [_leaves(case, arrays) for arrays in case.inputs]
+
+
+def _leaves(case: Case, arrays: Sequence[Any]) -> list[Any]:
     import jax
     import numpy as np
 
-    return [[np.asarray(leaf) for leaf in jax.tree.leaves(jax.jit(case.fn)(*arrays))] for arrays in case.inputs]
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(jax.jit(case.fn)(*arrays))]
 
 
 def wide_results(case: Case, arrays: Sequence[Any]) -> list[Any]:
@@ -174,7 +178,7 @@ def wide_results(case: Case, arrays: Sequence[Any]) -> list[Any]:
         return array.astype(wide) if inexact else array
 
     try:
-        return [np.asarray(leaf) for leaf in jax.tree.leaves(jax.jit(case.fn)(*map(widened, arrays)))]
+        return _leaves(case, list(map(widened, arrays)))
     except Exception:  # noqa: BLE001 (JAX's own reasons)
         return []
 

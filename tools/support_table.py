@@ -201,19 +201,18 @@ def _rates(runs: Mapping[str, Run]) -> Iterator[str]:
 def _failing(runs: Mapping[str, Run]) -> Iterator[str]:
     """A row for each form, harness, dtypes and failure, with the opsets and releases where it is seen."""
     keys = {words: key for key, words in FORMS.items()}
-    seen: dict[tuple[str, str, str, str], list[list[str]]] = defaultdict(list)
+    seen: dict[tuple[str, str, tuple[str, ...], str, str], list[list[str]]] = defaultdict(list)
     for name, run in sorted(runs.items(), key=_order):
         form, *where = name.split(" | ")
         for group, outcomes in run["groups"].items():
             for outcome, dtypes in outcomes.items():
                 if outcome not in _PASSES:
                     count = f"{sum(dtypes.values())} of {_total(outcomes)}"
-                    seen[form, group, ", ".join(sorted(dtypes)), f"{count} {outcome}"].append(where)
-    for (form, group, names, what), places in seen.items():
-        failure = what.partition(":")[0].split(" ", 3)[-1]
-        why = reason_for(keys[form], group, failure, names.split(", ")) or UNEXPLAINED
+                    seen[form, group, tuple(sorted(dtypes)), count, outcome].append(where)
+    for (form, group, names, count, outcome), places in seen.items():
+        why = reason_for(keys[form], group, outcome.partition(":")[0], names) or UNEXPLAINED
         columns = [", ".join(dict.fromkeys(column)) for column in zip(*places, strict=True)]
-        yield f"| {form} | `{group}` | {names} | {what} | {' | '.join(columns)} | {why} |"
+        yield f"| {form} | `{group}` | {', '.join(names)} | {count} {outcome} | {' | '.join(columns)} | {why} |"
 
 
 def _by_float64(runs: Mapping[str, Run]) -> list[str]:
