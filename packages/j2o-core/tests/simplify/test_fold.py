@@ -162,3 +162,18 @@ def test_one_is_no_neutral_factor_of_complex_numbers():
     """The imaginary part of an infinite number times one is NaN."""
     jaxpr = jax.make_jaxpr(lambda z: z * np.complex64(1))(np.complex64(2))
     assert primitives(fold_constants(jaxpr, ConstantTable({}))) == ["mul"]
+
+
+def test_results_without_elements_are_broadcast_zeros():
+    rows, _ = jax.export.symbolic_shape("N, M")
+
+    def fn(x):
+        a, b = lax.sort((jnp.sin(x), x.astype(jnp.int16)), num_keys=1)
+        return a, b, jnp.sum(x, 1)
+
+    jaxpr, _ = simplified(fn, jax.ShapeDtypeStruct((rows, 0), np.float32))
+    assert primitives(jaxpr) == ["broadcast_in_dim", "broadcast_in_dim", "reduce_sum"]
+    assert [(var.aval.shape, var.aval.dtype) for var in jaxpr.jaxpr.outvars[:2]] == [
+        ((rows, 0), np.float32),
+        ((rows, 0), np.int16),
+    ]

@@ -133,3 +133,17 @@ def test_gradients_and_vmap():
     check(jax.vmap(jax.grad(lambda a: jnp.linalg.slogdet(a)[1])), a, opsets=(21,))
     check(jax.grad(lambda a: jnp.linalg.cholesky(a).sum()), a[0], opsets=(21,))
     check(jax.grad(lambda a, b: jnp.linalg.solve(a, b).sum(), argnums=(0, 1)), a[0], a[0, 0], opsets=(21,))
+
+
+@pytest.mark.parametrize(
+    "fn", [jnp.linalg.cholesky, jnp.linalg.eigh, jnp.linalg.inv, jnp.linalg.svd, jax.scipy.linalg.lu_factor]
+)
+def test_symbolic_numbers_of_matrices_without_elements(fn):
+    check(fn, Spec(("B", 0, 0)), opsets=(21,), sizes=(1, 3))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.complex64])
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (2, 3, 0)])
+@pytest.mark.parametrize("full_matrices", [True, False])
+def test_singular_values_of_no_elements(shape, full_matrices, dtype):
+    check(lambda a: jnp.linalg.svd(a, full_matrices=full_matrices), np.zeros(shape, dtype), opsets=(21,))

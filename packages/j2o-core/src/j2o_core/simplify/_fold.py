@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
 
 from .. import _compat
-from .._compat import Literal, is_jaxpr, literal_value, make_closed
+from .._compat import Literal, is_jaxpr, literal_value, make_closed, new_var
 from ..trace._memory import memory_place
 from ._identities import passes_on
 from ._nested import Steps, all_jaxprs, complete, is_same, may_hold_jaxprs, with_nested
@@ -93,6 +95,9 @@ def _folded(jaxpr: Any, table: ConstantTable) -> Steps:
             same_as[eqn.outvars[0]] = passed_on
             continue
         values = _fold(eqn, known, table)
+        if values is None and _has_no_elements(eqn):
+            eqns += _without_elements(eqn, known)
+            continue
         if values is None:
             holds = may_hold_jaxprs(eqn)
             eqns.append((yield from with_nested(eqn, lambda body: _folded(body, table))) if holds else eqn)
@@ -152,8 +157,33 @@ def _fold(eqn: Any, known: dict[Any, Any], table: ConstantTable) -> list[Any] | 
     return results
 
 
+def _has_no_elements(eqn: Any) -> bool:
+    """Whether all results of an equation have an axis of size 0, and others that are known at run time only."""
+    if eqn.effects or eqn.primitive.name == "broadcast_in_dim" or not eqn.outvars:
+        return False
+    return all(_size_is_zero(var) and not _compat.is_extended_dtype(var.aval.dtype) for var in eqn.outvars)
+
+
+def _without_elements(eqn: Any, known: dict[Any, Any]) -> Iterator[Any]:
+    """For each result, a zero that is broadcast to its shape."""
+    for var in eqn.outvars:
+        zero = new_var(_compat.ShapedArray((), var.aval.dtype))
+        known[zero] = np.zeros((), var.aval.dtype)
+        params = {**_broadcast().params, "shape": var.aval.shape}
+        yield _broadcast().replace(invars=[zero], outvars=[var], params=params, source_info=eqn.source_info)
+
+
+@functools.cache
+def _broadcast() -> Any:
+    return jax.make_jaxpr(lambda x: jax.lax.broadcast_in_dim(x, (1,), ()))(np.float32(0)).jaxpr.eqns[0]
+
+
 def _is_empty(var: Any) -> bool:
-    return 0 in [size for size in getattr(var.aval, "shape", ()) if type(size) is int] and _is_plain(var)
+    return _size_is_zero(var) and _is_plain(var)
+
+
+def _size_is_zero(var: Any) -> bool:
+    return 0 in [size for size in getattr(var.aval, "shape", ()) if type(size) is int]
 
 
 def _is_plain(var: Any) -> bool:

@@ -124,7 +124,11 @@ def _svd_one(a: Any, full_matrices: bool, compute_uv: bool) -> tuple[Any, ...]:
     if a.shape[0] < a.shape[1]:
         values, *vectors = _svd_one(conj(a).T, full_matrices, compute_uv)
         return (values, *(conj(x).T for x in reversed(vectors)))
-    n = a.shape[1]
+    m, n = a.shape
+    if n == 0:
+        values = jnp.zeros((0,), jnp.real(a).dtype)
+        basis = jnp.eye(m, m if full_matrices else 0, dtype=a.dtype)
+        return (values, basis, jnp.zeros((0, 0), a.dtype)) if compute_uv else (values,)
     even = n + n % 2
     largest = jnp.max(jnp.abs(a))
     scale = jnp.where(largest == 0, 1, largest)
