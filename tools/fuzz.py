@@ -254,6 +254,8 @@ OPERATIONS = """
   jnp.bitwise_or.reduce(I, AX)
   lax.reduce_xor(I, (0,))
   lax.reduce_and(B, (0,))
+  lax.reduce(I, LIKE(I.ravel()[0], K), lambda a, b: a + b, (0,))
+  lax.reduce(N, LIKE(N.ravel()[0], K), jnp.maximum, (0,))
   lax.cummax(N, axis=0, reverse=YES)
   lax.cummin(N, axis=0, reverse=YES)
   lax.cumsum(I, axis=0, reverse=YES)

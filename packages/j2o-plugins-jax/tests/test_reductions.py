@@ -108,3 +108,37 @@ def test_any_function_along_an_axis(shape):
         return lax.reduce(x, np.float32(0), lambda a, b: jnp.sqrt(a * a + b * b), (0,))
 
     check(lambda x: hypotenuse(jnp.abs(x)), Spec(shape))
+
+
+# XLA takes an initial value once for all axes, leaves it out for only elements, and gives it for none.
+@pytest.mark.parametrize(
+    ("shape", "axes", "sizes"),
+    [
+        ((4, 5), (0,), ()),
+        ((4, 5), (0, 1), ()),
+        ((0, 3), (0,), ()),
+        ((2, 0, 3), (0, 1), ()),
+        ((1, 3), (0,), ()),
+        ((1, 4, 1), (0, 2), ()),
+        ((1, 4, 3), (0, 1), ()),
+        (("N", 3), (0,), (0, 1, 3)),
+        (("N", 3), (0, 1), (0, 1, 3)),
+        (("N", 1, 3), (0, 1), (0, 1, 3)),
+        ((2, "N", 3, "M"), (1, 3), (0, 1, 3)),
+        ((2, "N", 3, "M"), (1, 2, 3), (0, 1, 3)),
+        (("N", "M"), (1,), (0, 1, 3)),
+    ],
+)
+def test_initial_values_that_are_no_identity_elements(shape, axes, sizes):
+    def fn(x, y):
+        total = lax.reduce(x, np.int32(3), lambda a, b: a + b, axes)
+        both = lax.reduce((x, y), (np.int32(2), np.float32(-1)), lambda a, b: (a[0] * b[0], a[1] + b[1]), axes)
+        return total, both
+
+    arrays = Spec(shape, np.int32), Spec(shape)
+    names = [size for size in shape if isinstance(size, str)]
+    check(fn, *arrays, opsets=(21,), sizes=sizes or (1,), constraints=[f"{name} >= 0" for name in names])
+
+
+def test_no_axes_and_an_initial_value():
+    check(lambda x: lax.reduce(x, np.int32(3), lambda a, b: a + b, ()), Spec(("N", 2), np.int32), opsets=(21,))

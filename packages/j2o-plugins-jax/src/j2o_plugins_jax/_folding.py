@@ -57,7 +57,8 @@ def fold(
         shape: their shape.
         axis: the axis.
         combine: an associative operation on two tuples.
-        identities: its identity elements, scalars: what an empty axis gives.
+        identities: its identity elements, scalars: what an empty axis gives. What lies along a symbolic
+            axis is combined with them once, whatever they are.
     """
     kept = [size for position, size in enumerate(shape) if position != axis]
     if is_symbolic(shape[axis]):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -55,7 +57,7 @@ def _folded(ctx: LoweringContext, x: ir.Value, op_type: str, identity: Any, axes
     return _fold_axes(ctx, [x], axes, combine, [ctx.const(identity, x)])[0]
 
 
-def _fold_axes(ctx: LoweringContext, xs: Values, axes: tuple[int, ...], combine: Any, identities: Values) -> Values:
+def _fold_axes(ctx: LoweringContext, xs: Values, axes: Sequence[int], combine: Any, identities: Values) -> Values:
     shape = list(ctx.avals_in[0].shape)
     for axis in sorted(axes, reverse=True):
         xs = fold(ctx, xs, shape, axis, combine, identities)
@@ -95,7 +97,8 @@ def _reduce_xor(ctx: LoweringContext, x: ir.Value, *, axes: tuple[int, ...]) -> 
 @plugin.lowering("reduce", ignores=("computation",))
 def _general_reduce(ctx: LoweringContext, *operands: ir.Value, jaxpr: Any, dimensions: tuple[int, ...]) -> Values:
     count = len(operands) // 2
-    xs, init = operands[:count], operands[count:]
+    xs: Values = operands[:count]
+    init = operands[count:]
     function = jaxpr_as_fun(jaxpr)
 
     def combine(ctx: LoweringContext, left: Values, right: Values) -> Values:
@@ -105,7 +108,31 @@ def _general_reduce(ctx: LoweringContext, *operands: ir.Value, jaxpr: Any, dimen
         result: Values = ctx.lower_fun(elementwise, *left, *right)
         return result
 
-    folded = _fold_axes(ctx, xs, dimensions, combine, init)
-    # XLA starts from the initial values, which need not be the identity element.
-    shape = [size for axis, size in enumerate(ctx.avals_in[0].shape) if axis not in dimensions]
-    return combine(ctx, [ctx.expand(value, shape) for value in init], folded)
+    # The initial values need not be identity elements. XLA takes them once, and leaves them out for only elements.
+    shape, kept = ctx.avals_in[0].shape, ctx.avals_out[0].shape
+    unknown = [axis for axis in dimensions if is_symbolic(shape[axis])]
+    known = [axis for axis in dimensions if axis not in unknown]
+    elements = math.prod(shape[axis] for axis in known)
+    if elements == 0:
+        return [ctx.expand(value, kept) for value in init]
+    xs = _fold_axes(ctx, xs, known, combine, init)
+    if not unknown:
+        return xs if elements == 1 else combine(ctx, [ctx.expand(value, kept) for value in init], xs)
+    rest = [axis for axis in range(len(shape)) if axis not in known]
+    order = sorted(range(len(rest)), key=lambda place: rest[place] not in unknown)
+    flat = math.prod(shape[axis] for axis in unknown), *kept
+    xs = [ctx.reshape(ctx.op.Transpose(x, perm=order), flat) for x in xs]
+    totals = fold(ctx, xs, flat, 0, combine, init)
+    return totals if elements > 1 else _unless_only(ctx, xs, flat[0], totals)
+
+
+def _unless_only(ctx: LoweringContext, xs: Values, count: Any, totals: Values) -> Values:
+    """The totals, or where the arrays have one element along their first axis, that."""
+    op = ctx.op
+    only = ctx.cast(op.Equal(ctx.dim(count), ctx.const(1, np.int64)), np.int64)
+    zero, one = ctx.const([0], np.int64), ctx.const([1], np.int64)
+    choices = [
+        op.Concat(op.Unsqueeze(total, zero), op.Slice(x, zero, one, zero), axis=0)
+        for x, total in zip(xs, totals, strict=True)
+    ]
+    return [op.Gather(choice, only, axis=0) for choice in choices]

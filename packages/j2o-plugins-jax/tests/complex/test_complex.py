@@ -172,6 +172,13 @@ def test_cumulative_reductions_of_any_length(scan):
             np.testing.assert_allclose(mine[..., 0] + 1j * mine[..., 1], wanted, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("reduction", [jnp.prod, jnp.max, jnp.min])
+def test_reductions_of_any_length(reduction):
+    check(lambda x: (reduction(x, 0), reduction(x, (0, 1))), Spec(("N", 2), Z), sizes=(1, 4), opsets=(21,))
+    x = np.array([1 + 1j, np.nan, 2, np.inf + 1j, -1j], Z)
+    check(reduction, Spec(("N",), Z), args=[(x[k:],) for k in range(5)], opsets=(21,))
+
+
 def test_equal_real_parts_in_cumulative_reductions():
     x = np.array([1 + 2j, 1 + 1j, 2 - 1j, 2 + 5j, -np.inf + 0j, 2 + 4j, np.inf - 1j], Z)
     check(lambda x: (lax.cummax(x), lax.cummin(x)), x, opsets=(21,))

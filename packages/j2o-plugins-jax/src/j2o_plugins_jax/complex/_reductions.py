@@ -15,12 +15,14 @@ from j2o_core._compat import as_closed
 from ._arithmetic import Pair, is_complex, larger_of, pair, parts, smaller_of, times
 
 
-def _fold(combine: Callable[[Pair, Pair], Pair]) -> Callable[..., Any]:
-    """A reduction over axes by halves."""
+def _fold(combine: Callable[[Pair, Pair], Pair], first: float) -> Callable[..., Any]:
+    """A reduction over axes: by halves, or from `first` on where their sizes are symbolic."""
 
     def rule(eqn: Any, x: Any) -> Any:
         axes = eqn.params["axes"]
         real, imag = parts(x)
+        if not all(isinstance(real.shape[axis], int) for axis in axes):
+            return pair(*lax.reduce((real, imag), _scalar(first, x), combine, axes))
         rest = [axis for axis in range(real.ndim) if axis not in axes]
         order = (*rest, *axes)
         count = int(np.prod([real.shape[axis] for axis in axes]))
@@ -35,6 +37,10 @@ def _fold(combine: Callable[[Pair, Pair], Pair]) -> Callable[..., Any]:
         return pair(z[0][..., 0], z[1][..., 0])
 
     return rule
+
+
+def _scalar(real: float, like: Any) -> Pair:
+    return np.array(real, like.dtype), np.array(0, like.dtype)
 
 
 def _flat(x: Any, order: Any, kept: Any, count: int) -> Any:
@@ -54,7 +60,7 @@ def _reduce_prod(eqn: Any, x: Any) -> Any:
     if any(x.shape[axis] == 0 for axis in eqn.params["axes"]):
         shape = eqn.outvars[0].aval.shape
         return pair(jnp.ones(shape, x.dtype), jnp.zeros(shape, x.dtype))
-    return _fold(times)(eqn, x)
+    return _fold(times, 1)(eqn, x)
 
 
 def _cumulative(combine: Callable[[Pair, Pair], Pair], first: float) -> Callable[..., Any]:
@@ -134,16 +140,15 @@ def _window_params(params: Any) -> dict[str, Any]:
 
 def _extreme_window(combine: Callable[[Pair, Pair], Pair], first: float) -> Callable[..., Any]:
     def rule(eqn: Any, x: Any) -> Any:
-        inits = (np.array(first, x.dtype), np.array(0, x.dtype))
-        return pair(*lax.reduce_window(parts(x), inits, combine, **_window_params(eqn.params)))
+        return pair(*lax.reduce_window(parts(x), _scalar(first, x), combine, **_window_params(eqn.params)))
 
     return rule
 
 
 REDUCTIONS: dict[str, Callable[..., Any]] = {
     "reduce_prod": _reduce_prod,
-    "reduce_max": _fold(larger_of),
-    "reduce_min": _fold(smaller_of),
+    "reduce_max": _fold(larger_of, -np.inf),
+    "reduce_min": _fold(smaller_of, np.inf),
     "cumprod": _cumulative(times, 1),
     "cummax": _cumulative(larger_of, -np.inf),
     "cummin": _cumulative(smaller_of, np.inf),
