@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from j2o_core import to_onnx
-from j2o_core.testing import check
+from j2o_core.testing import Spec, check
 from j2o_plugins_jax.linalg import _eigenvalues
 
 from .matrices import TYPES, adjoint, matrix
@@ -27,16 +27,27 @@ def test_equal_and_zero_eigenvalues():
     check(jnp.linalg.eigvalsh, np.ones((4, 4), np.float32), opsets=(21,))
 
 
+def _factors(a, full_matrices):
+    """The singular values, and products of vectors that do not depend on their phases."""
+    u, s, v = jnp.linalg.svd(a, full_matrices=full_matrices)
+    k = s.shape[-1]
+    return s, (u[..., :k] * s[..., None, :]) @ v[..., :k, :], adjoint(u) @ u, v @ adjoint(v)
+
+
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("shape", [(1, 1), (4, 4), (3, 6), (2, 7, 3)])
 @pytest.mark.parametrize("full_matrices", [True, False])
 def test_singular_values(dtype, shape, full_matrices):
-    def fn(a):
-        u, s, v = jnp.linalg.svd(a, full_matrices=full_matrices)
-        k = s.shape[-1]
-        return s, (u[..., :k] * s[..., None, :]) @ v[..., :k, :], u.shape, v.shape, adjoint(u) @ u, v @ adjoint(v)
+    check(lambda a: _factors(a, full_matrices), matrix(dtype, *shape), opsets=(21,))
 
-    check(lambda a: [x for x in fn(a) if not isinstance(x, tuple)], matrix(dtype, *shape), opsets=(21,))
+
+@pytest.mark.parametrize("dtype", [np.float32, np.complex64])
+@pytest.mark.parametrize(
+    ("shape", "constraint", "sizes"),
+    [(("N", 7), "N <= 6", (1, 2, 5)), ((7, "N"), "N <= 6", (3, 6)), (("N", 3), "N >= 4", (4, 5))],
+)
+def test_singular_values_of_a_symbolic_side(dtype, shape, constraint, sizes):
+    check(lambda a: _factors(a, True), Spec(shape, dtype), constraints=[constraint], sizes=sizes, opsets=(21,))
 
 
 @pytest.mark.parametrize("size", [1e-30, 1e30])

@@ -21,12 +21,14 @@ _SWEEPS = 30
 _TINY = 1e-30
 
 
-def _next_round(n: int) -> np.ndarray[Any, Any]:
+def _next_round(n: Any) -> Any:
     """The order of rows for the next round of a tournament; neighbours meet, every two once in n - 1 rounds."""
-    players = np.arange(n)
-    places = np.stack([players[: n // 2], players[: n // 2 - 1 : -1]], 1).ravel()
-    turned = np.concatenate([players[:1], players[-1:], players[1:-1]])
-    return np.asarray(np.argsort(places)[turned[places]])
+    xp: Any = np if isinstance(n, int) else jnp
+    rows = xp.arange(n)
+    # Players stand in a circle, 0 fixed: each pair is a player and the one opposite, and then all move by a place.
+    places = xp.where(rows % 2 == 0, rows // 2, n - 1 - rows // 2)
+    players = xp.where(places == 0, 0, xp.where(places == 1, n - 1, places - 1))
+    return xp.where(players < n // 2, 2 * players, 2 * (n - 1 - players) + 1)
 
 
 def _rotations(first: Any, second: Any, between: Any) -> Any:
@@ -48,9 +50,14 @@ def _one_if_finite(number: Any) -> Any:
     return 1 + (number - number)
 
 
-def _turned(rotations: Any, rows: Any, order: np.ndarray[Any, Any]) -> Any:
+def _even(n: Any) -> Any:
+    """The next even number, so that a symbolic one is known to be even."""
+    return (n + 1) // 2 * 2
+
+
+def _turned(rotations: Any, rows: Any, order: Any) -> Any:
     """Pairs of neighbours turned, then in the order of the next round."""
-    pairs = rows.reshape(-1, 2, rows.shape[1])
+    pairs = rows.reshape(rows.shape[0] // 2, 2, rows.shape[1])
     return jnp.matmul(rotations, pairs).reshape(rows.shape)[order]
 
 
@@ -79,7 +86,7 @@ def _eigh_one(a: Any, lower: bool, in_order: bool) -> tuple[Any, Any]:
     diagonal = jnp.real(jnp.diagonal(a))
     if n < 2:
         return jnp.ones_like(a), diagonal
-    even = n + n % 2  # a row of zeros sits out the odd round
+    even = _even(n)  # a row of zeros sits out the odd round
     a = half + conj(half).T + jnp.diag(diagonal).astype(a.dtype)
     scale = jnp.max(jnp.abs(a))
     a = jnp.pad(a / jnp.where(scale == 0, 1, scale), ((0, even - n), (0, even - n)))
@@ -129,12 +136,12 @@ def _svd_one(a: Any, full_matrices: bool, compute_uv: bool) -> tuple[Any, ...]:
         values = jnp.zeros((0,), jnp.real(a).dtype)
         basis = jnp.eye(m, m if full_matrices else 0, dtype=a.dtype)
         return (values, basis, jnp.zeros((0, 0), a.dtype)) if compute_uv else (values,)
-    even = n + n % 2
+    even = _even(n)
     largest = jnp.max(jnp.abs(a))
     scale = jnp.where(largest == 0, 1, largest)
     q, r = qr_one(a / scale, full_matrices=False)
     # Rotations make the columns of R orthogonal: R V = U S. Rows are their conjugates.
-    rows = jnp.pad(conj(r).T, ((0, even - n), (0, 0)))
+    rows = lax.pad(conj(r).T, np.zeros((), a.dtype), ((0, even - n, 0), (0, 0, 0)))
     tiny = jnp.finfo(a.dtype).eps
     following = _next_round(even)
 
@@ -154,7 +161,7 @@ def _svd_one(a: Any, full_matrices: bool, compute_uv: bool) -> tuple[Any, ...]:
         )
 
     state = (rows, jnp.eye(even, dtype=a.dtype))
-    x, v = _sweeps(state, turn, not_converged, even - 1) if n > 1 else state
+    x, v = state if isinstance(n, int) and n == 1 else _sweeps(state, turn, not_converged, even - 1)
     x, v = conj(x).T[:, :n], conj(v).T[:n, :n]
     values = jnp.sqrt(jnp.sum(jnp.abs(x) ** 2, 0))
     order = jnp.argsort(-values)
