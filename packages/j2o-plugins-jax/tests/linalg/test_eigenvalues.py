@@ -12,14 +12,21 @@ from j2o_plugins_jax.linalg import _eigenvalues
 from .matrices import TYPES, adjoint, matrix
 
 
+def _spectrum(a):
+    """The eigenvalues, and products of vectors that do not depend on their phases."""
+    values, vectors = jnp.linalg.eigh(a)
+    return values, (vectors * values[..., None, :]) @ adjoint(vectors), adjoint(vectors) @ vectors
+
+
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("shape", [(1, 1), (2, 2), (5, 5), (2, 6, 6)])
 def test_symmetric_eigenvalues(dtype, shape):
-    def fn(a):
-        values, vectors = jnp.linalg.eigh(a)
-        return values, (vectors * values[..., None, :]) @ adjoint(vectors), adjoint(vectors) @ vectors
+    check(_spectrum, matrix(dtype, *shape), opsets=(21,))
 
-    check(fn, matrix(dtype, *shape), opsets=(21,))
+
+@pytest.mark.parametrize("dtype", [np.float32, np.complex64])
+def test_symmetric_eigenvalues_of_a_symbolic_size(dtype):
+    check(_spectrum, Spec(("B", "N", "N"), dtype), sizes=(1, 2, 5), opsets=(21,))
 
 
 def test_equal_and_zero_eigenvalues():

@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 
 from j2o_core import UnsupportedError, to_onnx
-from j2o_core.testing import check
+from j2o_core.testing import Spec, check
 
 from .matrices import TYPES, adjoint, matrix
 
@@ -39,6 +39,12 @@ def _eig(a):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_eigenvalues_and_vectors(dtype, shape):
     check(_eig, matrix(dtype, *shape), opsets=(21,))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.complex64])
+def test_a_symbolic_size(dtype):
+    args = [(matrix(dtype, n, n),) for n in (2, 5)]
+    check(_eig, Spec(("N", "N"), dtype), args=args, constraints=["N >= 2"], opsets=(21,))
 
 
 SPECIAL = {

@@ -13,7 +13,7 @@ from jax import lax
 
 from .._plugin import plugin
 from ._householder import qr_one
-from ._linear_algebra import conj, mapped
+from ._linear_algebra import conj, line, mapped
 
 # Sweeps end when nothing is left to turn; this is a bound for matrices that hold NaN.
 _SWEEPS = 30
@@ -24,7 +24,7 @@ _TINY = 1e-30
 def _next_round(n: Any) -> Any:
     """The order of rows for the next round of a tournament; neighbours meet, every two once in n - 1 rounds."""
     xp: Any = np if isinstance(n, int) else jnp
-    rows = xp.arange(n)
+    rows = line(n)
     # Players stand in a circle, 0 fixed: each pair is a player and the one opposite, and then all move by a place.
     places = xp.where(rows % 2 == 0, rows // 2, n - 1 - rows // 2)
     players = xp.where(places == 0, 0, xp.where(places == 1, n - 1, places - 1))
@@ -84,27 +84,27 @@ def _eigh_one(a: Any, lower: bool, in_order: bool) -> tuple[Any, Any]:
     n = a.shape[0]
     half = jnp.tril(a, -1) if lower else jnp.triu(a, 1)
     diagonal = jnp.real(jnp.diagonal(a))
-    if n < 2:
+    if isinstance(n, int) and n < 2:
         return jnp.ones_like(a), diagonal
     even = _even(n)  # a row of zeros sits out the odd round
     a = half + conj(half).T + jnp.diag(diagonal).astype(a.dtype)
     scale = jnp.max(jnp.abs(a))
-    a = jnp.pad(a / jnp.where(scale == 0, 1, scale), ((0, even - n), (0, even - n)))
+    a = lax.pad(a / jnp.where(scale == 0, 1, scale), np.zeros((), a.dtype), [(0, even - n, 0)] * 2)
     following = _next_round(even)
-    line = np.arange(even)
+    places = line(even)
 
     def turn(state: Any) -> Any:
         a, v = state
-        diagonal = jnp.real(a[line, line])
-        rotations = _rotations(diagonal[0::2], diagonal[1::2], a[line[0::2], line[1::2]])
+        diagonal = jnp.real(a[places, places])
+        rotations = _rotations(diagonal[0::2], diagonal[1::2], a[places[0::2], places[1::2]])
         half = _turned(rotations, a, following)
         return _turned(rotations, conj(half).T, following), _turned(rotations, v, following)
 
     def not_converged(state: Any) -> Any:
         # Rotations of what is diagonal but for rounding leave about so much beside the eigenvalues.
-        sizes, places = jnp.abs(state[0]), jnp.eye(even, dtype=bool)
-        noise = 2 * jnp.finfo(sizes.dtype).eps * jnp.max(jnp.where(places, sizes, 0))
-        return jnp.max(jnp.where(places, 0, sizes)) > noise
+        sizes, is_diagonal = jnp.abs(state[0]), jnp.eye(even, dtype=bool)
+        noise = 2 * jnp.finfo(sizes.dtype).eps * jnp.max(jnp.where(is_diagonal, sizes, 0))
+        return jnp.max(jnp.where(is_diagonal, 0, sizes)) > noise
 
     a, v = _sweeps((a, jnp.eye(even, dtype=a.dtype)), turn, not_converged, even - 1)
     finite = _one_if_finite(scale)
@@ -141,7 +141,7 @@ def _svd_one(a: Any, full_matrices: bool, compute_uv: bool) -> tuple[Any, ...]:
     scale = jnp.where(largest == 0, 1, largest)
     q, r = qr_one(a / scale, full_matrices=False)
     # Rotations make the columns of R orthogonal: R V = U S. Rows are their conjugates.
-    rows = lax.pad(conj(r).T, np.zeros((), a.dtype), ((0, even - n, 0), (0, 0, 0)))
+    rows = lax.pad(conj(r).T, np.zeros((), a.dtype), [(0, even - n, 0), (0, 0, 0)])
     tiny = jnp.finfo(a.dtype).eps
     following = _next_round(even)
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from .._plugin import plugin
-from ._linear_algebra import conj, nan_unless
+from ._linear_algebra import conj, line, nan_unless
 from ._schur import one_by_one, schur_one, turned
 
 
@@ -107,5 +106,5 @@ def _normalized(vectors: Any, values: Any, paired: Any, *, real: bool) -> Any:
     here = jnp.arange(n)[:, None] == largest
     exact = here | (jnp.imag(values) == 0) if real else here
     vectors = jnp.where(exact, jnp.real(vectors), vectors)
-    vectors = jnp.where(paired, conj(vectors[:, np.maximum(np.arange(n) - 1, 0)]), vectors)
+    vectors = jnp.where(paired, conj(vectors[:, (line(n) - 1).clip(0)]), vectors)
     return nan_unless(~jnp.isnan(values), vectors)

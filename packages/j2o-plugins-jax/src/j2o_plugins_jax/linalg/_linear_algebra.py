@@ -25,6 +25,11 @@ def mapped(fn: Callable[..., Any], *arrays: Any, ranks: tuple[int, ...] = (2,)) 
     return fn(*arrays)
 
 
+def line(n: Any) -> Any:
+    """0, 1 and so on to n - 1: a constant, or computed where n is symbolic."""
+    return np.arange(n) if isinstance(n, int) else jnp.arange(n)
+
+
 def conj(x: Any) -> Any:
     """The conjugate; a real array as it is."""
     return jnp.conj(x) if jnp.iscomplexobj(x) else x
