@@ -45,6 +45,21 @@ REASONS = (
         "XLA orders NaN by its sign, which no arithmetic tells below opset 26: each NaN is as if positive.",
     ),
     Reason(
+        "cholesky",
+        "differs",
+        ("grad", "vmapgrad"),
+        ("bfloat16",),
+        "A matrix of condition 270,000: the last bits of its elements move the gradient by 1.2e-4. The graph's is up "
+        "to 8e-4 from that in float64, JAX's up to 1.4e-4.",
+    ),
+    Reason(
+        "approx_top_k",
+        "differs",
+        ("grad", "vmapgrad"),
+        ("bfloat16",),
+        "Of two equal numbers in the last place JAX 0.10 takes either. JAX 0.12 and the graph take the earlier.",
+    ),
+    Reason(
         "reduce_window_mul",
         "differs",
         ("jvp",),
