@@ -96,12 +96,13 @@ def main():
     examples = inputs[::EXAMPLES]
     model = functools.partial(encode, encoder_weights())
     program = j2o_core.to_onnx(model, list(sizes), opset=options.opset, constraints=["T <= 512"])
+    quantize = functools.partial(program.quantize, weight_bits=8)
     forms = {
         "floats": program,
-        "`quantize()`": program.quantize(),
-        '`quantize(examples, ranges="run")`': program.quantize(examples, ranges="run"),
-        '`quantize(examples, ranges="run", cosine=0.99)`': program.quantize(examples, ranges="run", cosine=0.99),
-        "`quantize(examples)`": program.quantize(examples),
+        "`quantize()`": quantize(),
+        '`quantize(examples, ranges="run")`': quantize(examples, ranges="run"),
+        '`quantize(examples, ranges="run", cosine=0.99)`': quantize(examples, ranges="run", cosine=0.99),
+        "`quantize(examples)`": quantize(examples),
     }
     table = "\n".join(_rows(options.opset, forms, inputs))
     print(table)

@@ -233,7 +233,14 @@ def quantize(options: argparse.Namespace) -> None:
         for example in options.example
     ]
     outside = any(isinstance(v.const_value, ir.ExternalTensor) for v in program.model.graph.initializers.values())
-    model = quantized(program.model, feeds or None, options.keep, ranges=options.ranges, cosine=options.cosine)
+    model = quantized(
+        program.model,
+        feeds or None,
+        options.keep,
+        ranges=options.ranges,
+        cosine=options.cosine,
+        weight_bits=options.weight_bits,
+    )
     written = save(model, options.output, external_data=outside or None)
     before, after = weight_bytes(program.model), weight_bytes(model)
     section = "weights", [("in all", f"{bytes_text(before)} -> {bytes_text(after)}")]

@@ -42,8 +42,9 @@ def quantized(
     *,
     ranges: str = "examples",
     cosine: float | None = None,
+    weight_bits: int = 7,
 ) -> ir.Model:
-    """The model with weights of products in 8 bits; the model itself stays as it is.
+    """The model with weights of products in bytes; the model itself stays as it is.
 
     Args:
         model: the model.
@@ -53,9 +54,12 @@ def quantized(
             examples it does.
         cosine: the least cosine of each row of results on the examples to that in floats; further products stay in
             floats for it.
+        weight_bits: how many bits of a byte weights use, 7 or 8. With 8, x86 without VNNI adds two products of bytes in
+            16 bits, which saturate.
 
     Raises:
-        SpecError: if a pattern fits no product, there are no examples, or the program has functions.
+        SpecError: if a pattern fits no product, there are no examples, weights have other bits, or the program has
+            functions.
         RunError: if ONNX Runtime is missing or its quantizer fails.
     """
     try:
@@ -68,6 +72,8 @@ def quantized(
             f"The program has functions ({names}), whose products the quantizers do not see. Quantize one that is "
             f"exported without functions=."
         )
+    if weight_bits not in (7, 8):
+        raise SpecError(f"weight_bits is {weight_bits!r}. Expected 7 (right on every CPU) or 8 (x86 with VNNI, ARM).")
     given = _given(examples, ranges, cosine)
     fixed = bool(given) and ranges == "examples"
     kinds = _BY_EXAMPLES if fixed else _BY_RUN
@@ -77,6 +83,7 @@ def quantized(
     options: dict[str, Any] = {
         "op_types_to_quantize": list(kinds),
         "per_channel": True,
+        "reduce_range": weight_bits == 7,
         "use_external_data_format": weight_bytes(model) >= EMBED_LIMIT_BYTES,
         "extra_options": {"MatMulConstBOnly": True},
     }
