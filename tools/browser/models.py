@@ -84,7 +84,7 @@ def export_sentences():
         target="onnxruntime-web",
     )
     examples = list(sentences())[::EXAMPLES]
-    return program, program.quantize(examples, ranges="run", keep=DELICATE)
+    return program, program.quantize(examples, ranges="run", keep=DELICATE, weight_bits=8)
 
 
 def words():
