@@ -94,8 +94,9 @@ def _folded(jaxpr: Any, table: ConstantTable) -> Steps:
         if passed_on is not None:  # a constant that only passes through stays the constant that it was
             same_as[eqn.outvars[0]] = passed_on
             continue
-        values = _fold(eqn, known, table)
-        if values is None and _has_no_elements(eqn):
+        empty = _has_no_elements(eqn)
+        values = _zeros(eqn) if empty else _fold(eqn, known, table)
+        if values is None and empty and eqn.primitive.name != "broadcast_in_dim":
             eqns += _without_elements(eqn, known)
             continue
         if values is None:
@@ -133,8 +134,6 @@ def _with_constants(
 
 def _fold(eqn: Any, known: dict[Any, Any], table: ConstantTable) -> list[Any] | None:
     """The values of an equation's results, or None if it has to stay."""
-    if eqn.outvars and not eqn.effects and all(map(_is_empty, eqn.outvars)):
-        return [np.zeros(var.aval.shape, var.aval.dtype) for var in eqn.outvars]  # nothing to compute
     values = []
     for atom in eqn.invars:
         if isinstance(atom, Literal):
@@ -158,10 +157,20 @@ def _fold(eqn: Any, known: dict[Any, Any], table: ConstantTable) -> list[Any] | 
 
 
 def _has_no_elements(eqn: Any) -> bool:
-    """Whether all results of an equation have an axis of size 0, and others that are known at run time only."""
-    if eqn.effects or eqn.primitive.name == "broadcast_in_dim" or not eqn.outvars:
-        return False
-    return all(_size_is_zero(var) and not _compat.is_extended_dtype(var.aval.dtype) for var in eqn.outvars)
+    """Whether all results of an equation have an axis of size 0: there is nothing to compute."""
+    return bool(eqn.outvars) and not eqn.effects and all(map(_is_empty, eqn.outvars))
+
+
+def _is_empty(var: Any) -> bool:
+    sizes = [size for size in getattr(var.aval, "shape", ()) if type(size) is int]
+    return 0 in sizes and not _compat.is_extended_dtype(var.aval.dtype)
+
+
+def _zeros(eqn: Any) -> list[Any] | None:
+    """The results of an equation without elements, or None if a size is symbolic."""
+    if not all(map(_is_plain, eqn.outvars)):
+        return None
+    return [np.zeros(var.aval.shape, var.aval.dtype) for var in eqn.outvars]
 
 
 def _without_elements(eqn: Any, known: dict[Any, Any]) -> Iterator[Any]:
@@ -176,14 +185,6 @@ def _without_elements(eqn: Any, known: dict[Any, Any]) -> Iterator[Any]:
 @functools.cache
 def _broadcast() -> Any:
     return jax.make_jaxpr(lambda x: jax.lax.broadcast_in_dim(x, (1,), ()))(np.float32(0)).jaxpr.eqns[0]
-
-
-def _is_empty(var: Any) -> bool:
-    return _size_is_zero(var) and _is_plain(var)
-
-
-def _size_is_zero(var: Any) -> bool:
-    return 0 in [size for size in getattr(var.aval, "shape", ()) if type(size) is int]
 
 
 def _is_plain(var: Any) -> bool:
