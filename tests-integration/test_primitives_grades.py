@@ -69,6 +69,16 @@ def _approx_top_k(dtype):
     return {}, [x], [x[[0, 2, 3]], np.array([0, 2, 3])], [x[[2, 0, 3]], np.array([2, 0, 3])]
 
 
+def _approx_top_k_jvp(dtype):
+    x, tangents = np.array([3, 1, 3, 2]).astype(dtype).real, np.arange(4).astype(dtype).real
+    return {}, [x, tangents], [x[[0, 2, 3]], tangents[[0, 2, 3]]], [x[[0, 2, 3]], tangents[[2, 0, 3]]]
+
+
+def _approx_top_k_grad(dtype):
+    x, gradient = np.array([2, 1, 3, 2]).astype(dtype).real, np.array([1, 0, 1, 0]).astype(dtype).real
+    return {}, [x], [gradient], [gradient[[1, 3, 2, 0]]]
+
+
 def _cholesky(dtype):
     """Of a matrix that is nearly singular, two factors that no rounding tells apart."""
     half = _matrices(dtype, 2, 60, 60)
@@ -92,6 +102,8 @@ CASES = {
     "eig, jvp": _eig_jvp,
     "sort": _sort,
     "approx_top_k": _approx_top_k,
+    "approx_top_k, jvp": _approx_top_k_jvp,
+    "approx_top_k, grad": _approx_top_k_grad,
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from primitives_grades import GRADES, determined_outputs
+from primitives_grades import determined_outputs
 
 # The forms by the words of docs/support.md.
 FORMS = {
@@ -35,7 +35,7 @@ class Case:
         fn: takes and returns flat arrays.
         specs: of its inputs; of symbolic sizes in the form `symbolic`.
         inputs: lists of arrays that JAX runs it on; in the form `symbolic` of two sizes.
-        group: whose promises are checked (`primitives_grades`); "" where all results are JAX's.
+        group: whose promises are checked, if `primitives_grades` has it.
         axis: the axis that `vmap` added, or None.
         narrower: the case with fewer sizes, one after the other, for functions that go other ways for wide arrays than
             for tall ones; none without symbolic sizes.
@@ -77,11 +77,11 @@ def prepare(harness: Any, form: str) -> Case:
     if form == "jit":
         fn = jax.jit(lambda *values: jax.jit(plain)(*values))
     if form in ("grad", "vmapgrad"):
-        fn, group = _gradient(determined, arrays), ""
+        fn, group = _gradient(determined, arrays), f"{group}, grad"
     if form == "jvp":
         tangents = _tangents(arrays)
         fn, arrays = _jvp(determined, arrays), arrays + tangents
-        group = f"{group}, jvp" if f"{group}, jvp" in GRADES else ""
+        group = f"{group}, jvp"
     axis = _AXES.get(form)
     if axis is not None:
         others = [np.asarray(leaf) for leaf in jax.tree.leaves(_draw(harness, 1))]

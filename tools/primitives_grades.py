@@ -12,6 +12,7 @@ Every check reads all results, so that a wrong one is caught (`tests-integration
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -228,6 +229,30 @@ def _approx_top_k(params: Mapping[str, Any], arguments: Arrays, results: Arrays,
     return "" if same else "the elements at the indices are not the values"
 
 
+def _approx_top_k_jvp(params: Mapping[str, Any], arguments: Arrays, results: Arrays, expected: Arrays) -> str:
+    """Values and their tangents, each of which comes with an element of that value."""
+    del params
+    wrong = unequal(results[:1], expected[:1])
+    if wrong:
+        return wrong
+    pairs, chosen = (np.stack([x.astype(np.float64) for x in group], -1) for group in (arguments, results))
+    for index in np.ndindex(pairs.shape[:-2]):
+        had, got = (Counter(map(tuple, group[index].tolist())) for group in (pairs, chosen))
+        if got - had:
+            return f"values and tangents at {index} are not those of elements"
+    return ""
+
+
+def _approx_top_k_grad(params: Mapping[str, Any], arguments: Arrays, results: Arrays, expected: Arrays) -> str:
+    """The gradient of the values' sum: 1 at each chosen element."""
+    del params
+    (x,), (got,), (want,) = arguments, results, expected
+    if not np.isin(got, (0, 1)).all():
+        return "a gradient is neither 0 nor 1"
+    ours, theirs = (np.sort(np.where(gradient == 1, x, np.inf).astype(np.float64), -1) for gradient in (got, want))
+    return "" if np.array_equal(ours, theirs) else "the chosen elements are not those of JAX"
+
+
 def _top_k(params: Mapping[str, Any], arguments: Arrays, results: Arrays, expected: Arrays) -> str:
     wrong = unequal(results, expected)
     (x,) = arguments
@@ -242,6 +267,7 @@ def _top_k(params: Mapping[str, Any], arguments: Arrays, results: Arrays, expect
 
 _SIGNS = "Vectors are determined up to a sign or phase, and those of equal values up to a rotation."
 _ORDER = "LAPACK's order of eigenvalues is no order by value."
+_TIES = "Which of equal elements comes first is open."
 GRADES = {
     "cholesky": Grade(
         "Of a matrix of condition 1e7, float32 knows hardly a digit of the last elements: LAPACK is no nearer to the "
@@ -253,7 +279,9 @@ GRADES = {
     "eigh": Grade(_SIGNS, _eigh, (1,)),
     "eig": Grade(_SIGNS + f" {_ORDER}", _eig, (0,)),
     "eig, jvp": Grade(_ORDER, _eig_jvp, ()),
-    "approx_top_k": Grade("Which of equal elements comes first is open.", _approx_top_k, (0,)),
+    "approx_top_k": Grade(_TIES, _approx_top_k, (0,)),
+    "approx_top_k, jvp": Grade(_TIES, _approx_top_k_jvp, ()),
+    "approx_top_k, grad": Grade(_TIES, _approx_top_k_grad, ()),
     "top_k": Grade(
         "XLA orders NaN by its sign, which no arithmetic tells: ONNX reads it since BitCast, in opset 26. Before, each "
         "NaN is as if positive.",
