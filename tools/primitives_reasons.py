@@ -53,13 +53,6 @@ REASONS = (
         "to 8e-4 from that in float64, JAX's up to 1.4e-4.",
     ),
     Reason(
-        "approx_top_k",
-        "differs",
-        ("grad",),
-        ("bfloat16",),
-        "Of two equal numbers in the last place JAX 0.10 takes either. JAX 0.12 and the graph take the earlier.",
-    ),
-    Reason(
         "reduce_window_mul",
         "differs",
         ("jvp",),
