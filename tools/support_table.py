@@ -3,7 +3,8 @@
 usage: support_table.py [--sweep FILE.jsonl ...] [--check]
 
 --sweep takes the outcomes that tools/primitives.py wrote into docs/sweep.json, where later runs find them; what it has
-of other cells stays, and a smaller sample of a cell does not replace a larger one.
+of other cells stays, and a smaller sample of a cell does not replace a larger one. docs/composites.md counts the same
+cases: `nox -s docs -- --write` renews both pages.
 --check writes nothing and fails if the page is not what this would write.
 Ends with 1 if a case that does not pass has no reason.
 """
