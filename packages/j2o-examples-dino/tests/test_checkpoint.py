@@ -93,6 +93,7 @@ def test_index_cannot_lead_outside_its_folder(tiny, tmp_path, file):
         ('{"weight_map": 3}', "cannot be read as an index"),
         ('{"weight_map": {"x": "gone.safetensors"}}', "which is not there"),
         ('{"weight_map": {"y": "a.safetensors"}}', "1 tensors that its files do not hold, the first is y"),
+        ('{"weight_map": {"": "a.safetensors"}}', "a tensor without a name"),
     ],
 )
 def test_broken_index(tiny, tmp_path, text, message):

@@ -41,6 +41,9 @@ def _weight_map(index: Path) -> dict[str, str]:
         weight_map = dict(json.loads(index.read_text("utf-8"))["weight_map"])
         shards = sorted(set(weight_map.values()))
         present = {shard: isinstance(shard, str) and (index.parent / shard).is_file() for shard in shards}
+    if "" in weight_map:
+        problem = f"{index} lists a tensor without a name in its weight_map."
+        raise checkpoint_error(problem, index, "weight_map", _SHARDS)
     for shard in shards:
         if not isinstance(shard, str) or Path(shard).name != shard or shard == "..":
             problem = f"{index} refers to {shard!r} in its weight_map, but only files beside it may be read."
