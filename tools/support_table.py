@@ -66,6 +66,10 @@ _DIFFERENCES = """### What differs
   size. Along a symbolic axis it does not, nor does the graph.
 - float16: ONNX Runtime rounds a chain of operations once, where it ends, is cast or is compared: `x * x / x` stays
   finite where JAX overflows, and so do norms, `sinc` and others inside.
+- float64 to float16: ONNX Runtime rounds to float32 first, as XLA does where the processor has no AVX512-FP16. Where it
+  has, XLA rounds once: one number in 16,000 differs in the last digit.
+- Sums that overflow on their way, in products of matrices: infinity or NaN, as the order of the terms has it. In XLA,
+  too, that depends on the shapes: float64 of 4x8 with 8x4 gives NaN where 3x8 with 8x4 gives infinity.
 - Numbers below the smallest normal one: XLA on the CPU makes them zero, ONNX Runtime computes with them.
 - The sign of NaN: below opset 26 `signbit` and `copysign` take it for positive.
 - Samplers that accept by a comparison of rounded logarithms (`poisson` of rates above 10, `binomial`, the gamma
