@@ -137,6 +137,7 @@ def programs() -> list[Program]:
         ),
         Program("bi,bi->b", 1.0, lambda a, b: jnp.einsum("bi,bi->b", a, b), (normal(4096, 16), normal(4096, 16))),
         Program("3x3 @ 3", 1.0, lambda a, b: jnp.einsum("bij,bj->bi", a, b), (normal(4096, 3, 3), normal(4096, 3))),
+        Program("3x3 @ 3x3", 1.0, lambda a, b: a @ b, (normal(4096, 3, 3), normal(4096, 3, 3))),
         Program(
             "int8 products",
             2.0,
