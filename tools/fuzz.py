@@ -60,6 +60,7 @@ from jax import lax
 from jax.extend.core import InconclusiveDimensionOperation
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
+from onnx.reference.ops.op_loop import Loop as ReferenceLoop
 
 import j2o_core
 from j2o_core.graph._sizes import evaluate_dimension
@@ -893,12 +894,33 @@ class Erf(OpRun):
         return (np.vectorize(math.erf, otypes=[np.float64])(x).astype(x.dtype),)
 
 
+class Loop(ReferenceLoop):
+    """Scalars of the turns as a vector: ONNX's reference implementation gives each a row of its own."""
+
+    op_domain = ""
+
+    def __init__(self, node: Any, params: Any):
+        super().__init__(node, params)
+        (body,) = (attribute.g for attribute in node.attribute if attribute.name == "body")
+        self._ranks = [len(output.type.tensor_type.shape.dim) for output in body.output[1:]]
+
+    def _run(
+        self, M: Any, cond: Any, *args: Any, context=None, body=None, attributes=None, bindings=None
+    ) -> tuple[Any, ...]:
+        options = {"context": context, "body": body, "attributes": attributes, "bindings": bindings}
+        results = list(super()._run(M, cond, *args, **options))
+        for place in range(self.N, len(self._ranks)):
+            if self._ranks[place] == 0:
+                results[place] = results[place].reshape(-1)
+        return tuple(results)
+
+
 class Reference:
     """Runs a model by ONNX's reference implementation; see `Session`."""
 
     def __init__(self, model: ir.Model):
         with self._named_errors():
-            self._evaluator = ReferenceEvaluator(ir.to_proto(model), new_ops=[Erf])
+            self._evaluator = ReferenceEvaluator(ir.to_proto(model), new_ops=[Erf, Loop])
 
     def run(self, arrays: Sequence[Any]) -> list[Any]:
         """Results for arrays in the order of the inputs."""
