@@ -296,7 +296,10 @@ ARGUMENTS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
         lambda x, at: jax.scipy.ndimage.map_coordinates(x, [at, at], order=1),
         (X, POSITIVE),
     ),
-    "jax.nn.dot_product_attention": (jax.nn.dot_product_attention, (jnp.ones((2, 3, 2, 4)),) * 3),
+    "jax.nn.dot_product_attention": (
+        jax.nn.dot_product_attention,
+        tuple(jnp.cos(jnp.arange(first, first + 48.0)).reshape(2, 3, 2, 4) for first in range(3)),
+    ),
     "jax.nn.one_hot": (_static(jax.nn.one_hot, 5), (INTEGERS % 5,)),
     "jax.lax.argmax": (_static(lax.argmax, 1, jnp.int32), (X,)),
     "jax.lax.argmin": (_static(lax.argmin, 1, jnp.int32), (X,)),
