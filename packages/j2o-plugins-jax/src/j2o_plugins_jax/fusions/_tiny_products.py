@@ -79,7 +79,9 @@ def _side_by_side_limit(dtype: np.dtype[Any], rows: int, columns: int) -> int:
     """How many products a pair may have; the Transposes of float64 take three times as long."""
     if dtype == np.float64:
         return 0 if columns == 1 else _PRODUCTS_OF_FLOAT64
-    return _PRODUCTS if min(rows, columns) > 1 else _PRODUCTS_WITH_VECTOR if max(rows, columns) > 1 else 0
+    if rows == columns == 1:
+        return 0
+    return _PRODUCTS_WITH_VECTOR if min(rows, columns) == 1 else _PRODUCTS
 
 
 def _side_by_side(rw: Rewriter, x: ir.Value, y: ir.Value, shape: Sequence[Any], inner: int) -> ir.Value:
