@@ -1,8 +1,16 @@
-"""The one tree of errors, by stage. Each message says what was given, where, what was expected and what to do."""
+"""The one tree of errors, by stage, and warnings at the line that called j2o.
 
+Each message says what was given, where, what was expected and what to do.
+"""
+
+import os
+import sys
+import warnings
+from types import FrameType
 from typing import Any
 
 PAGE = "docs/errors.md"
+_OWN_FOLDER = os.path.dirname(__file__) + os.sep
 
 
 class J2oError(Exception):
@@ -64,3 +72,14 @@ class VerifyError(J2oError):
 
 class SaveError(J2oError, OSError):
     """The model could not be written; whatever was at the path before is still there."""
+
+
+def warn(message: str) -> None:
+    """A UserWarning at the line of the outermost call of j2o, whatever JAX, j2o and plugins call inside."""
+    frame: FrameType | None = sys._getframe()
+    level = outermost = 1
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(_OWN_FOLDER):
+            outermost = level
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, UserWarning, stacklevel=outermost + 1)

@@ -12,8 +12,7 @@ import jax
 import numpy as np
 import onnx_ir as ir
 
-from .._errors import J2oError
-from .._warn import warn
+from .._errors import J2oError, warn
 from ..trace._lazy import has_values, is_lazy
 from ._placement import Placement, whole
 from ._values import onnx_dtype, stamp

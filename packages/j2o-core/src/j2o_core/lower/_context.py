@@ -10,8 +10,7 @@ import jax
 import numpy as np
 import onnx_ir as ir
 
-from .._errors import LoweringError
-from .._warn import warn
+from .._errors import LoweringError, warn
 from ..graph._builder import Builder
 from ..graph._dims import Dimensions
 from ..graph._kept import is_kept

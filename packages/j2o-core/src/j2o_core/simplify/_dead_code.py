@@ -3,7 +3,7 @@
 from typing import Any
 
 from .._compat import Literal, has_lasting_effect, make_closed
-from .._warn import warn
+from .._errors import warn
 from ..trace._source import user_line
 from ._nested import Steps, complete, is_same, may_hold_jaxprs, with_nested
 

@@ -23,7 +23,7 @@ import jax
 import numpy as np
 
 from .. import _compat
-from .._warn import warn
+from .._errors import warn
 
 # In the metadata of a node.
 MODULE = "j2o.module"
