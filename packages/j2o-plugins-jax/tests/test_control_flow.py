@@ -69,6 +69,18 @@ def test_while_under_vmap():
     check(jax.vmap(fn), Spec((4,)), args=(np.array([1, 50, 200, 7], np.float32),), opsets=(21,), contains=["Loop"])
 
 
+@pytest.mark.parametrize("shape", [(1,), (1, 1)])
+def test_while_of_one_under_vmap(shape):
+    """The only element goes on as long as the loop does: nothing is chosen."""
+
+    def fn(x):
+        return lax.while_loop(lambda c: c[0] < 100, lambda c: (c[0] * 3, c[1] + 1), (x, 0))
+
+    batched = functools.reduce(lambda inner, _: jax.vmap(inner), shape, fn)
+    runs = [(np.full(shape, start, np.float32),) for start in (1, 50, 200, np.nan)]
+    check(batched, Spec(shape), args=runs, opsets=(21,), contains=["Loop"], absent=["Where"])
+
+
 def test_fori_with_runtime_bounds():
     def fn(n, x):
         return lax.fori_loop(2, n, lambda i, c: c + i * x, x)

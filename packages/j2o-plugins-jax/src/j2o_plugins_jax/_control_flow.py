@@ -72,14 +72,17 @@ def _while(
     body_consts = operands[cond_nconsts : cond_nconsts + body_nconsts]
     carry = operands[cond_nconsts + body_nconsts :]
 
+    batch = cond_jaxpr.jaxpr.outvars[0].aval.shape
+    is_single = all(isinstance(size, int) and size == 1 for size in batch)
+
     def going(ctx: LoweringContext, carry: Sequence[ir.Value]) -> ir.Value:
-        return ctx.lower_jaxpr(cond_jaxpr, *cond_consts, *carry)[0]
+        (flags,) = ctx.lower_jaxpr(cond_jaxpr, *cond_consts, *carry)
+        return ctx.op.Reshape(flags, ctx.const([], np.int64)) if batch and is_single else flags
 
     def step(ctx: LoweringContext, carry: Sequence[ir.Value]) -> Sequence[ir.Value]:
         return ctx.lower_jaxpr(body_jaxpr, *body_consts, *carry)
 
-    batch = cond_jaxpr.jaxpr.outvars[0].aval.shape
-    if not batch:
+    if is_single:  # the only element goes on as long as the loop does
         return _loop_while(ctx, None, going, step, carry)
 
     # Under vmap each element has a condition of its own: it stays as it is once that is false.
