@@ -293,3 +293,10 @@ def test_places_along_an_axis():
     stamp(x, np.float32, (3, "N", 5))
     for attributes, last in (({}, 2), ({"axis": 0}, 2), ({"axis": -1}, 4), ({"axis": 2}, 4), ({"axis": 1}, 2**31 - 1)):
         assert value_range(op.ArgMax(x, keepdims=0, **attributes), op.constant_value)[:2] == (0, last)
+
+
+@pytest.mark.parametrize(("fmod", "divisor", "found"), [(None, 7, (0, 6)), (0, 7, (0, 6)), (1, 7, None), (0, -7, None)])
+def test_floored_remainders(fmod, divisor, found):
+    op = builder()
+    rest = value_range(op.Mod(leaf(np.int32), op.const(divisor, np.int32), fmod=fmod), op.constant_value)
+    assert (rest.low, rest.high) == (found or (-(2**31), 2**31 - 1))

@@ -28,14 +28,15 @@ _NEUTRAL = {
 
 
 def _reduce(ctx: LoweringContext, x: ir.Value, op_type: str, axes: tuple[int, ...]) -> Any:
+    if not axes:  # which ONNX reads as all axes
+        return x
     dtype, sizes = ctx.dtype(x), [ctx.avals_in[0].shape[axis] for axis in axes]
     if any(not is_symbolic(size) and size == 0 for size in sizes):
         return ctx.expand(ctx.const(_NEUTRAL[op_type](dtype), dtype), ctx.avals_out[0].shape)
     if dtype == np.bool_ and any(map(is_symbolic, sizes)):
         # Runtimes have no extreme of no booleans. Of no bytes it is 0 or 255.
         return ctx.cast(_reduce(ctx, ctx.cast(x, np.uint8), op_type, axes), np.bool_)
-    # ONNX reads empty axes as "all axes" unless an attribute says otherwise, JAX as "none".
-    return ctx.op(op_type, x, ctx.const(axes, np.int64), keepdims=0, noop_with_empty_axes=1 if not axes else None)
+    return ctx.op(op_type, x, ctx.const(axes, np.int64), keepdims=0)
 
 
 def _natural(ctx: LoweringContext, x: ir.Value, *, op_type: str, axes: tuple[int, ...]) -> Any:

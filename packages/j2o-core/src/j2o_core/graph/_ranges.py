@@ -73,7 +73,7 @@ BOUNDS = "j2o_bounds"
 
 
 # Operators whose results depend on more than ranges of operands.
-_BY_NODE = frozenset({"BitShift", "Cast", "ReduceMax", "ReduceMin", "Where", *traits.MOVES})
+_BY_NODE = frozenset({"BitShift", "Cast", "Mod", "ReduceMax", "ReduceMin", "Where", *traits.MOVES})
 
 
 class _Query:
@@ -113,9 +113,13 @@ class _Query:
         if node.op_type == "Where" and self._replaces_zero(node):
             return _union([operands[1], operands[2]._replace(negative_zero=False)])
         if node.op_type == "Sub" and value.dtype is not None and value.dtype.is_integer():
-            divisor = self._divisor_of_rest(node)
-            if divisor:
-                return Range(0 if operands[0].low >= 0 else 1 - divisor, divisor - 1 if operands[0].high > 0 else 0)
+            number = self._divisor_of_rest(node)
+            if number:
+                return Range(0 if operands[0].low >= 0 else 1 - number, number - 1 if operands[0].high > 0 else 0)
+        if node.op_type == "Mod":
+            _, divisor = operands
+            is_floored = "fmod" not in node.attributes or not node.attributes["fmod"].as_int()
+            return Range(0, divisor.high - 1) if is_floored and divisor.low > 0 else limits
         if node.op_type == "BitShift" and node.attributes["direction"].as_string() == "RIGHT":
             x, by = operands
             return Range(int(x.low) >> int(by.high), int(x.high) >> int(by.low))
