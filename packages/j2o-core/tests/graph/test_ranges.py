@@ -300,3 +300,12 @@ def test_floored_remainders(fmod, divisor, found):
     op = builder()
     rest = value_range(op.Mod(leaf(np.int32), op.const(divisor, np.int32), fmod=fmod), op.constant_value)
     assert (rest.low, rest.high) == (found or (-(2**31), 2**31 - 1))
+
+
+def test_choices_of_which_one_is_certain():
+    op = builder()
+    i = op.Clip(leaf(np.int32), op.const(0, np.int32), op.const(4, np.int32))
+    five = op.const(5, np.int32)
+    for condition, high in ((op.Less(i, five), 4), (op.Less(five, i), 9), (op.Less(i, op.const(4, np.int32)), 9)):
+        found = value_range(op.Where(condition, i, op.Add(i, five)), op.constant_value)
+        assert found.high == high

@@ -329,7 +329,7 @@ _RULES: dict[str, Callable[[list[Range]], Range]] = {
     "Min": _monotone(min),
     "Relu": lambda operands: _monotone(max)([*operands, Range(0, 0)]),
     "Clip": lambda operands: _monotone(_clip)(operands) if len(operands) == 3 else ANYTHING,
-    "Where": lambda operands: _union(operands[1:]),
+    "Where": lambda operands: _union(operands[1 + int(operands[0].high < 1) : 3 - int(operands[0].low > 0)]),
     "Concat": _union,
     "Less": _compared(_is_below, lambda x, y: _is_not_above(y, x)),
     "Greater": _compared(lambda x, y: _is_below(y, x), _is_not_above),

@@ -20,8 +20,21 @@ from .._folding import highest, lowest
 from .._plugin import plugin
 from .._shapes import insert_axes
 from ._indexing import Axis, Windows
-from ._indices import clamp_indices, index_range, index_vectors, is_inside, number_of, same_size, window_offsets
+from ._indices import (
+    as_int64,
+    clamp_indices,
+    index_range,
+    index_vectors,
+    is_inside,
+    number_of,
+    same_size,
+    window_offsets,
+)
 from ._slicing import dynamic_slice, dynamic_update_slice, static_slice
+
+# Elements of an array for which a choice for each takes less time than the nodes around ScatterND. A choice takes up to
+# 10 ns, where rows are broadcast.
+_FEW = 128
 
 
 @dataclass(frozen=True)
@@ -89,6 +102,9 @@ def _scatter(
         x, updates = ctx.cast(x, np.int32), ctx.cast(updates, np.int32)
     index = index_vectors(ctx, indices, index_shape)
     clamped = clamp_indices(ctx, index, windows.last_starts)
+    if _is_chosen(ctx, index, windows):
+        moves_inside = mode == lax.GatherScatterMode.CLIP
+        return ctx.cast(_chosen(ctx, x, indices, updates, windows, update, moves_inside=moves_inside), dtype)
     # XLA drops what is outside even where JAX promises that all is inside, as the gradient of `x[i]` does.
     inside = None if mode == lax.GatherScatterMode.CLIP else is_inside(ctx, index, clamped, len(windows.indexed))
     scatter = _Scatter(windows, index, clamped, inside, update)
@@ -143,6 +159,54 @@ def _one_window(ctx: LoweringContext, x: ir.Value, updates: ir.Value, scatter: _
         if scatter.inside is not None:
             window = ctx.op.Where(ctx.reshape(scatter.inside, ()), window, old)
     return dynamic_update_slice(ctx, x, windows.shape, window, windows.sizes, starts)
+
+
+def _is_chosen(ctx: LoweringContext, index: ir.Value, windows: Windows) -> bool:
+    """Whether an element or a row is updated at a place that is not known, of an array of few elements.
+
+    Under `vmap` one of each array of a batch is.
+    """
+    if ctx.constant_value(index) is not None or not windows.indexed or any(map(is_symbolic_dim, windows.shape)):
+        return False
+    places = [windows.paired[axis] for axis in sorted(windows.paired)]
+    if places != sorted(places) or not all(same_size(windows.batch[axis], 1) for axis in windows.unpaired):
+        return False
+    wanted = [1 if axis in windows.indexed or axis in windows.paired else n for axis, n in enumerate(windows.shape)]
+    if list(windows.sizes) != wanted or math.prod(windows.shape) > _FEW:
+        return False
+    return not ctx.range(index).within(0, min(windows.last_starts))  # of an index inside, ScatterND is all
+
+
+def _chosen(
+    ctx: LoweringContext,
+    x: ir.Value,
+    index: ir.Value,
+    updates: ir.Value,
+    windows: Windows,
+    update: _Update,
+    *,
+    moves_inside: bool,
+) -> ir.Value:
+    """The new value where the place of an element is the index, which none is of an index outside."""
+    axes, width = range(len(windows.shape)), len(windows.indexed)
+    index = index if ctx.dtype(index) in (np.int32, np.int64) else as_int64(ctx, index)
+    batch = [windows.shape[axis] for axis in sorted(windows.paired)]
+    flat = ctx.reshape(index, batch if width == 1 else (*batch, width))
+    hits = []
+    for column, axis in enumerate(windows.indexed):
+        place = number_of(ctx, flat, column, width, len(batch))
+        if moves_inside:
+            place = ctx.op.Clip(place, ctx.const(0, place), ctx.const(windows.shape[axis] - 1, place))
+        if batch:
+            place = ctx.reshape(place, [windows.shape[other] if other in windows.paired else 1 for other in axes])
+        line = np.arange(windows.shape[axis]).reshape([-1 if other == axis else 1 for other in axes])
+        hits.append(ctx.op.Equal(ctx.const(line, place), place))
+    wanted = [Axis(True, windows.paired[axis]) if axis in windows.paired else Axis(False, axis) for axis in axes]
+    window = windows.arrange(ctx, updates, windows.axes, wanted)
+    sizes = [windows.shape[axis] if axis in windows.paired else windows.sizes[axis] for axis in axes]
+    first = next((axis for axis in axes if sizes[axis] != 1), len(axes))
+    window = ctx.reshape(window, sizes[first:])  # as much as broadcasting needs
+    return ctx.op.Where(functools.reduce(ctx.op.And, hits), update(ctx, x, window), x)  # type: ignore[no-any-return]
 
 
 def _several(ctx: LoweringContext, x: ir.Value, updates: ir.Value, scatter: _Scatter) -> ir.Value:
