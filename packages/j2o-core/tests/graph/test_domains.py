@@ -106,7 +106,7 @@ def test_what_lies_inside_a_rule_has_its_dtype_stated(plugin, export):
     @plugin.lowering(foreign_p)
     def _foreign(ctx, x):
         flags = ctx.shaped(ctx.op("my.domain::Sign", x), ctx.avals_in[0].shape, np.bool_)
-        return ctx.op.Where(ctx.op.Not(flags), x, x)
+        return ctx.op.Where(ctx.op.Not(flags), x, ctx.const(0, x))
 
     program = export(foreign, [(3,)])
     sign = program.model.graph[0].outputs[0]

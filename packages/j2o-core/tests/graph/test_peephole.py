@@ -52,6 +52,34 @@ def test_the_first_power_is_the_number(op, x):
     assert op.Pow(x, op.const([1.0, 1.0, 1.0, 1.0], x)) is not x
 
 
+def test_a_choice_that_is_known_is_the_chosen(op, x):
+    flags, row = ir.Value(name="flags"), ir.Value(name="row")
+    stamp(flags, np.bool_, (2, 1, 4))
+    stamp(row, np.float32, (4,))
+    yes, no = op.const([True] * 4), op.const(False)
+    assert op.Where(flags, x, x) is x
+    assert op.Where(yes, x, row) is x
+    assert op.Where(no, row, x) is x
+    assert not list(op.nodes)
+    op.Where(flags, row, row)  # which has more axes than the row
+    op.Where(yes, row, x)
+    op.Where(op.const([True, True, False, True]), x, row)
+    op.Where(op.const(np.ones((3, 1, 1, 1), bool)), x, row)
+    op.Where(op.const(np.zeros((0, 1, 1, 1), bool)), x, row)
+    assert [node.op_type for node in op.nodes] == ["Where"] * 5
+
+
+def test_a_choice_of_symbolic_sizes_is_known_where_the_sizes_are_the_same(op):
+    batch, other = jax_export.symbolic_shape("B, C")
+    values = [ir.Value(name=name) for name in "xpqr"]
+    for value, dtype, size in zip(values, (np.float32, *[np.bool_] * 3), (batch, batch, other, 1), strict=True):
+        stamp(value, dtype, (size,))
+    x, same, unknown, one = values
+    assert op.Where(same, x, x) is x
+    assert op.Where(one, x, x) is x
+    assert op.Where(unknown, x, x) is not x
+
+
 def test_a_transpose_that_reverses_the_axes_says_so(op, x):
     reverse = op.Transpose(x)
     assert tuple(reverse.producer().attributes["perm"].as_ints()) == (2, 1, 0)

@@ -133,6 +133,33 @@ def test_a_choice_of_none_of_the_cases_stays(which):
     assert primitives(jaxpr) == ["add", "select_n"]
 
 
+def test_a_choice_between_equal_cases_is_the_case():
+    zero = np.zeros(3, np.float32)
+
+    def fn(p, i, x, y):
+        same = [lax.select_n(p, x, x), lax.select_n(i, y, y, y), jnp.where(p, zero, zero.copy()), jnp.where(p, 1, 1)]
+        other = [lax.select_n(p, x, y), lax.select_n(i, y, y, x), jnp.where(p, zero, -zero), jnp.where(p, 0.0, -0.0)]
+        return same, other
+
+    jaxpr, _ = simplified(fn, X > 0, np.int32([-1, 0, 7]), X, X)
+    assert primitives(jaxpr).count("select_n") == 4
+    assert jaxpr.jaxpr.outvars[:2] == jaxpr.jaxpr.invars[2:]
+
+
+def test_constant_keys_are_not_compared():
+    one, other = jax.random.split(jax.random.key(0))
+    jaxpr = jax.make_jaxpr(lambda p: lax.select_n(p, one, other))(True)
+    assert primitives(fold_constants(jaxpr, ConstantTable({}))) == ["select_n"]
+
+
+def test_what_no_branch_of_a_mapped_conditional_changes_is_not_chosen():
+    def fn(p, x, y):
+        return lax.cond(p, lambda x, y: (x, y + 1), lambda x, y: (x, y), x, y)
+
+    jaxpr, _ = simplified(jax.vmap(fn), X > 0, X, X)
+    assert primitives(jaxpr).count("select_n") == 1
+
+
 def test_a_choice_among_the_elements_of_nothing():
     nothing = np.zeros((0, 2), np.float32)
     jaxpr, _ = simplified(lambda x, y: lax.select_n(np.zeros((0, 2), bool), x, y), nothing, nothing)

@@ -196,6 +196,19 @@ def _pow(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.Valu
     return x if one else None
 
 
+def _where(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | Simpler | None:
+    condition, x, y = inputs
+    flags = constants.array(condition)
+    if x is y or (flags is not None and flags.size and flags.all()):
+        chosen = x
+    elif flags is not None and flags.size and not flags.any():
+        chosen = y
+    else:
+        return None
+    (shape,) = infer_shapes("Where", inputs, attrs, 1, constants.array)
+    return chosen if chosen is not None and same_shape(shape_of(chosen), shape) else None
+
+
 _SIMPLER: dict[str, Rule] = {
     "Identity": _identity,
     "Cast": _cast,
@@ -206,6 +219,7 @@ _SIMPLER: dict[str, Rule] = {
     "Gather": _gather,
     "Not": _not,
     "Pow": _pow,
+    "Where": _where,
     "Squeeze": _axes_changed("Squeeze"),
     "Unsqueeze": _axes_changed("Unsqueeze"),
 }

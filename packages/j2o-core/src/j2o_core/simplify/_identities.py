@@ -1,4 +1,4 @@
-"""Equations that a constant operand makes an identity, exactly, for every value (NaN and signed zeros included)."""
+"""Equations whose result is one of their operands, exactly, for every value (NaN and signed zeros included)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .._compat import Literal, literal_value
+from .._compat import Literal, is_extended_dtype, literal_value
 
 
 def passes_on(eqn: Any, known: dict[Any, Any]) -> Any | None:
@@ -30,6 +30,8 @@ def passes_on(eqn: Any, known: dict[Any, Any]) -> Any | None:
 
 def _selected(eqn: Any, known: dict[Any, Any]) -> Any | None:
     which, *cases = eqn.invars
+    if all(_is_same(case, cases[0], known) for case in cases[1:]):  # such as the carry that no branch changes
+        return cases[0]
     value = _known(which, known)
     if value is None or value.size == 0:
         return None
@@ -37,6 +39,14 @@ def _selected(eqn: Any, known: dict[Any, Any]) -> Any | None:
     if not (value == first).all() or not 0 <= int(first) < len(cases):
         return None
     return cases[int(first)]
+
+
+def _is_same(atom: Any, other: Any, known: dict[Any, Any]) -> bool:
+    """Whether two atoms of one type are one variable, or constants of equal bits."""
+    if atom is other or is_extended_dtype(atom.aval.dtype):
+        return atom is other
+    one, two = _known(atom, known), _known(other, known)
+    return one is not None and two is not None and one.tobytes() == two.tobytes()
 
 
 def _fits(atom: Any, eqn: Any) -> bool:
