@@ -78,8 +78,17 @@ def test_a_layout_of_a_weight_keeps_its_name_and_its_memory():
         (lambda x: 0.0 - x, ["sub"]),
         (lambda x: 1.0 / x, ["div"]),
         (lambda x: x - jnp.float32(-0.0), ["sub"]),
+        (lambda x: x + jnp.float32(-0.0), []),
+        (lambda x: x ** jnp.ones(3), []),
+        (lambda x: jnp.ones(3) ** x, []),
+        (lambda x: jnp.maximum(x, x), []),
+        (lambda x: jnp.minimum(x, jnp.full(3, -jnp.inf)), ["min"]),
+        (lambda x: jnp.maximum(x, jnp.full(3, jnp.inf)), ["max"]),
+        (lambda x: jnp.zeros(3) ** x, ["pow"]),
+        (lambda x: x - x, ["sub"]),
+        (lambda x: x / x, ["div"]),
     ],
-    ids=range(10),
+    ids=range(19),
 )
 def test_only_what_holds_for_every_value_is_an_identity(fn, expected):
     """Minus zero plus zero is zero, NaN times zero is NaN: these stay."""
@@ -89,6 +98,42 @@ def test_only_what_holds_for_every_value_is_an_identity(fn, expected):
     result = np.asarray(jax.extend.core.jaxpr_as_fun(jaxpr)(special)[0])
     np.testing.assert_array_equal(result, fn(special))
     np.testing.assert_array_equal(np.signbit(result), np.signbit(fn(special)))
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int8, np.uint8, np.uint32])
+def test_integers_that_change_nothing_or_are_the_result(dtype):
+    info = np.iinfo(dtype)
+    zero, ones, low, high = (np.full(5, value, dtype) for value in (0, ~dtype(0), info.min, info.max))
+
+    def identities(x):
+        neutral = [x + zero, x - zero, x * dtype(1), x | zero, x ^ zero, x & ones, x << zero, x >> zero]
+        extremes = [jnp.maximum(x, low), jnp.minimum(x, high), jnp.maximum(x, high), jnp.minimum(x, low)]
+        return neutral, extremes, [x * 0, x & zero, x | ones, x & x, x | x, x - x, x ^ x, x == x, x != x, x <= x]
+
+    def others(x):
+        return [zero - x, x & dtype(1), x | dtype(1), x ^ ones, zero << x, x - ones, jnp.maximum(x, dtype(1)), x + x]
+
+    x = np.array([info.min, info.max, 0, 1, 3], dtype)
+    for fn, kept in ((identities, 0), (others, 8)):
+        jaxpr, _ = simplified(fn, x)
+        assert len(jaxpr.jaxpr.eqns) == kept
+        got = jax.extend.core.jaxpr_as_fun(jaxpr)(x)
+        for one, other in zip(got, jax.tree.leaves(fn(x)), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_conditions_that_are_known_decide():
+    def fn(p, x):
+        decided = p & False, p & True, False | p, True | p, p ^ False, p & p
+        return decided, p ^ True, jnp.where(p & False, x, -x)
+
+    jaxpr, _ = simplified(fn, X > 0, X)
+    assert primitives(jaxpr) == ["xor", "neg"]
+
+
+def test_a_float_may_differ_from_itself():
+    jaxpr, _ = simplified(lambda x: (x == x, x <= x, x >= x, x != x, x < x, x > x), X)
+    assert primitives(jaxpr) == ["eq", "le", "ge", "ne"]
 
 
 def test_a_number_that_its_new_type_does_not_hold_is_infinite_without_a_warning():

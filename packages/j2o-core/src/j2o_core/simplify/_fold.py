@@ -14,7 +14,7 @@ import numpy as np
 from .. import _compat
 from .._compat import Literal, is_jaxpr, literal_value, make_closed, new_var
 from ..trace._memory import memory_place
-from ._identities import passes_on
+from ._identities import known_result, passes_on
 from ._nested import Steps, all_jaxprs, complete, is_same, may_hold_jaxprs, with_nested
 from ._numpy_rules import numpy_values
 
@@ -141,7 +141,7 @@ def _fold(eqn: Any, known: dict[Any, Any], table: ConstantTable) -> list[Any] | 
         elif atom in known:
             values.append(known[atom])
         else:
-            return None
+            return _fold_unknown(eqn, known)
     if eqn.effects or eqn.primitive.name == "dim_as_value" or not all(map(_is_plain, eqn.outvars)):
         return None
     if any(is_jaxpr(value) for value in eqn.params.values()) and not hasattr(eqn.primitive, "composite"):
@@ -154,6 +154,15 @@ def _fold(eqn: Any, known: dict[Any, Any], table: ConstantTable) -> list[Any] | 
         if (wide := table.wide(values[0])) is not None:
             table.set_wide(results[0], _evaluate(eqn, [wide])[0])
     return results
+
+
+def _fold_unknown(eqn: Any, known: dict[Any, Any]) -> list[Any] | None:
+    """The constant result of an equation whose operands are not all known."""
+    number = known_result(eqn, known)
+    if number is None or not _is_plain(eqn.outvars[0]) or not _small_enough(eqn, []):
+        return None
+    aval = eqn.outvars[0].aval
+    return [np.full(aval.shape, number, aval.dtype)]
 
 
 def _has_no_elements(eqn: Any) -> bool:
