@@ -123,7 +123,7 @@ LEFT = {
         a = Slice(x, s0, s1, axis) b = Slice(x, s1, s3, axis) c = Slice(x, s2, s4, axis) d = Slice(x, s3, s4, axis)
         r = Concat <axis=1> (b, a) q = Concat <axis=1> (c, d)
         u = Reshape(r, up) v = Reshape(q, up) y = Concat <axis=1> (u, v) }}""",
-        ["Slice", "Slice", "Slice", "Slice", "Concat", "Concat", "Reshape", "Reshape", "Concat"],
+        ["Split", "Slice", "Concat", "Concat", "Reshape", "Reshape", "Concat"],
     ),
     "turned rows": (
         f"""g (float[2,3] x, float[2,3] z) => (y) <int64[1] axis = {{0}}, int64[2] column = {{3,1}}, {PLACES}> {{

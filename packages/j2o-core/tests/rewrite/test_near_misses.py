@@ -178,6 +178,19 @@ CHANGED = {
         { p = Slice(x, zero, one, a) q = Slice(x, one, four, a) y = Neg(p) z = Exp(q) }""",
         ["Split", "Neg", "Exp"],
     ),
+    "slices as a split, and one of two of its parts": (
+        """g (float[3,2] x) => (y, z, u, v) <int64[1] zero = {0}, int64[1] one = {1}, int64[1] two = {2},
+        int64[1] three = {3}, int64[1] a = {0}>
+        { p = Slice(x, zero, one, a) q = Slice(x, one, three, a) r = Slice(x, one, two, a) s = Slice(x, two, three, a)
+        y = Neg(p) z = Exp(q) u = Sin(r) v = Cos(s) }""",
+        ["Split", "Slice", "Neg", "Exp", "Sin", "Cos"],
+    ),
+    "slices as a split along one of two axes": (
+        """g (float[2,2] x) => (y, z, u) <int64[1] zero = {0}, int64[1] one = {1}, int64[1] two = {2}>
+        { r = Slice(x, one, two, one) p = Slice(x, zero, one, zero) q = Slice(x, one, two, zero)
+        y = Neg(p) z = Exp(q) u = Sin(r) }""",
+        ["Slice", "Split", "Neg", "Exp", "Sin"],
+    ),
     "expand that the other operand makes larger": (
         """g (float[3] x) => (y) <int64[2] to = {1, 3}, float[2,1] c = {1, 2}>
         { e = Expand(x, to) y = Add(e, c) }""",
@@ -362,6 +375,11 @@ KEPT = {
     "packed projection that is read elsewhere": """g (float[2,2] x) => (y, z) <float[2,4] w = {1,2,3,4,5,6,7,8},
         float[4] c = {1,2,3,4}, int64[1] b = {0}, int64[1] e = {2}, int64[1] a = {1}>
         { m = MatMul(x, w) n = Add(m, c) s = Slice(n, b, e, a) y = Neg(s) z = Exp(m) }""",
+    "slices in two branches": """g (float[4,3] x, bool p) => (y)
+        <int64[1] zero = {0}, int64[1] one = {1}, int64[1] four = {4}, int64[1] a = {0}>
+        { t = Sin(x) y = If(p) <
+        then_branch = b () => (float[3] u) { k = Slice(t, zero, one, a) u = ReduceMax <keepdims=0> (k, zero) },
+        else_branch = c () => (float[3] v) { l = Slice(t, one, four, a) v = ReduceMax <keepdims=0> (l, zero) }> }""",
     "slices that leave a part out": """g (float[4,3] x) => (y, z)
         <int64[1] zero = {0}, int64[1] one = {1}, int64[1] three = {3}, int64[1] a = {0}>
         { p = Slice(x, zero, one, a) q = Slice(x, one, three, a) y = Neg(p) z = Exp(q) }""",

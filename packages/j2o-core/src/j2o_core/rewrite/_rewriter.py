@@ -281,22 +281,17 @@ class Rewriter:
             found = Slice(node.outputs[0], node.inputs[0], axis, start, end)
         return found
 
-    def slices(self, value: ir.Value, *, other_uses: bool = False) -> list[Slice] | None:
-        """The slices of a value, if all its uses are slices along one axis that do not overlap.
-
-        With `other_uses`, uses that are no slices do not matter.
-        """
+    def slices(self, value: ir.Value) -> list[Slice] | None:
+        """The slices of a value, if all its uses are slices along one axis that do not overlap."""
         found: list[Slice] = []
         for user, index in value.uses():
             one = self.slice_of(user.outputs[0]) if index == 0 else None
-            if one is None and other_uses:
-                continue
             if one is None or (found and one.axis != found[0].axis):
                 return None
             found.append(one)
         found.sort(key=lambda one: one.start)
         overlap = any(left.stop > right.start for left, right in itertools.pairwise(found))
-        return None if overlap or (value.is_graph_output() and not other_uses) else found
+        return None if overlap or value.is_graph_output() else found
 
     def attr(self, node: ir.Node, name: str, default: Any = None) -> Any:
         """An attribute's value, or the default."""

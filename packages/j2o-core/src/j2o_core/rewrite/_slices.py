@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import onnx_ir as ir
@@ -153,15 +154,27 @@ def _read_by(value: ir.Value, node: ir.Node) -> bool:
 
 @plugin.rewrite("Slice", late=True)
 def _slices_as_split(rw: Rewriter, node: ir.Node) -> dict[ir.Value, ir.Value] | None:
-    """Slices that cut a value up without a gap -> Split."""
+    """Slices that cut a value up without a gap -> Split: as many as there are, where others overlap."""
     cut = rw.slice_of(node.outputs[0])
-    parts = rw.slices(cut.source, other_uses=True) if cut is not None else None
-    if cut is None or parts is None or rw.is_weight(cut.source):
+    if cut is None or rw.is_weight(cut.source):
         return None
-    size = (rw.shape(cut.source) or ())[cut.axis]
-    stops = [0, *(part.stop for part in parts)]
-    if [part.start for part in parts] != stops[:-1] or stops[-1] != size:
+    parts: dict[tuple[int, int], list[ir.Value]] = {}
+    for user, index in cut.source.uses():
+        one = rw.slice_of(user.outputs[0]) if index == 0 and user.graph is node.graph else None
+        if one is not None and one.axis == cut.axis and one.start < one.stop:
+            parts.setdefault((one.start, one.stop), []).append(one.value)
+    chosen = _without_gap(parts, (rw.shape(cut.source) or ())[cut.axis])
+    if (cut.start, cut.stop) not in chosen:
         return None
-    sizes = rw.const([part.stop - part.start for part in parts], np.int64)
-    outputs = rw.op.Split(cut.source, sizes, axis=cut.axis, outputs=len(parts))
-    return {part.value: output for part, output in zip(parts, outputs, strict=True)}
+    sizes = rw.const([stop - start for start, stop in chosen], np.int64)
+    outputs = rw.op.Split(cut.source, sizes, axis=cut.axis, outputs=len(chosen))
+    return {value: output for part, output in zip(chosen, outputs, strict=True) for value in parts[part]}
+
+
+def _without_gap(parts: Iterable[tuple[int, int]], size: int) -> list[tuple[int, int]]:
+    """The most of these parts that make up the whole, each beginning where the one before ends; none if none do."""
+    longest: dict[int, list[tuple[int, int]]] = {0: []}
+    for start, stop in sorted(parts):
+        if start in longest and len(longest[start]) >= len(longest.get(stop, ())):
+            longest[stop] = [*longest[start], (start, stop)]
+    return longest.get(size, [])
