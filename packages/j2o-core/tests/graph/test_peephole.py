@@ -195,9 +195,45 @@ def test_a_place_of_joined_values_is_a_place_of_one_of_them(op):
     assert op.Gather(joined, op.const(2, np.int64), axis=1) is op.Gather(two, op.const(1, np.int64), axis=1)
     assert op.Gather(joined, op.const(3, np.int64), axis=1) is op.Squeeze(one, op.const([1], np.int64))
     assert [node.op_type for node in op.nodes[len(before) :]] == ["Squeeze", "Gather"]
+    before = list(op.nodes)
     op.Gather(joined, op.const(1, np.int64), axis=0)
-    op.Gather(joined, op.const([1], np.int64), axis=1)
-    assert [node.op_type for node in op.nodes[len(before) + 2 :]] == ["Gather", "Gather"]
+    assert op.Gather(joined, op.const([2, 1], np.int64), axis=1).producer().inputs[0] is two
+    assert op.Gather(joined, op.const([1, 2], np.int64), axis=1) is two
+    assert op.Gather(joined, op.const([0, 1], np.int64), axis=1).producer().inputs[0] is joined
+    assert [node.op_type for node in op.nodes[len(before) :]] == ["Gather", "Gather", "Gather"]
+
+
+@pytest.mark.parametrize(
+    ("first", "places", "expected"),
+    [
+        ([1, 2, 0], [2, 0, 1], None),
+        ([1, 2, 0], [1, 2, 0], [2, 0, 1]),
+        ([1, 2, 0], 1, 2),
+        ([0, -1], [[1, 0], [-1, -2]], [[-1, 0], [-1, 0]]),
+    ],
+    ids=["all in order", "in another order", "one", "from behind"],
+)
+def test_places_of_places_are_places(op, first, places, expected):
+    x = ir.Value(name="x")
+    stamp(x, np.float32, (2, 3))
+    result = op.Gather(op.Gather(x, op.const(first, np.int64), axis=-1), op.const(places, np.int64), axis=1)
+    if expected is None:
+        assert result is x
+    else:
+        assert result.producer().inputs[0] is x
+        np.testing.assert_array_equal(op.constant_value(result.producer().inputs[1]), expected)
+
+
+@pytest.mark.parametrize(
+    ("first", "places", "axis"),
+    [([1, 0], 1, 0), ([[1, 0]], 0, 1), ([1, 0], [2], 1), ([1, 0], [-3], 1)],
+    ids=["another axis", "an array of places", "outside", "outside from behind"],
+)
+def test_places_of_places_stay(op, first, places, axis):
+    x = ir.Value(name="x")
+    stamp(x, np.float32, (2, 3))
+    gathered = op.Gather(x, op.const(first, np.int64), axis=1)
+    assert op.Gather(gathered, op.const(places, np.int64), axis=axis).producer().inputs[0] is gathered
 
 
 def test_what_would_fail_or_round_is_left_to_the_runtime(op):

@@ -94,7 +94,7 @@ PACKED |= {
     ),
     "a lane that another one needs, and that is a result": (
         graph("c0 = Mul(x0, y0) c1 = Mul(x1, c0) c2 = Mul(x2, y2)" + JOINED, results="y, c0"),
-        ["Slice", "Slice", "Slice", "Mul", "Concat", "Mul"],
+        ["Slice", "Split", "Mul", "Concat", "Mul"],
     ),
     "rows of other widths": (
         f"""g (float[2,4] x, float[2,5] z) => (y) <int64[1] axis = {{1}}, {PLACES}> {{
@@ -154,7 +154,7 @@ LEFT = {
         graph(
             "c0 = Mul(x0, y0) p = CumSum(c0, first) c1 = Mul(x1, p) c2 = Mul(x2, y2)" + JOINED,
         ).replace("<int64[1] axis", "<int64 first = {0}, int64[1] axis"),
-        ["Split", "Slice", "Slice", "Mul", "CumSum", "Mul", "Mul", "Concat"],
+        ["Split", "Split", "Mul", "CumSum", "Mul", "Mul", "Concat"],
     ),
     "one lane": (graph("c0 = Mul(x0, y1) y = Concat <axis=1> (c0, c0, c0)"), ["Slice", "Slice", "Mul", "Concat"]),
     "one part": (graph("a = Concat <axis=1> (x1, x1, x1) y = Exp(a)"), ["Slice", "Concat", "Exp"]),

@@ -127,3 +127,13 @@ def test_a_chain_that_is_read_on_the_way_stays():
 def test_special_numbers_go_through_casts_as_they_are():
     x = np.float32([[[np.nan, np.inf, -np.inf, -0.0, 1e-40, 65519.0]]])
     check(CHAINS["casts between layouts"][0], x)
+
+
+def test_cross_products_of_numbers_that_are_not_finite():
+    def crossed(a, b, c):
+        return jnp.cross(a, b), jnp.cross(a, c) * 2, jnp.cross(jnp.cross(a, b), c)
+
+    numbers = np.array([np.nan, np.inf, -np.inf, -0.0, 0.0, 1e9, -1e-9, 3], np.float32)
+    arrays = [np.random.default_rng(seed).choice(numbers, (20, 3)) for seed in range(3)]
+    check(crossed, *arrays, contains=["Gather"])
+    check(crossed, *(Spec((4, 3), np.int32),) * 3, contains=["Gather"])

@@ -159,28 +159,48 @@ def _concat(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.V
 
 
 def _gather(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | Simpler | None:
-    """One place of an axis along which values were joined is a place of one of them."""
+    """Places of an axis whose parts were joined or gathered are places of what that was made of."""
     x, indices = inputs
     assert x is not None
     assert indices is not None
-    place, producer, axis = constants.array(indices), x.producer(), attrs.get("axis", 0)
-    if place is None or place.ndim or producer is None or producer.op_type != "Concat":
+    places, producer, shape = constants.array(indices), x.producer(), shape_of(x)
+    if places is None or not places.size or not shape:
         return None
-    rank = len(shape_of(x) or ())
-    if rank == 0 or producer.attributes["axis"].as_int() % rank != axis % rank or place < 0:
+    axis = attrs.get("axis", 0) % len(shape)
+    if places.ndim == 1 and places.size == shape[axis] and (places == np.arange(places.size)).all():
+        return x
+    if producer is None:
         return None
-    position = int(place)
-    for part in producer.inputs:
+    if producer.op_type == "Concat" and producer.attributes["axis"].as_int() % len(shape) == axis:
+        return _gather_of_joined(constants, producer.inputs, places, axis)
+    if producer.op_type != "Gather" or not isinstance(shape[axis], int):
+        return None
+    source, first = producer.inputs[0], constants.array(producer.inputs[1])
+    along = producer.attributes["axis"].as_int() if "axis" in producer.attributes else 0
+    if first is None or first.ndim != 1 or along % len(shape) != axis or not _inside(places, shape[axis]):
+        return None
+    return Simpler("Gather", [source, constants.get(first[places])], {"axis": axis})
+
+
+def _gather_of_joined(constants: Constants, parts: Inputs, places: Any, axis: int) -> Simpler | None:
+    """Places that are all in one part."""
+    low, high, start = int(places.min()), int(places.max()), 0
+    for part in parts:
         shape = shape_of(part) if part is not None else None
         size = shape[axis] if shape else None
-        if not isinstance(size, int):
+        if not isinstance(size, int) or low < start:
             return None
-        if position < size:
-            if size == 1:
-                return Simpler("Squeeze", [part, constants.get(np.array([axis % rank], np.int64))], {})
-            return Simpler("Gather", [part, constants.get(np.asarray(position, place.dtype))], {"axis": axis})
-        position -= size
+        if high < start + size:
+            if size == 1 and not places.ndim:
+                return Simpler("Squeeze", [part, constants.get(np.array([axis], np.int64))], {})
+            return Simpler("Gather", [part, constants.get(np.asarray(places - start, places.dtype))], {"axis": axis})
+        start += size
     return None
+
+
+def _inside(places: Any, size: int) -> bool:
+    """Whether all places are those of an axis, counted from either end."""
+    return bool((-size <= places).all() and (places < size).all())
 
 
 def _not(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | Simpler | None:
