@@ -21,6 +21,7 @@ from . import _masked_products as _masked_products
 from . import _filled_outside as _filled_outside
 from . import _narrow_clips as _narrow_clips
 from . import _gathered_numbers as _gathered_numbers
+from . import _gathered_vectors as _gathered_vectors
 from . import _integer_choices as _integer_choices
 from . import _known_indices as _known_indices
 from . import _negative_indices as _negative_indices
