@@ -41,6 +41,7 @@ from .linalg import _general_eigenvalues as _general_eigenvalues
 from .linalg import _householder as _householder
 from .linalg import _linear_algebra as _linear_algebra
 from .linalg import _schur as _schur
+from .linalg import _small_matrices as _small_matrices
 from .random import _bit_generators as _bit_generators
 from .random import _hashes as _hashes
 from .random import _keys as _keys

@@ -45,8 +45,8 @@ def nan_unless(good: Any, x: Any) -> Any:
     return jnp.where(good, x, np.array(complex(np.nan, np.nan) if jnp.iscomplexobj(x) else np.nan, x.dtype))
 
 
-@plugin.decomposition("cholesky")
-def _cholesky(a: Any) -> Any:
+def cholesky_in_turns(a: Any) -> Any:
+    """The factors of matrices, which `a` is above the diagonal, one turn of a loop for each column."""
     return mapped(_cholesky_one, a)
 
 
@@ -67,23 +67,23 @@ def _cholesky_one(a: Any) -> Any:
     return nan_unless(positive, factor + jnp.triu(a, 1))
 
 
-@plugin.decomposition("triangular_solve")
-def _triangular_solve(
-    a: Any,
-    b: Any,
-    *,
-    left_side: bool,
-    lower: bool,
-    transpose_a: bool,
-    conjugate_a: bool,
-    unit_diagonal: bool,
+def triangular_solve_in_turns(
+    a: Any, b: Any, left_side: bool, turned: bool, lower: bool, unit_diagonal: bool
 ) -> Any:
-    """All cases by transposing and turning around until the matrix is lower and on the left."""
-    a = conj(a) if conjugate_a else a
+    """All cases by transposing and turning around until the matrix is lower and on the left; then row by row.
+
+    Args:
+        a: triangular matrices.
+        b: the other sides of the equations.
+        left_side: whether a is on the left of the unknowns.
+        turned: whether it is a transposed that is on the left of the unknowns, or of these transposed.
+        lower: whether that matrix is lower triangular.
+        unit_diagonal: whether its diagonal is taken as ones.
+    """
     if not left_side:
         b = jnp.swapaxes(b, -1, -2)
-    if transpose_a == left_side:
-        a, lower = jnp.swapaxes(a, -1, -2), not lower
+    if turned:
+        a = jnp.swapaxes(a, -1, -2)
     if not lower:
         a, b = a[..., ::-1, ::-1], b[..., ::-1, :]
     x = mapped(lambda a, b: _forward(a, b, unit_diagonal), a, b)
