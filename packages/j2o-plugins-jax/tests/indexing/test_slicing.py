@@ -73,6 +73,14 @@ def test_starts_of_any_integer_type(dtype):
     once(lambda x, i: lax.dynamic_slice(x, (i, i), (2, 3)), _random(6, 5), start)
 
 
+def test_parts_of_few_elements_are_one_split():
+    def fn(x):
+        return x[:, 1:2], x[:, 4:6] + x[:, 2:4], x[:, 5:]
+
+    check(fn, np.arange(14, dtype=np.float32).reshape(2, 7), contains=["Split"], opsets=(21,))
+    check(fn, Spec(("B", 7)), absent=["Split"], opsets=(21,))
+
+
 def test_starts_of_64_bits():
     with jax.enable_x64(True):
         for start in (np.uint64(2**64 - 1), np.int64(-(2**63)), np.int64(2**63 - 1)):

@@ -13,6 +13,9 @@ from ..graph._infer import Shape, same_shape
 from ._plugin import plugin
 from ._rewriter import Rewriter, Slice
 
+# Elements that are copied in less time than a node takes.
+_FEW = 1024
+
 
 @plugin.rewrite("Split")
 def _split_as_slices(rw: Rewriter, node: ir.Node) -> list[ir.Value] | None:
@@ -154,21 +157,37 @@ def _read_by(value: ir.Value, node: ir.Node) -> bool:
 
 @plugin.rewrite("Slice", late=True)
 def _slices_as_split(rw: Rewriter, node: ir.Node) -> dict[ir.Value, ir.Value] | None:
-    """Slices that cut a value up without a gap -> Split: as many as there are, where others overlap."""
+    """Slices that cut a value up -> Split: as many as there are, where others overlap.
+
+    What no Slice has is copied too, so that this has to be little.
+    """
     cut = rw.slice_of(node.outputs[0])
     if cut is None or rw.is_weight(cut.source):
         return None
-    parts: dict[tuple[int, int], list[ir.Value]] = {}
+    slices: dict[tuple[int, int], list[ir.Value]] = {}
     for user, index in cut.source.uses():
         one = rw.slice_of(user.outputs[0]) if index == 0 and user.graph is node.graph else None
         if one is not None and one.axis == cut.axis and one.start < one.stop:
-            parts.setdefault((one.start, one.stop), []).append(one.value)
-    chosen = _without_gap(parts, (rw.shape(cut.source) or ())[cut.axis])
-    if (cut.start, cut.stop) not in chosen:
+            slices.setdefault((one.start, one.stop), []).append(one.value)
+    shape = rw.shape(cut.source) or ()
+    is_few = all(isinstance(size, int) for size in shape) and math.prod(shape) <= _FEW
+    chosen = _disjoint(slices) if is_few else _without_gap(slices, shape[cut.axis])
+    if (cut.start, cut.stop) not in chosen or len(chosen) == 1:
         return None
-    sizes = rw.const([stop - start for start, stop in chosen], np.int64)
-    outputs = rw.op.Split(cut.source, sizes, axis=cut.axis, outputs=len(chosen))
-    return {value: output for part, output in zip(chosen, outputs, strict=True) for value in parts[part]}
+    ends = sorted({0, *itertools.chain(*chosen), shape[cut.axis]})
+    parts = list(itertools.pairwise(ends))
+    sizes = rw.const([stop - start for start, stop in parts], np.int64)
+    outputs = dict(zip(parts, rw.op.Split(cut.source, sizes, axis=cut.axis, outputs=len(parts)), strict=True))
+    return {value: outputs[part] for part in chosen for value in slices[part]}
+
+
+def _disjoint(parts: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The most of these parts that do not overlap."""
+    found: list[tuple[int, int]] = []
+    for start, stop in sorted(parts, key=lambda part: (part[1], part[0])):
+        if not found or start >= found[-1][1]:
+            found.append((start, stop))
+    return found
 
 
 def _without_gap(parts: Iterable[tuple[int, int]], size: int) -> list[tuple[int, int]]:
