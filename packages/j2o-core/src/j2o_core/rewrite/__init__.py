@@ -5,6 +5,7 @@
 from . import _means as _means
 from . import _layouts as _layouts
 from . import _slices as _slices
+from . import _masks as _masks
 from . import _writes as _writes
 from . import _broadcasts as _broadcasts
 from ._driver import rewrite

@@ -67,9 +67,7 @@ def _cholesky_one(a: Any) -> Any:
     return nan_unless(positive, factor + jnp.triu(a, 1))
 
 
-def triangular_solve_in_turns(
-    a: Any, b: Any, left_side: bool, turned: bool, lower: bool, unit_diagonal: bool
-) -> Any:
+def triangular_solve_in_turns(a: Any, b: Any, left_side: bool, turned: bool, lower: bool, unit_diagonal: bool) -> Any:
     """All cases by transposing and turning around until the matrix is lower and on the left; then row by row.
 
     Args:

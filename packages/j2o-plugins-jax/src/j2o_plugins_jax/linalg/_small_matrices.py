@@ -19,7 +19,7 @@ from ._linear_algebra import cholesky_in_turns, conj, nan_unless, triangular_sol
 # Rows of a matrix up to which the steps are fewer nodes than a loop executes.
 _SMALL = 8
 
-_Groups = Sequence["np.ndarray[Any, Any]"]
+_Groups = Sequence[Sequence[int] | np.ndarray[Any, Any]]
 
 
 def _is_small(a: Any) -> bool:
@@ -77,7 +77,9 @@ def _small_triangular_solve(a: Any, b: Any, left_side: bool, turned: bool, lower
     factors = _cut(flat, tails if unit_diagonal else [*tails, *heads], axis)
     x = []
     for turn, behind in enumerate(range(n)[::-1]):
-        head, rest = _cut(b, [[0], np.arange(behind) + 1] if lower else [[behind], np.arange(behind)], axis)
+        head, rest = _cut(
+            b, [range(1), range(1, behind + 1)] if lower else [range(behind, behind + 1), range(behind)], axis
+        )
         x.append(head if unit_diagonal else head / factors[n + turn])
         b = rest - factors[turn] * x[-1]
     return jnp.concatenate(x if lower else x[::-1], axis=axis)
@@ -100,7 +102,7 @@ def _joined(pieces: Sequence[Any], groups: _Groups) -> Any:
     return jnp.concatenate([pieces[index] for index in order], axis=-1)
 
 
-def _is_run(group: np.ndarray[Any, Any]) -> bool:
+def _is_run(group: Sequence[int] | np.ndarray[Any, Any]) -> bool:
     return bool((np.diff(group) == 1).all())
 
 

@@ -1,0 +1,125 @@
+"""Elements that a constant mask chooses, as of a triangle: from the operand that has them.
+
+before: Slice(Reshape(Where(mask, x, 0))), the mask true at all of these    after: Slice(Reshape(x))
+before: Where(mask, Where(other, x, 0), 0)                                  after: Where(mask & other, x, 0)
+
+Alike for Gather and GatherND, and where the mask is false. Declines for symbolic sizes, and for elements of both
+operands.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx_ir as ir
+
+from ..graph import traits
+from ._plugin import plugin
+from ._rewriter import Rewriter
+
+# Elements of a mask that are looked at.
+_LARGEST = 2**14
+
+_Array = np.ndarray[Any, Any]
+
+
+@plugin.rewrite("Slice", "Gather", "GatherND", needs=("Where",))
+def _elements_of_choice(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    layouts, value = list[ir.Node](), node.inputs[0]
+    while (layout := rw.producer(value, *traits.LAYOUT)) is not None and layout.graph is node.graph:
+        layouts.append(layout)
+        value = layout.inputs[0]
+    choice = rw.producer(value, "Where")
+    mask = rw.constant(choice.inputs[0]) if choice is not None else None
+    if choice is None or mask is None or choice.graph is not node.graph:
+        return None
+    shape = rw.shape(value) or ()
+    if not all(isinstance(size, int) for size in shape) or math.prod(shape) > _LARGEST:
+        return None
+    flags = np.broadcast_to(mask, shape)
+    for layout in layouts[::-1]:
+        is_transpose, after = layout.op_type == "Transpose", rw.shape(layout.outputs[0]) or ()
+        flags = flags.transpose(rw.attr(layout, "perm")) if is_transpose else flags.reshape(after)
+    taken = _taken(rw, node, flags)
+    if taken is None or not taken.size or taken.any() != taken.all():
+        return None
+    x = choice.inputs[1 if taken.all() else 2]
+    if x is None:
+        return None
+    number = _number(rw, x)
+    if number is not None:
+        return rw.expand(rw.const(number), taken.shape)
+    if rw.shape(x) != shape:
+        return None
+
+    def arranged() -> ir.Value:
+        result = x
+        for layout in layouts[::-1]:
+            result = rw.op(layout.op_type, result, *layout.inputs[1:], **rw.attrs(layout))
+        return result
+
+    source, part = rw.shared((node.inputs[0], x), arranged) if layouts else x, rw.slice_of(node.outputs[0])
+    if part is not None:
+        return rw.cut(source, part.axis, part.start, part.stop)
+    return rw.op(node.op_type, source, *node.inputs[1:], **rw.attrs(node))  # type: ignore[no-any-return]
+
+
+def _taken(rw: Rewriter, node: ir.Node, flags: _Array) -> _Array | None:
+    """The elements of an array that the node would take, None if that is not known."""
+    if node.op_type == "Slice":
+        part = rw.slice_of(node.outputs[0])
+        return None if part is None else flags[(slice(None),) * part.axis + (slice(part.start, part.stop),)]
+    places = rw.constant(node.inputs[1])
+    if places is None:
+        return None
+    if node.op_type == "Gather":
+        return np.take(flags, places, rw.attr(node, "axis", 0))
+    return flags[tuple(np.moveaxis(places, -1, 0))] if rw.attr(node, "batch_dims", 0) == 0 else None
+
+
+class _Filled(NamedTuple):
+    """`x`, but a number where a constant mask is true."""
+
+    places: _Array
+    number: _Array
+    x: ir.Value
+
+
+def _filled(rw: Rewriter, value: ir.Value | None) -> _Filled | None:
+    node = rw.producer(value, "Where")
+    mask = rw.constant(node.inputs[0]) if node is not None else None
+    if node is None or mask is None or mask.size > _LARGEST:
+        return None
+    _, one, other = node.inputs
+    for places, filling, x in (mask, one, other), (~mask, other, one):
+        number = _number(rw, filling)
+        if number is not None and x is not None:
+            return _Filled(places, number, x)
+    return None
+
+
+@plugin.rewrite("Where")
+def _filled_twice(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    outer = _filled(rw, node.outputs[0])
+    inner = _filled(rw, outer.x) if outer is not None else None
+    if outer is None or inner is None or outer.number.tobytes() != inner.number.tobytes():
+        return None
+    places = outer.places | inner.places
+    if (
+        places.shape == inner.places.shape
+        and (inner.places == places).all()
+        and rw.same_shape(outer.x, node.outputs[0])
+    ):
+        return outer.x
+    return rw.op.Where(rw.const(places), rw.const(outer.number), inner.x)  # type: ignore[no-any-return]
+
+
+def _number(rw: Rewriter, value: ir.Value | None) -> _Array | None:
+    """The number that a constant holds in every element, with its sign, None for other values."""
+    array = rw.constant(value)
+    if array is None or not array.size or array.size > _LARGEST:
+        return None
+    first = array.reshape(-1)[0]
+    return first if first.tobytes() * array.size == array.tobytes() else None
