@@ -49,6 +49,7 @@ FUNCTIONS = {
     "Tanh": (1, np.tanh, False),
     "Sin": (1, np.sin, False),
     "Exp": (1, np.exp, False),
+    "Log": (1, np.log, False),
 }
 
 

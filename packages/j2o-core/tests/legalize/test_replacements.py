@@ -156,6 +156,19 @@ def test_reductions_keep_nan(kit, axes, keepdims, dtype, opset):
         kit.check_node(op_type, operands, np.asarray(expected), opset=opset, keepdims=keepdims)
 
 
+@pytest.mark.parametrize("shape", [(3, 4), (2, 2048)])
+@pytest.mark.parametrize("op_type", ["ReduceMax", "ReduceMin"])
+def test_reductions_keep_nan_and_negative_zero(kit, op_type, shape):
+    """Of few numbers NaN comes first, of many behind a negated condition."""
+    x = np.full(shape, -0.0, np.float32)
+    x[0, 1] = NAN
+    expected = np.array([NAN] + [-0.0] * (shape[0] - 1), np.float32)
+    model = kit.check_node(op_type, [x, kit.Static(np.array([1]))], expected, keepdims=0)
+    assert ("Xor" in [node.op_type for node in model.graph]) == (x.size >= 4096)
+    (got,) = kit.run(model, [x])
+    assert np.signbit(got[1:]).all()
+
+
 def test_reductions_of_nothing(kit):
     x = np.zeros((2, 0), np.float32)
     kit.check_node("ReduceMax", [x, kit.Static(np.array([1]))], np.full((2,), -np.inf, np.float32), keepdims=0)

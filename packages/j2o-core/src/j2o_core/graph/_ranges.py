@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from . import traits
-from ._values import REAL_KINDS
+from ._values import REAL_KINDS, one_number
 
 ConstantOf = Callable[[ir.Value | None], "np.ndarray[Any, Any] | None"]
 
@@ -132,14 +132,12 @@ class _Query:
         if multiply is None or multiply.op_type != "Mul":
             return 0
         for quotient, factor in (multiply.inputs[:2], multiply.inputs[1::-1]):
-            divide, number = quotient.producer() if quotient is not None else None, self._constant(factor)
+            divide, number = quotient.producer() if quotient is not None else None, one_number(self._constant(factor))
             if divide is None or divide.op_type != "Div" or divide.inputs[0] is not i:
                 continue
             other = self._constant(divide.inputs[1])
-            if number is None or other is None or not number.size or not (number == number.reshape(-1)[0]).all():
-                continue
-            if other.size and (other == number.reshape(-1)[0]).all():
-                return max(int(number.reshape(-1)[0]), 0)
+            if number is not None and number == one_number(other):
+                return max(int(number), 0)
         return 0
 
     def _replaces_zero(self, node: ir.Node) -> bool:
@@ -319,6 +317,11 @@ def _values(low: float, high: float, *, negative_zero: bool = True) -> Callable[
     return rule
 
 
+def _log(operands: list[Range]) -> Range:
+    (x,) = operands
+    return Range(-math.inf, math.inf, x.nan or x.low < 0, "Log" not in traits.NO_NEGATIVE_ZERO)
+
+
 _RULES: dict[str, Callable[[list[Range]], Range]] = {
     "Add": _corners(lambda x, y: x + y, lambda x, y: _keeps_zero(x, y) or _keeps_zero(y, x)),
     "Sub": _corners(lambda x, y: x - y, _keeps_zero),
@@ -349,5 +352,6 @@ _RULES: dict[str, Callable[[list[Range]], Range]] = {
     "Sigmoid": _values(0, 1, negative_zero="Sigmoid" not in traits.NO_NEGATIVE_ZERO),
     "Softmax": _values(0, 1, negative_zero="Softmax" not in traits.NO_NEGATIVE_ZERO),
     "Exp": _values(0, math.inf, negative_zero="Exp" not in traits.NO_NEGATIVE_ZERO),
+    "Log": _log,
     "Sign": _values(-1, 1, negative_zero="Sign" not in traits.NO_NEGATIVE_ZERO),
 }

@@ -29,10 +29,25 @@ MAPS = (
 
 COMPARISONS = ("Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual")
 
+OPPOSITES = {
+    "Less": "GreaterOrEqual",
+    "LessOrEqual": "Greater",
+    "Greater": "LessOrEqual",
+    "GreaterOrEqual": "Less",
+}
+"""For each comparison the one that holds where it does not, of numbers that are not NaN."""
+
 LOGIC = ("And", "Or", "Xor")
 
 COMMUTATIVE = ("Add", "Mul", "Equal", *LOGIC, "BitwiseAnd", "BitwiseOr", "BitwiseXor")
 """The result is the same, bit for bit, with the two operands changed for one another."""
+
+NEUTRAL = {
+    **{"And": True, "Or": False, "Xor": False},
+    **{"Add": 0, "Sub": 0, "Mul": 1, "Div": 1, "Pow": 1},
+    **{"BitwiseOr": 0, "BitwiseXor": 0, "BitShift": 0},
+}
+"""The second operand with which the first is the result, signs of zeros aside; alike the first, if they commute."""
 
 BROADCASTS = (
     *("Add", "Sub", "Mul", "Div", "Pow", "Mod", "Max", "Min", "Where"),
@@ -70,14 +85,22 @@ CONTROL_FLOW = ("If", "Loop", "Scan")
 """Nested graphs compute the results."""
 
 IGNORES_SIGN_OF_ZERO = (
-    *("Abs", "Cos", "Cosh", "Exp", "Sigmoid", "Softmax", "LogSoftmax", "IsInf", "IsNaN"),
+    *("Abs", "Cos", "Cosh", "Exp", "Log", "Sigmoid", "Softmax", "LogSoftmax", "IsInf", "IsNaN"),
     *COMPARISONS,
     *ARG_REDUCTIONS,
     *("Attention", "Conv", "Gemm", "MatMul", "ReduceL2", "ReduceSum"),
 )
 """The results are the same whether a zero among the operands is negative."""
 
-NO_NEGATIVE_ZERO = ("Abs", "Exp", "Sigmoid", "Sign", "Softmax")
+PASSES_ZERO_ON = (
+    *LAYOUT,
+    *("Identity", "Flatten", "Expand", "Tile", "Slice", "Split", "Gather", "GatherElements", "GatherND", "Concat"),
+    *("Add", "Sub", "Mul", "Max", "Min", "Clip", "Neg", "Relu", "Sqrt", "Floor", "Ceil", "Round"),
+    *("Sin", "Tanh", "Erf", "Sign", "ReduceMax", "ReduceMin", "ReduceMean"),
+)
+"""Where zeros among the operands have the other sign, the results are the same but for the sign of zeros."""
+
+NO_NEGATIVE_ZERO = ("Abs", "Exp", "Log", "Sigmoid", "Sign", "Softmax")
 """No element of the result is a negative zero, with the kernels of ONNX Runtime too."""
 
 NOT_DETERMINISTIC = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli")

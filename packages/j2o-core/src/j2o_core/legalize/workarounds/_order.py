@@ -93,12 +93,18 @@ def reduce_int64(rw: Rewriter, node: ir.Node) -> Any:
 
 
 def reduce_extreme(rw: Rewriter, node: ir.Node) -> Any:
-    """As Where(ReduceMin(x == x), ReduceMax(x), NaN): x == x is False for NaN only. Where itself may lose a -0."""
+    """As Where(ReduceMin(x == x), ReduceMax(x), NaN): x == x is False for NaN only.
+
+    Of few numbers as Where(ReduceMax(IsNaN(x)), NaN, ReduceMax(x)): Where keeps a -0 that is its last operand. Of many,
+    the maximum of booleans takes longer than their minimum.
+    """
     op, (x, *axes) = rw.op, node.inputs
     if x is None or is_empty(x) or not rw.range(x).nan:
         return None
-    numbers = op.ReduceMin(op.Equal(x, x), *axes, **rw.attrs(node))
     kernel = op.plain(node.op_type, x, *axes, **rw.attrs(node))
+    if _is_small(x):
+        return op.Where(op.ReduceMax(op.IsNaN(x), *axes, **rw.attrs(node)), op.const(np.nan, x), kernel)
+    numbers = op.ReduceMin(op.Equal(x, x), *axes, **rw.attrs(node))
     return op.Where(numbers, kernel, op.const(np.nan, x))
 
 

@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from ...graph import traits
 from ...rewrite import Rewriter
-from ...target import INTEGERS
+from ...target import FLOATS, INTEGERS
 
 T = ir.DataType
 
@@ -24,6 +24,8 @@ T = ir.DataType
 _MANY = 16384
 # Operators from a mask to the comparison that made it.
 _DEPTH = 8
+# Values computed from a choice that are looked at.
+_READERS = 16
 
 
 def choose(rw: Rewriter, node: ir.Node) -> Any:
@@ -31,7 +33,7 @@ def choose(rw: Rewriter, node: ir.Node) -> Any:
     condition, yes, no = node.inputs
     if condition is None or yes is None or no is None:
         return None
-    blind = _all_blind(node.outputs[0])
+    blind = _is_unseen(rw, node.outputs[0])
 
     def kernel(rw: Rewriter) -> Any:
         mended = None if blind else _signed(rw, condition, yes, no)
@@ -108,13 +110,31 @@ def _signed(rw: Rewriter, condition: ir.Value, yes: ir.Value, no: ir.Value) -> A
         if not flipped:
             return None
     elif not rw.range(no).negative_zero:
-        # Not Not(condition), see above.
-        known = rw.constant(condition)
-        opposite = op.Xor(condition, op.const(True)) if known is None else op.const(~known)
-        condition, yes, no = opposite, no, yes
+        condition, yes, no = _opposite(rw, condition), no, yes
     else:
         return None
     return op.plain("Where", condition, yes, no)
+
+
+def _opposite(rw: Rewriter, condition: ir.Value) -> Any:
+    """The opposite of a condition, without Not, which the runtime takes out by changing operands for one another."""
+    op, known = rw.op, rw.constant(condition)
+    if known is not None:
+        return op.const(~known)
+    compare = rw.producer(condition, "Equal", *traits.OPPOSITES)
+    if compare is not None:
+        x, y = compare.inputs
+        assert x is not None
+        if compare.op_type == "Equal":
+            if x is y and x.dtype in FLOATS:
+                return op.IsNaN(x)
+        elif not (rw.range(x).nan or rw.range(y).nan):
+            return op(traits.OPPOSITES[compare.op_type], x, y)
+        is_finite = compare.op_type == "Less" and rw.scalar(y) == math.inf and x.dtype in (T.FLOAT, T.DOUBLE)
+        magnitude = rw.producer(x, "Abs") if is_finite else None
+        if magnitude is not None and rw.only_use(condition) and rw.only_use(magnitude.outputs[0]):
+            return op.IsNaN(op.Sub(magnitude.inputs[0], magnitude.inputs[0]))
+    return op.Xor(condition, op.const(True))
 
 
 def _negates(a: ir.Value, b: ir.Value) -> bool:
@@ -146,11 +166,34 @@ def _is_no_zero(rw: Rewriter, value: ir.Value, condition: ir.Value) -> bool:
     return bool((bound >= 0).all() if is_above else (bound <= 0).all())
 
 
-def _all_blind(value: ir.Value) -> bool:
-    if value.is_graph_output():
-        return False
-    return all(
-        user.op_type in traits.IGNORES_SIGN_OF_ZERO
-        or (user.op_type == "Cast" and user.outputs[0].dtype in (T.BOOL, *INTEGERS))
-        for user, _ in value.uses()
+def _is_unseen(rw: Rewriter, value: ir.Value) -> bool:
+    """Whether nothing that is computed from a value shows the sign of its zeros."""
+    passed = [value]
+    for value in passed:
+        if value.is_graph_output() or len(passed) > _READERS:
+            return False
+        for user, place in value.uses():
+            if not _is_blind(rw, user, place):
+                if not _passes_on(user, place):
+                    return False
+                passed += [result for result in user.outputs if result not in passed]
+    return True
+
+
+def _is_blind(rw: Rewriter, user: ir.Node, place: int) -> bool:
+    """Whether the results of a node are the same for zeros of either sign at a place."""
+    if user.op_type in ("Add", "Sub") and not (user.op_type == "Sub" and place == 0):
+        # Of zeros only -0 + -0 is one with a sign. The runtime takes out a 0 that is added.
+        other = user.inputs[1 - place]
+        return not rw.range(other).negative_zero and rw.scalar(other) != 0
+    return user.op_type in traits.IGNORES_SIGN_OF_ZERO or (
+        user.op_type == "Cast" and user.outputs[0].dtype in (T.BOOL, *INTEGERS)
     )
+
+
+def _passes_on(user: ir.Node, place: int) -> bool:
+    if user.op_type == "Cast":
+        return user.outputs[0].dtype in FLOATS
+    if user.op_type in ("Div", "Where"):  # a dividend
+        return (place == 0) == (user.op_type == "Div")
+    return not user.domain and user.op_type in traits.PASSES_ZERO_ON
