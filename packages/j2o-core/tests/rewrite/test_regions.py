@@ -127,6 +127,60 @@ def test_regions(name):
     assert rewritten(text) == expected
 
 
+def places(nodes, results="y"):
+    return f"""g (float[3,4] x, float[3,4] weight, float[3,N] n) => ({results})
+        <int64[1] s0 = {{0}}, int64[1] s1 = {{1}}, int64[1] s2 = {{2}}, int64[1] s3 = {{3}}, int64[1] four = {{4}},
+         int64[1] eight = {{8}}, int64[1] three = {{3}}, int64[2] halves = {{2,2}}, int64 o = {{0}},
+         int64[2] two = {{1,2}}, int64[3] cube = {{1,1,4}}> {{ {nodes} }}"""
+
+
+PLACES = {
+    "a row": (places("a = Slice(x, s1, s2, s0) b = Reshape(a, four) y = CumSum(b, o)"), ["Gather", "CumSum"]),
+    "a column": (places("a = Slice(x, s1, s2, s1) b = Reshape(a, three) y = CumSum(b, o)"), ["Gather", "CumSum"]),
+    "a row that is read twice": (
+        places("a = Slice(x, s1, s2, s0) b = Reshape(a, four) y = CumSum(b, o) u = Softmax(b)", "y, u"),
+        ["Gather", "CumSum", "Softmax"],
+    ),
+    "a row in another shape": (
+        places("a = Slice(x, s1, s2, s0) b = Reshape(a, halves) y = CumSum(b, o)"),
+        ["Slice", "Reshape", "CumSum"],
+    ),
+    "a row in two shapes": (
+        places(
+            "a = Slice(x, s1, s2, s0) b = Reshape(a, four) y = CumSum(b, o) c = Reshape(a, cube) u = CumSum(c, o)",
+            "y, u",
+        ),
+        ["Slice", "Reshape", "CumSum", "Reshape", "CumSum"],
+    ),
+    "two rows": (
+        places("a = Slice(x, s1, s3, s0) b = Reshape(a, eight) y = CumSum(b, o)"),
+        ["Slice", "Reshape", "CumSum"],
+    ),
+    "a row that is a result": (
+        places("a = Slice(x, s1, s2, s0) b = Reshape(a, four) y = CumSum(b, o)", "y, a"),
+        ["Slice", "Reshape", "CumSum"],
+    ),
+    "a row, and the others": (
+        places("a, b = Split <axis=0> (x, two) p = Reshape(a, four) y = CumSum(p, o) u = CumSum(b, o)", "y, u"),
+        ["Split", "Reshape", "CumSum", "CumSum"],
+    ),
+    "symbolic sizes": (
+        places("a = Slice(n, s1, s2, s0) b = Shape <start=1> (n) c = Reshape(a, b) y = CumSum(c, o)"),
+        ["Slice", "Shape", "Reshape", "CumSum"],
+    ),
+    "a row of a weight": (
+        places("a = Slice(weight, s1, s2, s0) b = Reshape(a, four) y = CumSum(b, o)"),
+        ["Slice", "Reshape", "CumSum"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_places(name):
+    text, expected = PLACES[name]
+    assert sorted(rewritten(text)) == sorted(expected)
+
+
 def test_limits_of_a_clip_stay_scalars():
     text = graph(
         IN + "c = Less(a, low) d = Where(c, b, a) e = Clip(d, low, two) y = Reshape(e, ones)",

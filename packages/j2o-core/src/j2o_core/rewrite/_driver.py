@@ -29,7 +29,7 @@ from ._items import move_item_maps
 from ._kept_layouts import store_layouts
 from ._lanes import plugin as lanes
 from ._plugin import plugin as clean_ups
-from ._regions import reshape_regions
+from ._regions import read_places, reshape_regions
 from ._rewriter import Rewriter
 from ._tied import tie
 from ._transposes import transpose_regions
@@ -118,7 +118,7 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target, *, keep_weight
         declined |= driver.declined
     if may_nest:  # after the rules of control flow, which read the layout of items
         move_item_maps(lowered.graph, lowered.constants)
-    _move_layouts(all_graphs(lowered.graph), lowered, target)
+    _move_layouts(all_graphs(lowered.graph), lowered, target, last=True)
     if asked_for_sizes:  # they are computed at the end of the main graph, whichever graph asked
         lowered.graph.sort()
     remove_unused_nodes(lowered.graph)
@@ -134,8 +134,8 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target, *, keep_weight
     ]
 
 
-def _move_layouts(graphs: Iterable[ir.Graph], lowered: Lowered, target: Target) -> None:
-    """Move Transposes and Reshapes around regions of nodes."""
+def _move_layouts(graphs: Iterable[ir.Graph], lowered: Lowered, target: Target, *, last: bool = False) -> None:
+    """Move Transposes and Reshapes around regions of nodes; the last time, places are read without them."""
     for graph in graphs:
         op_types = {node.op_type for node in graph}
         if op_types.isdisjoint(traits.LAYOUT):  # cost: there is nothing to gain
@@ -146,6 +146,8 @@ def _move_layouts(graphs: Iterable[ir.Graph], lowered: Lowered, target: Target) 
         moved = reshape_regions(graph, builder, lowered.dims)
         if moved:
             lowered.values = [tuple([moved.get(value, value) for value in values]) for values in lowered.values]
+        if last:
+            read_places(graph, builder, lowered.dims)
         if builder.added:
             graph.sort()
 
