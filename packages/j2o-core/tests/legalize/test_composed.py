@@ -257,3 +257,26 @@ def test_what_float64_has_no_form_for_is_refused(kit, op_type):
     model = kit.node_model(op_type, [x], [x], {"size": 1} if op_type == "LRN" else {}, 21)
     with pytest.raises(LegalizeError, match=rf"(?s){op_type}\(float64\).*runs float32"):
         kit.legalize(model)
+
+
+FLAGS = np.array([[True, False, True], [False, False, True]])
+TRUE, FALSE = np.array(True), np.array(False)
+# The operands, the place of a constant, and the operators.
+CHOICES = {
+    "of two values": ([FLAGS, FLAGS[:, ::-1], FLAGS[::-1]], None, ["Xor", "And", "Xor"]),
+    "and": ([FLAGS, FLAGS[::-1], FALSE], 2, ["And"]),
+    "or": ([FLAGS, TRUE, FLAGS[::-1]], 1, ["Or"]),
+    "and not": ([FLAGS, FALSE, FLAGS[::-1]], 1, ["Not", "And"]),
+    "or not": ([FLAGS, FLAGS[::-1], TRUE], 2, ["Not", "Or"]),
+    "of a constant with both": ([FLAGS, FLAGS[::-1], FLAGS[0]], 2, ["Xor", "And", "Xor"]),
+    "of a constant with the shape": ([FLAGS[:, :1], np.ones((2, 3), bool), FLAGS[0, :1]], 1, ["Xor", "And", "Xor"]),
+    "of a row that a column makes larger": ([FLAGS[0], np.ones(3, bool), FLAGS[:, :1]], 1, ["Xor", "And", "Xor"]),
+}
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_choices_of_booleans_are_logic(kit, name):
+    arrays, constant, expected = CHOICES[name]
+    operands = [kit.Static(array) if place == constant else array for place, array in enumerate(arrays)]
+    model = kit.check_node("Where", operands, np.where(*arrays))
+    assert [node.op_type for node in model.graph] == expected

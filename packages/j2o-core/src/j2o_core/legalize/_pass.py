@@ -213,7 +213,7 @@ class _Legalizer:
         slow = bool(self.target.releases) and any(types in _SLOW.get(node.op_type, ()) for types in bindings)
         if all(self.target.runs_types(node.op_type, types, attribute) for types in bindings) and not slow:
             return None
-        if len(bindings) == 1:
+        if len(bindings) == 1 and (node.op_type, bindings[0].get("T")) not in _composed.FASTER:
             types = bindings[0]
             slots = _count_slots(known, inputs, outputs)
             detour = find_detour(node.op_type, types, known, attribute, self.target.runs_types, slots)
