@@ -74,6 +74,7 @@ PROGRAMS = NEAR_MISSES | {
     "turned": (lambda x, k: lax.conv_transpose(x, k, (2, 2), "SAME") + 1, numbers(1, 4, 4, 2), numbers(2, 2, 2, 3)),
     "resized": (_resized, numbers(1, 4, 4, 2), numbers(2, 2, 2, 2)),
     "keys": (lambda key: [jax.random.bits(row) for row in jax.random.split(key)], np.arange(2, dtype=np.uint32)),
+    "diagonal": (lambda x: jnp.where(np.tri(4, dtype=bool), x, 0)[np.arange(4), np.arange(4)], MATRIX),
     "range": (lambda x: x + lax.iota(np.float32, x.shape[0])[:, None], jax.ShapeDtypeStruct((4, 4), np.float32)),
 }
 # Operators that rewrites look for and that the lowered programs do not have.
@@ -84,7 +85,6 @@ MADE = {
     "GRU",
     "LSTM",
     "Loop",
-    "Mod",
     "RNN",
     "Range",
     "Scan",

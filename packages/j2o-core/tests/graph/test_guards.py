@@ -41,8 +41,8 @@ LARGE = np.zeros(70_000, np.uint8)
         lambda op: op.Cast(op.const(LARGE), to=ir.DataType.INT32),
         lambda op: op.Concat(op.const(LARGE[:40_000]), op.const(LARGE[:40_000]), axis=0),
         lambda op: op.Gather(op.const(LARGE), op.const([1], np.int64)),
-        lambda op: op.And(op.const(LARGE.astype(bool)), op.const(True)),
-        lambda op: op.Add(op.const(np.zeros(65, np.int64)), op.const(np.ones(65, np.int64))),
+        lambda op: op.And(op.const(np.arange(70_000) % 2 == 0), op.const(np.arange(70_000) % 3 == 0)),
+        lambda op: op.Add(op.const(LARGE.astype(np.int64)), op.const(1, np.int64)),
     ],
     ids=["Cast", "Concat", "Gather", "And", "Add"],
 )

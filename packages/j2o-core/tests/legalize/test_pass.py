@@ -41,23 +41,23 @@ def test_legal_graphs_are_not_touched(kit):
 
 
 def test_outputs_keep_their_names_and_nodes_their_metadata(kit):
-    x = feed("x", ir.DataType.UINT16)
-    node = ir.node("Max", [x, x], metadata_props={"j2o.source": "model.py:19 in forward"})
+    x, z = feed("x", ir.DataType.UINT16), feed("z", ir.DataType.UINT16)
+    node = ir.node("Max", [x, z], metadata_props={"j2o.source": "model.py:19 in forward"})
     node.outputs[0].name = "activations"
     typed(node, x)
     after = ir.node("Identity", node.outputs)
     typed(after, x)
     after.outputs[0].name = "y"
-    model = kit.model_of([x], [node, after], [node.outputs[0], after.outputs[0]], 21)
+    model = kit.model_of([x, z], [node, after], [node.outputs[0], after.outputs[0]], 21)
     kit.legalize(model)
-    assert operators(model.graph) == ["Cast", "Max", "Cast", "Identity"]
+    assert operators(model.graph) == ["Cast", "Cast", "Max", "Cast", "Identity"]
     assert [out.name for out in model.graph.outputs] == ["activations", "y"]
     assert model.graph.outputs[0].dtype == ir.DataType.UINT16
-    for n in list(model.graph)[:3]:
+    for n in list(model.graph)[:4]:
         assert n.metadata_props == {"j2o.source": "model.py:19 in forward"}
     names = [out.name for n in model.graph for out in n.outputs]
     assert len(set(names)) == len(names)
-    wide = model.graph[1].outputs[0]
+    wide = model.graph[2].outputs[0]
     assert wide.dtype == ir.DataType.INT32
     assert wide.shape == x.shape
 
@@ -75,33 +75,34 @@ def test_names_in_the_model_are_not_taken_twice(kit):
 
 
 def chain(kit, dtype: ir.DataType, *op_types: str) -> ir.Model:
-    x = feed("x", dtype)
+    """Operators of `x` one after another, those of two operands with `z`."""
+    x, z = feed("x", dtype), feed("z", dtype)
     value, nodes = x, []
     for op_type in op_types:
         two = op_type in ("Max", "Min", "Add", "Mul")
-        nodes.append(ir.node(op_type, [value, x] if two else [value]))
+        nodes.append(ir.node(op_type, [value, z] if two else [value]))
         value = typed(nodes[-1], x)
     value.name = "y"
-    return kit.model_of([x], nodes, [value], 21)
+    return kit.model_of([x, z], nodes, [value], 21)
 
 
 def test_exact_wide_values_are_passed_on(kit):
     """Max of uint16 values is one: nothing between the two needs a cast."""
     model = chain(kit, ir.DataType.UINT16, "Max", "Min", "Max")
     kit.legalize(model)
-    assert operators(model.graph) == ["Cast", "Max", "Min", "Max", "Cast"]
+    assert operators(model.graph) == ["Cast", "Cast", "Max", "Min", "Max", "Cast"]
 
 
 def test_rounding_between_operators_is_kept(kit):
     """JAX rounds to bfloat16 after each operator; going on in float32 would be another program."""
     model = chain(kit, ir.DataType.BFLOAT16, "Add", "Exp")
     kit.legalize(model)
-    assert operators(model.graph) == ["Cast", "Add", "Cast", "Cast", "Exp", "Cast"]
+    assert operators(model.graph) == ["Cast", "Cast", "Add", "Cast", "Cast", "Exp", "Cast"]
     x = np.array([1.01, -3.3, 0.007], kit.dtype_named("bfloat16"))
     total = (x.astype(np.float32) * 2).astype(x.dtype)
     expected = np.exp(total.astype(np.float32)).astype(x.dtype)
     for optimize in (False, True):
-        np.testing.assert_array_equal(kit.run(model, [x], optimize=optimize)[0], expected.astype(np.float32))
+        np.testing.assert_array_equal(kit.run(model, [x, x], optimize=optimize)[0], expected.astype(np.float32))
 
 
 def test_rounding_survives_the_optimizer(kit):
@@ -121,10 +122,10 @@ def test_rounding_survives_the_optimizer(kit):
         np.testing.assert_array_equal(kit.run(model, [x], optimize=optimize)[0], expected.astype(np.float32))
 
 
-def test_exact_operators_of_bfloat16_need_one_cast(kit):
-    model = chain(kit, ir.DataType.BFLOAT16, "Neg", "Abs", "Max", "Floor")
+def test_exact_operators_of_bfloat16_need_one_cast_of_each_input(kit):
+    model = chain(kit, ir.DataType.BFLOAT16, "Neg", "Floor", "Max", "Abs")
     kit.legalize(model)
-    assert operators(model.graph) == ["Cast", "Neg", "Abs", "Max", "Floor", "Cast"]
+    assert operators(model.graph) == ["Cast", "Neg", "Floor", "Cast", "Max", "Abs", "Cast"]
 
 
 def test_small_constants_are_stored_in_the_wider_type(kit):
@@ -172,33 +173,37 @@ def test_intermediate_results_that_are_outputs_are_cast_back(kit):
     middle = model.graph[0].outputs[0]
     model.graph.outputs.append(middle)
     kit.legalize(model)
-    assert operators(model.graph) == ["Cast", "Max", "Cast", "Min", "Cast"]
+    assert operators(model.graph) == ["Cast", "Cast", "Max", "Cast", "Min", "Cast"]
     assert [out.dtype for out in model.graph.outputs] == [ir.DataType.UINT16] * 2
 
 
 # Graphs inside nodes
 
 
-def branch(op_type: str, x: ir.Value, name: str) -> ir.Graph:
-    node = ir.node(op_type, [x, x], name=f"{name}/{op_type}")
+def branch(op_type: str, x: ir.Value, name: str, other: ir.Value | None = None) -> ir.Graph:
+    node = ir.node(op_type, [x, other or x], name=f"{name}/{op_type}")
     node.outputs[0].name = f"{name}_result"
     typed(node, x)
     return ir.Graph([], node.outputs, nodes=[node], name=name, opset_imports={"": 21})
 
 
 def test_branches_of_if(kit):
-    x, condition = feed("x", ir.DataType.UINT16), feed("c", ir.DataType.BOOL, ())
-    node = ir.node("If", [condition], {"then_branch": branch("Max", x, "yes"), "else_branch": branch("Add", x, "no")})
+    x, z = feed("x", ir.DataType.UINT16), feed("z", ir.DataType.UINT16)
+    condition = feed("c", ir.DataType.BOOL, ())
+    node = ir.node(
+        "If", [condition], {"then_branch": branch("Max", x, "yes", z), "else_branch": branch("Add", x, "no")}
+    )
     typed(node, x)
     node.outputs[0].name = "y"
-    model = kit.model_of([x, condition], [node], node.outputs, 21)
+    model = kit.model_of([x, z, condition], [node], node.outputs, 21)
     kit.legalize(model)
     assert operators(model.graph) == ["If"]
-    assert operators(node.attributes["then_branch"].as_graph()) == ["Cast", "Max", "Cast"]
+    assert operators(node.attributes["then_branch"].as_graph()) == ["Cast", "Cast", "Max", "Cast"]
     assert operators(node.attributes["else_branch"].as_graph()) == ["Add"]
     values = np.array([1, 40000, 65535], np.uint16)
-    np.testing.assert_array_equal(kit.run(model, [values, np.array(True)])[0], values)
-    np.testing.assert_array_equal(kit.run(model, [values, np.array(False)])[0], values + values)
+    others = values[::-1]
+    for taken, expected in ((True, np.maximum(values, others)), (False, values + values)):
+        np.testing.assert_array_equal(kit.run(model, [values, others, np.array(taken)])[0], expected)
 
 
 def test_casts_in_a_branch_stay_there(kit):

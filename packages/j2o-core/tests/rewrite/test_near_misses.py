@@ -48,6 +48,10 @@ def rewritten(text):
 
 # name: (graph, operators afterwards)
 CHANGED = {
+    "sum over no axes, which is no mean": (
+        """g (float[2,3] x) => (y) <int64[0] a = {}, float c = {1}> { s = ReduceSum(x, a) y = Div(s, c) }""",
+        ["ReduceSum"],
+    ),
     "mean": (
         """g (float[2,3] x) => (y) <int64[1] a = {1}, float c = {3}>
         { s = ReduceSum <keepdims=0> (x, a) y = Div(s, c) }""",
@@ -316,8 +320,6 @@ KEPT = {
     "layouts in between that are read elsewhere": """g (float[2,3,4] x) => (y, z) <int64[2] flat = {12, 2}>
         { a = Transpose <perm=[1,2,0]> (x) b = Reshape(a, flat) c = Transpose <perm=[1,0]> (b) y = ReduceMax(c)
           z = ReduceMin(b) }""",
-    "sum over no axes that is the operand": """g (float[2,3] x) => (y) <int64[0] a = {}, float c = {1}>
-        { s = ReduceSum(x, a) y = Div(s, c) }""",
     "split along a symbolic axis": """g (float[N,3] x) => (float[2,3] y, float[2,3] z) <int64[2] sizes = {2, 2}>
         { y, z = Split <axis=0> (x, sizes) }""",
     "slice before a reshape that drops an axis": """g (float[1,6] x) => (y)

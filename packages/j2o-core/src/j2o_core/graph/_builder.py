@@ -11,17 +11,20 @@ import onnx_ir as ir
 from ..plugin._budget import check_time
 from ..target import Target, cast_attributes
 from . import traits
-from ._constant_folding import fold_node
+from ._constant_folding import FOLDED, fold_node
 from ._constants import Constants
 from ._domains import domain_of, standard
 from ._infer import infer_dtypes, infer_shapes
-from ._peephole import Simpler, simplify_node
+from ._peephole import SIMPLIFIED, Simpler, simplify_node
 from ._schemas import check_node
 from ._values import shape_of, stamp
 
 _NO_VALUE = """input {position} of {op_type} is {given!r}, which is no value of the graph.
 A constant is ctx.const({given!r}, x), with the dtype of x."""
 _DOMAIN = 'An operator of the domain {domain!r} is written op("{domain}::{op_type}", ...).'
+
+SIMPLER = FOLDED | SIMPLIFIED - {"Identity"}
+"""Operators that `Builder.simpler` may find a value for; an Identity that is there has a reason."""
 
 
 class Builder:

@@ -1,7 +1,9 @@
-"""Nodes of constants that are constants: changes of layout, and small integer and logical arithmetic."""
+"""Nodes of constants that are constants: elements that move, comparisons, integer and logical arithmetic."""
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,7 +20,7 @@ _FOLD_BYTES = 65536
 def fold_node(
     constants: Constants, op_type: str, inputs: Sequence[ir.Value | None], attrs: dict[str, Any]
 ) -> ir.Value | None:
-    """The constant that a node of constants would compute, for layout operators and small integer arithmetic."""
+    """The constant that a node of constants would compute, None where that is rounded, large, or an error."""
     rule = _FOLDS.get(op_type)
     if rule is None:
         return None
@@ -33,7 +35,7 @@ def fold_node(
         return None
     result = np.asarray(result)
     assert inputs[0] is not None
-    if op_type not in traits.LAYOUT:
+    if op_type not in (*traits.LAYOUT, "Slice"):
         return constants.get(result)
     wide = constants.wide(inputs[0]) if result.dtype.itemsize == 2 else None
     return constants.get(result, constants.hint(inputs[0]), None if wide is None else rule([wide, *arrays[1:]], attrs))
@@ -87,22 +89,74 @@ def _fold_gather(arrays: list[Any], attrs: dict[str, Any]) -> Any:
     return np.take(x, indices, attrs.get("axis", 0))
 
 
-def _integer(operation: Callable[..., Any]) -> Callable[..., Any]:
+def _fold_slice(arrays: list[Any], attrs: dict[str, Any]) -> Any:
+    x, starts, ends, *rest = arrays
+    axes = rest[0] if rest else np.arange(len(starts))
+    steps = rest[1] if len(rest) > 1 else np.ones_like(starts)
+    if (steps < 1).any():
+        return None
+    taken = [slice(None)] * x.ndim
+    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+        taken[axis] = slice(int(start), int(end), int(step))
+    result = x[tuple(taken)]
+    return result if result.nbytes <= _FOLD_BYTES else None
+
+
+def _fold_pad(arrays: list[Any], attrs: dict[str, Any]) -> Any:
+    x, pads, *rest = arrays
+    if attrs.get("mode", "constant") != "constant" or len(rest) != 1 or (pads < 0).any():
+        return None
+    widths = pads.reshape(2, -1).T
+    size = math.prod(size + before + after for size, (before, after) in zip(x.shape, widths.tolist(), strict=True))
+    return np.pad(x, widths, constant_values=rest[0]) if size * x.itemsize <= _FOLD_BYTES else None
+
+
+def _elementwise(operation: Callable[..., Any], kinds: str) -> Callable[..., Any]:
+    """The rule of an operator of elements, for dtypes of these kinds."""
+
     def fold(arrays: list[Any], attrs: dict[str, Any]) -> Any:
-        if any(array.dtype != np.int64 or array.size > 64 for array in arrays):
+        if any(array.dtype.kind not in kinds for array in arrays):
             return None
-        return operation(*arrays)
+        size = math.prod(np.broadcast_shapes(*[array.shape for array in arrays]))
+        if size * max(array.itemsize for array in arrays) > _FOLD_BYTES:
+            return None
+        with np.errstate(all="ignore"):  # integers wrap around
+            return operation(*arrays)
 
     return fold
 
 
-def _logical(operation: Callable[..., Any]) -> Callable[..., Any]:
-    def fold(arrays: list[Any], attrs: dict[str, Any]) -> Any:
-        result = operation(*arrays)
-        return result if result.nbytes <= _FOLD_BYTES else None
+def _quotient(x: Any, y: Any) -> Any:
+    """The quotient rounded towards zero; None where one is no integer."""
+    return None if (y == 0).any() or (y == -1).any() else (x - np.fmod(x, y)) // y
 
-    return fold
 
+_ELEMENTWISE: dict[str, tuple[Callable[..., Any], str]] = {
+    "Add": (np.add, "iu"),
+    "Sub": (np.subtract, "iu"),
+    "Mul": (np.multiply, "iu"),
+    "Div": (_quotient, "iu"),
+    "Neg": (np.negative, "i"),
+    "Abs": (np.abs, "iu"),
+    "Sign": (np.sign, "iu"),
+    "Max": (lambda *arrays: functools.reduce(np.maximum, arrays), "iu"),
+    "Min": (lambda *arrays: functools.reduce(np.minimum, arrays), "iu"),
+    "Not": (np.logical_not, "b"),
+    "And": (np.logical_and, "b"),
+    "Or": (np.logical_or, "b"),
+    "Xor": (np.logical_xor, "b"),
+    "BitwiseNot": (np.bitwise_not, "iu"),
+    "BitwiseAnd": (np.bitwise_and, "iu"),
+    "BitwiseOr": (np.bitwise_or, "iu"),
+    "BitwiseXor": (np.bitwise_xor, "iu"),
+    "Equal": (np.equal, "biuf"),
+    "Less": (np.less, "iuf"),
+    "LessOrEqual": (np.less_equal, "iuf"),
+    "Greater": (np.greater, "iuf"),
+    "GreaterOrEqual": (np.greater_equal, "iuf"),
+    "IsNaN": (np.isnan, "f"),
+    "Where": (np.where, "biuf"),
+}
 
 _FOLDS: dict[str, Callable[[list[Any], dict[str, Any]], Any]] = {
     "Transpose": _fold_transpose,
@@ -112,9 +166,10 @@ _FOLDS: dict[str, Callable[[list[Any], dict[str, Any]], Any]] = {
     "Cast": _fold_cast,
     "Concat": _fold_concat,
     "Gather": _fold_gather,
-    "Add": _integer(np.add),
-    "Sub": _integer(np.subtract),
-    "Mul": _integer(np.multiply),
-    "And": _logical(np.logical_and),
-    "Or": _logical(np.logical_or),
+    "Slice": _fold_slice,
+    "Pad": _fold_pad,
+    **{op_type: _elementwise(*rule) for op_type, rule in _ELEMENTWISE.items()},
 }
+
+FOLDED = frozenset(_FOLDS)
+"""Operators of whose constant operands the result may be computed."""

@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from . import traits
 from ._constants import Constants
+from ._identities import operand_or_constant
 from ._infer import infer_shapes, same_dimension, same_shape
 from ._values import is_empty, shape_of
 
@@ -203,31 +204,54 @@ def _inside(places: Any, size: int) -> bool:
     return bool((-size <= places).all() and (places < size).all())
 
 
+def _neg(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | Simpler | None:
+    producer = inputs[0].producer() if inputs[0] is not None else None
+    return producer.inputs[0] if producer is not None and producer.op_type == "Neg" else None
+
+
 def _not(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | Simpler | None:
-    assert inputs[0] is not None
-    producer = inputs[0].producer()
-    return producer.inputs[0] if producer is not None and producer.op_type == "Not" else None
+    producer = inputs[0].producer() if inputs[0] is not None else None
+    if producer is None:
+        return None
+    if producer.op_type == "Not":
+        return producer.inputs[0]
+    opposite, x = traits.OPPOSITES.get(producer.op_type), producer.inputs[0]
+    if opposite is None or x is None or x.dtype is None or not x.dtype.is_integer():
+        return None
+    return Simpler(opposite, producer.inputs, {})
 
 
-def _pow(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | Simpler | None:
-    x, exponent = inputs
-    power = None if exponent is None else constants.array(exponent)
-    one = power is not None and power.ndim == 0 and power == 1
-    return x if one else None
+def _abs(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | Simpler | None:
+    (x,) = inputs
+    producer = x.producer() if x is not None else None
+    if producer is None or producer.op_type not in ("Abs", "Neg"):
+        return None
+    return x if producer.op_type == "Abs" else Simpler("Abs", producer.inputs, {})
 
 
 def _where(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | Simpler | None:
     condition, x, y = inputs
     flags = constants.array(condition)
-    if x is y or (flags is not None and flags.size and flags.all()):
-        chosen = x
-    elif flags is not None and flags.size and not flags.any():
-        chosen = y
-    else:
+    is_known = flags is not None and flags.size > 0 and bool(flags.all() or not flags.any())
+    if x is y or (is_known and flags is not None):
+        chosen = x if x is y or flags.all() else y  # type: ignore[union-attr]
+        (shape,) = infer_shapes("Where", inputs, attrs, 1, constants.array)
+        return chosen if chosen is not None and same_shape(shape_of(chosen), shape) else None
+    # An inner choice by the same condition is made already.
+    choices = [condition, _chosen(x, condition, 1), _chosen(y, condition, 2)]
+    if choices[1] is x and choices[2] is y:
         return None
-    (shape,) = infer_shapes("Where", inputs, attrs, 1, constants.array)
-    return chosen if chosen is not None and same_shape(shape_of(chosen), shape) else None
+    shapes = [infer_shapes("Where", operands, attrs, 1, constants.array)[0] for operands in (inputs, choices)]
+    return Simpler("Where", choices, {}) if same_shape(*shapes) else None
 
+
+def _chosen(value: ir.Value | None, condition: ir.Value | None, place: int) -> ir.Value | None:
+    producer = value.producer() if value is not None else None
+    is_chosen = producer is not None and producer.op_type == "Where" and producer.inputs[0] is condition
+    return producer.inputs[place] if producer is not None and is_chosen else value
+
+
+_OF_TWO = ("BitwiseAnd", "Max", "Min")
 
 _SIMPLER: dict[str, Rule] = {
     "Identity": _identity,
@@ -238,8 +262,13 @@ _SIMPLER: dict[str, Rule] = {
     "Concat": _concat,
     "Gather": _gather,
     "Not": _not,
-    "Pow": _pow,
+    "Neg": _neg,
+    "Abs": _abs,
     "Where": _where,
     "Squeeze": _axes_changed("Squeeze"),
     "Unsqueeze": _axes_changed("Unsqueeze"),
+    **{op_type: operand_or_constant(op_type) for op_type in (*traits.NEUTRAL, *traits.COMPARISONS, *_OF_TWO)},
 }
+
+SIMPLIFIED = frozenset(_SIMPLER)
+"""Operators that may have a simpler form."""

@@ -8,6 +8,7 @@ from . import _slices as _slices
 from . import _masks as _masks
 from . import _writes as _writes
 from . import _broadcasts as _broadcasts
+from . import _bounds as _bounds
 from ._driver import rewrite
 from ._rewriter import Rewriter
 

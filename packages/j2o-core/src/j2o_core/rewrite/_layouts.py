@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..graph import traits
+from ..graph._builder import SIMPLER
 from ..graph._infer import Shape, same_dimension, same_shape
 from ._plugin import plugin
 from ._rewriter import Rewriter
@@ -14,17 +15,13 @@ from ._rewriter import Rewriter
 _STEPS, _MOST_STEPS = "j2o_steps", 4
 
 
-_MERGED = ("Reshape", "Transpose", "Cast", "Expand", "Squeeze", "Unsqueeze")
-
-
-@plugin.rewrite(*_MERGED, late=True)  # the late rules bring layouts and casts together, too
-@plugin.rewrite(*_MERGED)
-def _merge_layout(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+@plugin.rewrite(*SIMPLER, late=True)  # the late rules bring layouts and casts together, too
+@plugin.rewrite(*SIMPLER)
+def _simpler(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """Reshape(Reshape(x)) -> Reshape(x), and what else the builder would have spared had it seen the node now."""
     if node.op_type == "Reshape" and node.inputs[0] is not None and rw.same_shape(node.inputs[0], node.outputs[0]):
         return node.inputs[0]
-    attrs = rw.attrs(node)
-    return rw.op.simpler(node.op_type, node.inputs, attrs)
+    return rw.op.simpler(node.op_type, node.inputs, rw.attrs(node))
 
 
 @plugin.rewrite(*traits.LAYOUT)

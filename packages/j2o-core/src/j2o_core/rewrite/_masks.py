@@ -16,6 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..graph import traits
+from ..graph._values import one_number
 from ._plugin import plugin
 from ._rewriter import Rewriter
 
@@ -48,7 +49,7 @@ def _elements_of_choice(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     x = choice.inputs[1 if taken.all() else 2]
     if x is None:
         return None
-    number = _number(rw, x)
+    number = one_number(rw.constant(x))
     if number is not None:
         return rw.expand(rw.const(number), taken.shape)
     if rw.shape(x) != shape:
@@ -94,7 +95,7 @@ def _filled(rw: Rewriter, value: ir.Value | None) -> _Filled | None:
         return None
     _, one, other = node.inputs
     for places, filling, x in (mask, one, other), (~mask, other, one):
-        number = _number(rw, filling)
+        number = one_number(rw.constant(filling))
         if number is not None and x is not None:
             return _Filled(places, number, x)
     return None
@@ -114,12 +115,3 @@ def _filled_twice(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     ):
         return outer.x
     return rw.op.Where(rw.const(places), rw.const(outer.number), inner.x)  # type: ignore[no-any-return]
-
-
-def _number(rw: Rewriter, value: ir.Value | None) -> _Array | None:
-    """The number that a constant holds in every element, with its sign, None for other values."""
-    array = rw.constant(value)
-    if array is None or not array.size or array.size > _LARGEST:
-        return None
-    first = array.reshape(-1)[0]
-    return first if first.tobytes() * array.size == array.tobytes() else None

@@ -19,7 +19,7 @@ from ..graph._kept import is_kept
 from ..graph._layout import expand, reshape
 from ..graph._nonfinite import difference, only_finite
 from ..graph._ranges import Range, value_range
-from ..graph._values import REAL_KINDS, numpy_dtype, shape_of, stamp
+from ..graph._values import REAL_KINDS, numpy_dtype, one_number, shape_of, stamp
 from ..simplify import FOLD_LIMIT_BYTES
 from ._views import Axes, Part, View, refined, step, view, whole
 
@@ -197,12 +197,11 @@ class Rewriter:
         return value_range(value, self.op.constant_value)
 
     def scalar(self, value: ir.Value | None) -> float | None:
-        """The number that a constant holds in every element, if it is one and the same."""
-        array = self.op.constant_value(value)
-        if array is None or array.size == 0 or array.dtype.kind not in REAL_KINDS:
+        """The number that a constant holds in every element, bit for bit; an integer is an `int`."""
+        number = one_number(self.op.constant_value(value))
+        if number is None or number.dtype.kind not in REAL_KINDS:
             return None
-        first, last = array[(0,) * array.ndim], array[(-1,) * array.ndim]
-        return float(first) if array.size == 1 or (last == first and bool((array == first).all())) else None
+        return int(number) if "int" in number.dtype.name else float(number)  # int4 is no kind of NumPy's integers
 
     def producer(self, value: ir.Value | None, *op_types: str) -> ir.Node | None:
         """The node that makes a value, if it is one of these operators."""

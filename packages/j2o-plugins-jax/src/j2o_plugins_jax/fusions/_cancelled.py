@@ -24,9 +24,9 @@ from .._plugin import plugin
 def _difference(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     total = rw.producer(node.inputs[0], "Add")
     for x, term in rw.both_ways(total):
-        if x is None or _number(rw, term) is None or _number(rw, term) != _number(rw, node.inputs[1]):
+        if x is None or rw.scalar(term) is None or rw.scalar(term) != rw.scalar(node.inputs[1]):
             continue
-        if rw.same_shape(x, node.outputs[0]) and (_is_integer(x) or _is_exact(rw, x, _number(rw, term))):
+        if rw.same_shape(x, node.outputs[0]) and (_is_integer(x) or _is_exact(rw, x, rw.scalar(term))):
             return x
     return None
 
@@ -35,7 +35,7 @@ def _difference(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 def _scaled_once(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     for product, factor in rw.operands(node, "Mul"):
         for x, scale in rw.both_ways(product):
-            first, second, unit = _number(rw, scale), _number(rw, factor), _unit(rw, x)
+            first, second, unit = rw.scalar(scale), rw.scalar(factor), _unit(rw, x)
             if x is None or not unit or not first or not second or abs(math.frexp(first)[0]) != 0.5:
                 continue
             numbers, whole, info = rw.range(x), abs(first * second), ml_dtypes.finfo(rw.dtype(x))
@@ -67,16 +67,8 @@ def _unit(rw: Rewriter, x: ir.Value | None) -> float:
     if cast is not None and cast.inputs[0] is not None and _is_integer(cast.inputs[0]):
         return 1
     for one, factor in rw.both_ways(product):
-        scale = _number(rw, factor)
+        scale = rw.scalar(factor)
         if scale and scale > 0 and math.frexp(scale)[0] == 0.5:
             unit = _unit(rw, one) * scale
             return unit if unit >= ml_dtypes.finfo(rw.dtype(x)).tiny else 0
     return 0
-
-
-def _number(rw: Rewriter, value: ir.Value | None) -> float | None:
-    """The number that a constant holds in every element, integers as such."""
-    if rw.scalar(value) is None:
-        return None
-    first = rw.constant(value).reshape(-1)[0]  # type: ignore[union-attr]
-    return int(first) if first.dtype.kind in "iu" else float(first)

@@ -66,7 +66,4 @@ def _unit(rw: Rewriter, x: ir.Value) -> int:
 
 def _number(rw: Rewriter, value: ir.Value | None) -> int:
     """The number that a constant holds in every element; 0 if there is none."""
-    array = rw.constant(value)
-    if array is None or not array.size or not (array == array.reshape(-1)[0]).all():
-        return 0
-    return int(array.reshape(-1)[0])
+    return int(rw.scalar(value) or 0)
