@@ -11,14 +11,16 @@ from j2o_core.testing import Spec, check
 from j2o_core.testing._legalized import rewrite_model
 from j2o_plugins_jax import plugin
 
-X = np.random.default_rng(0).standard_normal((4, 5, 3)).astype(np.float32)
+# An array of few elements is updated by a choice for each place.
+SHAPE = (40, 50)
+X = np.random.default_rng(0).standard_normal((*SHAPE, 3)).astype(np.float32)
 
 
 def operators(program):
     return [node.op_type for node in program.model.graph]
 
 
-@pytest.mark.parametrize("place", [(1, 2), (-1, -5), (4, 0), (-5, 0), (2**31 - 1, -(2**31))])
+@pytest.mark.parametrize("place", [(1, 2), (-1, -50), (40, 0), (-41, 0), (2**31 - 1, -(2**31))])
 @pytest.mark.parametrize("update", ["set", "add", "max"])
 def test_an_update_reads_its_place_once(place, update):
     def updated(x, i, j):
@@ -32,7 +34,7 @@ def test_an_update_reads_its_place_once(place, update):
 def test_element_types(dtype):
     check(
         lambda x, i: x.at[i[0], i[1]].set(x[0, 0]),
-        Spec((4, 5), dtype),
+        Spec(SHAPE, dtype),
         np.array([1, 7], np.int32),
         opsets=(21,),
         contains=["GatherND"],

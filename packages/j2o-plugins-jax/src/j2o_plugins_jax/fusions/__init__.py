@@ -28,7 +28,7 @@ from . import _negative_indices as _negative_indices
 from .activations import _relu as _relu
 from .weights import _repeated_constants as _repeated_constants
 from .recurrent import _recurrent as _recurrent
-from . import _remainders as _remainders
+from . import _integer_division as _integer_division
 from .norms import _rms_norm as _rms_norm
 from .attention import _rotary as _rotary
 from . import _saturated as _saturated

@@ -1,4 +1,4 @@
-"""Remainders of integers by a positive number are one Mod; others are what they were."""
+"""Remainders and floored quotients of integers by a positive number take few nodes; others are what they were."""
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +43,62 @@ def test_many_elements_are_divided():
 
 def test_a_symbolic_size():
     check(lambda x: x % 7, Spec(("N",), np.int32), sizes=(0, 1, 5), contains=["Mod"], absent=["Where"])
+
+
+@pytest.mark.parametrize("dtype", SIGNED)
+@pytest.mark.parametrize("n", [2, 7, 100])
+def test_floored_quotients(dtype, n):
+    with jax.enable_x64(dtype == np.int64):
+        for x in (_ends(dtype), dtype(-5)):
+            check(lambda x: x // n, x, opsets=(18, 26), absent=["Where", "Sign", "Mod"])
+
+
+@pytest.mark.parametrize("dtype", SIGNED)
+def test_quotients_of_what_is_not_negative(dtype):
+    with jax.enable_x64(dtype == np.int64):
+        x = _ends(dtype)
+        check(lambda x: jnp.clip(x, 0) // 7, x, opsets=(18, 26), contains=["Div"], absent=["Sign", "Sub", "Mod"])
+
+
+@pytest.mark.parametrize("n", [7, 100])
+def test_quotients_far_from_the_least_number(n):
+    """A quotient and a remainder by one number have one Mod."""
+    lowest, x = np.iinfo(np.int8).min, _ends(np.int8)
+
+    def division(low):
+        return lambda x: jnp.divmod(jnp.maximum(x, np.int8(low)), np.int8(n))
+
+    check(division(lowest + n), x, opsets=(18, 26), contains=["Mod"], absent=["Where", "Add"])
+    check(division(lowest + n - 1), x, opsets=(18, 26), contains=["Mod", "Add"], absent=["Where"])
+    many = np.tile(x, 5)
+    check(lambda x: jnp.maximum(x, 0 - np.int8(9)) // np.int8(n), many, opsets=(21,), contains=["Add"], absent=["Mod"])
+
+
+def _floored(x, n, *, sign=1, rest=0, less=1, by=None):
+    """`x // n` as JAX has it, and with other numbers."""
+    q = lax.div(x, n)
+    return jnp.where((lax.sign(x) != sign) & (lax.rem(x, n if by is None else by) != rest), q - less, q)
+
+
+FLOORED = {
+    "a negative divisor": lambda x: x // -7,
+    "divisors of their own": lambda x: x // jnp.array([7, 8, 9], jnp.int32),
+    "another sign": lambda x: _floored(x, jnp.int32(7), sign=0),
+    "another rest": lambda x: _floored(x, jnp.int32(7), rest=1),
+    "two less": lambda x: _floored(x, jnp.int32(7), less=2),
+    "the rest by another": lambda x: _floored(x, jnp.int32(7), by=jnp.int32(8)),
+    "another quotient": lambda x: jnp.where((lax.sign(x) != 1) & (x % 7 != 0), lax.div(x, 7) - 1, lax.div(x, 8)),
+    "the sign of another": lambda x: jnp.where(
+        (lax.sign(-x) != 1) & (lax.rem(x, 7) != 0), lax.div(x, 7) - 1, lax.div(x, 7)
+    ),
+    "either": lambda x: jnp.where((lax.sign(x) != 1) | (lax.rem(x, 7) != 0), lax.div(x, 7) - 1, lax.div(x, 7)),
+}
+
+
+@pytest.mark.parametrize("name", FLOORED)
+def test_near_misses_of_floored_quotients(name):
+    x = _ends(np.int32)[:21].reshape(7, 3)
+    check(FLOORED[name], x, opsets=(21,), contains=["Sign", "Where"])
 
 
 NEAR = {

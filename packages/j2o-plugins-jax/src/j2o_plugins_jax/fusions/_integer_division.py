@@ -1,0 +1,108 @@
+"""Division of integers by a positive number n, the same for all elements: remainders and floored quotients.
+
+before: Where(Less(r, 0), Add(r, n), r) with r = Sub(x, Mul(Div(x, n), n))    after: Mod(x, n)
+before: Sub(x, Mul(Div(x, n), n)), few elements that are not negative         after: Mod(x, n)
+before: Where(And(Not(Equal(Sign(x), 1)), Not(Equal(r, 0))), Sub(Div(x, n), 1), Div(x, n))
+after:  Div(x, n), Div(Sub(x, Mod(x, n)), n) or Sub(Div(Add(x, b), n), b) with b = Cast(Less(x, 0))
+
+`x % n` is the first, `lax.rem(x, n)` the second, `x // n` the third: Div is enough where x is not negative, and few
+elements that are far enough from the least number have the second form. The same numbers: Mod has the sign of n, which
+is no divisor that a processor refuses (0, and -1 of the least number). Mod takes 6 ns for an element, the six nodes of
+the first 9 and the three of the second 3 (ONNX Runtime 1.32, one thread).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import onnx_ir as ir
+
+from j2o_core import Rewriter
+
+from .._plugin import plugin
+
+_FEW = 64
+
+
+@plugin.rewrite("Where", late=True, needs=("Div",))
+def _floored(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    is_negative, total, rest = node.inputs
+    less, add = rw.producer(is_negative, "Less"), rw.producer(total, "Add")
+    if less is None or less.inputs[0] is not rest or rw.scalar(less.inputs[1]) != 0:
+        return None
+    x, divisor = _division(rw, rest)
+    if divisor is None or not any(one is rest and rw.scalar(n) == rw.scalar(divisor) for one, n in rw.both_ways(add)):
+        return None
+    return _remainder(rw, x, divisor, node)
+
+
+@plugin.rewrite("Sub", late=True, needs=("Div",))
+def _truncated(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    x, divisor = _division(rw, node.outputs[0])
+    return _remainder(rw, x, divisor, node) if _is_few(rw, x) and rw.range(x).low >= 0 else None
+
+
+@plugin.rewrite("Where", late=True, needs=("Div", "Sign"))
+def _floored_quotient(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    condition, lower, quotient = node.inputs
+    divide, subtract = rw.producer(quotient, "Div"), rw.producer(lower, "Sub")
+    if divide is None or subtract is None or subtract.inputs[0] is not quotient or rw.scalar(subtract.inputs[1]) != 1:
+        return None
+    x, divisor = divide.inputs
+    n = rw.scalar(divisor)
+    if x is None or x.dtype is None or not x.dtype.is_integer() or n is None or n <= 0:
+        return None
+    if not rw.same_shape(x, node.outputs[0]) or not any(
+        (sign := rw.producer(_unequal(rw, one, 1), "Sign")) is not None
+        and sign.inputs[0] is x
+        and _is_rest(rw, _unequal(rw, other, 0), x, n)
+        for one, other in rw.both_ways(rw.producer(condition, "And"))
+    ):
+        return None
+    low, op = rw.range(x).low, rw.op
+    if low >= 0:
+        return quotient
+    if _is_few(rw, x) and rw.target.runs("Mod", x.dtype) and low - n >= np.iinfo(x.dtype.numpy()).min:
+        return op.Div(op.Sub(x, op.Mod(x, divisor)), divisor)  # type: ignore[no-any-return]
+    below = op.Cast(op.Less(x, op.const(0, x)), to=x.dtype)
+    return op.Sub(op.Div(op.Add(x, below), divisor), below)  # type: ignore[no-any-return]
+
+
+def _unequal(rw: Rewriter, value: ir.Value | None, number: int) -> ir.Value | None:
+    """The x of Not(Equal(x, number))."""
+    negated = rw.producer(value, "Not")
+    equal = rw.producer(negated.inputs[0], "Equal") if negated is not None else None
+    return next((x for x, other in rw.both_ways(equal) if rw.scalar(other) == number), None)
+
+
+def _is_rest(rw: Rewriter, value: ir.Value | None, x: ir.Value, n: float) -> bool:
+    """Whether a value is what a division of x by n leaves, rounded either way."""
+    mod = rw.producer(value, "Mod")
+    divided, divisor = mod.inputs if mod is not None else _division(rw, value)
+    return divided is x and rw.scalar(divisor) == n
+
+
+def _division(rw: Rewriter, rest: ir.Value | None) -> tuple[ir.Value | None, ir.Value | None]:
+    """The x and the constant n of Sub(x, Mul(Div(x, n), n)) of integers with n > 0."""
+    subtract = rw.producer(rest, "Sub")
+    if rest is None or subtract is None or rest.dtype is None or not rest.dtype.is_integer():
+        return None, None
+    for quotient, n in rw.both_ways(rw.producer(subtract.inputs[1], "Mul")):
+        divide, number = rw.producer(quotient, "Div"), rw.scalar(n)
+        if divide is not None and divide.inputs[0] is subtract.inputs[0] and number is not None and number > 0:
+            x, divisor = divide.inputs
+            if rw.scalar(divisor) == number:
+                return x, divisor
+    return None, None
+
+
+def _is_few(rw: Rewriter, x: ir.Value | None) -> bool:
+    shape = rw.shape(x)
+    return shape is not None and all(isinstance(size, int) for size in shape) and math.prod(shape) <= _FEW
+
+
+def _remainder(rw: Rewriter, x: ir.Value | None, divisor: ir.Value | None, node: ir.Node) -> ir.Value | None:
+    if x is None or not rw.same_shape(x, node.outputs[0]) or not rw.target.runs("Mod", x.dtype):
+        return None
+    return rw.op.Mod(x, divisor)  # type: ignore[no-any-return]
