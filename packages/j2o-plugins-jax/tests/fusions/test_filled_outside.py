@@ -41,6 +41,9 @@ SPELLINGS = {
     "one axis": lambda x, i, j: jnp.where(inside(i, 5), x[:, 0][i], 2),
     "a grid": lambda x, i, j: two_axes(x, i[:30, None], j[None, :30]),
     "neighbours": lambda x, i, j: two_axes(x, i, j) + two_axes(x, i + 1, j) * two_axes(x, i + 1, j - 1),
+    "pairs": lambda x, i, j: [two_axes(x, i + m, j + n) for m in (0, 1) for n in (0, 1)],
+    "pairs of a grid": lambda x, i, j: [two_axes(x, i[:30, None] + m, j[None, :30] + 1) for m in (0, 1)],
+    "two apart": lambda x, i, j: two_axes(x, i + 2, j) + two_axes(x, i - 1, j + 1),
     "vmap": lambda x, i, j: jax.vmap(lambda i, j: two_axes(x, i, j))(i, j),
     "three axes": lambda x, i, j: jnp.where(
         inside(i, 5) & inside(j, 7) & inside(i - j, 2), jnp.stack([x, 2 * x], -1)[i, j, i - j], 0
@@ -107,6 +110,12 @@ def test_declines(name):
 
 def test_places_of_no_known_number():
     check(two_axes, Spec((5, 7)), Spec(("N",), np.int32), Spec(("N",), np.int32), opsets=(21,), absent=["Pad"])
+
+
+def test_pairs_have_their_places_in_common():
+    check(SPELLINGS["pairs"], image(), places(600), places(600), opsets=(21,), contains=["Pad"])
+    program = to_onnx(SPELLINGS["pairs"], [image(), places(600), places(600)])
+    assert [node.op_type for node in program.model.graph].count("Clip") == 2
 
 
 def test_a_constant_array():
