@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from . import traits
 from ._constants import Constants
-from ._identities import operand_or_constant
+from ._identities import NAMES, operand_or_constant
 from ._infer import infer_shapes, same_dimension, same_shape
 from ._values import is_empty, shape_of
 
@@ -251,8 +251,6 @@ def _chosen(value: ir.Value | None, condition: ir.Value | None, place: int) -> i
     return producer.inputs[place] if producer is not None and is_chosen else value
 
 
-_OF_TWO = ("BitwiseAnd", "Max", "Min")
-
 _SIMPLER: dict[str, Rule] = {
     "Identity": _identity,
     "Cast": _cast,
@@ -267,7 +265,7 @@ _SIMPLER: dict[str, Rule] = {
     "Where": _where,
     "Squeeze": _axes_changed("Squeeze"),
     "Unsqueeze": _axes_changed("Unsqueeze"),
-    **{op_type: operand_or_constant(op_type) for op_type in (*traits.NEUTRAL, *traits.COMPARISONS, *_OF_TWO)},
+    **{op_type: operand_or_constant(op_type) for op_type in NAMES},
 }
 
 SIMPLIFIED = frozenset(_SIMPLER)

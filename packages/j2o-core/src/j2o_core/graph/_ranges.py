@@ -15,8 +15,9 @@ import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
+from ..simplify._identities import one_number
 from . import traits
-from ._values import REAL_KINDS, one_number
+from ._values import REAL_KINDS
 
 ConstantOf = Callable[[ir.Value | None], "np.ndarray[Any, Any] | None"]
 

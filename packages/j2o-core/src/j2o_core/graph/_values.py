@@ -71,15 +71,6 @@ def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
     return shape if shape is not None and all(isinstance(size, int) for size in shape) else None
 
 
-def one_number(array: np.ndarray[Any, Any] | None) -> Any:
-    """The number that all elements of an array are, bit for bit; None for several or none."""
-    if array is None or not array.size:
-        return None
-    first, last = array[(0,) * array.ndim], array[(-1,) * array.ndim]
-    bits = first.tobytes()
-    return first if bits == last.tobytes() and (array.size < 3 or bits * array.size == array.tobytes()) else None
-
-
 def is_empty(value: ir.Value | None) -> bool:
     """Whether a value is known to have no elements."""
     shape = shape_of(value) if value is not None else None

@@ -42,13 +42,6 @@ LOGIC = ("And", "Or", "Xor")
 COMMUTATIVE = ("Add", "Mul", "Equal", *LOGIC, "BitwiseAnd", "BitwiseOr", "BitwiseXor")
 """The result is the same, bit for bit, with the two operands changed for one another."""
 
-NEUTRAL = {
-    **{"And": True, "Or": False, "Xor": False},
-    **{"Add": 0, "Sub": 0, "Mul": 1, "Div": 1, "Pow": 1},
-    **{"BitwiseOr": 0, "BitwiseXor": 0, "BitShift": 0},
-}
-"""The second operand with which the first is the result, signs of zeros aside; alike the first, if they commute."""
-
 BROADCASTS = (
     *("Add", "Sub", "Mul", "Div", "Pow", "Mod", "Max", "Min", "Where"),
     *COMPARISONS,

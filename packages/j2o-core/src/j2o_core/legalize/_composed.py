@@ -14,8 +14,8 @@ import numpy as np
 import onnx_ir as ir
 
 from ..graph._builder import Builder
-from ..graph._values import one_number
 from ..rewrite import Rewriter
+from ..simplify._identities import one_number
 from ..target import FLOATS, UNSIGNED
 from ._convolution import average_pool, convolution
 from ._declined import Declined, sizes_of

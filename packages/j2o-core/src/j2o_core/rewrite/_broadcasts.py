@@ -26,8 +26,8 @@ from ..graph._values import shape_of
 from ._plugin import plugin
 from ._rewriter import Rewriter
 
-# Operators with constants that pass the other operand on.
-_NEUTRAL = ("And", "Or", "Mul", "Add")
+# Operands that pass the other one on.
+_NEUTRAL = {"And": True, "Or": False, "Mul": 1, "Add": 0}
 _MOST_NUMBERS = 4096  # of a constant that is looked through
 _LONGEST_CHAIN = 8
 
@@ -136,7 +136,7 @@ def _thinner(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
 
 
 def _passed_on(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    neutral = traits.NEUTRAL[node.op_type]
+    neutral = _NEUTRAL[node.op_type]
     for one, other in rw.both_ways(node):
         array = rw.constant(one)
         numbers = _written_out(rw, one) if array is None else array

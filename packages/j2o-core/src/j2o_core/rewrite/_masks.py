@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..graph import traits
-from ..graph._values import one_number
+from ..simplify._identities import one_number
 from ._plugin import plugin
 from ._rewriter import Rewriter
 

@@ -19,8 +19,9 @@ from ..graph._kept import is_kept
 from ..graph._layout import expand, reshape
 from ..graph._nonfinite import difference, only_finite
 from ..graph._ranges import Range, value_range
-from ..graph._values import REAL_KINDS, numpy_dtype, one_number, shape_of, stamp
+from ..graph._values import REAL_KINDS, numpy_dtype, shape_of, stamp
 from ..simplify import FOLD_LIMIT_BYTES
+from ..simplify._identities import one_number
 from ._views import Axes, Part, View, refined, step, view, whole
 
 # The result that a rule, or a part of it, did not return.

@@ -1,4 +1,7 @@
-"""Equations whose result is one of their operands, or known, for every value (NaN and signed zeros included)."""
+"""Equations whose result is one of their operands, or known, for every value (NaN and signed zeros included).
+
+`j2o_core.graph` asks the same of nodes, which lowerings and rewrites make.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +24,10 @@ def passes_on(eqn: Any, known: dict[Any, Any]) -> Any | None:
     if name not in _NEUTRAL:
         return None
     left, right = eqn.invars
-    if name in _OF_EQUALS and left is right:
+    if name in OF_EQUALS and left is right:
         return left
     for operand, other in ((left, right), (right, left)):
-        if other is left and name in _ON_THE_RIGHT:
-            continue
-        if _fits(operand, eqn) and _holds(_NEUTRAL[name], other, known):
+        if _fits(operand, eqn) and is_neutral(name, _number(other, known), on_the_right=other is right):
             return operand
     return None
 
@@ -35,27 +36,62 @@ def known_result(eqn: Any, known: dict[Any, Any]) -> Any | None:
     """The number that every element of an equation's only result has, whatever the unknown operands are, or None."""
     name = eqn.primitive.name
     if name in _OF_ITSELF and eqn.invars[0] is eqn.invars[1]:
-        number, only_of_integers = _OF_ITSELF[name]
         dtype = eqn.invars[0].aval.dtype
-        return number if not only_of_integers or (not is_extended_dtype(dtype) and dtype.kind in "biu") else None
+        return None if is_extended_dtype(dtype) else of_itself(name, dtype)
     if name in _ABSORBING:
-        for atom in eqn.invars[: 1 if name == "pow" else 2]:
-            if _holds(_ABSORBING[name], atom, known) and (value := _known(atom, known)) is not None and value.size:
-                return value.reshape(-1)[0]
+        for place, atom in enumerate(eqn.invars):
+            number = _number(atom, known)
+            if absorbs(name, number, on_the_right=place == 1):
+                return number
     return None
+
+
+def is_neutral(name: str, number: Any, *, on_the_right: bool) -> bool:
+    """Whether the result with a number, as one of two operands, is the other operand; None is no number."""
+    predicate = _NEUTRAL.get(name)
+    if predicate is None or number is None or (name in _ON_THE_RIGHT and not on_the_right):
+        return False
+    return bool(predicate(number))
+
+
+def absorbs(name: str, number: Any, *, on_the_right: bool) -> bool:
+    """Whether the result with a number, as one of two operands, is that number, whatever the other operand is."""
+    predicate = _ABSORBING.get(name)
+    if predicate is None or number is None or (name == "pow" and on_the_right):
+        return False
+    return bool(predicate(number))
+
+
+def of_itself(name: str, dtype: np.dtype[Any]) -> Any | None:
+    """The number that the result of two equal operands is, None if that depends on them."""
+    if name not in _OF_ITSELF:
+        return None
+    number, only_of_integers = _OF_ITSELF[name]
+    if only_of_integers and dtype.kind not in "biu":
+        return None
+    return np.bool_(number) if isinstance(number, bool) else dtype.type(number)
+
+
+def one_number(array: np.ndarray[Any, Any] | None) -> Any:
+    """The number that all elements of an array are, bit for bit; None for several or none."""
+    if array is None or not array.size:
+        return None
+    first, last = array[(0,) * array.ndim], array[(-1,) * array.ndim]
+    bits = first.tobytes()
+    return first if bits == last.tobytes() and (array.size < 3 or bits * array.size == array.tobytes()) else None
+
+
+def is_real(number: Any) -> bool:
+    """Whether a scalar is a real number or a boolean of a dtype that arithmetic has."""
+    return number.dtype.kind in "biuf" or number.dtype.name == "bfloat16"
 
 
 def _selected(eqn: Any, known: dict[Any, Any]) -> Any | None:
     which, *cases = eqn.invars
     if all(_is_same(case, cases[0], known) for case in cases[1:]):  # such as the carry that no branch changes
         return cases[0]
-    value = _known(which, known)
-    if value is None or value.size == 0:
-        return None
-    first = value.reshape(-1)[0]
-    if not (value == first).all() or not 0 <= int(first) < len(cases):
-        return None
-    return cases[int(first)]
+    number = one_number(_known(which, known))
+    return cases[int(number)] if number is not None and 0 <= number < len(cases) else None
 
 
 def _is_same(atom: Any, other: Any, known: dict[Any, Any]) -> bool:
@@ -78,50 +114,48 @@ def _known(atom: Any, known: dict[Any, Any]) -> np.ndarray[Any, Any] | None:
     return np.asarray(value) if value is not None and value.size <= 4096 else None
 
 
-def _holds(predicate: Callable[[np.ndarray[Any, Any]], Any], atom: Any, known: dict[Any, Any]) -> bool:
-    """Whether an atom is a constant, of real numbers or booleans, for which a predicate holds."""
-    value = _known(atom, known)
-    if value is None or (value.dtype.kind not in "biuf" and value.dtype.name != "bfloat16"):
-        return False
-    return bool(predicate(value))
+def _number(atom: Any, known: dict[Any, Any]) -> Any | None:
+    number = one_number(_known(atom, known))
+    return number if number is not None and is_real(number) else None
 
 
-def _is_one(value: np.ndarray[Any, Any]) -> Any:
-    return (value == 1).all()
+def _is_one(number: Any) -> Any:
+    return number == 1
 
 
-def _is_zero(value: np.ndarray[Any, Any]) -> Any:
-    return (value == 0).all() and (_is_integer(value) or not np.signbit(value).any())
+def _is_zero(number: Any) -> Any:
+    return number == 0 and (_is_integer(number) or not np.signbit(number))
 
 
-def _adds_nothing(value: np.ndarray[Any, Any]) -> Any:
+def _adds_nothing(number: Any) -> Any:
     """Of floats it is -0: the sum of 0 and -0 is 0."""
-    return (value == 0).all() and (_is_integer(value) or np.signbit(value).all())
+    return number == 0 and (_is_integer(number) or np.signbit(number))
 
 
-def _has_all_bits(value: np.ndarray[Any, Any]) -> Any:
-    return (value == np.invert(np.zeros((), value.dtype))).all()
+def _has_all_bits(number: Any) -> Any:
+    return number == np.invert(number.dtype.type(0))
 
 
-def _is_integer(value: np.ndarray[Any, Any]) -> bool:
-    return value.dtype.kind in "biu"
+def _is_integer(number: Any) -> bool:
+    return number.dtype.kind in "biu"
 
 
-def _lowest(value: np.ndarray[Any, Any]) -> Any:
-    return (value == (np.iinfo(value.dtype).min if value.dtype.kind in "iu" else -np.inf)).all()
+def _lowest(number: Any) -> Any:
+    return number == (np.iinfo(number.dtype).min if number.dtype.kind in "iu" else -np.inf)
 
 
-def _highest(value: np.ndarray[Any, Any]) -> Any:
-    return (value == (np.iinfo(value.dtype).max if value.dtype.kind in "iu" else np.inf)).all()
+def _highest(number: Any) -> Any:
+    return number == (np.iinfo(number.dtype).max if number.dtype.kind in "iu" else np.inf)
 
 
-def _of_integers(predicate: Callable[[np.ndarray[Any, Any]], Any]) -> Callable[[np.ndarray[Any, Any]], Any]:
+def _of_integers(predicate: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """A predicate of integers: among floats there may be NaN, which absorbs more."""
-    return lambda value: _is_integer(value) and predicate(value)
+    return lambda number: _is_integer(number) and predicate(number)
 
 
 _ON_THE_RIGHT = ("sub", "div", "pow", "shift_left", "shift_right_logical", "shift_right_arithmetic")
-_OF_EQUALS = ("and", "or", "max", "min")
+OF_EQUALS = ("and", "or", "max", "min")
+"""Of equal operands the result is that operand."""
 
 # Constants with which the result is the other operand.
 _NEUTRAL = {
