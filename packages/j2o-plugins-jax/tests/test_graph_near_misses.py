@@ -58,6 +58,11 @@ RNG = np.random.default_rng(1)
 INTEGERS = RNG.integers(-(2**31), 2**31 - 1, (2, 6000), np.int32)
 WORDS = INTEGERS.view(np.uint32)
 
+
+def outside(x, i, j):
+    return jnp.where((i >= 0) & (i < 4) & (j >= 0) & (j < 4), x[i, j], 0.5)
+
+
 MORE = {
     "relu": (lambda x: jnp.maximum(x, 0), MATRIX),
     "thresholded relu": (lambda x: jnp.where(x > 0.5, x, 0), MATRIX),
@@ -65,6 +70,16 @@ MORE = {
     "choices among integers": (lambda x, y: jnp.where(x > y, x, y + 3), *INTEGERS),
     "rotated bits": (lambda x: (x << 13) | (x >> 19), WORDS),
     "quotient of a power of two": (lambda x: x // 8, WORDS),
+    "floored quotients": (lambda x: x // 7, INTEGERS),
+    "few floored quotients": (lambda x: jnp.maximum(x, -1000) // 7, INTEGERS[:, :20]),
+    "remainders": (lambda x: x % 7, INTEGERS),
+    "few remainders": (lambda x: lax.rem(jnp.maximum(x, 0), 7), INTEGERS[:, :20]),
+    "pairs outside an image": (
+        lambda x, i, j: outside(x, i, j) - outside(x, i + 1, j + 1),
+        MATRIX,
+        *(np.resize(INDICES[places], 600) for places in ([0, 1, 2, 3, 4], [3, 1, 4])),
+    ),
+    "an update at a vector": (lambda x, v: x.at[v[0], v[1]].add(1), numbers(40, 30), np.int32([3, -2])),
     "short spans": (lambda x, y: x[:, None] * y, numbers(1000), numbers(1000, 3)),
     "short spans inside": (lambda x, y: x[:, None] + y, numbers(400, 3), numbers(400, 2, 3)),
     "outer products": (lambda x, y: x[..., None] @ y[..., None, :], numbers(500, 2), numbers(500, 3)),
@@ -241,6 +256,7 @@ MORE_NODES = {
         "choices among integers",
         "choices by row",
         "numbers of a vector",
+        "pairs outside an image",
         "places outside an image",  # where they are not, numbers of a vector
         "short spans",
         "short spans inside",
@@ -249,6 +265,9 @@ MORE_NODES = {
     ),
     "indices from the end",
     "indices that are filled in",
+    "floored quotients",
+    "few floored quotients",
+    "remainders",
     "silu by exponential",
     "group norm",
     "group norm of given weights",

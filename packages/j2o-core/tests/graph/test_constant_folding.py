@@ -101,6 +101,7 @@ LEFT = {
     "elements that are taken away": lambda op: op.Pad(
         op.const(INTEGERS), op.const([0, 0, -1, 0]), op.const(9, np.int32)
     ),
+    "a frame of no number": lambda op: op.Pad(op.const(INTEGERS), op.const([0, 1, 0, 0])),
     "a frame of the edge": lambda op: op.Pad(
         op.const(INTEGERS), op.const([0, 1, 0, 0]), op.const(9, np.int32), mode="edge"
     ),

@@ -144,6 +144,11 @@ def test_operands_that_are_one(op, op_type, dtype, is_left_out):
     assert (not len(op.nodes)) == is_left_out
 
 
+def test_several_operands_stay(op):
+    x = value_of(FLOATS)
+    assert op.Max(x, x, x).producer().op_type == "Max"
+
+
 def test_zeros_of_both_signs_are_no_number(op):
     x = value_of(FLOATS)
     mixed = op.const([0.0, -0.0, -0.0], x)

@@ -50,7 +50,7 @@ def test_the_first_power_is_the_number(op, x):
     assert op.Pow(x, op.const(1, np.int32)) is x
     assert op.Pow(x, op.const(2.0, x)) is not x
     assert op.Pow(x, op.const([1.0, 1.0, 1.0, 1.0], x)) is x
-    assert op.Pow(x, op.const(np.ones((2, 1, 1, 1)), x)) is not x
+    assert op.Pow(x, op.const(np.ones((2, 1, 1, 1)), x)).producer().op_type == "Pow"
     assert op.Pow(x, op.const([1.0, 2.0, 1.0, 1.0], x)) is not x
 
 

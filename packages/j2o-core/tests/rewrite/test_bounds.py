@@ -35,6 +35,7 @@ GRAPHS = {
     "a limit with more axes": ("y = Max(b, rows)", ["Cast", "Max"]),
     "a limit of floats that is reached": ("y = Max(c, half)", ["Sigmoid", "Max"]),
     "the negative zero": ("y = Min(c, minus)", ["Sigmoid", "Min"]),
+    "a limit that only zero reaches": ("d = Sub(c, one) y = Min(d, minus)", ["Sigmoid", "Sub", "Min"]),
     "zeros of a sign": ("a = Mul(x, none) d = Clip(a, minus, one) y = Max(d, none)", ["Mul", "Clip", "Max"]),
     "an absolute value of any number": ("y = Abs(i)", ["Abs"]),
     "a comparison that is open": ("k = Less(b, middle) y = Where(k, i, b)", ["Cast", "Less", "Where"]),

@@ -145,7 +145,7 @@ def _expand(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.V
     assert x is not None
     assert target is not None
     sizes = constants.array(target)
-    wanted = target.meta.get("j2o_dims") if sizes is None else tuple(int(size) for size in sizes)
+    wanted = target.meta.get("j2o_dims") if sizes is None else tuple(sizes.reshape(-1).tolist())
     return x if wanted is not None and same_shape(shape_of(x), tuple(wanted)) else None
 
 

@@ -20,13 +20,15 @@ from ..graph._values import static_shape
 from ._plugin import plugin
 from ._rewriter import Rewriter
 
-_MOST_NUMBERS = 4096  # of a constant in place of a comparison
+_MOST_NUMBERS = 4096
 
 
 @plugin.rewrite(*traits.COMPARISONS)
 def _decided(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    x, shape = node.inputs[0], static_shape(node.outputs[0])
-    if x is None or x.dtype is None or not x.dtype.is_integer() or shape is None or math.prod(shape) > _MOST_NUMBERS:
+    shape = static_shape(node.outputs[0])
+    if shape is None:
+        return None
+    if math.prod(shape) > _MOST_NUMBERS:  # cost: of a constant
         return None
     found = rw.range(node.outputs[0])
     return rw.const(np.full(shape, found.low, bool)) if found.low == found.high else None

@@ -34,17 +34,17 @@ def _elements_of_choice(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         value = layout.inputs[0]
     choice = rw.producer(value, "Where")
     mask = rw.constant(choice.inputs[0]) if choice is not None else None
-    if choice is None or mask is None or choice.graph is not node.graph:
-        return None
     shape = rw.shape(value) or ()
-    if not all(isinstance(size, int) for size in shape) or math.prod(shape) > _LARGEST:
+    if choice is None or mask is None or not all(isinstance(size, int) for size in shape):
+        return None
+    if math.prod(shape) > _LARGEST or choice.graph is not node.graph:  # cost: of the look, and of each turn of a loop
         return None
     flags = np.broadcast_to(mask, shape)
     for layout in layouts[::-1]:
         is_transpose, after = layout.op_type == "Transpose", rw.shape(layout.outputs[0]) or ()
         flags = flags.transpose(rw.attr(layout, "perm")) if is_transpose else flags.reshape(after)
     taken = _taken(rw, node, flags)
-    if taken is None or not taken.size or taken.any() != taken.all():
+    if taken is None or taken.any() != taken.all():
         return None
     x = choice.inputs[1 if taken.all() else 2]
     if x is None:
@@ -91,7 +91,9 @@ class _Filled(NamedTuple):
 def _filled(rw: Rewriter, value: ir.Value | None) -> _Filled | None:
     node = rw.producer(value, "Where")
     mask = rw.constant(node.inputs[0]) if node is not None else None
-    if node is None or mask is None or mask.size > _LARGEST:
+    if node is None or mask is None:
+        return None
+    if mask.size > _LARGEST:  # cost: of the look
         return None
     _, one, other = node.inputs
     for places, filling, x in (mask, one, other), (~mask, other, one):

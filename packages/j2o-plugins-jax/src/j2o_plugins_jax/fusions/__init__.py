@@ -22,13 +22,13 @@ from . import _filled_outside as _filled_outside
 from . import _narrow_clips as _narrow_clips
 from . import _gathered_numbers as _gathered_numbers
 from . import _gathered_vectors as _gathered_vectors
+from . import _integer_division as _integer_division  # before choices that are sums
 from . import _integer_choices as _integer_choices
 from . import _known_indices as _known_indices
 from . import _negative_indices as _negative_indices
 from .activations import _relu as _relu
 from .weights import _repeated_constants as _repeated_constants
 from .recurrent import _recurrent as _recurrent
-from . import _integer_division as _integer_division
 from .norms import _rms_norm as _rms_norm
 from .attention import _rotary as _rotary
 from . import _saturated as _saturated

@@ -170,7 +170,9 @@ def _is_unseen(rw: Rewriter, value: ir.Value) -> bool:
     """Whether nothing that is computed from a value shows the sign of its zeros."""
     passed = [value]
     for value in passed:
-        if value.is_graph_output() or len(passed) > _READERS:
+        if value.is_graph_output():
+            return False
+        if len(passed) > _READERS:  # cost: of the look
             return False
         for user, place in value.uses():
             if not _is_blind(rw, user, place):
