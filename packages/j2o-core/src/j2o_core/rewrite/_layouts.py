@@ -16,7 +16,7 @@ _STEPS, _MOST_STEPS = "j2o_steps", 4
 
 
 @plugin.rewrite(*SIMPLER, late=True)  # the late rules bring layouts and casts together, too
-@plugin.rewrite(*SIMPLER)
+@plugin.rewrite("Cast", "Expand", "Gather", "Where", *traits.LAYOUT)
 def _simpler(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """Reshape(Reshape(x)) -> Reshape(x), and what else the builder would have spared had it seen the node now."""
     if node.op_type == "Reshape" and node.inputs[0] is not None and rw.same_shape(node.inputs[0], node.outputs[0]):
