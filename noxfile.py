@@ -154,11 +154,11 @@ _PARALLEL = ("-n", "auto", "--dist", "worksteal")
 def tests(session: nox.Session, package: str) -> None:
     """Each package's tests, with nothing installed but what the package and its `test` extra declare.
 
-    About every fourth case of a parametrized test on the Python that runs nox; on the others every twelfth, and no slow
-    test. `-- --every 1` runs all cases, `-- --every 1 -m ""` all tests on all; `nox -s nightly` runs all on one.
+    About every fifth case of a parametrized test on the Python that runs nox; on the others every fifteenth, and no
+    slow test. `-- --every 1` runs all cases, `-- --every 1 -m ""` all tests on all; `nox -s nightly` runs all on one.
     """
     _install(session, *_editable(package, extras="test"), *_group("tests"))
-    sample = ("--every", "4") if session.python == HERE else ("--every", "12", "-m", "not slow")
+    sample = ("--every", "5") if session.python == HERE else ("--every", "15", "-m", "not slow")
     session.run("pytest", *_PARALLEL, *sample, f"packages/{package}/tests", *session.posargs)
 
 
