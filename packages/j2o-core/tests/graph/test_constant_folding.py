@@ -42,6 +42,7 @@ FOLDED = {
         (INTEGERS, np.array([0, 0]), np.array([1, 3]), np.array([0, 1]), np.array([1, 2])),
         (INTEGERS, np.array([2]), np.array([1]), np.array([1])),
     ],
+    "GatherND": [(INTEGERS, np.array([[0, 1], [-1, -3]])), (FLOATS, np.array([1]))],
     "Pad": [(INTEGERS, np.array([0, 1, 2, 0]), np.array(9, np.int32))],
 }
 
@@ -101,6 +102,10 @@ LEFT = {
     "elements that are taken away": lambda op: op.Pad(
         op.const(INTEGERS), op.const([0, 0, -1, 0]), op.const(9, np.int32)
     ),
+    "vectors along rows": lambda op: op.GatherND(op.const(INTEGERS), op.const([[1], [2]]), batch_dims=1),
+    "a vector outside": lambda op: op.GatherND(op.const(INTEGERS), op.const([0, 3])),
+    "a vector before the first": lambda op: op.GatherND(op.const(INTEGERS), op.const([-3, 0])),
+    "vectors into many numbers": lambda op: op.GatherND(op.const(MANY), op.const([5])),
     "a frame of no number": lambda op: op.Pad(op.const(INTEGERS), op.const([0, 1, 0, 0])),
     "a frame of the edge": lambda op: op.Pad(
         op.const(INTEGERS), op.const([0, 1, 0, 0]), op.const(9, np.int32), mode="edge"

@@ -77,7 +77,7 @@ def _while(
 
     def going(ctx: LoweringContext, carry: Sequence[ir.Value]) -> ir.Value:
         (flags,) = ctx.lower_jaxpr(cond_jaxpr, *cond_consts, *carry)
-        return ctx.op.Reshape(flags, ctx.const([], np.int64)) if batch and is_single else flags
+        return ctx.reshape(flags, ()) if is_single else flags
 
     def step(ctx: LoweringContext, carry: Sequence[ir.Value]) -> Sequence[ir.Value]:
         return ctx.lower_jaxpr(body_jaxpr, *body_consts, *carry)

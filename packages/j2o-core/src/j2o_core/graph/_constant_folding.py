@@ -21,8 +21,7 @@ def fold_node(
     constants: Constants, op_type: str, inputs: Sequence[ir.Value | None], attrs: dict[str, Any]
 ) -> ir.Value | None:
     """The constant that a node of constants would compute, None where that is rounded, large, or an error."""
-    rule = _FOLDS.get(op_type)
-    if rule is None:
+    if op_type not in _FOLDS:
         return None
     arrays = []
     for value in inputs:
@@ -30,15 +29,22 @@ def fold_node(
         if array is None:
             return None
         arrays.append(array)
-    result = rule(arrays, attrs)
+    result = folded(op_type, arrays, attrs)
     if result is None:
         return None
-    result = np.asarray(result)
     assert inputs[0] is not None
     if op_type not in (*traits.LAYOUT, "Slice"):
         return constants.get(result)
     wide = constants.wide(inputs[0]) if result.dtype.itemsize == 2 else None
-    return constants.get(result, constants.hint(inputs[0]), None if wide is None else rule([wide, *arrays[1:]], attrs))
+    wide = None if wide is None else folded(op_type, [wide, *arrays[1:]], attrs)
+    return constants.get(result, constants.hint(inputs[0]), wide)
+
+
+def folded(op_type: str, arrays: Sequence[Any], attrs: dict[str, Any]) -> np.ndarray[Any, Any] | None:
+    """The array that an operator gives for arrays, None where that is rounded, large, or an error."""
+    rule = _FOLDS.get(op_type)
+    result = rule(list(arrays), attrs) if rule is not None else None
+    return None if result is None else np.asarray(result)
 
 
 def _fold_transpose(arrays: list[Any], attrs: dict[str, Any]) -> Any:
@@ -87,6 +93,14 @@ def _fold_gather(arrays: list[Any], attrs: dict[str, Any]) -> Any:
     if x.nbytes > _FOLD_BYTES or (indices >= size).any() or (indices < -size).any():
         return None
     return np.take(x, indices, attrs.get("axis", 0))
+
+
+def _fold_gather_nd(arrays: list[Any], attrs: dict[str, Any]) -> Any:
+    x, vectors = arrays
+    sizes = np.array(x.shape[: vectors.shape[-1]])
+    if attrs.get("batch_dims", 0) or x.nbytes > _FOLD_BYTES or (vectors >= sizes).any() or (vectors < -sizes).any():
+        return None
+    return x[tuple(np.moveaxis(vectors, -1, 0))]
 
 
 def _fold_slice(arrays: list[Any], attrs: dict[str, Any]) -> Any:
@@ -166,6 +180,7 @@ _FOLDS: dict[str, Callable[[list[Any], dict[str, Any]], Any]] = {
     "Cast": _fold_cast,
     "Concat": _fold_concat,
     "Gather": _fold_gather,
+    "GatherND": _fold_gather_nd,
     "Slice": _fold_slice,
     "Pad": _fold_pad,
     **{op_type: _elementwise(*rule) for op_type, rule in _ELEMENTWISE.items()},

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx_ir as ir
 
+from ..simplify._identities import one_number
 from . import traits
 from ._constants import Constants
 from ._identities import NAMES, operand_or_constant
@@ -231,10 +232,9 @@ def _abs(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.Valu
 
 def _where(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | Simpler | None:
     condition, x, y = inputs
-    flags = constants.array(condition)
-    is_known = flags is not None and flags.size > 0 and bool(flags.all() or not flags.any())
-    if x is y or (is_known and flags is not None):
-        chosen = x if x is y or flags.all() else y  # type: ignore[union-attr]
+    flag = one_number(constants.array(condition))
+    if x is y or flag is not None:
+        chosen = y if flag is not None and not flag else x
         (shape,) = infer_shapes("Where", inputs, attrs, 1, constants.array)
         return chosen if chosen is not None and same_shape(shape_of(chosen), shape) else None
     # An inner choice by the same condition is made already.

@@ -16,7 +16,6 @@ import numpy as np
 import onnx_ir as ir
 
 from ..graph import traits
-from ..graph._values import static_shape
 from ._plugin import plugin
 from ._rewriter import Rewriter
 
@@ -25,13 +24,13 @@ _MOST_NUMBERS = 4096
 
 @plugin.rewrite(*traits.COMPARISONS)
 def _decided(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    shape = static_shape(node.outputs[0])
-    if shape is None:
+    size = rw.size(node.outputs[0])
+    if size is None:
         return None
-    if math.prod(shape) > _MOST_NUMBERS:  # cost: of a constant
+    if size > _MOST_NUMBERS:  # cost: of a constant
         return None
     found = rw.range(node.outputs[0])
-    return rw.const(np.full(shape, found.low, bool)) if found.low == found.high else None
+    return rw.const(np.full(rw.shape(node.outputs[0]), found.low, bool)) if found.low == found.high else None
 
 
 @plugin.rewrite("Abs", late=True)

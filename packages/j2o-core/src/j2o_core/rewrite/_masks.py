@@ -9,7 +9,6 @@ operands.
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,16 +33,14 @@ def _elements_of_choice(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         value = layout.inputs[0]
     choice = rw.producer(value, "Where")
     mask = rw.constant(choice.inputs[0]) if choice is not None else None
-    shape = rw.shape(value) or ()
-    if choice is None or mask is None or not all(isinstance(size, int) for size in shape):
+    size, shape = rw.size(value), rw.shape(value)
+    if choice is None or mask is None or size is None or shape is None:
         return None
-    if math.prod(shape) > _LARGEST or choice.graph is not node.graph:  # cost: of the look, and of each turn of a loop
+    if size > _LARGEST or choice.graph is not node.graph:  # cost: of the look, and of each turn of a loop
         return None
-    flags = np.broadcast_to(mask, shape)
-    for layout in layouts[::-1]:
-        is_transpose, after = layout.op_type == "Transpose", rw.shape(layout.outputs[0]) or ()
-        flags = flags.transpose(rw.attr(layout, "perm")) if is_transpose else flags.reshape(after)
-    taken = _taken(rw, node, flags)
+    taken: _Array | None = np.broadcast_to(mask, shape)
+    for step in (*layouts[::-1], node):
+        taken = rw.folded(step, taken) if taken is not None else None
     if taken is None or taken.any() != taken.all():
         return None
     x = choice.inputs[1 if taken.all() else 2]
@@ -61,23 +58,8 @@ def _elements_of_choice(rw: Rewriter, node: ir.Node) -> ir.Value | None:
             result = rw.op(layout.op_type, result, *layout.inputs[1:], **rw.attrs(layout))
         return result
 
-    source, part = rw.shared((node.inputs[0], x), arranged) if layouts else x, rw.slice_of(node.outputs[0])
-    if part is not None:
-        return rw.cut(source, part.axis, part.start, part.stop)
+    source = rw.shared((node.inputs[0], x), arranged) if layouts else x
     return rw.op(node.op_type, source, *node.inputs[1:], **rw.attrs(node))  # type: ignore[no-any-return]
-
-
-def _taken(rw: Rewriter, node: ir.Node, flags: _Array) -> _Array | None:
-    """The elements of an array that the node would take, None if that is not known."""
-    if node.op_type == "Slice":
-        part = rw.slice_of(node.outputs[0])
-        return None if part is None else flags[(slice(None),) * part.axis + (slice(part.start, part.stop),)]
-    places = rw.constant(node.inputs[1])
-    if places is None:
-        return None
-    if node.op_type == "Gather":
-        return np.take(flags, places, rw.attr(node, "axis", 0))
-    return flags[tuple(np.moveaxis(places, -1, 0))] if rw.attr(node, "batch_dims", 0) == 0 else None
 
 
 class _Filled(NamedTuple):

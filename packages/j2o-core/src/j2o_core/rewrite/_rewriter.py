@@ -13,13 +13,14 @@ import onnx_ir as ir
 
 from .._compat import is_symbolic
 from ..graph._builder import Builder, in_graph
+from ..graph._constant_folding import folded
 from ..graph._dims import Dimensions
 from ..graph._infer import same_shape
 from ..graph._kept import is_kept
 from ..graph._layout import expand, reshape
 from ..graph._nonfinite import difference, only_finite
 from ..graph._ranges import Range, value_range
-from ..graph._values import REAL_KINDS, numpy_dtype, shape_of, stamp
+from ..graph._values import REAL_KINDS, numpy_dtype, shape_of, stamp, static_shape
 from ..simplify import FOLD_LIMIT_BYTES
 from ..simplify._identities import one_number
 from ._views import Axes, Part, View, refined, step, view, whole
@@ -185,6 +186,13 @@ class Rewriter:
         """The array of a constant, None for everything else."""
         return self.op.constant_value(value)
 
+    def folded(self, node: ir.Node, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
+        """The array that a node gives for an array as its first operand, None where its others are no constants."""
+        others = [self.constant(value) for value in node.inputs[1:]]
+        if any(other is None for other in others):
+            return None
+        return folded(node.op_type, [x, *others], self.attrs(node))
+
     def wide(self, value: ir.Value | None) -> np.ndarray[Any, Any] | None:
         """The array of a constant to compute with: in half precision what it was rounded from, None if not known."""
         return self.op.constants.wide(value)
@@ -305,6 +313,11 @@ class Rewriter:
     def shape(self, value: ir.Value | None) -> tuple[Any, ...] | None:
         """A value's shape, if it is known."""
         return shape_of(value) if value is not None else None
+
+    def size(self, value: ir.Value | None) -> int | None:
+        """The number of a value's elements, None if it is not known."""
+        shape = static_shape(value)
+        return None if shape is None else math.prod(shape)
 
     def only_finite(self, value: ir.Value, how: str) -> ir.Value:
         """The value, with a note of how its operator differs from JAX for NaN or infinities."""

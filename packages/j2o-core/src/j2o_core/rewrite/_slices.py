@@ -169,12 +169,11 @@ def _slices_as_split(rw: Rewriter, node: ir.Node) -> dict[ir.Value, ir.Value] | 
         one = rw.slice_of(user.outputs[0]) if index == 0 and user.graph is node.graph else None
         if one is not None and one.axis == cut.axis and one.start < one.stop:
             slices.setdefault((one.start, one.stop), []).append(one.value)
-    shape = rw.shape(cut.source) or ()
-    is_few = all(isinstance(size, int) for size in shape) and math.prod(shape) <= _FEW
-    chosen = _disjoint(slices) if is_few else _without_gap(slices, shape[cut.axis])
+    size, length = rw.size(cut.source), (rw.shape(cut.source) or ())[cut.axis]
+    chosen = _disjoint(slices) if size is not None and size <= _FEW else _without_gap(slices, length)
     if (cut.start, cut.stop) not in chosen or len(chosen) == 1:
         return None
-    ends = sorted({0, *itertools.chain(*chosen), shape[cut.axis]})
+    ends = sorted({0, *itertools.chain(*chosen), length})
     parts = list(itertools.pairwise(ends))
     sizes = rw.const([stop - start for start, stop in parts], np.int64)
     outputs = dict(zip(parts, rw.op.Split(cut.source, sizes, axis=cut.axis, outputs=len(parts)), strict=True))

@@ -11,8 +11,6 @@ them, and conditions that are broadcast.
 
 from __future__ import annotations
 
-import math
-
 import onnx_ir as ir
 
 from j2o_core import Rewriter
@@ -27,10 +25,10 @@ _MANY = 4096
 def _choice(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     condition, x, y = node.inputs
     result = node.outputs[0]
-    shape = rw.shape(result)
-    if x is None or y is None or condition is None or shape is None or result.dtype not in _DTYPES:
+    size = rw.size(result)
+    if x is None or y is None or condition is None or size is None or result.dtype not in _DTYPES:
         return None
-    if not all(isinstance(size, int) for size in shape) or math.prod(shape) < _MANY:
+    if size < _MANY:
         return None
     if not rw.same_shape(condition, result):
         return None

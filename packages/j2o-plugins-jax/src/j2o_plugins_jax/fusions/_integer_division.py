@@ -14,8 +14,6 @@ of the second 0.2 ms.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import onnx_ir as ir
 
@@ -33,7 +31,8 @@ def _floored(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     less, add = rw.producer(is_negative, "Less"), rw.producer(total, "Add")
     if less is None or less.inputs[0] is not rest or rw.scalar(less.inputs[1]) != 0:
         return None
-    if _is_few(rw, rest, _MANY) is False:  # cost: then the choice is a sum
+    size = rw.size(rest)
+    if size is not None and size > _MANY:  # cost: then the choice is a sum
         return None
     x, divisor = _division(rw, rest)
     if divisor is None or not any(one is rest and rw.scalar(n) == rw.scalar(divisor) for one, n in rw.both_ways(add)):
@@ -101,12 +100,9 @@ def _division(rw: Rewriter, rest: ir.Value | None) -> tuple[ir.Value | None, ir.
     return None, None
 
 
-def _is_few(rw: Rewriter, x: ir.Value | None, most: int = _FEW) -> bool | None:
-    """Whether there are at most so many elements, None if that is not known."""
-    shape = rw.shape(x)
-    if shape is None or not all(isinstance(size, int) for size in shape):
-        return None
-    return bool(math.prod(shape) <= most)
+def _is_few(rw: Rewriter, x: ir.Value | None) -> bool:
+    size = rw.size(x)
+    return size is not None and size <= _FEW
 
 
 def _remainder(rw: Rewriter, x: ir.Value | None, divisor: ir.Value | None, node: ir.Node) -> ir.Value | None:

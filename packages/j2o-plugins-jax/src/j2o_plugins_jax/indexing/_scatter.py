@@ -101,10 +101,10 @@ def _scatter(
         update = _Update({"add": "max", "mul": "min"}.get(update.reduction, update.reduction))
         x, updates = ctx.cast(x, np.int32), ctx.cast(updates, np.int32)
     index = index_vectors(ctx, indices, index_shape)
-    clamped = clamp_indices(ctx, index, windows.last_starts)
     if _is_chosen(ctx, index, windows):
         moves_inside = mode == lax.GatherScatterMode.CLIP
         return ctx.cast(_chosen(ctx, x, indices, updates, windows, update, moves_inside=moves_inside), dtype)
+    clamped = clamp_indices(ctx, index, windows.last_starts)
     # XLA drops what is outside even where JAX promises that all is inside, as the gradient of `x[i]` does.
     inside = None if mode == lax.GatherScatterMode.CLIP else is_inside(ctx, index, clamped, len(windows.indexed))
     scatter = _Scatter(windows, index, clamped, inside, update)

@@ -40,7 +40,7 @@ def _hashes(rw: Rewriter, node: ir.Node) -> dict[ir.Value, ir.Value]:
     members = _members(rw, root, node)
     if root is None or len(members) < 2:
         return dict(zip(node.outputs, _threefry_2x32(rw, *node.inputs), strict=True))
-    sizes = [_size(rw, member) for member in members]
+    sizes = [rw.size(member.outputs[0]) or 0 for member in members]
     flat = rw.reshape(root, (math.prod(rw.shape(root) or ()),))
     keys = [rw.op.Gather(flat, rw.const(places[:, None]), axis=0) for places in np.array([*members.values()]).T]
     counters = np.zeros((2, len(members), max(sizes)), np.uint32)
@@ -79,12 +79,6 @@ def _threefry_2x32(rw: Rewriter, key_0: Any, key_1: Any, x_0: Any, x_1: Any) -> 
     return x_0, x_1
 
 
-def _size(rw: Rewriter, node: ir.Node) -> int:
-    """The number of hashed numbers, if it is known; 0 else."""
-    shape = rw.shape(node.outputs[0])
-    return 0 if shape is None or not all(isinstance(size, int) for size in shape) else math.prod(shape)
-
-
 def _root(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
     """The array that a value is a part of."""
     while (node := rw.producer(value, *_VIEWS)) is not None and all(map(rw.is_weight, node.inputs[1:])):
@@ -94,24 +88,24 @@ def _root(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
 
 def _members(rw: Rewriter, root: ir.Value | None, node: ir.Node) -> dict[ir.Node, list[int]]:
     """The hashes with constant counters whose keys are numbers of a root, and the places of the two in it."""
-    shape = rw.shape(root)
-    if root is None or shape is None or not all(isinstance(size, int) for size in shape):
+    size = rw.size(root)
+    if root is None or size is None:
         return {}
-    places: dict[ir.Value | None, Any] = {root: np.arange(math.prod(shape)).reshape(shape)}
+    places: dict[ir.Value | None, Any] = {root: np.arange(size).reshape(rw.shape(root))}
     members: dict[ir.Node, list[int]] = {}
     queue = [root]
     while queue:
         for user, _ in queue.pop().uses():
             keys = [places[value] for value in user.inputs[:2] if value in places]
             if user.op_type == _HASH and [key.size for key in keys] == [1, 1] and user.graph is node.graph:
-                if _size(rw, user) and all(rw.constant(counter) is not None for counter in user.inputs[2:]):
+                if rw.size(user.outputs[0]) and all(rw.constant(counter) is not None for counter in user.inputs[2:]):
                     members[user] = [key.item() for key in keys]
             elif user.op_type in _VIEWS and user.inputs[0] in places:
                 for output, part in zip(user.outputs, _parts(rw, user, places[user.inputs[0]]), strict=False):
                     if output not in places:
                         places[output] = part
                         queue.append(output)
-    sizes = [_size(rw, member) for member in members]
+    sizes = [rw.size(member.outputs[0]) or 0 for member in members]
     padded = len(sizes) * max(sizes, default=0)
     return members if node in members and padded <= min(_MANY, 4 * sum(sizes)) else {}  # cost: numbers without use
 
