@@ -3,17 +3,7 @@ import onnx_ir as ir
 import pytest
 
 from j2o_core.graph._builder import Builder
-from j2o_core.graph._constants import Constants
 from j2o_core.graph._values import shape_of, stamp
-from j2o_core.target import Target
-
-
-@pytest.fixture
-def op():
-    graph = ir.Graph([], [], nodes=[])
-    builder = Builder(Constants(), Target(None, 21), append=graph.append)
-    builder.nodes = graph
-    return builder
 
 
 def value(shape, dtype=np.float32, name="x"):

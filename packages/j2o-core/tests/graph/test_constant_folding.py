@@ -2,12 +2,7 @@
 
 import numpy as np
 import onnx
-import onnx_ir as ir
 import pytest
-
-from j2o_core.graph._builder import Builder
-from j2o_core.graph._constants import Constants
-from j2o_core.target import Target
 
 reference = pytest.importorskip("onnx.reference")
 
@@ -45,11 +40,6 @@ FOLDED = {
     "GatherND": [(INTEGERS, np.array([[0, 1], [-1, -3]])), (FLOATS, np.array([1]))],
     "Pad": [(INTEGERS, np.array([0, 1, 2, 0]), np.array(9, np.int32))],
 }
-
-
-@pytest.fixture
-def op():
-    return Builder(Constants(), Target(None, 21), append=ir.Graph([], [], nodes=[]).append)
 
 
 def of_onnx(op_type, arrays):

@@ -21,11 +21,6 @@ from j2o_core.target import Target
 (B,) = jax_export.symbolic_shape("B")
 
 
-@pytest.fixture
-def op():
-    return Builder(Constants(), Target(None, 21), append=ir.Graph([], [], nodes=[]).append)
-
-
 def value(dtype=np.float32, shape=None):
     result = ir.Value(name="v")
     stamp(result, dtype, shape)

@@ -7,11 +7,8 @@ import pytest
 from jax import export as jax_export
 
 from j2o_core.graph import traits
-from j2o_core.graph._builder import Builder
-from j2o_core.graph._constants import Constants
 from j2o_core.graph._values import numpy_dtype, shape_of, stamp
 from j2o_core.simplify._identities import one_number
-from j2o_core.target import Target
 
 NAN, INF = np.nan, np.inf
 INTEGERS = np.array([[-(2**31), -1, 0], [1, 7, 2**31 - 1]], np.int32)
@@ -43,18 +40,6 @@ FUNCTIONS = {
 }
 LOGIC = ("And", "Or", "Xor")
 BITS = ("BitwiseAnd", "BitwiseOr", "BitwiseXor")
-
-
-def builder():
-    graph = ir.Graph([], [], nodes=[])
-    op = Builder(Constants(), Target(None, 21), append=graph.append)
-    op.nodes = graph
-    return op
-
-
-@pytest.fixture
-def op():
-    return builder()
 
 
 def value_of(array):
@@ -92,7 +77,7 @@ CONSTANTS = [0, -0.0, 1, -1, 2, 2**31 - 1, -(2**31), 2**32 - 1, INF, -INF, NAN, 
 @pytest.mark.parametrize("op_type", FUNCTIONS)
 @pytest.mark.parametrize("on_the_left", [False, True])
 @pytest.mark.filterwarnings("ignore")
-def test_the_result_with_a_constant_is_that_of_the_operator(op_type, on_the_left):
+def test_the_result_with_a_constant_is_that_of_the_operator(new_builder, op_type, on_the_left):
     """Whichever constant makes the builder leave an operator out."""
     left_out = 0
     for array in numbers_of(op_type):
@@ -103,7 +88,7 @@ def test_the_result_with_a_constant_is_that_of_the_operator(op_type, on_the_left
                 continue
             if op_type == "BitShift" and array.dtype != np.uint32:
                 continue
-            op, x, number = builder(), value_of(array), np.full(array.shape, constant, array.dtype)
+            op, x, number = new_builder(), value_of(array), np.full(array.shape, constant, array.dtype)
             pair = (op.const(number), x) if on_the_left else (x, op.const(number))
             got = result(op, op_type, *pair)
             arrays = (number, array) if on_the_left else (array, number)
@@ -116,9 +101,9 @@ def test_the_result_with_a_constant_is_that_of_the_operator(op_type, on_the_left
 
 @pytest.mark.parametrize("op_type", [name for name in FUNCTIONS if name not in ("Pow", "Div", "BitShift")])
 @pytest.mark.filterwarnings("ignore")
-def test_the_result_of_one_operand_twice_is_that_of_the_operator(op_type):
+def test_the_result_of_one_operand_twice_is_that_of_the_operator(new_builder, op_type):
     for array in numbers_of(op_type):
-        op, x = builder(), value_of(array)
+        op, x = new_builder(), value_of(array)
         got = result(op, op_type, x, x)
         assert agrees(op, got, x, array, FUNCTIONS[op_type](array, array)) is not False
 
@@ -189,14 +174,14 @@ def test_twice_is_not_at_all(op, op_type):
 
 
 @pytest.mark.parametrize(("array", "is_known"), [(INTEGERS, True), (FLOATS, False)])
-def test_the_opposite_of_a_comparison_of_integers(array, is_known):
+def test_the_opposite_of_a_comparison_of_integers(new_builder, array, is_known):
     pairs = {"Less": "GreaterOrEqual", "LessOrEqual": "Greater"}
     for one, other in (pairs | {value: key for key, value in pairs.items()}).items():
-        op, x, z = builder(), value_of(array), value_of(array)
+        op, x, z = new_builder(), value_of(array), value_of(array)
         negated = op.Not(op(one, x, z)).producer()
         assert negated.op_type == (other if is_known else "Not")
         assert not is_known or list(negated.inputs) == [x, z]
-    equal = builder()
+    equal = new_builder()
     assert equal.Not(equal.Equal(x, z)).producer().op_type == "Not"
 
 
