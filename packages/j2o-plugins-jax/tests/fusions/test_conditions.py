@@ -50,6 +50,63 @@ def test_a_constant_that_gives_the_shape_is_kept():
     assert "Equal" in operators(lambda x: (x > 0) == ones, X[0])
 
 
+INTEGERS = [np.int8, np.uint8, np.int16, np.int32, np.uint32, np.int64, np.uint64]
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_integers_that_are_not_zero(dtype):
+    info = np.iinfo(dtype)
+    x = np.array([0, 1, info.min, info.max, 2, info.max // 2 + 1], dtype)
+    with jax.enable_x64(True):
+        assert operators(lambda x: x != 0, x) == ["Cast"]
+        assert operators(lambda x: 0 != x, x.reshape(2, 3)) == ["Cast"]
+        assert operators(lambda x: x != 1, x) == ["Equal", "Not"]
+        assert operators(lambda x: (x == 0, x != 0), x) == ["Equal", "Not"]
+        assert operators(lambda x: x != np.zeros((2, 6), dtype), x)[-2:] == ["Equal", "Not"]
+
+
+def test_floats_that_are_not_zero_are_compared():
+    assert operators(lambda x: x != 0, np.array([0, -0.0, np.nan, np.inf, 1], np.float32)) == ["Equal", "Not"]
+
+
+CHOICES = {
+    (1, 0): ["Greater", "Cast"],
+    (0, 1): ["Greater", "Not", "Cast"],
+    (3, 0): ["Greater", "Cast", "Mul"],
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.int64])
+@pytest.mark.parametrize("numbers", CHOICES)
+@pytest.mark.parametrize("spec", [Spec((3,)), Spec(("N", 2)), Spec(()), Spec((0,))])
+def test_choices_of_two_numbers(dtype, numbers, spec):
+    yes, no = map(dtype, numbers)
+    with jax.enable_x64(True):
+        found = operators(lambda x: jnp.where(x > 0, yes, no), spec)
+    assert spec.shape == (0,) or [name for name in found if name != "Reshape"] == CHOICES[numbers]
+
+
+@pytest.mark.parametrize(
+    ("yes", "no"), [(1.0, -0.0), (-0.0, 1.0), (-3.0, 0.0), (np.inf, 0.0), (np.nan, 0.0), (0.0, 3.0), (3.0, -0.0)]
+)
+def test_choices_of_two_numbers_that_stay(yes, no):
+    program = check(lambda x: jnp.where(x > 0, np.float32(yes), np.float32(no)), X, opsets=(21,), target=None)
+    assert "Where" in [node.op_type for node in program.model.graph]
+    check(lambda x: jnp.signbit(jnp.where(x > 0, np.float32(yes), np.float32(no))), X, opsets=(21,))
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint32])
+def test_numbers_that_wrap_around(dtype):
+    largest = np.iinfo(dtype).max
+    found = operators(lambda x: jnp.where(x > 0, dtype(largest), dtype(0)) + dtype(largest), X)
+    assert found == ["Greater", "Cast", "Mul", "Add"]
+
+
+def test_choices_whose_mask_is_broadcast_stay():
+    found = operators(lambda x: jnp.where(x[:, :1] > 0, np.ones((2, 5), np.float32), 0), X)
+    assert "Where" in found
+
+
 def test_comparisons_of_numbers_are_no_xor():
     assert operators(lambda x, y: x != y, X, Y) == ["Equal", "Not"]
 

@@ -2,10 +2,13 @@
 
 before: Equal(b, true), Not(Equal(b, false))               after: b
 before: Not(Equal(a, b)), Not(Not(a))                      after: Xor(a, b), a
+before: Not(Equal(i, 0))                                   after: Cast(i)
 before: And(Less(x, y), Not(Equal(x, y)))                  after: Less(x, y)
 before: Add(Where(m, 0, x), Where(m, x, 0))                after: Add(x, 0), or x where none is -0
+before: Where(a, 1, 0), Where(a, 0, 1), Where(a, 3, 0)     after: Cast(a), Cast(Not(a)), Mul(Cast(a), 3)
 
-a and b are booleans; x and y may be NaN. `jnp.remainder` of floats and its gradient have all of these.
+a and b are booleans, i is an integer; x and y may be NaN. `jnp.remainder` and its gradient have most of these. A Where
+takes ONNX Runtime 1.3 us for a few numbers and 4 ns for each of many, the product 0.8 us and 0.3 ns.
 Declines where a constant gives the result its shape, and where 0 is -0.
 """
 
@@ -36,9 +39,15 @@ def _negated(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     if (negation := rw.producer(node.inputs[0], "Not")) is not None:
         return negation.inputs[0]
     equal = rw.producer(node.inputs[0], "Equal")
-    if equal is None or equal.inputs[0] is None or equal.inputs[0].dtype is not ir.DataType.BOOL:
+    if equal is None or equal.inputs[0] is None or equal.inputs[0].dtype is None:
         return None
-    return rw.op.Xor(*equal.inputs)  # type: ignore[no-any-return]
+    if equal.inputs[0].dtype is ir.DataType.BOOL:
+        return rw.op.Xor(*equal.inputs)  # type: ignore[no-any-return]
+    if equal.inputs[0].dtype.is_integer() and rw.only_use(equal.outputs[0]):
+        for one, other in rw.both_ways(equal):
+            if one is not None and rw.scalar(other) == 0 and rw.same_shape(one, node.outputs[0]):
+                return rw.op.Cast(one, to=ir.DataType.BOOL)  # type: ignore[no-any-return]
+    return None
 
 
 @plugin.rewrite("And", late=True)
@@ -62,6 +71,25 @@ def _chosen_on_both_sides(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         if rw.same_shape(x, node.outputs[0]):
             return rw.op.Add(x, rw.const(0, x)) if rw.range(x).negative_zero else x
     return None
+
+
+@plugin.rewrite("Where", late=True)
+def _of_two_numbers(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    mask, yes, no = node.inputs
+    result = node.outputs[0]
+    if mask is None or result.dtype is None or not rw.same_shape(mask, result):
+        return None
+    number = rw.scalar(yes)
+    if number is None or not _is_zero(rw, no):
+        is_opposite = _is_zero(rw, yes) and rw.scalar(no) == 1
+        return rw.op.cast(rw.op.Not(mask), result.dtype) if is_opposite else None  # type: ignore[no-any-return]
+    if number == 1:
+        return rw.op.cast(mask, result.dtype)  # type: ignore[no-any-return]
+    if not 0 < number < math.inf and not result.dtype.is_integer():  # -3 * 0 is -0
+        return None
+    if not rw.target.runs("Mul", result.dtype):  # cost: of casts
+        return None
+    return rw.op.Mul(rw.op.cast(mask, result.dtype), rw.const(number, result))  # type: ignore[no-any-return]
 
 
 def _is_zero(rw: Rewriter, value: ir.Value | None) -> bool:
