@@ -127,6 +127,10 @@ class Builder:
         """The array of a constant, None for everything else."""
         return self.constants.array(value)
 
+    def forget(self) -> None:
+        """Share no node that was added so far."""
+        self._seen.clear()
+
     def _key(self, op_type: str, inputs: Sequence[Any], outputs: int, attrs: dict[str, Any]) -> Any:
         if not self._share or op_type in traits.NOT_DETERMINISTIC:
             return None

@@ -32,6 +32,7 @@ class Dimensions:
         given: Mapping[str, ir.Value] = MappingProxyType({}),
     ):
         self.builder = builder
+        self._given = dict(given)
         self._symbols: dict[str, ir.Value] = dict(given)
         self._places: dict[str, tuple[ir.Value, int, int, int]] = {}
         for value, shape in sources:
@@ -49,6 +50,11 @@ class Dimensions:
     def names(self) -> list[str]:
         """All symbols."""
         return sorted({*self._symbols, *self._places})
+
+    def forget(self) -> None:
+        """Build each size again when it is asked for: the values so far may be in nested graphs now."""
+        self._symbols = dict(self._given)
+        self.builder.forget()
 
     def _note_place(self, value: ir.Value, axis: int, dimension: Any) -> None:
         """Remember `coefficient * symbol + offset` read at an axis; the plain symbol is preferred."""

@@ -24,6 +24,7 @@ from ..simplify import FOLD_LIMIT_BYTES
 from ..trace._failure import raised_at
 from ..trace._modules import MODULE, common_place
 from ..trace._source import source_of
+from ._branches import choose_branches
 from ._invariants import move_invariants
 from ._items import move_item_maps
 from ._kept_layouts import store_layouts
@@ -122,6 +123,10 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target, *, keep_weight
     if asked_for_sizes:  # they are computed at the end of the main graph, whichever graph asked
         lowered.graph.sort()
     remove_unused_nodes(lowered.graph)
+    if target.name is not None and (chosen := choose_branches(lowered.graph, lowered.constants)):
+        _note(lowered, chosen)
+        lowered.dims.forget()
+        remove_unused_nodes(lowered.graph)
     lowered.constants.forget_wide()
     if lowered.constants.has_kept or lowered.constants.largest > FOLD_LIMIT_BYTES:  # the others are folded
         store_layouts(lowered.graph, lowered.constants, keep_weights=keep_weights)
@@ -143,13 +148,17 @@ def _move_layouts(graphs: Iterable[ir.Graph], lowered: Lowered, target: Target, 
         builder = Builder(lowered.constants, target, append=graph.append, share=False)
         if "Transpose" in op_types:
             transpose_regions(graph, builder, lowered.dims)
-        moved = reshape_regions(graph, builder, lowered.dims)
-        if moved:
-            lowered.values = [tuple([moved.get(value, value) for value in values]) for values in lowered.values]
+        _note(lowered, reshape_regions(graph, builder, lowered.dims))
         if last:
             read_places(graph, builder, lowered.dims)
         if builder.added:
             graph.sort()
+
+
+def _note(lowered: Lowered, replaced: Mapping[ir.Value, ir.Value]) -> None:
+    """Note which values took the places of others."""
+    if replaced:
+        lowered.values = [tuple([replaced.get(value, value) for value in values]) for values in lowered.values]
 
 
 _Table = Mapping[str, Sequence[Rewrite]]
