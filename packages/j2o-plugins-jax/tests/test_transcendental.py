@@ -1,10 +1,12 @@
 """Exponentials, logarithms, trigonometric and hyperbolic functions, with the relative error that JAX's own have."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
 
+from j2o_core import to_onnx
 from j2o_core.testing import DTYPES, Spec, check
 
 FUNCTIONS = {
@@ -62,6 +64,21 @@ def test_logistic(x64, dtype):
 def test_logarithm_of_logistic_keeps_its_tail():
     x = np.linspace(-80, 80, 101).astype(np.float32)
     check(lambda x: jnp.log(lax.logistic(x)), x, rtol=1e-6, atol=1e-8, absent=["Sigmoid"])
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda x: jnp.arccos(jnp.clip(jnp.tanh(x), -1, 1)),
+        lambda x: jnp.sqrt(jnp.maximum(1 - jnp.abs(jnp.tanh(x)), 0)),
+        lambda x: jnp.sqrt(jnp.maximum(1 - jax.nn.sigmoid(x), 0)),
+        lambda x: jnp.log1p(-jnp.minimum(jax.nn.sigmoid(x), 1)),
+    ],
+)
+def test_limits_of_kernels_that_go_beyond_1_stay(fn):
+    """The kernels of Tanh and Sigmoid give up to 1.0000002, with which these are NaN."""
+    x = np.linspace(-20, 20, 20001, dtype=np.float32)
+    assert not np.isnan(to_onnx(fn, [x])(x)).any()
 
 
 def test_logistic_is_one_node():
