@@ -94,6 +94,20 @@ def test_products_with_nothing_to_sum(dtype):
     check(jnp.dot, Spec(("N",), dtype), Spec(("N",), dtype), constraints=["N >= 0"], opsets=(21,), sizes=(0, 2))
 
 
+LOWEST = np.int32(np.iinfo(np.int32).min)
+
+
+def test_limits_of_the_largest_of_nothing_stay():
+    """The largest of no bytes is the least number of its type, no byte."""
+
+    def fn(x):
+        largest = lax.reduce(x.astype(jnp.int32), LOWEST, lax.max, (0,))
+        return largest < 0, jnp.maximum(largest, -5)
+
+    check(fn, Spec(("N", 3), jnp.uint8), constraints=["N >= 0"], opsets=(21,), sizes=(0, 1, 3))
+    check(lambda x: fn(x[1:]), Spec(("N", 3), jnp.uint8), opsets=(21,), sizes=(1, 3))
+
+
 def test_the_operator_stays_where_there_is_something():
     options = {"opset": 23, "constraints": ["N >= 0"]}
     program = to_onnx(lambda x: FUNCTIONS["attention"](jnp.concatenate([x, x])), [("N", 4)], **options)

@@ -1,5 +1,6 @@
 import math
 
+import jax
 import ml_dtypes
 import numpy as np
 import onnx_ir as ir
@@ -143,6 +144,16 @@ def test_extremes_of_nothing_are_those_of_the_type():
     assert value_range(op.ReduceMax(small, op.const([0], np.int64)), op.constant_value) == dtype_range(
         ir.DataType.INT64
     )
+
+
+@pytest.mark.parametrize(
+    ("size", "constraints", "is_known"), [("N", [], True), ("N", ["N >= 0"], False), ("N - 1", [], False)]
+)
+def test_extremes_of_what_may_be_nothing_are_those_of_the_type(size, constraints, is_known):
+    op, x = builder(), ir.Value()
+    stamp(x, np.int8, (*jax.export.symbolic_shape(size, constraints=constraints), 3))
+    largest = op.ReduceMax(op.Cast(x, to=ir.DataType.INT64), op.const([0], np.int64), keepdims=0)
+    assert value_range(largest, op.constant_value) == (Range(-128, 127) if is_known else dtype_range(ir.DataType.INT64))
 
 
 def test_operators_of_other_domains_are_unknown():

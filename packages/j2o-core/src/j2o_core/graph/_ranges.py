@@ -17,7 +17,8 @@ import onnx_ir as ir
 
 from ..simplify._identities import one_number
 from . import traits
-from ._values import REAL_KINDS
+from ._sizes import may_be_zero
+from ._values import REAL_KINDS, shape_of
 
 ConstantOf = Callable[[ir.Value | None], "np.ndarray[Any, Any] | None"]
 
@@ -175,9 +176,9 @@ def _last_place(node: ir.Node) -> int:
 
 
 def _has_elements(node: ir.Node) -> bool:
-    """Of an operand without elements, the extremes are those of its type. Symbolic sizes are taken for positive."""
-    shape = node.inputs[0].shape if node.inputs[0] is not None else None
-    return shape is not None and 0 not in list(shape)
+    """Of an operand without elements, the extremes are those of its type, as of `N - 1` numbers where N is 1."""
+    shape = shape_of(node.inputs[0]) if node.inputs[0] is not None else None
+    return shape is not None and not any(isinstance(size, str) or may_be_zero(size) for size in shape)
 
 
 def _of_array(array: np.ndarray[Any, Any]) -> Range:
