@@ -10,6 +10,7 @@ from jax.scipy import special
 import j2o_core
 
 X = [-0.0, 0.0, -1e-5, 1e-5, -0.3, 0.7, np.nan]
+MASK, OTHER_MASK = np.arange(7) % 4 > 0, np.arange(7) != 2
 FUNCTIONS = {
     "expm1": jnp.expm1,
     "cbrt": jnp.cbrt,
@@ -50,6 +51,7 @@ FUNCTIONS = {
     "not chosen": lambda x: jnp.where(x != 0, 1, x),
     "chosen by a constant": lambda x: jnp.where(np.arange(7) < 3, x, 2),
     "chosen out of a row": lambda x: jnp.where(x[:, None] == 0, x, jnp.full(7, 3.0, x.dtype)),
+    "a number for all that two masks hide": lambda x: jnp.where(MASK, jnp.where(OTHER_MASK, x, -0.0), -0.0),
     "negated": lambda x: jnp.where(x > 0, x, -x),
     "not negated": lambda x: jnp.where(x > 0, -x, x),
     "reversed": lambda x: x[::-1],

@@ -98,4 +98,5 @@ def _filled_twice(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         and rw.same_shape(outer.x, node.outputs[0])
     ):
         return outer.x
-    return rw.op.Where(rw.const(places), rw.const(outer.number), inner.x)  # type: ignore[no-any-return]
+    # A runtime may lose the sign of a -0 that is no last operand.
+    return rw.op.Where(rw.const(~places), inner.x, rw.const(outer.number))  # type: ignore[no-any-return]
