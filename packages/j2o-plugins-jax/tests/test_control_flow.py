@@ -300,3 +300,12 @@ def test_what_a_counter_gives_is_known():
 
     program = check(fn, Spec((4, 2), np.int32), opsets=(21,), absent=["Add", "Mod", "Div", "Where"])
     assert sum(node.op_type == "Mul" for node in program.model.graph) <= 4
+
+
+def test_scan_over_items_without_elements():
+    items = np.zeros((40, 0, 3), np.int32)
+
+    def fn(x):
+        return lax.scan(lambda carry, item: (carry + x, (item * 2, carry + item.sum())), x, items)
+
+    check(fn, Spec((), jnp.int32), opsets=(21,), unroll=False)

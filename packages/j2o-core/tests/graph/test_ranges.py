@@ -146,6 +146,13 @@ def test_extremes_of_nothing_are_those_of_the_type():
     )
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.bool_, ml_dtypes.int4, np.float32])
+def test_a_constant_without_elements_may_be_any_number_of_its_type(dtype):
+    op = builder()
+    found = value_range(op.const(np.zeros((0, 3), dtype)), op.constant_value)
+    assert found == dtype_range(ir.DataType.from_numpy(np.dtype(dtype)))
+
+
 @pytest.mark.parametrize(
     ("size", "constraints", "is_known"), [("N", [], True), ("N", ["N >= 0"], False), ("N - 1", [], False)]
 )

@@ -182,8 +182,10 @@ def _has_elements(node: ir.Node) -> bool:
 
 
 def _of_array(array: np.ndarray[Any, Any]) -> Range:
-    if array.dtype.kind not in f"{REAL_KINDS}b" or not array.size:
+    if array.dtype.kind not in f"{REAL_KINDS}b":
         return ANYTHING
+    if not array.size:
+        return dtype_range(ir.DataType.from_numpy(array.dtype))
     if array.dtype.kind in "iub":
         return Range(int(array.min()), int(array.max()))
     wide: np.ndarray[Any, Any] = array.astype(np.float64)
