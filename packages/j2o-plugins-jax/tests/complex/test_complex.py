@@ -48,6 +48,13 @@ def test_derivatives(name):
     check(lambda x: jax.jvp(fn, (x,), (x + 1,)), Spec((3, 5), Z), opsets=(21,))
 
 
+@pytest.mark.parametrize("power", [0, 1, 2])
+def test_powers_are_not_multiplied_by_one(power):
+    """The product of an infinite number with 1 + 0i is NaN."""
+    x = np.array([1e25j, 1e25, 1e25 - 89j, -3 - 1e25j, 2 - 1j], Z)
+    check(lambda x: lax.integer_pow(x, power), x, opsets=(21,))
+
+
 def test_absolute_value_does_not_overflow():
     check(
         jnp.abs,

@@ -81,11 +81,15 @@ def reciprocal(x: Pair) -> Pair:
 
 def _integer_pow(eqn: Any, x: Any) -> Any:
     power = eqn.params["y"]
-    result = (jnp.ones_like(x[..., 0]), jnp.zeros_like(x[..., 0]))
+    # No product with 1 + 0i: it makes NaN of an infinite part.
+    result: Pair | None = None
     base, left = parts(x), abs(power)
     while left:
-        result = times(result, base) if left & 1 else result
+        if left & 1:
+            result = base if result is None else times(result, base)
         base, left = times(base, base), left >> 1
+    if result is None:
+        result = (jnp.ones_like(x[..., 0]), jnp.zeros_like(x[..., 0]))
     return pair(*(reciprocal(result) if power < 0 else result))
 
 
