@@ -48,11 +48,35 @@ def test_derivatives(name):
     check(lambda x: jax.jvp(fn, (x,), (x + 1,)), Spec((3, 5), Z), opsets=(21,))
 
 
+@pytest.mark.parametrize(
+    ("fn", "x"),
+    [
+        (jnp.exp, [89 + 0.785j, 89 - 0.75j, 88 + 1j]),
+        (jnp.sinh, [89.5 + 0.785j, -89.5 + 0.75j, 40 + 1j, -41 + 1j, 39 - 2j]),
+        (jnp.cosh, [89.5 + 0.785j, -89.5 + 0.75j, 40 + 1j, -41 + 1j, 39 - 2j]),
+    ],
+)
+def test_products_are_finite_where_a_factor_is_not(fn, x):
+    check(fn, np.array(x, Z), opsets=(21,), ulps=_ulps(fn.__name__))
+
+
+@pytest.mark.parametrize("name", ["exp", "expm1", "sinh", "cosh", "sin", "cos"])
+def test_arguments_on_an_axis_leave_a_part_zero_where_the_other_is_infinite(name):
+    fn = getattr(jnp, name)
+    check(lambda x: (fn(x).real, fn(x).imag), np.array([100, -100, 100j, -100j, 1000, -1000, 0], Z), opsets=(21,))
+
+
 @pytest.mark.parametrize("power", [0, 1, 2])
 def test_powers_are_not_multiplied_by_one(power):
     """The product of an infinite number with 1 + 0i is NaN."""
     x = np.array([1e25j, 1e25, 1e25 - 89j, -3 - 1e25j, 2 - 1j], Z)
     check(lambda x: lax.integer_pow(x, power), x, opsets=(21,))
+
+
+def test_logistic_keeps_its_digits_far_from_zero():
+    x = np.array([-10, -10 + 1j, -5 + 3j, 10 + 1j, -30 + 1j, -80, 100 + 1j, 3.1j, -1e-3 + 3.1j, 1e-6 + 3j], Z)
+    for one in x:
+        check(jax.nn.sigmoid, one.reshape(1), opsets=(21,))
 
 
 def test_absolute_value_does_not_overflow():

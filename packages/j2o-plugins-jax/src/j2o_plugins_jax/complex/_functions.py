@@ -33,16 +33,17 @@ def _log1p(x: Pair) -> Pair:
 
 
 def _exp(x: Pair) -> Pair:
-    size = jnp.exp(x[0])
+    # In two factors: the product with a cosine or sine may be finite where exp(a) is not.
+    size = jnp.exp(x[0] / 2)
     # exp(-inf) is 0 whatever the angle, and a real argument stays real.
-    return size * jnp.cos(x[1]), jnp.where(x[1] == 0, x[1], size * jnp.sin(x[1]))
+    return size * jnp.cos(x[1]) * size, jnp.where(x[1] == 0, x[1], size * jnp.sin(x[1]) * size)
 
 
 def _expm1(x: Pair) -> Pair:
     """exp(a) cos b - 1 = expm1(a) cos b - 2 sin^2(b/2)."""
     a, b = x
     half = jnp.sin(b / 2)
-    return jnp.expm1(a) * jnp.cos(b) - 2 * half * half, jnp.exp(a) * jnp.sin(b)
+    return jnp.expm1(a) * jnp.cos(b) - 2 * half * half, jnp.where(b == 0, b, jnp.exp(a) * jnp.sin(b))
 
 
 def _sqrt(x: Pair) -> Pair:
@@ -83,15 +84,28 @@ def _pow(x: Pair, y: Pair) -> Pair:
     return jnp.where(zero, of_zero, real), jnp.where(zero, 0 * of_zero, imag)
 
 
-# Circular and hyperbolic functions: one of each kind, the others by turning the plane
+# Circular and hyperbolic functions. XLA's sinh and cosh are finite wherever their products are, its sin and cos are not
 
 
 def _sinh(x: Pair) -> Pair:
-    return jnp.sinh(x[0]) * jnp.cos(x[1]), jnp.cosh(x[0]) * jnp.sin(x[1])
+    (sinh, cosh), (sin, cos), size = _of_parts(x)
+    return sinh * cos * size * size, jnp.where(x[1] == 0, x[1], cosh * sin * size * size)
 
 
 def _cosh(x: Pair) -> Pair:
-    return jnp.cosh(x[0]) * jnp.cos(x[1]), jnp.sinh(x[0]) * jnp.sin(x[1])
+    (sinh, cosh), (sin, cos), size = _of_parts(x)
+    # A real or an imaginary argument stays real.
+    return cosh * cos * size * size, jnp.where(x[1] == 0, lax.sign(x[0]) * x[1], sinh * sin * size * size)
+
+
+def _of_parts(x: Pair) -> tuple[Pair, Pair, Any]:
+    """The functions sinh and cosh of a, sin and cos of b, and a factor to multiply twice by, 1 where |a| is small.
+
+    Their products may be finite where they are not. From 40 on both are exp(a) / 2.
+    """
+    a, b = x
+    near = jnp.clip(a, -40, 40)
+    return (jnp.sinh(near), jnp.cosh(near)), (jnp.sin(b), jnp.cos(b)), jnp.exp(abs(a - near) / 2)
 
 
 def _tanh(x: Pair) -> Pair:
@@ -107,7 +121,7 @@ def _tanh(x: Pair) -> Pair:
 
 
 def _turned(fn: Callable[[Pair], Pair]) -> Callable[[Pair], Pair]:
-    """f(z) = -i g(i z): sin from sinh, tan from tanh, atan from atanh."""
+    """f(z) = -i g(i z): tan from tanh, atan from atanh."""
 
     def turned(x: Pair) -> Pair:
         real, imag = fn((-x[1], x[0]))
@@ -116,8 +130,15 @@ def _turned(fn: Callable[[Pair], Pair]) -> Callable[[Pair], Pair]:
     return turned
 
 
+def _sin(x: Pair) -> Pair:
+    a, b = x
+    # An imaginary argument stays imaginary where cosh is infinite.
+    return jnp.where(a == 0, a, jnp.sin(a) * jnp.cosh(b)), jnp.cos(a) * jnp.sinh(b)
+
+
 def _cos(x: Pair) -> Pair:
-    return _cosh((-x[1], x[0]))
+    a, b = x
+    return jnp.cos(a) * jnp.cosh(b), jnp.where(a == 0, -a * lax.sign(b), -jnp.sin(a) * jnp.sinh(b))
 
 
 # Inverses after Kahan (Branch cuts for complex elementary functions, 1987), with a zero on a cut counted as positive.
@@ -162,8 +183,13 @@ def _atanh(x: Pair) -> Pair:
 
 
 def _logistic(x: Pair) -> Pair:
-    real, imag = _tanh((x[0] / 2, x[1] / 2))
-    return (1 + real) / 2, imag / 2
+    """1 / (1 + exp(-z)) with e = exp(-|a|), multiplied out by way of b/2 so that nothing overflows or cancels."""
+    a, b = x
+    e, rest = jnp.exp(-abs(a)), -jnp.expm1(-abs(a))
+    sin, cos = jnp.sin(b / 2), jnp.cos(b / 2)
+    square = 2 * cos * cos
+    scale = rest * rest + 2 * e * square
+    return jnp.where(a >= 0, rest + e * square, e * (square - rest)) / scale, 2 * e * sin * cos / scale
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -187,7 +213,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "asinh": lift(_asinh),
     "acosh": lift(_acosh),
     "atanh": lift(_atanh),
-    "sin": lift(_turned(_sinh)),
+    "sin": lift(_sin),
     "cos": lift(_cos),
     "tan": lift(_turned(_tanh)),
     "asin": lift(_asin),
