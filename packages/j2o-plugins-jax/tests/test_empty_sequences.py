@@ -151,3 +151,10 @@ def test_a_kernel_that_takes_no_empty_arrays_is_named():
     message = r"failed in Scan of .*test_empty_sequences\.py:\d+(.|\n)*argument x has no elements.*constraints="
     with pytest.raises(RunError, match=message):
         program(np.zeros((0, 4), np.float32))
+
+
+def test_an_index_into_nothing_is_named_where_the_size_may_be_zero():
+    program = to_onnx(lambda x: x[-1:], [("N", 4)], constraints=["N >= 0"])
+    assert program(np.ones((3, 4), np.float32)).shape == (1, 4)
+    with pytest.raises(RunError, match="With that, too, an index into an axis without elements fails"):
+        program(np.zeros((0, 4), np.float32))

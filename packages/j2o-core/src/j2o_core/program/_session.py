@@ -22,7 +22,8 @@ from ._save import EMBED_LIMIT_BYTES, save, weight_bytes
 
 NEEDS_RUNTIME = 'ONNX Runtime is not installed. Install it with pip install "j2o-core[onnxruntime]" to {what} programs.'
 _EMPTY = """
-The argument {names} has no elements. Where a symbolic size may be 0, say so: constraints=["N >= 0"]."""
+The argument {names} has no elements. Where a symbolic size may be 0, say so: constraints=["N >= 0"].
+With that, too, an index into an axis without elements fails."""
 
 
 class Session:
