@@ -169,6 +169,12 @@ class _Guards:
             signal.setitimer(signal.ITIMER_PROF, 0)
         return bool(self._failures)
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_makereport(self, call: pytest.CallInfo[None]) -> None:
+        """Stops the timer of a test that has failed: its next signal would fall into the report."""
+        if call.excinfo is not None:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keeps what failed."""
         if report.failed:
