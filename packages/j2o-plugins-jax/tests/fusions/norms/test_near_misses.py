@@ -175,6 +175,13 @@ def test_no_group_norm(name):
     assert "InstanceNormalization" not in fused(OF_GROUP_NORM[name])
 
 
+@pytest.mark.parametrize("shape", ["2,4,3", "B,4,3"])
+def test_groups_need_not_be_whole_channels(shape):
+    constants = ["float[2] one = {1, 1}", "int64[3] to = {0, 6, 2}", "int64[3] back = {0, 4, 3}"]
+    text = graph(f"float[{shape}] x", constants, "r = Reshape(x, to)", NORM, "y = Reshape(n, back)")
+    assert fused(text) == ["Reshape", "InstanceNormalization", "Reshape"]
+
+
 # name: (graph, operators that are left)
 OF_INSTANCE_NORM = {
     "a weight that adds a batch": (

@@ -46,7 +46,7 @@ def _group_norm(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     channels = shape[len(outer)]
     if sum(not isinstance(size, int) for size in outer) > 1:
         return None  # the sizes would have to be computed to be put back
-    if not isinstance(groups, int) or groups == 0 or channels % groups:
+    if not isinstance(groups, int) or groups == 0:
         return None
     epsilon = rw.attr(norm, "epsilon")
     if len(outer) == 1 and groups == channels:
