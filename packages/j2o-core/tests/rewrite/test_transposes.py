@@ -91,6 +91,17 @@ def test_reduction_of_a_constant_has_no_axes_to_move():
     assert sorted(found) == ["Mul", "ReduceSum", "Sigmoid", "Softmax", "Tanh"]
 
 
+@pytest.mark.parametrize(
+    ("size", "places"),
+    [("0", "int64[0] k = {}"), ("N", "int64[8] k = {0,0,1,1,2,2,3,3}"), ("4", "int64[4,1] k = {0,1,2,3}")],
+)
+def test_places_of_an_axis_of_no_or_unknown_size_and_in_rows(size, places):
+    """None of them is each place of the axis some times over, which a Resize would be."""
+    nodes = "u = Transpose <perm=[0,2,3,1]> (c) p = Sigmoid(u) s = Tanh(u) m = Add(p, s) r = Gather <axis=1> (m, k)"
+    found = rewritten(f"g (float[2,3,{size},5] c) => (y) <{places}> {{ {nodes} y = Neg(r) }}")
+    assert "Gather" in found
+
+
 def test_half_precision_is_left_alone():
     nodes = BOTH + "r = Div(p, s)" + OUT
     assert "Transpose" in rewritten(graph(nodes, dtype="float16"))

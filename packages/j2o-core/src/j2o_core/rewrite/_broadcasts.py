@@ -140,7 +140,11 @@ def _passed_on(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     for one, other in rw.both_ways(node):
         array = rw.constant(one)
         numbers = _written_out(rw, one) if array is None else array
-        if numbers is None or numbers.size > _MOST_NUMBERS or not (numbers == neutral).all():
+        if numbers is None:
+            continue
+        if numbers.size > _MOST_NUMBERS:  # cost: of the comparison below
+            continue
+        if not (numbers == neutral).all():
             continue
         # Of floats, -0 + 0 is 0.
         if node.op_type != "Add" or np.signbit(numbers).all() or not rw.range(other).negative_zero:

@@ -64,7 +64,9 @@ def tie(graph: ir.Graph, constants: Constants) -> None:
     groups: dict[object, list[_Stored]] = {}
     for value in (one for values in neighbours.values() if len(values) > 1 for one in values):
         tensor = value.const_value
-        if tensor is None or tensor.nbytes < _SMALLEST_BYTES or not tensor.dtype.is_floating_point():
+        if tensor is None:
+            continue
+        if tensor.nbytes < _SMALLEST_BYTES or not tensor.dtype.is_floating_point():  # cost: see above
             continue
         stored = _stored(value, constants)
         if stored is not None:

@@ -211,9 +211,10 @@ def _repeats(rw: Rewriter, node: ir.Node) -> int | None:
         return None
     places, shape = rw.constant(node.inputs[1]), rw.shape(node.inputs[0])
     size = shape[rw.attr(node, "axis", 0)] if shape else None
-    if places is None or places.ndim != 1 or not isinstance(size, int) or not size or places.size % size:
+    if places is None or not isinstance(size, int) or not size:
         return None
     count = places.size // size
+    # Places in rows have another shape than these, and a number that size does not divide would lead beyond the axis.
     return count if count and np.array_equal(places, np.arange(places.size) // count) else None
 
 
