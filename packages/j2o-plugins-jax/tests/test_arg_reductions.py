@@ -26,6 +26,17 @@ def test_the_first_nan_is_both_extremes(x64, dtype):
     check(lambda x: (lax.argmax(x, 1, np.int32), lax.argmin(x, 1, np.int32)), x, opsets=(18, 26))
 
 
+@pytest.mark.parametrize(
+    ("opset", "shape", "casts"), [(18, (4, 4), 3), (21, (4, 4), 2), (21, (4, 400), 3), (21, ("B", 4), 3)]
+)
+def test_nan_among_few_numbers_is_a_maximum_of_booleans(opset, shape, casts):
+    """One maximum of bytes, between two Casts, is quicker for many. A third Cast is that of the index."""
+    x = np.array([[1, np.nan, 2, np.nan], [3, 1, 2, 0], [np.nan, 1, 1, 0], [0, 0, 5, 1]], np.float32)
+    x = np.tile(x, (1, 100)) if shape[1] == 400 else x
+    program = check(lambda x: lax.argmax(x, 1, np.int32), Spec(shape), args=[(x,)], opsets=(opset,))
+    assert [node.op_type for node in program.model.graph].count("Cast") == casts
+
+
 @pytest.mark.parametrize("shape", [("B", 4), (1, 1), (0, 4)])
 def test_shapes(shape):
     check(lambda x: lax.argmax(x, 1, np.int32), Spec(shape))
