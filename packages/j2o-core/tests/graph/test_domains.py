@@ -129,6 +129,18 @@ def test_rewrites_ask_for_them_by_their_whole_names(plugin, export):
     assert names(export(lambda x: foreign(foreign(foreign(x))), [(3,)])) == [("my.domain", "Neg")]
 
 
+def test_a_rewrite_need_not_state_the_dtype_of_what_it_returns(plugin, export):
+    @plugin.rewrite("Sin")
+    def _wave(rw, node):
+        return rw.op("my.domain::Wave", node.inputs[0])
+
+    program = export(lambda x: jnp.exp(jnp.sin(x)), [("B", 3)])
+    assert names(program) == [("my.domain", "Wave"), ("", "Exp")]
+    wave = program.model.graph[0].outputs[0]
+    assert (wave.dtype, str(wave.shape)) == (ir.DataType.FLOAT, "[B,3]")
+    program.check()
+
+
 def test_a_domain_is_no_attribute(op, x):
     with pytest.raises(TypeError, match=r'written op\("my\.domain::Sin"'):
         op.Sin(x, domain="my.domain")

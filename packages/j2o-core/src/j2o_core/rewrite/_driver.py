@@ -350,6 +350,8 @@ class _Driver:
 
     def _check(self, rule: Rewrite, node: ir.Node, pairs: dict[ir.Value, Any]) -> None:
         for old, new in pairs.items():
+            if new.dtype is None and new.producer() is not None:  # of an operator of another domain
+                stamp(new, old.dtype, None)
             shapes = shape_of(old), shape_of(new)
             wrong_shape = shapes[0] is not None and shapes[1] is not None and not may_equal(shapes[0], shapes[1])
             if old.dtype != new.dtype or wrong_shape:
