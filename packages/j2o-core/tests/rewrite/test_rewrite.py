@@ -1,3 +1,5 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -156,8 +158,20 @@ def test_a_rewrite_may_not_change_a_known_size(plugin, export):
 def test_rewrites_that_undo_each_other_are_stopped(plugin, export):
     plugin.rewrite("Sin")(lambda rw, node: rw.op.Cos(node.inputs[0]))
     plugin.rewrite("Cos")(lambda rw, node: rw.op.Sin(node.inputs[0]))
-    with pytest.raises(RewriteError, match="do not settle"):
-        export(jnp.sin, [(3,)])
+    with pytest.raises(RewriteError, match="do not settle") as caught:
+        export(lambda x: jnp.sin(x), [(3,)])
+    for op_type in ("Sin", "Cos"):
+        assert re.search(rf"of plugin 'fake' at {op_type} \(.*test_rewrite.py", str(caught.value)), caught.value
+
+
+def test_a_rewrite_of_its_own_result_is_named_once(plugin, export):
+    @plugin.rewrite("Sin")
+    def _again(rw, node):
+        return rw.op.Sin(node.inputs[0])
+
+    with pytest.raises(RewriteError, match="do not settle") as caught:
+        export(lambda x: jnp.sin(x), [(3,)])
+    assert str(caught.value).count("again of plugin 'fake' at Sin") == 1
 
 
 def test_graphs_without_operators_of_rules_get_no_driver(export, monkeypatch):

@@ -42,6 +42,12 @@ if TYPE_CHECKING:
 
 # More replacements per node than this mean that two rules undo each other.
 _REPLACEMENTS_PER_NODE = 20
+# How many of the last replacements the error looks at then.
+_NAMED_IF_UNSETTLED = 20
+_STEP = "  {rule.name} of plugin {rule.plugin.name!r} at {node.op_type} ({line})"
+_UNSETTLED = """The rewrites do not settle. The last ones were
+{rules}
+Expected that a rewrite declines what it has made itself, and that no two of them undo each other: return None there."""
 
 
 @dataclass
@@ -247,6 +253,7 @@ class _Driver:
 
     def _run(self) -> None:
         budget = _REPLACEMENTS_PER_NODE * (len(self._graph) + 1)
+        last: deque[str] = deque(maxlen=_NAMED_IF_UNSETTLED)
         while self._queue:
             node = self._queue.popleft()
             self._queued.discard(node)
@@ -264,9 +271,10 @@ class _Driver:
                     if steps is not None:
                         steps.applied.append((rule, source_of(node) or "unknown source"))
                     budget -= 1
+                    last.append(_STEP.format(rule=rule, node=node, line=source_of(node) or "unknown source"))
                     break
             if budget < 0:
-                raise RewriteError("The rewrites do not settle: two of them undo each other's work.")
+                raise RewriteError(_UNSETTLED.format(rules="\n".join(dict.fromkeys(last))))
         if self._unsorted or self._rewriter.reused:
             self._graph.sort()
 
