@@ -2,7 +2,9 @@ import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
+import onnx_ir as ir
 import pytest
+from jax.extend.core import Primitive
 
 import j2o_core
 from j2o_core import J2oError, LoweringError, UnsupportedError, _errors
@@ -110,7 +112,32 @@ def no_value(ctx, x, **_):
     return 3
 
 
+def arithmetic(ctx, x, **_):
+    return x * 2
+
+
+def jax_code(ctx, x, **_):
+    return jnp.cos(x)
+
+
+def numpy_code(ctx, x, **_):
+    return np.cos(x)
+
+
+def sizes_of_the_graph(ctx, x, **_):
+    return [x for _ in range(ir.SymbolicDim("B"))]
+
+
+def other_operands(ctx, x, y, **_):
+    return x
+
+
 RULES = [
+    (arithmetic, r"No magic handler[\s\S]*no arithmetic of Python's: write op.Mul\(x, y\)"),
+    (jax_code, r"in jax_code: return jnp.cos\(x\)[\s\S]*in a lowering ctx.lower_fun\(function, x\)"),
+    (numpy_code, r"in numpy_code: return np.cos\(x\)[\s\S]*NumPy computes with arrays"),
+    (sizes_of_the_graph, r"those of JAX: ctx.avals_in\[0\].shape in a lowering"),
+    (other_operands, r"missing 1 required positional argument: 'y'\n  in the rule of .*test_errors.py:\d+ in other_op"),
     (broken_rule, "The rule for sin raised KeyError: 'axis'"),
     (wrong_dtype, "returned dtype INT32, JAX's result is FLOAT"),
     (wrong_shape, r"returned shape \(1, 3\), JAX's result is \(float32\[3\]\)"),
@@ -131,6 +158,33 @@ def test_a_wrong_rule_is_named_with_its_plugin_and_the_user_s_line(plugin, expor
         export(fn, [(3,)])
     assert f"{__file__}:{line_of('# the user' + chr(39) + 's line')} in" in str(failure.value)
     assert "plugin 'fake'" in str(failure.value)
+
+
+SECOND = [
+    (lambda ctx, x: x, "returned 1 value, the equation has 2 results"),
+    (lambda ctx, x: (x, x), r"FLOAT, JAX's result 1 is INT32: \(int32\[3\]\). .*ctx.avals_out\[1\].dtype"),
+    (
+        lambda ctx, x: (x, ctx.cast(ctx.op.Unsqueeze(x, ctx.const([0], np.int64)), np.int32)),
+        r"shape \(1, 3\), JAX's result 1 is \(int32\[3\]\). Expected ctx.avals_out\[1\].shape",
+    ),
+]
+
+
+@pytest.mark.parametrize(("rule", "message"), SECOND, ids=["count", "dtype", "shape"])
+def test_of_several_results_the_wrong_one_is_named(plugin, export, rule, message):
+    two_p = Primitive("two_results")
+    two_p.multiple_results = True
+    two_p.def_abstract_eval(lambda x: [x, x.update(dtype=np.dtype(np.int32))])
+    plugin.lowering(two_p)(rule)
+    with pytest.raises(LoweringError, match=message):
+        export(two_p.bind, [(3,)])
+
+
+def test_the_dtype_of_a_result_is_that_of_jax_where_only_its_shape_is_stated(plugin, export):
+    plugin.lowerings["sin"].clear()
+    plugin.lowering("sin")(lambda ctx, x, **_: ctx.shaped(ctx.op("my.domain::Sin", x), ctx.avals_out[0].shape))
+    (node,) = export(jnp.sin, [(3,)]).model.graph
+    assert node.outputs[0].dtype == ir.DataType.FLOAT
 
 
 def test_wrong_symbolic_shapes_are_seen_where_they_can_be(plugin, export):

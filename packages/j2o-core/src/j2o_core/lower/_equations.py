@@ -19,6 +19,7 @@ from ..graph._kept import is_kept
 from ..graph._values import shape_of, stamp
 from ..plugin._budget import limited
 from ..plugin._registry import Registry
+from ..plugin._rule_mistakes import advice_for, defined_at
 from ..simplify import ConstantTable, decompositions_of, function_p, simplify
 from ..trace._failure import raised_at
 from ..trace._functions import Callee
@@ -199,10 +200,10 @@ class Lowerer:
         except Exception as error:
             raise LoweringError(
                 f"The rule for {eqn.primitive.name} raised {type(error).__name__}: {error}\n"
-                f"  in the rule of {self._plugin_of(eqn)} at {raised_at(error) or 'a line without source'}\n"
+                f"  in the rule of {self._plugin_of(eqn)} at {raised_at(error) or self._line_of(eqn)}\n"
                 f"  for the equation at {line}\n"
                 f"  operands {_signature(operands)}, results {_avals(avals_out)}\n"
-                f"{self._advice(eqn)}"
+                f"{self._advice(eqn, error)}"
             ) from error
         finally:
             builder.metadata, self.place = outer_metadata, outer_place
@@ -238,10 +239,17 @@ class Lowerer:
         lowering = self.registry.lowering(eqn.primitive, self.builder.opset)
         return f"plugin {lowering.plugin.name!r}" if lowering is not None else "j2o"
 
-    def _advice(self, eqn: Any) -> str:
+    def _line_of(self, eqn: Any) -> str:
+        """Where the rule begins: its call fails before any line of it if it takes other operands."""
+        lowering = self.registry.lowering(eqn.primitive, self.builder.opset)
+        return (defined_at(lowering.rule) if lowering is not None else None) or "a line without source"
+
+    def _advice(self, eqn: Any, error: Exception) -> str:
         lowering = self.registry.lowering(eqn.primitive, self.builder.opset)
         distribution = lowering.plugin.distribution if lowering is not None else "j2o-core"
-        return f"This is a defect of {distribution}: please report it." if distribution else "Correct the rule there."
+        whose = f"This is a defect of {distribution}: please report it." if distribution else "Correct the rule there."
+        how = advice_for(error)
+        return whose if how is None else f"{how}\n{whose}"
 
     def _checked(self, eqn: Any, results: tuple[Any, ...], avals: Sequence[Any], line: str) -> tuple[ir.Value, ...]:
         """Stamp the results from the avals, after comparing what is known of them already."""
@@ -258,21 +266,23 @@ class Lowerer:
             )
         if len(results) != len(avals):
             raise wrong(
-                f"{len(results)} values, the equation has {len(avals)} result"
+                f"{len(results)} value{'' if len(results) == 1 else 's'}, the equation has {len(avals)} result"
                 f"{'' if len(avals) == 1 else 's'}: {_avals(avals)}."
             )
-        for value, aval in zip(results, avals, strict=True):
+        for place, (value, aval) in enumerate(zip(results, avals, strict=True)):
+            ours = "JAX's result" if len(avals) == 1 else f"JAX's result {place}"
             wanted = element_type(aval.dtype)
             shape = shape_of(value)
             if wanted is not None and value.dtype is not None and value.dtype != wanted:
                 raise wrong(
-                    f"dtype {value.dtype.name}, JAX's result is {wanted.name}: {_avals([aval])}. "
-                    f"Convert it: ctx.cast(result, ctx.avals_out[0].dtype)."
+                    f"dtype {value.dtype.name}, {ours} is {wanted.name}: {_avals([aval])}. "
+                    f"Convert it: ctx.cast(result, ctx.avals_out[{place}].dtype)."
                 )
             same = same_shape(shape, tuple(aval.shape))
             if shape is not None and wanted is not None and not same and not may_equal(shape, aval.shape):
-                raise wrong(f"shape {shape}, JAX's result is {_avals([aval])}. Expected ctx.avals_out[0].shape.")
-            if wanted is not None and not same and value.producer() is not None:
+                raise wrong(f"shape {shape}, {ours} is {_avals([aval])}. Expected ctx.avals_out[{place}].shape.")
+            stamped = same and value.dtype is not None
+            if wanted is not None and not stamped and value.producer() is not None:
                 stamp(value, wanted, aval.shape)
         return results
 

@@ -20,6 +20,7 @@ from ..graph._values import shape_of, stamp
 from ..graph._walk import HOLDS_GRAPHS, all_graphs, detach, remove, remove_unused_nodes, replace_output
 from ..plugin._budget import limited
 from ..plugin._plugin import Rewrite
+from ..plugin._rule_mistakes import advice_for, defined_at
 from ..simplify import FOLD_LIMIT_BYTES
 from ..trace._failure import raised_at
 from ..trace._modules import MODULE, common_place
@@ -302,10 +303,12 @@ class _Driver:
         except J2oError:
             raise
         except Exception as error:
+            how = advice_for(error)
             raise RewriteError(
                 f"The rewrite {rule.name} of plugin {rule.plugin.name!r} raised {type(error).__name__} at "
                 f"{node.op_type} ({source_of(node) or 'unknown source'}): {error}\n"
-                f"  in the rewrite at {raised_at(error) or 'a line without source'}"
+                f"  in the rewrite at {raised_at(error) or defined_at(rule.rule) or 'a line without source'}"
+                + (f"\n{how}" if how is not None else "")
             ) from error
         if self.declined:
             self.declined.pop((node, rule), None)
