@@ -84,7 +84,7 @@ def _stack(ctx, *parts, axis):
 
 
 def test_without_a_rule_the_operation_is_refused(export):
-    with pytest.raises(UnsupportedError, match=r"complex numbers or typed keys that have no lowering:\n  swap_parts"):
+    with pytest.raises(UnsupportedError, match=r"typed keys that have no lowering:\n  swap_parts +1 equation  "):
         export(swap_p.bind, [Z], plugins=[_real_only()])
 
 
@@ -105,6 +105,30 @@ def test_a_rule_that_returns_another_dtype_is_named(export, plugin):
     plugin.lowering(swap_p)(lambda ctx, x: x)
     plugin.encoded(swap_p, "complex")(lambda eqn, z: z.astype(np.int32))
     with pytest.raises(LoweringError, match=r"swap_parts on complex .* returned int32\[2,2\], .* float32\[2,2\]"):
+        export(swap_p.bind, [Z])
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (lambda eqn, z: jnp.concatenate([z, z]), r"returned float32\[4,2\], the equation's result is float32\[2,2\]"),
+        (lambda eqn, z: None, r"returned nothing \(without a return\?\)"),
+        (lambda eqn, z: (z, z), r"returned \(float32\[2,2\], float32\[2,2\]\)"),
+        (
+            lambda eqn, z: z / eqn.params["scale"],
+            r"raised KeyError: 'scale'\n  in the code at .*test_encoded.py:",
+        ),
+        (
+            lambda z: z,
+            r"takes 1 positional argument but 2 were given\n  in the code at .*test_encoded.py:",
+        ),
+    ],
+    ids=["size", "none", "count", "raises", "operands"],
+)
+def test_a_wrong_rule_is_named_with_its_line(export, plugin, rule, message):
+    plugin.lowering(swap_p)(lambda ctx, x: x)
+    plugin.encoded(swap_p, "complex")(rule)
+    with pytest.raises(LoweringError, match=rf"The rule for swap_parts on complex .*{message}"):
         export(swap_p.bind, [Z])
 
 

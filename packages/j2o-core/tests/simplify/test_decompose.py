@@ -119,9 +119,29 @@ def _asks_for_the_size(x, **_):
 
 
 @pytest.mark.parametrize(
+    ("code", "returned"),
+    [
+        (lambda x, **_: jnp.concatenate([x, x]), r"float32\[6\]"),
+        (lambda x, **_: x[None], r"float32\[1,3\]"),
+        (lambda x, **_: x > 0, r"bool\[3\]"),
+        (lambda x, **_: (x, x), r"\(float32\[3\], float32\[3\]\)"),
+        (lambda x, **_: None, r"nothing \(without a return\?\)"),
+    ],
+    ids=["size", "rank", "dtype", "count", "none"],
+)
+def test_a_decomposition_gives_the_results_of_its_equation(plugin, export, code, returned):
+    plugin.decomposition("tan")(code)
+    message = (
+        rf"decomposition of tan returned {returned}, the equation's result is float32\[3\].\n  in the code at .*py:\d+"
+    )
+    with pytest.raises(LoweringError, match=message):
+        export(lambda x: jnp.tan(x), [(3,)])
+
+
+@pytest.mark.parametrize(
     ("code", "error", "message"),
     [
-        (_fails, LoweringError, r"decomposition of tan raised KeyError: 'nowhere'\n  at .*test_decompose\.py:\d+"),
+        (_fails, LoweringError, r"decomposition of tan raised KeyError: 'nowhere'\n  in the code at .*in _fails"),
         (_asks_for_the_size, UnsupportedError, r"tan at .*test_decompose\.py:\d+.*'N - 1' >= '1'.*constraints="),
     ],
 )

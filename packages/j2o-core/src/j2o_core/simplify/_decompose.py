@@ -13,7 +13,7 @@ import jax
 from jax.extend.core import InconclusiveDimensionOperation
 
 from .._compat import Literal, Primitive, as_closed, compiled_code, high_level_code, literal_value, printed_name
-from .._errors import J2oError, LoweringError, UnknownParameter, UnsupportedError
+from .._errors import J2oError, LoweringError, UnknownParameter
 from ..plugin._budget import limited
 from ..plugin._plugin import ENCODED
 from ..plugin._registry import Registry
@@ -21,6 +21,7 @@ from ..trace._source import user_line
 from ..trace._trace import trace_code
 from ._calls import CALLS, IDENTITIES
 from ._nested import all_jaxprs
+from ._plugin_code import DECOMPOSITION, check_results, failed
 
 Trace = Callable[..., tuple[Any, Any]]
 
@@ -74,7 +75,8 @@ class Decompositions:
             except J2oError:
                 raise
             except Exception as error:
-                raise explained(eqn, error) from error
+                raise failed(DECOMPOSITION, fn, eqn, error) from error
+            check_results(DECOMPOSITION, fn, eqn, body.out_avals, [var.aval for var in eqn.outvars])
             return body, [operand for operand, value in zip(invars, known, strict=True) if value is None]
         fn = self._implementation(eqn.primitive)
         if fn is None:
@@ -82,7 +84,7 @@ class Decompositions:
         try:
             body = self._body(fn, eqn, [None] * len(invars))
         except InconclusiveDimensionOperation as error:
-            raise explained(eqn, error) from error
+            raise failed(DECOMPOSITION, None, eqn, error) from error
         except Exception:  # noqa: BLE001 - code that cannot be traced, such as NumPy's: the primitive is then reported
             return None
         promised = [(var.aval.shape, var.aval.dtype) for var in eqn.outvars]
@@ -137,20 +139,6 @@ def decompositions_of(registry: Registry) -> Decompositions:
         lambda primitive: registry.lowest_opset(primitive) is not None,
         functools.partial(trace_code, registry),
         registry.encodings,
-    )
-
-
-def explained(eqn: Any, error: Exception) -> J2oError:
-    """The error to raise if the code of a decomposition cannot be traced."""
-    said = str(error).partition("\n")[0]
-    if isinstance(error, InconclusiveDimensionOperation):
-        return UnsupportedError(
-            f"{printed_name(eqn)} at {user_line(eqn)}: JAX has to know more about the sizes. {said} "
-            "Say what is known of them, such as constraints=['T >= 2']."
-        )
-    return LoweringError(
-        f"The decomposition of {eqn.primitive.name} raised {type(error).__name__}: {said}\n"
-        f"  at {user_line(eqn)}\nThis is a fault of the plugin that has it: please report it."
     )
 
 

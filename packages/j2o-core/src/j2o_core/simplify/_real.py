@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,13 +16,13 @@ import numpy as np
 
 from .. import _compat
 from .._compat import Literal, literal_value, make_closed, new_var
-from .._errors import J2oError, LoweringError, UnsupportedError
+from .._errors import J2oError, UnsupportedError
 from ..trace._source import user_line
-from ._decompose import explained
 from ._fold import ConstantTable
 from ._function_primitive import function_p
 from ._inline import inline_calls
 from ._nested import Steps, all_jaxprs, complete, map_nested
+from ._plugin_code import ENCODED_RULE, check_results, failed
 
 # The trailing axis may simply be there: parameters name axes from the front and no sizes.
 _CARRIED = frozenset(
@@ -49,6 +49,12 @@ _MAPPED = frozenset(
 )
 _CONTROL_FLOW = frozenset({"cond", "while", "scan"})
 
+_NO_RULES = """\
+Operations on complex numbers or typed keys that have no lowering:
+{lines}
+Compute with real and imaginary parts, or with jax.random.key_data. For a primitive of your own a plugin has
+@plugin.encoded(primitive, "complex" or "key"), see docs/write-a-plugin.md."""
+
 
 Rules = Mapping[str, Mapping[str, Callable[..., Any]]]
 
@@ -69,10 +75,11 @@ def make_real(jaxpr: Any, table: ConstantTable, rules: Rules) -> Any:
     missing: dict[str, list[Any]] = {}
     result = complete(_real_jaxpr(jaxpr, table, rules, missing))
     if missing:
-        lines = [f"  {name:24} {len(eqns)} equations   {user_line(eqns[0])}" for name, eqns in missing.items()]
-        raise UnsupportedError(
-            "Operations on complex numbers or typed keys that have no lowering:\n" + "\n".join(lines)
-        )
+        lines = [
+            f"  {name:24} {f'{len(eqns)} equation' + 's' * (len(eqns) > 1):13} {user_line(eqns[0])}"
+            for name, eqns in missing.items()
+        ]
+        raise UnsupportedError(_NO_RULES.format(lines="\n".join(lines)))
     return result
 
 
@@ -185,12 +192,13 @@ class _Writer:
             operands = [self._real.get(atom, atom) for atom in operands]
         structs = [jax.ShapeDtypeStruct(atom.aval.shape, atom.aval.dtype) for atom in operands]
         try:
-            traced = inline_calls(jax.make_jaxpr(rule)(*structs))
+            traced = inline_calls(jax.make_jaxpr(rule.code)(*structs))
         except J2oError:
             raise
         except Exception as error:
-            raise explained(eqn, error) from error
-        _check_results(eqn, traced.out_avals)
+            raise failed(ENCODED_RULE, rule.of_plugin, eqn, error) from error
+        wanted = [encoded_aval(var.aval) for var in eqn.outvars]
+        check_results(ENCODED_RULE, rule.of_plugin, eqn, traced.out_avals, wanted)
         results = yield self.run(traced, operands, eqn)
         if name == "convert_element_type" and is_encoded(eqn.outvars[0].aval) and not is_encoded(eqn.invars[0].aval):
             self._real[results[0]] = operands[0]
@@ -227,31 +235,26 @@ class _Writer:
         return (yield _real_jaxpr(closed, self._table, self._rules, self._missing)) if _has_encoded(closed) else closed
 
 
-def _check_results(eqn: Any, avals: Sequence[Any]) -> None:
-    """Raise unless a rule returns the encoded results of its equation."""
-    wanted = [encoded_aval(var.aval) for var in eqn.outvars]
-    for aval, want in zip(avals, wanted, strict=True):
-        if aval.dtype != want.dtype or len(aval.shape) != len(want.shape):
-            raise LoweringError(
-                f"The rule for {eqn.primitive.name} on complex numbers or keys returned {aval.str_short()}, the "
-                f"equation's result is {want.str_short()}.\n"
-                f"This is a fault of the plugin that has it: please report it."
-            )
+class _Rule(NamedTuple):
+    """JAX code on encoded values, and the function of a plugin that it calls."""
+
+    code: Callable[..., Any]
+    of_plugin: Callable[..., Any] | None = None
 
 
-def _rule(eqn: Any, kinds: Rules) -> Callable[..., Any] | None:
+def _rule(eqn: Any, kinds: Rules) -> _Rule | None:
     name, params = eqn.primitive.name, eqn.params
     atoms = (*eqn.invars, *eqn.outvars)
     rules = kinds["key" if any(_compat.is_key_dtype(atom.aval.dtype) for atom in atoms) else "complex"]
     if name in rules:
-        return lambda *arrays: rules[name](eqn, *arrays)
+        return _Rule(lambda *arrays: rules[name](eqn, *arrays), rules[name])
     if name in _SHAPED:
-        return lambda *arrays: _SHAPED[name](eqn, *arrays)
+        return _Rule(lambda *arrays: _SHAPED[name](eqn, *arrays))
     if name in _CARRIED:
-        return lambda *arrays: eqn.primitive.bind(*arrays, **params)
+        return _Rule(lambda *arrays: eqn.primitive.bind(*arrays, **params))
     if name in _MAPPED:
         axes = tuple(-1 if is_encoded(atom.aval) else None for atom in eqn.invars)
-        return jax.vmap(lambda *arrays: eqn.primitive.bind(*arrays, **params), axes, -1)
+        return _Rule(jax.vmap(lambda *arrays: eqn.primitive.bind(*arrays, **params), axes, -1))
     return None
 
 
