@@ -103,7 +103,11 @@ BROKEN = [
     ("import not_installed_anywhere\n", r"No module named 'not_installed_anywhere'.*Its dependency 'not_installed_any"),
     ("import sys\nsys.exit(3)\n", "raised SystemExit while it was imported"),
     ("from j2o_core import Nothing\n", "cannot be imported: cannot import name 'Nothing'"),
-    ("1 / 0\n", "raised ZeroDivisionError while it was imported: division by zero"),
+    ("1 / 0\n", r"raised ZeroDivisionError while it was imported: division by zero\n  at .*thirdparty_bad.py:1\n"),
+    (
+        "import jax\n\njax.numpy.nothing\n",
+        r"raised AttributeError while it was imported: .*\n  at .*thirdparty_bad.py:3\n",
+    ),
     ("x = 1\n", "names something that its module does not have"),
     ("plugin = 'text'\n", r"is 'text'\. Expected a j2o_core.Plugin"),
 ]
@@ -211,6 +215,28 @@ def test_one_plugin_with_two_rules_or_an_unknown_opset():
         plugin.lowering("sin")(rule)
     with pytest.raises(PluginError, match="registers a rule for sin at opset 99; j2o knows opsets 18 to 26"):
         plugin.lowering("sin", opset=99)
+    with pytest.raises(PluginError, match="registers a rule for sin at opset '20'; j2o knows"):
+        plugin.lowering("sin", opset="20")
+    with pytest.raises(PluginError, match="registers a rewrite at Sin, Cos at opset 99; j2o knows"):
+        plugin.rewrite("Sin", "Cos", opset=99)
+
+
+@pytest.mark.parametrize(("given", "said"), [((), "no operator"), ((rule,), "<function rule at")])
+def test_a_rewrite_needs_its_operators(given, said):
+    with pytest.raises(PluginError, match=rf"registers a rewrite at {said}.*\. Expected names of operators"):
+        named("one").rewrite(*given)
+
+
+def test_one_name_may_be_given_as_it_is(export):
+    plugin = Plugin("one", libraries="my_library")
+    plugin.lowering("sin", ignores="accuracy")(lambda ctx, x: ctx.op.Sin(x))
+    plugin.rewrite("Sin", needs="Sin")(lambda rw, node: rw.op.Cos(node.inputs[0]))
+    assert plugin.libraries == ("my_library",)
+    assert [node.op_type for node in export(jax.lax.sin, [(3,)], plugins=[plugin]).model.graph] == ["Cos"]
+    other = Plugin("other")
+    other.lowering("sin", ignores="the accuracy")(lambda ctx, x: ctx.op.Sin(x))
+    with pytest.raises(j2o_core.LoweringError, match=r"the parameter accuracy [\s\S]* ignores the accuracy"):
+        export(jax.lax.sin, [(3,)], plugins=[other])
 
 
 def test_what_is_no_plugin_cannot_be_passed():

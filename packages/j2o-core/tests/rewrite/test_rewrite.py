@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 from jax.lax import neg
 
-from j2o_core import RewriteError
+from j2o_core import PluginError, RewriteError
 from j2o_core.rewrite import _driver, _tied
 from j2o_core.testing import Spec
 
@@ -152,6 +152,16 @@ def test_a_rewrite_may_not_change_a_known_size(plugin, export):
         return rw.op.Concat(node.inputs[0], node.inputs[0], axis=0)
 
     with pytest.raises(RewriteError, match="replaced Sin"):
+        export(jnp.sin, [(3,)])
+
+
+@pytest.mark.parametrize(("anchor", "needs"), [("Sine", ()), ("Sin", ("Sine",))])
+def test_a_misspelt_operator_of_a_rewrite_is_refused(plugin, export, anchor, needs):
+    plugin.rewrite(anchor, needs=needs)(lambda rw, node: None)
+    message = (
+        r"Plugin\('fake'\) has the rewrite <lambda> at 'Sine'. ONNX has no operator Sine. The nearest names? .*Sin"
+    )
+    with pytest.raises(PluginError, match=message):
         export(jnp.sin, [(3,)])
 
 

@@ -21,8 +21,7 @@ def check_node(op_type: str, inputs: int, attributes: tuple[str, ...], opset: in
         return
     schema = _schema(op_type, opset)
     if schema is None:
-        near = difflib.get_close_matches(op_type, _names(), n=3)
-        raise ValueError(f"ONNX has no operator {op_type}. {_nearest(near) or _OTHER_DOMAIN}")
+        raise ValueError(_no_operator(op_type))
     for name in attributes:
         if name not in schema.attributes:
             known = sorted(schema.attributes)
@@ -36,6 +35,17 @@ def check_node(op_type: str, inputs: int, attributes: tuple[str, ...], opset: in
         raise ValueError(
             f"{op_type} got {inputs} input{'' if inputs == 1 else 's'}. It takes {', '.join(expected) or 'none'}."
         )
+
+
+def check_operator(op_type: str) -> None:
+    """Raise a ValueError with the nearest names if ONNX has no operator of this name; see `check_node`."""
+    if "::" not in op_type and not onnx.defs.has(op_type, ""):
+        raise ValueError(_no_operator(op_type))
+
+
+def _no_operator(op_type: str) -> str:
+    near = difflib.get_close_matches(op_type, _names(), n=3)
+    return f"ONNX has no operator {op_type}. {_nearest(near) or _OTHER_DOMAIN}"
 
 
 _OTHER_DOMAIN = 'One of another domain is written with it: op("com.microsoft::NAME", ...).'

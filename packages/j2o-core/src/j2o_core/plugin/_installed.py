@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from importlib import metadata
 
@@ -62,21 +64,39 @@ def load(name: str, value: str, distribution: str, version: str) -> Plugin:
         PluginError: if it cannot be imported or is none.
     """
     where = f"Plugin {name!r} ({value}) of distribution {distribution} {version}"
+    point = metadata.EntryPoint(name, value, GROUP)
     try:
-        plugin = metadata.EntryPoint(name, value, GROUP).load()
+        plugin = importlib.import_module(point.module)
     except ImportError as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         advice = f"Its dependency {missing!r} is not installed. " if missing else ""
         raise PluginError(
             f"{where} cannot be imported: {error}. {advice}Install what it needs, or uninstall {distribution}."
         ) from error
+    except (Exception, SystemExit) as error:
+        line = _line(error, point.module)
+        raise PluginError(
+            f"{where} raised {type(error).__name__} while it was imported: {error}\n"
+            + (f"  at {line}\n" if line is not None else "")
+            + f"Update or uninstall {distribution}."
+        ) from error
+    try:
+        for attribute in filter(None, (point.attr or "").split(".")):
+            plugin = getattr(plugin, attribute)
     except AttributeError as error:
         raise PluginError(f"{where} names something that its module does not have: {error}.") from error
-    except (Exception, SystemExit) as error:
-        raise PluginError(
-            f"{where} raised {type(error).__name__} while it was imported: {error}. Update or uninstall {distribution}."
-        ) from error
     if not isinstance(plugin, Plugin):
         raise PluginError(f"{where} is {plugin!r}. Expected a j2o_core.Plugin.")
     plugin.distribution, plugin.version = distribution, version
     return plugin
+
+
+def _line(error: BaseException, module: str) -> str | None:
+    """The innermost line of a module's own package on the way to an error."""
+    library = module.partition(".")[0]
+    lines = [
+        f"{frame.f_code.co_filename}:{number}"
+        for frame, number in traceback.walk_tb(error.__traceback__)
+        if str(frame.f_globals.get("__name__")).partition(".")[0] == library
+    ]
+    return lines[-1] if lines else None

@@ -68,7 +68,7 @@ class Plugin:
 
     def __init__(self, name: str, *, libraries: tuple[str, ...] = ()):
         self.name = name
-        self.libraries = libraries
+        self.libraries = names(libraries)
         self.distribution: str | None = None
         self.version: str | None = None
         self.lowerings: dict[Any, list[Lowering]] = {}
@@ -113,11 +113,8 @@ class Plugin:
         """
         if not isinstance(primitive, (str, Composite)) and not isinstance(getattr(primitive, "name", None), str):
             raise PluginError(_NO_PRIMITIVE.format(plugin=self.name, given=primitive, method="lowering"))
-        if not LOWEST_OPSET <= opset <= HIGHEST_OPSET:
-            raise PluginError(
-                f"{self!r} registers a rule for {_key_name(primitive)} at opset {opset}; "
-                f"j2o knows opsets {LOWEST_OPSET} to {HIGHEST_OPSET}. Leave it out for all of them."
-            )
+        self._check_opset(f"a rule for {_key_name(primitive)}", opset)
+        ignores = names(ignores)
 
         def register(rule: _F) -> _F:
             rules = self.lowerings.setdefault(lowering_key(primitive), [])
@@ -151,7 +148,7 @@ class Plugin:
         def register(fn: _F) -> _F:
             if lowering_key(primitive) in self.decompositions:
                 raise PluginError(f"{self!r} registers two decompositions of {_key_name(primitive)}.")
-            code = with_known(fn, ignores, self.name, _key_name(primitive))
+            code = with_known(fn, names(ignores), self.name, _key_name(primitive))
             self.decompositions[lowering_key(primitive)] = code
             return fn
 
@@ -237,7 +234,7 @@ class Plugin:
             target: dotted path of the class, such as `"equinox.Module"`; its subclasses count, too.
             own_scopes: how the names begin of the `jax.named_scope`s that the library opens itself; they are left out.
         """
-        self.modules[target] = tuple(own_scopes)
+        self.modules[target] = names(own_scopes)
 
     def module_plan(self, target: str) -> Callable[[_F], _F]:
         """Register a function `classes(plan)` on values from which the function makes a module while it runs.
@@ -318,13 +315,29 @@ class Plugin:
                 the name of the rule.
             needs: operators of which the rule matches one, besides its anchor: where a model has none of them, it would
                 decline everywhere, and takes no time.
+
+        Raises:
+            PluginError: if no operator is named, or the opset is unknown.
         """
+        if not op_types or not all(isinstance(op_type, str) for op_type in op_types):
+            raise PluginError(
+                f"{self!r} registers a rewrite at {', '.join(map(repr, op_types)) or 'no operator'}. "
+                f'Expected names of operators: @plugin.rewrite("Mul") above the function.'
+            )
+        self._check_opset(f"a rewrite at {', '.join(op_types)}", opset)
 
         def register(rule: _F) -> _F:
-            self.rewrites.append(Rewrite(rule, op_types, opset, late, self, makes, frozenset(needs)))
+            self.rewrites.append(Rewrite(rule, op_types, opset, late, self, makes, frozenset(names(needs))))
             return rule
 
         return register
+
+    def _check_opset(self, of: str, opset: int) -> None:
+        if not isinstance(opset, int) or not LOWEST_OPSET <= opset <= HIGHEST_OPSET:
+            raise PluginError(
+                f"{self!r} registers {of} at opset {opset!r}; "
+                f"j2o knows opsets {LOWEST_OPSET} to {HIGHEST_OPSET}. Leave it out for all of them."
+            )
 
 
 def lowering_key(primitive: Any) -> Any:
@@ -332,6 +345,11 @@ def lowering_key(primitive: Any) -> Any:
     if isinstance(primitive, (Composite, str)):
         return primitive
     return primitive.name
+
+
+def names(given: Collection[str]) -> tuple[str, ...]:
+    """Several names; one may be given as it is."""
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def _key_name(primitive: Any) -> str:

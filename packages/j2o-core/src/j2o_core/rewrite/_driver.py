@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
-from .._errors import J2oError, RewriteError
+from .._errors import J2oError, PluginError, RewriteError
 from ..graph import traits
 from ..graph._builder import Builder
 from ..graph._domains import INTERNAL_DOMAIN, domain_of
 from ..graph._infer import may_equal, same_shape
+from ..graph._schemas import check_operator
 from ..graph._values import shape_of, stamp
 from ..graph._walk import HOLDS_GRAPHS, all_graphs, detach, remove, remove_unused_nodes, replace_output
 from ..plugin._budget import limited
@@ -83,6 +84,7 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target, *, keep_weight
         keep_weights: whether each leaf is stored as it is, and nothing is computed from leaves.
 
     Raises:
+        PluginError: if a rule names an operator that ONNX does not have.
         RewriteError: if a rule raises, replaces a value by one of another dtype or shape, or rules do not settle.
     """
     early, late, of_bodies = _tables(registry, target.opset)
@@ -174,11 +176,22 @@ _Table = Mapping[str, Sequence[Rewrite]]
 @functools.lru_cache(maxsize=8)
 def _tables(registry: Registry, opset: int) -> tuple[_Table, _Table, _Table]:
     """The rules of each operator: those that run first, those that are late, and the late ones of control flow."""
+    for rule in registry.rewrites:
+        _check_operators(rule)
     rewrites = [rule for rule in (*clean_ups.rewrites, *registry.rewrites) if rule.opset <= opset]
     early = _by_operator([rule for rule in rewrites if not rule.late])
     late = _by_operator([rule for rule in rewrites if rule.late])
     of_bodies = {op_type: late.pop(op_type) for op_type in traits.CONTROL_FLOW if op_type in late}
     return early, late, of_bodies
+
+
+def _check_operators(rule: Rewrite) -> None:
+    """Refuse a rewrite that no graph could need: a misspelt operator is none."""
+    for op_type in (*rule.op_types, *rule.needs):
+        try:
+            check_operator(op_type)
+        except ValueError as error:
+            raise PluginError(f"{rule.plugin!r} has the rewrite {rule.name} at {op_type!r}. {error}") from None
 
 
 def _by_operator(rewrites: list[Rewrite]) -> dict[str, list[Rewrite]]:
