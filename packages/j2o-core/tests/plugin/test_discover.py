@@ -99,6 +99,12 @@ def test_no_plugin_at_all_is_said():
         j2o_core.to_onnx(lambda x: x + 1, [(3,)], plugins=[])
 
 
+def test_plugins_without_jax_s_operations_are_said():
+    message = r"Loaded plugins: mine.\n.*, which is not among these.*\n.*plugins=\[j2o_plugins_jax.plugin, mine\]"
+    with pytest.raises(j2o_core.UnsupportedError, match=message):
+        j2o_core.to_onnx(lambda x: x + 1, [(3,)], plugins=[Plugin("mine")])
+
+
 BROKEN = [
     ("import not_installed_anywhere\n", r"No module named 'not_installed_anywhere'.*Its dependency 'not_installed_any"),
     ("import sys\nsys.exit(3)\n", "raised SystemExit while it was imported"),

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
+from jax.extend.core import Primitive
 
 from j2o_core import SpecError, VerifyError
 from j2o_core.program._comparison import compare
@@ -240,3 +241,12 @@ def test_the_kind_of_inputs_is_said_where_it_matters(export, plugin):
     program.verify()
     with pytest.raises(VerifyError, match="with large inputs, seed 1"):
         program.verify(seed=(1, 2), kinds=("normal", "large"))
+
+
+def test_a_primitive_that_jax_cannot_run_is_no_changed_array(plugin, export):
+    kernel_p = Primitive("kernel_elsewhere")
+    kernel_p.def_abstract_eval(lambda x: x)
+    plugin.lowering(kernel_p)(lambda ctx, x: ctx.op.Neg(x))
+    program = export(kernel_p.bind, [(3,)])
+    with pytest.raises(VerifyError, match=r"translation rule for primitive 'kernel_elsewhere'[\s\S]*mlir.lower_fun"):
+        program.verify()

@@ -16,6 +16,8 @@ from ..simplify._nested import Steps, complete, nested
 from ..trace._source import user_line
 
 _NO_PLUGINS = "JAX's own operations are in a package: pip install j2o-plugins-jax."
+_NOT_GIVEN = """JAX's own operations are in j2o-plugins-jax, which is not among these. plugins= takes the place of all that
+are installed: plugins=[j2o_plugins_jax.plugin, mine]."""
 
 _CALLBACKS = ("pure_callback", "io_callback", "debug_callback")
 _NO_CALLBACKS = """\
@@ -41,7 +43,11 @@ def check_supported(jaxpr: Any, registry: Registry, opset: int) -> None:
         advice = f"   (has a lowering from opset {lowest} on)" if lowest is not None else ""
         lines.append(f"  {name:{width}}  {count:13} {user_line(eqns[0], registry.libraries)}{advice}")
     loaded = ", ".join(f"{plugin.name} {plugin.version or ''}".strip() for plugin in registry.plugins) or "none"
-    advice, separator = "See docs/write-a-plugin.md to add one." if registry.plugins else _NO_PLUGINS, " "
+    advice, separator = "See docs/write-a-plugin.md to add one.", " "
+    if not registry.plugins:
+        advice = _NO_PLUGINS
+    elif registry.lowest_opset("add") is None and any(hasattr(jax.lax, f"{name}_p") for name in missing):
+        advice, separator = _NOT_GIVEN, "\n"
     if any(name in _CALLBACKS for name in missing):
         advice, separator = _NO_CALLBACKS, "\n"
     plural = "primitives have" if len(missing) > 1 else "primitive has"

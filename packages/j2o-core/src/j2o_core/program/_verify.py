@@ -230,16 +230,19 @@ def _where_finite(want: Any, value: Any) -> Any:
     return np.where(np.isfinite(want.astype(np.float64)), value, np.zeros((), value.dtype))
 
 
+_CHANGED = "An array that it closes over may have been deleted or donated, or have changed, since the export."
+_NO_KERNEL = """Nobody has said what the primitive computes here, so there is nothing to compare with. Give it JAX code:
+jax.interpreters.mlir.register_lowering(primitive, mlir.lower_fun(function, multiple_results=False))."""
+
+
 def _expected(reference: Callable[..., list[Any]], leaves: Sequence[Any]) -> list[Any]:
     try:
         return reference(*leaves)
     except J2oError:
         raise
     except Exception as error:
-        raise VerifyError(
-            f"JAX cannot run the function itself any more: {type(error).__name__}: {error}\n"
-            f"An array that it closes over may have been deleted or donated, or have changed, since the export."
-        ) from error
+        advice = _NO_KERNEL if "translation rule" in str(error) else _CHANGED
+        raise VerifyError(f"JAX cannot run the function itself: {type(error).__name__}: {error}\n{advice}") from error
 
 
 def verify_model(
