@@ -4,6 +4,7 @@ import subprocess
 import sys
 import textwrap
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import onnx
@@ -12,7 +13,7 @@ import onnxruntime
 import pytest
 
 import j2o_core
-from j2o_core import SpecError
+from j2o_core import Plugin, SpecError
 from j2o_core.cli import __main__ as _cli
 from j2o_core.cli import _commands, _output
 from j2o_core.cli._arguments import load_function, parse_specs, parse_state
@@ -361,6 +362,18 @@ def test_check_names_what_the_runtime_lacks(j2o, export):
         "The model is valid ONNX, but onnxruntime 1.31 to 1.32 has no kernel, or one that is known to be wrong" in err
     )
     assert "\n  Sin(bfloat16)   1 node\n" in err
+
+
+def test_check_does_not_vouch_for_operators_of_other_domains(j2o, export):
+    plugin = Plugin("mine")
+    plugin.lowering("sin")(lambda ctx, x, **_: ctx.op("my.domain::Sin", x))
+    export(jax.lax.sin, [("B",)], plugins=[plugin]).save("m.onnx")
+    status, out, _ = j2o("check", "m.onnx")
+    assert status == 0
+    assert "has a kernel for every node of ONNX's own; not looked at: my.domain::Sin" in out
+    status, _, err = j2o("run", "m.onnx", "--input", "x=[1]")
+    assert status == 2
+    assert "my.domain:Sin(-1) is not a registered function/op\nThe operator is of a domain that this runtime" in err
 
 
 def test_check_takes_a_target(j2o):

@@ -25,6 +25,10 @@ _EMPTY = """
 The argument {names} has no elements. Where a symbolic size may be 0, say so: constraints=["N >= 0"].
 With that, too, an index into an axis without elements fails."""
 
+_UNREGISTERED = """
+The operator is of a domain that this runtime does not have by itself. Run the saved file where its kernels are
+(onnxruntime.SessionOptions.register_custom_ops_library), or leave out the plugin that writes it: plugins=[...]."""
+
 
 class Session:
     """Runs a model on NumPy or JAX arrays, in the order of its inputs.
@@ -69,7 +73,8 @@ class Session:
         except Exception as error:
             if isinstance(error, RunError):
                 raise
-            raise RunError(f"ONNX Runtime {onnxruntime.__version__} refuses the model: {error}") from error
+            advice = _UNREGISTERED if "is not a registered function/op" in str(error) else ""
+            raise RunError(f"ONNX Runtime {onnxruntime.__version__} refuses the model: {error}{advice}") from error
         self._names = [value.name for value in self.session.get_inputs()]
         self._shapes = [list(value.shape or ()) for value in model.graph.inputs]
 
