@@ -16,8 +16,8 @@ from ..simplify._nested import Steps, complete, nested
 from ..trace._source import user_line
 
 _NO_PLUGINS = "JAX's own operations are in a package: pip install j2o-plugins-jax."
-_NOT_GIVEN = """JAX's own operations are in j2o-plugins-jax, which is not among these. plugins= takes the place of all that
-are installed: plugins=[j2o_plugins_jax.plugin, mine]."""
+_NOT_GIVEN = """JAX's own operations are in j2o-plugins-jax, which is not among these. plugins= takes the place of all
+that are installed: plugins=[j2o_plugins_jax.plugin, mine]."""
 
 _CALLBACKS = ("pure_callback", "io_callback", "debug_callback")
 _NO_CALLBACKS = """\
