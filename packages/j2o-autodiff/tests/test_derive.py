@@ -226,6 +226,21 @@ def test_binding_again_is_refused_where_leading_axes_are_not_alike():
         jax.vmap(primitive.bind)(jnp.ones((2, 3)))
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_a_reference_returns_an_array_or_several_as_the_primitive_does(several):
+    primitive = kernel(lambda x: [x, x] if several else x, multiple_results=several)
+    derive(primitive, lambda x: x if several else (x, x))
+    got = r"a \w*Tracer.* has multiple results. Expected a list" if several else "a tuple.* has one result. Expected an"
+    with pytest.raises(PluginError, match=f"The reference of kernel returns {got}"):
+        jax.vmap(primitive.bind)(jnp.ones(3))
+
+
+@pytest.mark.parametrize("arguments", [(jnp.sin, jnp.sin), ("sin", jnp.sin), (lax.sin_p, "sin")])
+def test_a_rule_is_derived_for_a_primitive_from_a_function(arguments):
+    with pytest.raises(PluginError, match=r"Expected derive\(primitive, reference\)"):
+        derive(*arguments)
+
+
 def test_a_word_that_is_no_batching_is_refused():
     with pytest.raises(PluginError, match="Expected 'bind' or 'body'"):
         derive(Primitive("kernel"), jnp.sin, batching="map")

@@ -18,6 +18,9 @@ from ._tangents import whole_jvp, with_operands
 
 _OTHER_RESULTS = """The reference of {name} gives {got}, the primitive {wanted}, for operands {operands}.
 Both have to give the same shapes and dtypes."""
+_OTHER_FORM = """The reference of {name} returns a {got}, and the primitive has {has}. Expected {expected}."""
+_NO_PRIMITIVE = """derive({given!r}, ...) is given no primitive. Expected derive(primitive, reference): a
+jax.extend.core.Primitive, and a function of JAX code that computes the same."""
 _NOT_BATCHED = """{name} gives {got} for operands with an axis of size {size} in front, {wanted} was expected.
 derive(..., batching="bind") is for primitives that treat all leading axes alike: use batching="body"."""
 
@@ -51,7 +54,10 @@ class Derivation:
             PluginError: if their shapes or dtypes are not the primitive's.
         """
         wanted = jax.eval_shape(functools.partial(self.bind, **params), *operands)
-        got = self._listed(self.reference(*operands, **params))
+        returned = self.reference(*operands, **params)
+        if isinstance(returned, (list, tuple)) != self.primitive.multiple_results:
+            raise PluginError(_OTHER_FORM.format(name=self.primitive.name, got=type(returned).__name__, **self._form()))
+        got = self._listed(returned)
         if _shown(got) != _shown(wanted):
             raise PluginError(
                 _OTHER_RESULTS.format(
@@ -59,6 +65,11 @@ class Derivation:
                 )
             )
         return got
+
+    def _form(self) -> dict[str, str]:
+        if self.primitive.multiple_results:
+            return {"has": "multiple results", "expected": "a list or tuple of arrays"}
+        return {"has": "one result", "expected": "an array"}
 
     def _listed(self, results: Any) -> list[Any]:
         return list(results) if self.primitive.multiple_results else [results]
@@ -87,10 +98,12 @@ def derive(
             zero where the reference's is zero by construction, and refused elsewhere.
 
     Raises:
-        PluginError: if `batching` is neither. While transforming: if the reference's shapes or dtypes are not the
-            primitive's, or if `"bind"` does not put the new axis in front of the results.
+        PluginError: if the primitive is none, or `batching` is neither. While transforming: if the reference's shapes
+            or dtypes are not the primitive's, or if `"bind"` does not put the new axis in front of the results.
         UnsupportedError: while differentiating what has no gradient.
     """
+    if not isinstance(primitive, Primitive) or not callable(reference):
+        raise PluginError(_NO_PRIMITIVE.format(given=primitive))
     if batching not in ("bind", "body"):
         raise PluginError(f"derive({primitive.name}) got batching={batching!r}. Expected 'bind' or 'body'.")
     before = DERIVATIONS.pop(primitive, None)
