@@ -56,7 +56,7 @@ def test_names_that_no_model_can_have(export, name, tmp_path):
     np.testing.assert_array_equal(program(np.ones(3, np.float32))[name], [2, 2, 2])
 
 
-@pytest.mark.parametrize("sizes", [5, "a", [1.5], [-1], None])
+@pytest.mark.parametrize("sizes", [5, "a", [1.5], [-1], None, {"B": 1.5}, {}])
 def test_sizes_that_are_none(program, sizes):
     with pytest.raises(SpecError, match=r"Expected integers >= 0 in a sequence, such as sizes=\(1, 2, 5\)"):
         program.verify(sizes=sizes)

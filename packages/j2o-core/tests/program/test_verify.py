@@ -250,3 +250,14 @@ def test_a_primitive_that_jax_cannot_run_is_no_changed_array(plugin, export):
     program = export(kernel_p.bind, [(3,)])
     with pytest.raises(VerifyError, match=r"translation rule for primitive 'kernel_elsewhere'[\s\S]*mlir.lower_fun"):
         program.verify()
+
+
+def test_sizes_by_name_are_one_run(export):
+    program = export(lambda x, y: (x + 1, y), [("B", 3), ("T", "B")], constraints=["T <= 8"])
+    assert program.verify(sizes={"T": 7, "B": 4}).runs == ({"T": 7, "B": 4},)
+    with pytest.raises(SpecError, match=r"sizes has B; the program's symbolic sizes are B, T\. Give one for each"):
+        program.verify(sizes={"B": 4})
+    with pytest.raises(SpecError, match="which the constraints do not allow: T <= 8"):
+        program.verify(sizes={"B": 4, "T": 9})
+    with pytest.raises(SpecError, match="sizes has B; the program's symbolic sizes are none"):
+        export(lambda x: x, [(3,)]).verify(sizes={"B": 4})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -239,7 +239,7 @@ class OnnxProgram:
     def verify(
         self,
         *args: Any,
-        sizes: Sequence[int] = (1, 2, 5),
+        sizes: Sequence[int] | Mapping[str, int] = (1, 2, 5),
         seed: int | Sequence[int] = 0,
         rtol: float | None = None,
         atol: float | None = None,
@@ -255,7 +255,7 @@ class OnnxProgram:
         Args:
             args: arguments of the function to use; by default random ones.
             sizes: sizes to try for every symbolic dimension. Where the constraints allow none of them, some are tried
-                that they allow.
+                that they allow. Or a mapping with one size for each, `{"B": 3, "T": 77}`, for one run.
             seed: seed of the random inputs, or several.
             rtol: relative tolerance instead of the dtype's.
             atol: tolerance relative to the largest magnitude of each output, instead of the dtype's.

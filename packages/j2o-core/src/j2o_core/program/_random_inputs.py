@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -21,9 +21,13 @@ _MOST_TRIED = 20_000
 
 def check_sizes(sizes: Any) -> None:
     """Raise a SpecError unless these are sizes for symbolic dimensions."""
-    whole = isinstance(sizes, Sequence) and all(isinstance(size, (int, np.integer)) for size in sizes)
-    if not whole or not sizes or min(sizes) < 0:
-        raise SpecError(f"sizes is {sizes!r}. Expected integers >= 0 in a sequence, such as sizes=(1, 2, 5).")
+    numbers = sizes.values() if isinstance(sizes, Mapping) else sizes
+    whole = isinstance(sizes, (Sequence, Mapping)) and all(isinstance(size, (int, np.integer)) for size in numbers)
+    if not whole or not sizes or min(numbers) < 0:
+        raise SpecError(
+            f"sizes is {sizes!r}. Expected integers >= 0 in a sequence, such as sizes=(1, 2, 5), or one for each name: "
+            f'sizes={{"B": 3}}.'
+        )
 
 
 def size_runs(symbols: Sequence[str], sizes: Sequence[int]) -> list[dict[str, int]]:
@@ -35,18 +39,30 @@ def size_runs(symbols: Sequence[str], sizes: Sequence[int]) -> list[dict[str, in
     ]
 
 
-def fitting_runs(inputs: Inputs, sizes: Sequence[int]) -> list[dict[str, int]]:
+def fitting_runs(inputs: Inputs, sizes: Sequence[int] | Mapping[str, int]) -> list[dict[str, int]]:
     """Sizes for each run that the constraints allow: of these sizes, or where none fits of those near the constraints.
 
+    Sizes that are given by name are one run.
+
     Raises:
-        SpecError: if none of them fits.
+        SpecError: if none of them fits, or those by name are of other names.
     """
     symbols = inputs.symbols
+    if isinstance(sizes, Mapping):
+        named = {name: int(size) for name, size in sizes.items()}
+        if set(named) != set(symbols):
+            names = ", ".join(symbols) or "none"
+            raise SpecError(
+                f"sizes has {', '.join(named)}; the program's symbolic sizes are {names}. Give one for each."
+            )
+        if not _fits(inputs, named):
+            texts = ", ".join(_constraints(inputs)) or "no size may be negative"
+            raise SpecError(f"sizes is {named}, which the constraints do not allow: {texts}.")
+        return [named]
     runs = [run for run in size_runs(symbols, sizes) if _fits(inputs, run)]
     if runs:
         return runs
-    dimensions = [dimension for leaf in inputs.leaves for dimension in leaf.shape if _compat.is_symbolic(dimension)]
-    texts = _compat.constraint_texts(dimensions[0])
+    texts = _constraints(inputs)
     numbers = {int(number) for text in texts for number in re.findall(r"\d+", text)}
     near = sorted({*sizes, *numbers, *(number + 1 for number in numbers), 1, 2, 3, 4, 8})
     tried = itertools.islice(itertools.product(near, repeat=len(symbols)), _MOST_TRIED)
@@ -57,6 +73,11 @@ def fitting_runs(inputs: Inputs, sizes: Sequence[int]) -> list[dict[str, int]]:
             f"Pass some, sizes=(64, 128), or the arguments themselves."
         )
     return runs[:2]
+
+
+def _constraints(inputs: Inputs) -> tuple[str, ...]:
+    dimensions = [dimension for leaf in inputs.leaves for dimension in leaf.shape if _compat.is_symbolic(dimension)]
+    return tuple(_compat.constraint_texts(dimensions[0]))
 
 
 def _fits(inputs: Inputs, sizes: dict[str, int]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,7 +107,7 @@ def verify(
     sides: Sides,
     args: Sequence[Any],
     *,
-    sizes: Sequence[int],
+    sizes: Sequence[int] | Mapping[str, int],
     seed: int | Sequence[int],
     rtol: float | None,
     atol: float | None,
@@ -157,7 +157,7 @@ def _given_case(inputs: Inputs, args: Sequence[Any]) -> Iterator[_Case]:
 
 
 def _random_cases(
-    inputs: Inputs, sizes: Sequence[int], seed: int | Sequence[int], kinds: Sequence[str]
+    inputs: Inputs, sizes: Sequence[int] | Mapping[str, int], seed: int | Sequence[int], kinds: Sequence[str]
 ) -> Iterator[_Case]:
     seeds = [seed] if isinstance(seed, (int, np.integer)) else list(seed)
     for run, kind, one in itertools.product(fitting_runs(inputs, sizes), kinds, seeds):
