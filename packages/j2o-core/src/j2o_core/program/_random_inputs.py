@@ -56,8 +56,8 @@ def fitting_runs(inputs: Inputs, sizes: Sequence[int] | Mapping[str, int]) -> li
                 f"sizes has {', '.join(named)}; the program's symbolic sizes are {names}. Give one for each."
             )
         if not _fits(inputs, named):
-            texts = ", ".join(_constraints(inputs)) or "no size may be negative"
-            raise SpecError(f"sizes is {named}, which the constraints do not allow: {texts}.")
+            allowed = ", ".join(_constraints(inputs)) or "no size may be negative"
+            raise SpecError(f"sizes is {named}, which the constraints do not allow: {allowed}.")
         return [named]
     runs = [run for run in size_runs(symbols, sizes) if _fits(inputs, run)]
     if runs:
