@@ -49,6 +49,16 @@ def test_outputs_as_json(run):
     assert said["seconds"] > 0
 
 
+def test_messages_name_the_option_that_was_given(run, capsys):
+    run()
+    for example, said in (("none.npz", "cannot be read"), ("x.npy", "has no name"), ("y.npz", "has no input 'y'")):
+        np.savez("y.npz", y=X)
+        assert _cli.main(["quantize", "m.onnx", "--example", example, "-o", "q.onnx"]) == 2
+        message = capsys.readouterr().err
+        assert f"--example {example}" in message
+        assert said in message
+
+
 def test_large_outputs_are_described(run):
     np.savez("large.npz", **{"batch.x": np.ones((5, 3), np.float32), "batch.z": np.zeros((5, 1), np.float32)})
     _, out, _ = run("--input", "large.npz", "--input", "scale=3")

@@ -163,6 +163,12 @@ def test_what_cannot_be_used_is_named(export, arguments, message):
         export(two_layers, [("B", 16)]).quantize(**arguments)
 
 
+@pytest.mark.parametrize("examples", [np.ones((2, 4), np.float32), [np.ones((2, 4), np.float32)]])
+def test_an_example_is_a_tuple_of_arguments(program, examples):
+    with pytest.raises(SpecError, match=r"examples holds a ndarray\. Expected a tuple .*examples=\[\(x,\), \(y,\)\]"):
+        program.quantize(examples)
+
+
 def test_an_accuracy_needs_results_of_floats(export):
     program = export(lambda x: (x @ FIRST) > 0, [("B", 16)])
     with pytest.raises(SpecError, match="cosine is of arrays of floats, and the program gives none"):

@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> None:
 
 def arrays_of(leaves: Sequence[InputLeaf], texts: Sequence[str], option: str) -> list[Any]:
     """The inputs of a program, in order, from texts such as `x=photo.npy`, `scale=2.0` or `inputs.npz`."""
-    given = _given(texts, [leaf.name for leaf in leaves])
+    given = _given(texts, [leaf.name for leaf in leaves], option)
     missing = [leaf for leaf in leaves if leaf.name not in given]
     if missing:
         lines = "\n".join(f"  {leaf.name}: {leaf.signature}" for leaf in missing)
@@ -56,36 +56,36 @@ def arrays_of(leaves: Sequence[InputLeaf], texts: Sequence[str], option: str) ->
     return call_arrays(leaves, [_value(leaf, given[leaf.name]) for leaf in leaves])
 
 
-def _given(texts: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
+def _given(texts: Sequence[str], names: Sequence[str], option: str) -> dict[str, Any]:
     """The values of inputs by name, from texts such as `x=photo.npy`, `scale=2.0` or `inputs.npz`."""
     given: dict[str, Any] = {}
     for text in texts:
         name, equals, rest = text.partition("=")
-        values = {name: _read(text, rest)} if equals else _read(text, text)
+        values = {name: _read(f"{option} {text}", rest)} if equals else _read(f"{option} {text}", text)
         if not isinstance(values, Mapping):
-            raise SpecError(f"--input {text} has no name. {_FORM}")
+            raise SpecError(f"{option} {text} has no name. {_FORM}")
         for one, value in values.items():
             if isinstance(value, Mapping):
-                raise SpecError(f"--input {text}: {rest} holds several arrays; give it without a name.")
+                raise SpecError(f"{option} {text}: {rest} holds several arrays; give it without a name.")
             if one not in names:
-                raise SpecError(f"--input {text}: the program has no input {one!r}. It has {', '.join(names)}.")
+                raise SpecError(f"{option} {text}: the program has no input {one!r}. It has {', '.join(names)}.")
             if one in given:
-                raise SpecError(f"--input gives {one!r} twice.")
+                raise SpecError(f"{option} gives {one!r} twice.")
             given[one] = value
     return given
 
 
-def _read(text: str, place: str) -> Any:
+def _read(given: str, place: str) -> Any:
     if place.endswith((".npy", ".npz")):
         try:
             found = np.load(place, allow_pickle=False)
             return {name: found[name] for name in found.files} if place.endswith(".npz") else found
         except (OSError, ValueError, EOFError) as error:
-            raise SpecError(f"--input {text}: {place} cannot be read: {error}") from error
+            raise SpecError(f"{given}: {place} cannot be read: {error}") from error
     try:
         return json.loads(place)
     except ValueError as error:
-        raise SpecError(f"--input {text}: {place!r} is neither a file nor a number. {_FORM}") from error
+        raise SpecError(f"{given}: {place!r} is neither a file nor a number. {_FORM}") from error
 
 
 def _value(leaf: InputLeaf, value: Any) -> Any:

@@ -182,9 +182,9 @@ class OnnxProgram:
                 examples, weights have other bits, or the program has functions.
             RunError: if ONNX Runtime is missing or its quantizer fails.
         """
-        from ._quantize import quantized
+        from ._quantize import arguments_of, quantized
 
-        feeds = None if examples is None else (self.feed(*example) for example in examples)
+        feeds = None if examples is None else (self.feed(*example) for example in map(arguments_of, examples))
         model = quantized(self.model, feeds, keep, ranges=ranges, cosine=cosine, weight_bits=weight_bits)
         return OnnxProgram(dataclasses.replace(self.exported, model=model))
 

@@ -142,6 +142,20 @@ class _Examples:
         return next(self._examples, None)
 
 
+def arguments_of(example: Any) -> Sequence[Any]:
+    """The arguments of a call that an example holds.
+
+    Raises:
+        SpecError: if it is something else, such as an array.
+    """
+    if not isinstance(example, (tuple, list)):
+        raise SpecError(
+            f"examples holds a {type(example).__name__}. Expected a tuple of the arguments of a call in each place: "
+            f"examples=[(x,), (y,)]."
+        )
+    return example
+
+
 def _given(
     examples: Iterable[Mapping[str, Any]] | None, ranges: str, cosine: float | None
 ) -> Sequence[Mapping[str, Any]]:
@@ -154,7 +168,9 @@ def _given(
     if cosine is not None and not 0 < cosine < 1:
         raise SpecError(f"cosine is {cosine!r}. Expected a number between 0 and 1, such as 0.99.")
     if cosine is not None and not given:
-        raise SpecError("cosine is measured on examples. Give some inputs that are like those to come.")
+        raise SpecError(
+            "cosine is measured on examples. Give some inputs that are like those to come (--example in a command)."
+        )
     return given
 
 
