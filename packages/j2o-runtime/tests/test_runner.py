@@ -147,6 +147,8 @@ def test_integers_that_a_narrower_dtype_does_not_hold_are_refused(value, fits):
 def test_files_of_others_are_refused(tmp_path, total):
     with pytest.raises(FileError, match="There is no file"):
         Runner(tmp_path / "none.onnx")
+    with pytest.raises(FileError, match=r"is a folder\. Expected an \.onnx file"):
+        Runner(tmp_path)
     with pytest.raises(FileError, match=r"The model is refused by ONNX Runtime \d"):
         Runner(b"no model")
     made = onnx.load_from_string(total)

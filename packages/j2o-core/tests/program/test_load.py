@@ -211,6 +211,8 @@ def test_files_of_others_and_damaged_signatures_are_refused(saved, change, messa
 def test_files_that_are_no_models_are_refused(tmp_path):
     with pytest.raises(CheckError, match="There is no file"):
         OnnxProgram.load(tmp_path / "none.onnx")
+    with pytest.raises(CheckError, match=r"is a folder\. Expected an \.onnx file"):
+        OnnxProgram.load(tmp_path)
     (tmp_path / "text.onnx").write_text("no model")
     with pytest.raises(CheckError, match="is not a valid ONNX model"):
         OnnxProgram.load(tmp_path / "text.onnx")

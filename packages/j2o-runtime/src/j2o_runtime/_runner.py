@@ -48,7 +48,12 @@ class Runner:
         if missing := [name for name in providers if name not in known]:
             raise FileError(f"This ONNX Runtime has no {', '.join(missing)}. It has {', '.join(known)}.")
         if isinstance(self._model, str) and not os.path.isfile(self._model):
-            raise FileError(f"There is no file {self._model}.")
+            is_folder = os.path.isdir(self._model)
+            raise FileError(
+                f"{self._model} is a folder. Expected an .onnx file."
+                if is_folder
+                else f"There is no file {self._model}."
+            )
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = threads

@@ -26,7 +26,9 @@ def read_model(path: str | os.PathLike[str], *, in_memory: bool = False) -> ir.M
 
     path = os.fspath(path)
     if not os.path.isfile(path):
-        raise CheckError(f"There is no file {path}.")
+        raise CheckError(
+            f"{path} is a folder. Expected an .onnx file." if os.path.isdir(path) else f"There is no file {path}."
+        )
     try:
         onnx.checker.check_model(os.path.abspath(path), full_check=True)
         model = ir.load(path)
