@@ -30,6 +30,12 @@ def test_print_shows_what_the_program_is(export):
     assert repr(program) == "<OnnxProgram model(x) -> output>"
 
 
+def test_one_is_no_plural(export):
+    program = export(lambda x: x + 1, [(3,)])
+    assert "  weights  1 tensor, 1 number, 4 B" in str(program).splitlines()
+    assert "weights        1 initializer, 0.0 MB" in program.report().splitlines()
+
+
 def test_after_verify_it_says_how_far_it_is_from_jax(export):
     program = export(model, [("B", 3)])
     assert program.verification is None

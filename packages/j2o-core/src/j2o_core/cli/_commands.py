@@ -352,7 +352,7 @@ def _model_sections(model: ir.Model) -> list[Section]:
         ("inputs", signature([value for value in model.graph.inputs if value.name not in initializers])),
         ("outputs", signature(model.graph.outputs)),
         ("opset", [(str(model.opset_imports.get("", "none")), f"IR version {model.ir_version}")]),
-        ("weights", [(f"{len(initializers)} tensors", bytes_text(weight_bytes(model)))]),
+        ("weights", [(counted(len(initializers), "tensor"), bytes_text(weight_bytes(model)))]),
         *([("functions", [(name, text) for name, _, text in found])] if found else []),
         ("nodes", [("in all", str(sum(counts.values()))), *((op, str(n)) for op, n in counts.most_common())]),
     ]

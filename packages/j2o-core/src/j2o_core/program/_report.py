@@ -35,7 +35,7 @@ def report(program: Exported, *, jaxpr: bool = False) -> str:
         *(f"input          {signature(value)}" for value in model.graph.inputs),
         *(f"output         {signature(value)}" for value in model.graph.outputs),
         *(f"setting        {place} = {value!r}, fixed in the graph" for place, value in program.traced.settings),
-        f"weights        {len(model.graph.initializers)} initializers, {weight_bytes(model) / 1e6:.1f} MB",
+        f"weights        {counted(len(model.graph.initializers), 'initializer')}, {weight_bytes(model) / 1e6:.1f} MB",
         *_narrowed(model),
         *_nonfinite(model),
         *declined_rewrites(program),

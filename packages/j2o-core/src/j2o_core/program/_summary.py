@@ -112,7 +112,8 @@ def _rows(model: ir.Model, verification: Verification | None, times: Profile | N
         yield "functions", functions(model)
     tensors = [value.const_value for value in model.graph.initializers.values() if value.const_value is not None]
     numbers = sum(tensor.size for tensor in tensors)
-    yield "weights", [f"{len(tensors)} tensors, {count_text(numbers)} numbers, {bytes_text(weight_bytes(model))}"]
+    sizes = f"{counted(len(tensors), 'tensor')}, {count_text(numbers)} number{'' if numbers == 1 else 's'}"
+    yield "weights", [f"{sizes}, {bytes_text(weight_bytes(model))}"]
     found = modules(model, times)
     width = max((len(module.path) for module in found), default=0)
     lines = [
