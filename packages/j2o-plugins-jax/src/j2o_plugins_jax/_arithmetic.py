@@ -78,8 +78,7 @@ def _safe_divisor(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> ir.Value:
         lowest = ctx.const(ml_dtypes.iinfo(ctx.dtype(x)).min, x)
         overflows = ctx.op.And(ctx.op.Equal(y, ctx.const(-1, y)), ctx.op.Equal(x, lowest))
         traps = ctx.op.Or(traps, overflows)
-    result: ir.Value = ctx.op.Where(traps, ctx.const(1, y), y)
-    return result
+    return ctx.op.Where(traps, ctx.const(1, y), y)
 
 
 @plugin.lowering("neg")

@@ -253,7 +253,7 @@ def _counted(
 
         def going(ctx: LoweringContext, carry: Sequence[ir.Value]) -> ir.Value:
             (index,) = ctx.lower_jaxpr(condition, *consts, *carry)
-            return ctx.op.Greater(index, ctx.const(0, index))  # type: ignore[no-any-return]
+            return ctx.op.Greater(index, ctx.const(0, index))
 
         return _loop_while(
             ctx, ctx.dim(length), going, lambda inner, carry: inner.lower_jaxpr(step, *consts, *carry), init

@@ -74,7 +74,7 @@ def _conv_general_dilated(
         y = ctx.shaped(_convolve(ctx, x, w, x_shape, w_shape, windows, groups), out_shape)
     y = ctx.op.Transpose(y, perm=np.argsort(out_axes).tolist())
     if out.dtype == np.bool_:
-        return ctx.op.Greater(y, ctx.const(0, y))  # type: ignore[no-any-return]
+        return ctx.op.Greater(y, ctx.const(0, y))
     return ctx.cast(y, out.dtype)
 
 
@@ -221,7 +221,7 @@ def _product_of_slices(
     y = ctx.op.MatMul(x, ctx.reshape(w, [columns, w_shape[0]]))
     y = ctx.reshape(y, [*counts, x_shape[0], w_shape[0]])
     rank = len(counts)
-    return ctx.op.Transpose(y, perm=[rank, rank + 1, *range(rank)])  # type: ignore[no-any-return]
+    return ctx.op.Transpose(y, perm=[rank, rank + 1, *range(rank)])
 
 
 def _matrix_product(

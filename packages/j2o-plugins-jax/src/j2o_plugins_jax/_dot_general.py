@@ -132,7 +132,7 @@ def _dot_general(ctx: LoweringContext, lhs: ir.Value, rhs: ir.Value, *, dimensio
     zeros = [ctx.const(_ZERO if aval.dtype == np.int8 else 0, np.uint8) for aval in ctx.avals_in] if in_bytes else ()
     result = _scaled(ctx, *sides) or _product(ctx, min(_forms(*sides), key=lambda form: form.cost), zeros)
     if wanted == np.bool_:
-        return ctx.op.Greater(result, ctx.const(0, result))  # type: ignore[no-any-return]
+        return ctx.op.Greater(result, ctx.const(0, result))
     return ctx.cast(result, wanted)
 
 
@@ -159,7 +159,7 @@ def _unsigned_bytes(ctx: LoweringContext, x: ir.Value) -> ir.Value:
         return x
     if ctx.constant_value(x) is not None:
         return ctx.op.constants.derived(x, "unsigned", lambda array: array.view(np.uint8) + np.uint8(_ZERO))
-    return ctx.op.Add(ctx.cast(x, np.uint8), ctx.const(_ZERO, np.uint8))  # type: ignore[no-any-return]
+    return ctx.op.Add(ctx.cast(x, np.uint8), ctx.const(_ZERO, np.uint8))
 
 
 def _scaled(ctx: LoweringContext, lhs: _Side, rhs: _Side) -> ir.Value | None:
@@ -168,7 +168,7 @@ def _scaled(ctx: LoweringContext, lhs: _Side, rhs: _Side) -> ir.Value | None:
         if not x.contract and not scale.free:
             moved = ctx.op.Transpose(x.value, perm=(*x.batch, *x.free))
             factor = ctx.op.Transpose(scale.value, perm=scale.batch)
-            return ctx.op.Mul(moved, ctx.reshape(factor, scale.sizes(scale.batch) + [1] * len(x.free)))  # type: ignore[no-any-return]
+            return ctx.op.Mul(moved, ctx.reshape(factor, scale.sizes(scale.batch) + [1] * len(x.free)))
     return None
 
 
@@ -211,4 +211,4 @@ def _product(ctx: LoweringContext, form: _Form, zeros: Sequence[ir.Value]) -> ir
     zeros = zeros[::-1] if form.swapped else zeros
     product = ctx.op.MatMulInteger(x, y, *zeros) if zeros else ctx.op.MatMul(x, y)
     result = ctx.reshape(product, form.result_sizes)
-    return ctx.op.Transpose(result, perm=form.result_perm)  # type: ignore[no-any-return]
+    return ctx.op.Transpose(result, perm=form.result_perm)

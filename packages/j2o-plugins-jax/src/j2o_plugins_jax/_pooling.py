@@ -228,8 +228,7 @@ def _average_pool(ctx: LoweringContext, x: ir.Value, zero: ir.Value, pooling: Po
         return None
     x, attributes, shape = images
     mean = ctx.shaped(ctx.op.AveragePool(x, **attributes, count_include_pad=1), shape)
-    result: ir.Value = ctx.op.Mul(mean, ctx.const(pooling.window_size, x))
-    return result
+    return ctx.op.Mul(mean, ctx.const(pooling.window_size, x))
 
 
 def _max_pool(ctx: LoweringContext, x: ir.Value, lowest: ir.Value, pooling: Pooling) -> ir.Value | None:
@@ -367,8 +366,7 @@ def _winners(
 def _row_major(ctx: LoweringContext, outer: ir.Value, length: ir.Value, inner: ir.Value) -> ir.Value:
     """Positions in two axes from those in each: all pairs of `outer * length + inner`, flat."""
     rows = ctx.op.Unsqueeze(ctx.op.Mul(outer, length), ctx.const([1], np.int64))
-    result: ir.Value = ctx.op.Reshape(ctx.op.Add(rows, inner), ctx.const([-1], np.int64))
-    return result
+    return ctx.op.Reshape(ctx.op.Add(rows, inner), ctx.const([-1], np.int64))
 
 
 @plugin.lowering(lax.select_and_scatter_add_p)

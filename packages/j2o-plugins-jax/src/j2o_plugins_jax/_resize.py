@@ -55,7 +55,7 @@ def _resize(
         if any(new[axis] % old[axis] for axis in axes) or (old[-1] == new[-1] and new[-1] >= _MANY_CHANNELS):
             return NotImplemented
         factors = [after // before if before != after else 1 for before, after in zip(old, new, strict=True)]
-        how = {"mode": mode, "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        how: dict[str, Any] = {"mode": mode, "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
         return ctx.op.Resize(image, None, ctx.const([*[1] * batch, *factors], np.float32), **how)
 
     axes = [batch + axis for axis in axes]

@@ -58,7 +58,7 @@ def insert_axes(ctx: LoweringContext, x: ir.Value, shape: Sequence[Any], axes: S
     if not axes:
         return x
     if any(map(is_symbolic_dim, shape)):
-        return ctx.op.Unsqueeze(x, ctx.const(axes, np.int64))  # type: ignore[no-any-return]
+        return ctx.op.Unsqueeze(x, ctx.const(axes, np.int64))
     return ctx.reshape(x, shape)
 
 
@@ -67,7 +67,7 @@ def drop_axes(ctx: LoweringContext, x: ir.Value, shape: Sequence[Any], axes: Seq
     if not axes:
         return x
     if any(map(is_symbolic_dim, shape)):
-        return ctx.op.Squeeze(x, ctx.const(axes, np.int64))  # type: ignore[no-any-return]
+        return ctx.op.Squeeze(x, ctx.const(axes, np.int64))
     return ctx.reshape(x, shape)
 
 
@@ -88,4 +88,4 @@ def _rev(ctx: LoweringContext, x: ir.Value, *, dimensions: Sequence[int]) -> ir.
     count = len(dimensions)
     first, last = [-1] * count, [np.iinfo(np.int64).min] * count
     vectors = [ctx.const(vector, np.int64) for vector in (first, last, dimensions, [-1] * count)]
-    return ctx.op.Slice(x, *vectors)  # type: ignore[no-any-return]
+    return ctx.op.Slice(x, *vectors)

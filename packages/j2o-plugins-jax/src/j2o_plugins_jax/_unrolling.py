@@ -74,12 +74,12 @@ def unrolled(
 
 def _item(ctx: LoweringContext, x: ir.Value, turn: int) -> ir.Value:
     if not ctx.is_weight(x):
-        return ctx.op.Gather(x, ctx.const(turn, np.int64), axis=0)  # type: ignore[no-any-return]
+        return ctx.op.Gather(x, ctx.const(turn, np.int64), axis=0)
     cut = ctx.constant_part(x, (turn,))
     if cut is not None:
         return cut
     part = ctx.op.Slice(x, *(ctx.const([place], np.int64) for place in (turn, turn + 1, 0)))
-    return ctx.op.Squeeze(part, ctx.const([0], np.int64))  # type: ignore[no-any-return]
+    return ctx.op.Squeeze(part, ctx.const([0], np.int64))
 
 
 def _has_weights_of_turns(ctx: LoweringContext, jaxpr: Any, consts: Sequence[ir.Value], xs: Sequence[ir.Value]) -> bool:

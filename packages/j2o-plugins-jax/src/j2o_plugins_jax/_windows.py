@@ -74,7 +74,7 @@ def pad(ctx: LoweringContext, x: ir.Value, value: ir.Value, low: Sequence[Any], 
     amounts = [*low, *high]
     if all(is_static(amount) and amount == 0 for amount in amounts):
         return x
-    result: ir.Value = ctx.op.Pad(x, ctx.shape(amounts), value)
+    result = ctx.op.Pad(x, ctx.shape(amounts), value)
     shape = shape_of(x)
     return result if shape is None else ctx.shaped(result, [sum(sizes) for sizes in zip(shape, low, high, strict=True)])
 
@@ -121,10 +121,9 @@ def window_elements(ctx: LoweringContext, window: Window, *, first: bool = False
         ctx.op.Unsqueeze(steps, behind if is_row == first else front)
         for steps, is_row in ((starts, False), (inside, True))
     )
-    return ctx.op.Add(starts, inside)  # type: ignore[no-any-return]
+    return ctx.op.Add(starts, inside)
 
 
 def _steps(ctx: LoweringContext, count: Any, step: int) -> ir.Value:
     """0, step, 2 step, ..."""
-    result: ir.Value = ctx.op.Mul(index_range(ctx, count), ctx.const(step, np.int64))
-    return result
+    return ctx.op.Mul(index_range(ctx, count), ctx.const(step, np.int64))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, Protocol, overload
 
 import numpy as np
 import onnx_ir as ir
@@ -25,6 +25,16 @@ _DOMAIN = 'An operator of the domain {domain!r} is written op("{domain}::{op_typ
 
 SIMPLER = FOLDED | SIMPLIFIED - {"Identity"}
 """Operators that `Builder.simpler` may find a value for; an Identity that is there has a reason."""
+
+
+class _Operator(Protocol):
+    """Adds a node of one operator; the result is one value, unless `outputs` says otherwise."""
+
+    @overload
+    def __call__(self, *inputs: ir.Value | None, outputs: Literal[1] = 1, **attrs: Any) -> ir.Value: ...
+
+    @overload
+    def __call__(self, *inputs: ir.Value | None, outputs: int, **attrs: Any) -> Any: ...
 
 
 class Builder:
@@ -55,7 +65,7 @@ class Builder:
         self._share = share
         self._seen: dict[Any, tuple[ir.Value, ...]] = {}
 
-    def __getattr__(self, op_type: str) -> Callable[..., Any]:
+    def __getattr__(self, op_type: str) -> _Operator:
         if not op_type[:1].isupper():
             raise AttributeError(f"{op_type!r}: operators of ONNX begin with a capital letter, as in op.Tanh(x)")
 
@@ -63,6 +73,12 @@ class Builder:
             return self(op_type, *inputs, **attrs)
 
         return add
+
+    @overload
+    def __call__(self, op_type: str, *inputs: ir.Value | None, outputs: Literal[1] = 1, **attrs: Any) -> ir.Value: ...
+
+    @overload
+    def __call__(self, op_type: str, *inputs: ir.Value | None, outputs: int, **attrs: Any) -> Any: ...
 
     def __call__(self, op_type: str, *inputs: ir.Value | None, outputs: int = 1, **attrs: Any) -> Any:
         """Add a node, or return the value that it would have."""
@@ -85,7 +101,7 @@ class Builder:
                 self._seen[key] = known
         return known[0] if outputs == 1 else known
 
-    def plain(self, op_type: str, *inputs: ir.Value | None, **attrs: Any) -> Any:
+    def plain(self, op_type: str, *inputs: ir.Value | None, **attrs: Any) -> ir.Value:
         """Add a node of one result as it is: not folded, merged, shared or legalized."""
         (value,) = self._add(op_type, inputs, 1, attrs)
         node = value.producer()
@@ -93,11 +109,12 @@ class Builder:
         self.plain_nodes.add(node)
         return value
 
-    def cast(self, x: ir.Value, dtype: ir.DataType) -> Any:
+    def cast(self, x: ir.Value, dtype: ir.DataType) -> ir.Value:
         """`x` in another element type, converted as XLA does: without saturation."""
-        return self("Cast", x, to=dtype, **cast_attributes(dtype, self.target.opset))
+        result: ir.Value = self("Cast", x, to=dtype, **cast_attributes(dtype, self.target.opset))
+        return result
 
-    def barrier(self, x: ir.Value) -> Any:
+    def barrier(self, x: ir.Value) -> ir.Value:
         """`x` behind a Reshape to its own shape, across which the runtime merges nothing and rounds float16."""
         # 0 stands for the size that is there. (Max(x, x) would do as well, and takes ten times as long as a cast.)
         shape = shape_of(x)

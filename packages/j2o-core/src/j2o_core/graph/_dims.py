@@ -122,7 +122,7 @@ class Dimensions:
             return known
         builder = self.builder
         value, axis, coefficient, offset = self._places[name]
-        size: ir.Value = builder("Gather", builder("Shape", value), builder.const(axis, np.int64), axis=0)
+        size = builder("Gather", builder("Shape", value), builder.const(axis, np.int64), axis=0)
         if offset:
             size = builder("Sub", size, builder.const(offset, np.int64))
         if coefficient != 1:

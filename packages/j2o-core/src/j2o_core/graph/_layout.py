@@ -51,8 +51,7 @@ def expand(op: Builder, dims: Dimensions, x: ir.Value, shape: Sequence[Any]) -> 
     ]
     if same_shape(source, tuple(shape)):
         return x
-    result: ir.Value = op.Expand(x, dims.vector(target))
-    return result
+    return op.Expand(x, dims.vector(target))
 
 
 def _layout_producer(value: ir.Value) -> ir.Node | None:

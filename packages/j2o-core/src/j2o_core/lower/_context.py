@@ -152,8 +152,7 @@ class LoweringContext:
         What is too large for a float8 becomes infinity or NaN as in XLA, not the largest number, and float8_e8m0fnu is
         rounded to nearest.
         """
-        result: ir.Value = self.op.cast(x, ir.DataType.from_numpy(np.dtype(dtype)))
-        return result
+        return self.op.cast(x, ir.DataType.from_numpy(np.dtype(dtype)))
 
     def only_finite(self, value: ir.Value, difference: str) -> ir.Value:
         """The value, with a note that the operator which makes it differs from JAX for NaN or infinities.

@@ -82,7 +82,7 @@ def _computed_before(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         return None
     if not _broadcast_to(rw, inputs, thin):
         return None
-    return rw.op.Expand(rw.op(node.op_type, *inputs, **rw.attrs(node)), expand.inputs[1])  # type: ignore[no-any-return]
+    return rw.op.Expand(rw.op(node.op_type, *inputs, **rw.attrs(node)), expand.inputs[1])
 
 
 @plugin.rewrite(*_NEUTRAL)

@@ -253,7 +253,7 @@ class _Search:
                     value = self._rw.cut(value, place, start, stop)
                 if in_order:
                     return value if whole else self._rw.cut(value, along, starts[0], starts[-1] + 1)
-                return self._rw.op.Gather(value, self._rw.const(starts, np.int64), axis=along)  # type: ignore[no-any-return]
+                return self._rw.op.Gather(value, self._rw.const(starts, np.int64), axis=along)
 
             gathered = self._rw.shared(("lanes", source, merged, tuple(cuts), along, tuple(starts)), parts)
             return self._rw.reshape(gathered, shape)
@@ -269,7 +269,7 @@ class _Search:
         order = [lanes.index(value) for value in column]
 
         def build() -> ir.Value:
-            return self._rw.op.Gather(plan.value(), self._rw.const(order, np.int64), axis=axis)  # type: ignore[no-any-return]
+            return self._rw.op.Gather(plan.value(), self._rw.const(order, np.int64), axis=axis)
 
         return _Plan(1, build, (), (plan,))
 
@@ -377,7 +377,7 @@ class _Search:
         known = tuple(part for part in parts if part is not None)
 
         def build() -> ir.Value:
-            return self._rw.op.Concat(*(part.value() for part in known), axis=axis)  # type: ignore[no-any-return]
+            return self._rw.op.Concat(*(part.value() for part in known), axis=axis)
 
         return _Plan(1, build, (), known)
 
@@ -467,7 +467,7 @@ class _Search:
             if array is not None:
                 value, signs = other, array * signs.astype(array.dtype)  # type: ignore[assignment]
                 break
-        return self._rw.op.Mul(value, self._rw.const(signs, value))  # type: ignore[no-any-return]
+        return self._rw.op.Mul(value, self._rw.const(signs, value))
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def _cast_before_expand(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     if expand is None or not rw.only_use(expand.outputs[0]):
         return None
     small = rw.op.Cast(expand.inputs[0], **rw.attrs(node))
-    return rw.op.Expand(small, expand.inputs[1])  # type: ignore[no-any-return]
+    return rw.op.Expand(small, expand.inputs[1])
 
 
 @plugin.rewrite("Reshape", "Unsqueeze")
@@ -131,7 +131,7 @@ def _drop_ones_before_transpose(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         return None
     assert transpose.inputs[0] is not None
     inner = rw.reshape(transpose.inputs[0], [source[axis] for axis in source_axes])
-    return rw.op.Transpose(inner, perm=[source_axes.index(perm[axis]) for axis in kept])  # type: ignore[no-any-return]
+    return rw.op.Transpose(inner, perm=[source_axes.index(perm[axis]) for axis in kept])
 
 
 def _kept_axes(shape: Shape, wanted: Shape) -> list[int] | None:
@@ -202,7 +202,7 @@ def _transposes_below_pointwise(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     if len(perms) != 1 or sum(value is not source for value, source in sources.items()) < 2:
         return None
     result = rw.op(node.op_type, *(sources[value] for value in node.inputs), **rw.attrs(node))
-    return rw.op.Transpose(result, perm=perms.pop())  # type: ignore[no-any-return]
+    return rw.op.Transpose(result, perm=perms.pop())
 
 
 @plugin.rewrite("Mul", needs=("Reshape", "Transpose"))
@@ -234,7 +234,7 @@ def _again(rw: Rewriter, layout: ir.Node, value: ir.Value, steps: int) -> ir.Val
         assert shape is not None
         result = rw.reshape(value, shape)
     result.meta[_STEPS] = steps
-    return result  # type: ignore[no-any-return]
+    return result
 
 
 def _is_scalar(rw: Rewriter, value: ir.Value) -> bool:

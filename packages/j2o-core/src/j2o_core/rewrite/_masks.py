@@ -99,4 +99,4 @@ def _filled_twice(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     ):
         return outer.x
     # A runtime may lose the sign of a -0 that is no last operand.
-    return rw.op.Where(rw.const(~places), inner.x, rw.const(outer.number))  # type: ignore[no-any-return]
+    return rw.op.Where(rw.const(~places), inner.x, rw.const(outer.number))

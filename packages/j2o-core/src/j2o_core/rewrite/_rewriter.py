@@ -175,8 +175,7 @@ class Rewriter:
             part = array[(slice(None),) * axis + (slice(start, stop),)]
             hint = self.op.constants.hint(x)
             return self.op.constants.get(part, f"{hint}[{start}:{stop}]" if hint else None)
-        result: ir.Value = self.op.Slice(x, *(self.const([i], np.int64) for i in (start, stop, axis)))
-        return result
+        return self.op.Slice(x, *(self.const([i], np.int64) for i in (start, stop, axis)))
 
     def derived(self, source: ir.Value, how: str, make: Callable[[np.ndarray[Any, Any]], Any]) -> ir.Value:
         """A constant made from the array of another, stored once for each way `how` it is made."""

@@ -87,7 +87,7 @@ def _slice_before_layout(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     x = layout.inputs[0]
     if layout.op_type == "Transpose":
         perm = rw.attr(layout, "perm")
-        return rw.op.Transpose(rw.cut(x, perm[cut.axis], cut.start, cut.stop), perm=perm)  # type: ignore[no-any-return]
+        return rw.op.Transpose(rw.cut(x, perm[cut.axis], cut.start, cut.stop), perm=perm)
     shape, split = rw.shape(x), rw.shape(cut.source)
     if shape is None or split is None:
         return None
@@ -137,7 +137,7 @@ def _slice_before_product(rw: Rewriter, node: ir.Node) -> ir.Value | None:
             continue  # a product of one column, which the bias makes wider
         part = _columns(rw, product, cut) if rw.only_use(one) else None  # cost: of a rewrite of its own
         part = part or rw.cut(one, cut.axis, cut.start, cut.stop)
-        return rw.op.Add(part, rw.cut(other, len(shape) - 1, cut.start, cut.stop))  # type: ignore[no-any-return]
+        return rw.op.Add(part, rw.cut(other, len(shape) - 1, cut.start, cut.stop))
     return None
 
 
@@ -147,7 +147,7 @@ def _columns(rw: Rewriter, product: ir.Node, cut: Slice) -> ir.Value | None:
     rank = len(rw.shape(weight) or ())
     if weight is None or not rw.is_weight(weight) or rank < 2:
         return None
-    return rw.op.MatMul(x, rw.cut(weight, rank - 1, cut.start, cut.stop))  # type: ignore[no-any-return]
+    return rw.op.MatMul(x, rw.cut(weight, rank - 1, cut.start, cut.stop))
 
 
 def _read_by(value: ir.Value, node: ir.Node) -> bool:

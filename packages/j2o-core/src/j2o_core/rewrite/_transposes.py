@@ -202,7 +202,7 @@ class _Region:
         if known is not None:
             return known
         whole = rw.reshape(value, [*[1] * (self.rank - len(shape)), *shape])
-        return rw.op.Transpose(whole, perm=_inverse(perm))  # type: ignore[no-any-return]
+        return rw.op.Transpose(whole, perm=_inverse(perm))
 
 
 def _repeats(rw: Rewriter, node: ir.Node) -> int | None:

@@ -80,7 +80,7 @@ def _written_at_once(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     places = np.concatenate([write.rows for write in writes])
     updates = rw.op.Concat(*(write.updates for write in writes), axis=0)
     if np.array_equal(places, np.arange((rw.shape(data) or (0,))[0])):
-        return updates  # type: ignore[no-any-return]
+        return updates
     places = places if node.op_type == "ScatterElements" else places[:, None]
     return rw.op(node.op_type, data, rw.const(places, np.int64), updates, **rw.attrs(node))  # type: ignore[no-any-return]
 

@@ -42,7 +42,7 @@ def _scaled_once(rw: Rewriter, node: ir.Node) -> ir.Value | None:
             largest = max(abs(numbers.low), numbers.high) * max(abs(first), whole)
             fits = info.tiny <= min(unit * whole, unit * abs(first), whole) and max(largest, whole) <= info.max
             if fits and math.isfinite(whole) and rw.same_shape(x, node.outputs[0]):
-                return rw.op.Mul(x, rw.const(first * second, x))  # type: ignore[no-any-return]
+                return rw.op.Mul(x, rw.const(first * second, x))
     return None
 
 

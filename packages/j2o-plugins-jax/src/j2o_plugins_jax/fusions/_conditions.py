@@ -42,11 +42,11 @@ def _negated(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     if equal is None or equal.inputs[0] is None or equal.inputs[0].dtype is None:
         return None
     if equal.inputs[0].dtype is ir.DataType.BOOL:
-        return rw.op.Xor(*equal.inputs)  # type: ignore[no-any-return]
+        return rw.op.Xor(*equal.inputs)
     if equal.inputs[0].dtype.is_integer() and rw.only_use(equal.outputs[0]):
         for one, other in rw.both_ways(equal):
             if one is not None and rw.scalar(other) == 0 and rw.same_shape(one, node.outputs[0]):
-                return rw.op.Cast(one, to=ir.DataType.BOOL)  # type: ignore[no-any-return]
+                return rw.op.Cast(one, to=ir.DataType.BOOL)
     return None
 
 

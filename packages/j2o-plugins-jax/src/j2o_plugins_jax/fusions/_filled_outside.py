@@ -91,13 +91,13 @@ def _filled_outside(rw: Rewriter, node: ir.Node) -> ir.Value | None:
             steps.append(rw.op.Mul(inside, rw.const(stride, inside)))
         if is_broadcast:  # cost: before there are more numbers
             steps[-1] = rw.op.Add(steps[-1], rw.const(offset, steps[-1]))
-        return functools.reduce(rw.op.Add, steps)  # type: ignore[no-any-return]
+        return functools.reduce(rw.op.Add, steps)
 
     table = rw.shared(("filled outside", x, tuple(sizes), str(number)), frame)
     if is_broadcast:
-        return rw.op.Gather(table, start(), axis=0)  # type: ignore[no-any-return]
+        return rw.op.Gather(table, start(), axis=0)
     places = rw.shared(("filled outside", *(base for base, _ in bases), *sizes, dtype), start)
-    return rw.op.Gather(table, rw.op.Add(places, rw.const(offset, places)), axis=0)  # type: ignore[no-any-return]
+    return rw.op.Gather(table, rw.op.Add(places, rw.const(offset, places)), axis=0)
 
 
 def _strides(sizes: list[int]) -> list[int]:

@@ -36,12 +36,12 @@ def _numbers(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     if 0 in sizes or (len(sizes) == len(shape) and math.prod(sizes) <= _FEW):
         return None
     if len(shape) == 1:
-        return rw.op.GatherElements(x, indices, axis=0)  # type: ignore[no-any-return]
+        return rw.op.GatherElements(x, indices, axis=0)
     if len(shape) - len(sizes) > 1:
         return None
     flat = rw.shared((indices, "flat"), lambda: rw.op.Reshape(indices, rw.const([-1], np.int64)))
     numbers = rw.op.GatherElements(x, flat, axis=0)
-    return rw.op.Reshape(numbers, rw.const([s if isinstance(s, int) else -1 for s in shape], np.int64))  # type: ignore[no-any-return]
+    return rw.op.Reshape(numbers, rw.const([s if isinstance(s, int) else -1 for s in shape], np.int64))
 
 
 @plugin.rewrite("Gather", late=True)

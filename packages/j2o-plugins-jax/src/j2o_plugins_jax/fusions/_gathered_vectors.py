@@ -30,7 +30,7 @@ def _place_by_vector(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         x = inner.inputs[0]
     if x is None or vector.dtype is not ir.DataType.INT64 or not rw.target.runs("GatherND", x.dtype):
         return None
-    return rw.op.GatherND(x, vector)  # type: ignore[no-any-return]
+    return rw.op.GatherND(x, vector)
 
 
 def _vector(rw: Rewriter, node: ir.Node, axis: int) -> ir.Value | None:

@@ -33,7 +33,7 @@ def _choice(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     if not rw.same_shape(condition, result):
         return None
     chosen = rw.op.Cast(condition, to=result.dtype)
-    return rw.op.Add(y, rw.op.Mul(chosen, _difference(rw, x, y)))  # type: ignore[no-any-return]
+    return rw.op.Add(y, rw.op.Mul(chosen, _difference(rw, x, y)))
 
 
 def _difference(rw: Rewriter, x: ir.Value, y: ir.Value) -> ir.Value:
@@ -41,4 +41,4 @@ def _difference(rw: Rewriter, x: ir.Value, y: ir.Value) -> ir.Value:
     for one, other in rw.both_ways(total) if total is not None else ():
         if one is y and other is not None:
             return other
-    return rw.op.Sub(x, y)  # type: ignore[no-any-return]
+    return rw.op.Sub(x, y)

@@ -67,9 +67,9 @@ def _floored_quotient(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     if low >= 0:
         return quotient
     if _is_few(rw, x) and rw.target.runs("Mod", x.dtype) and low - n >= np.iinfo(x.dtype.numpy()).min:
-        return op.Div(op.Sub(x, op.Mod(x, divisor)), divisor)  # type: ignore[no-any-return]
+        return op.Div(op.Sub(x, op.Mod(x, divisor)), divisor)
     below = op.Cast(op.Less(x, op.const(0, x)), to=x.dtype)
-    return op.Sub(op.Div(op.Add(x, below), divisor), below)  # type: ignore[no-any-return]
+    return op.Sub(op.Div(op.Add(x, below), divisor), below)
 
 
 def _unequal(rw: Rewriter, value: ir.Value | None, number: int) -> ir.Value | None:
@@ -110,4 +110,4 @@ def _remainder(rw: Rewriter, x: ir.Value | None, divisor: ir.Value | None, node:
         return None
     if not rw.target.runs("Mod", x.dtype):  # cost: of casts
         return None
-    return rw.op.Mod(x, divisor)  # type: ignore[no-any-return]
+    return rw.op.Mod(x, divisor)

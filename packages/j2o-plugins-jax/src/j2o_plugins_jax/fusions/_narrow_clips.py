@@ -28,7 +28,7 @@ def _clip(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     if len(bounds) != 2 or min(bounds) < ends.min or max(bounds) > ends.max:
         return None
     clipped = rw.op.Clip(narrow, *(rw.const(bound, narrow) for bound in bounds))
-    return rw.op.Cast(clipped, to=ir.DataType.INT64)  # type: ignore[no-any-return]
+    return rw.op.Cast(clipped, to=ir.DataType.INT64)
 
 
 @plugin.rewrite("Equal", late=True)

@@ -29,7 +29,7 @@ def _gather_from_the_end(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     clipped = _clipped(rw, rw.producer(index, "Clip"))
     if clipped is None or shape is None or shape[axis] != clipped[1]:
         return None
-    return rw.op(node.op_type, x, _clip(rw, *clipped), axis=axis)  # type: ignore[no-any-return]
+    return rw.op(node.op_type, x, _clip(rw, *clipped), axis=axis)
 
 
 @plugin.rewrite("Equal")
@@ -38,7 +38,7 @@ def _is_inside(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         clip = rw.producer(other, "Clip")
         clipped = _clipped(rw, clip)
         if clip is not None and clip.inputs[0] is index and clipped is not None:
-            return rw.op.Equal(_index(rw, clipped[0]), _clip(rw, *clipped))  # type: ignore[no-any-return]
+            return rw.op.Equal(_index(rw, clipped[0]), _clip(rw, *clipped))
     return None
 
 

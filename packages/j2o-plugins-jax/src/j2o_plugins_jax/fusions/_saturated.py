@@ -54,4 +54,4 @@ def _saturated(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
     is_small = rw.op.Less(rw.op.ReduceL2(x, keepdims=0), rw.const(2.0**30, x))
     fast = rw.branch(lambda rw: rw.op.cast(x, ir.DataType.INT32))
-    return rw.op.If(is_small, then_branch=fast, else_branch=rw.branch(saturated))  # type: ignore[no-any-return]
+    return rw.op.If(is_small, then_branch=fast, else_branch=rw.branch(saturated))

@@ -38,7 +38,7 @@ def _on_copies(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     if not any(copies):
         return None
     operands = [copy or x for copy, x in zip(copies, node.inputs, strict=True)]
-    return rw.op(node.op_type, *operands)  # type: ignore[no-any-return]
+    return rw.op(node.op_type, *operands)
 
 
 def _copies(rw: Rewriter, x: ir.Value | None, whole: Sequence[Any]) -> ir.Value | None:
@@ -58,8 +58,8 @@ def _copies(rw: Rewriter, x: ir.Value | None, whole: Sequence[Any]) -> ir.Value 
 
     def copied() -> ir.Value:
         if inner == 1:
-            return rw.op.Concat(*[wide] * count, axis=axis)  # type: ignore[no-any-return]
+            return rw.op.Concat(*[wide] * count, axis=axis)
         repeats = [count if other == axis else 1 for other in range(len(whole))]
-        return rw.op.Tile(wide, rw.const(repeats, np.int64))  # type: ignore[no-any-return]
+        return rw.op.Tile(wide, rw.const(repeats, np.int64))
 
     return rw.shared((wide, "copies", axis, count), copied)

@@ -31,4 +31,4 @@ def _single_elements(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     before = rw.producer(x, *_REDUCTIONS)
     if before is not None and before.inputs[1:] == (axes,) and rw.attr(before, "keepdims", 1) and rw.only_use(x):
         return rw.op(before.op_type, *before.inputs, **{**rw.attrs(before), "keepdims": 0})  # type: ignore[no-any-return]
-    return rw.op.Squeeze(x, axes)  # type: ignore[no-any-return]
+    return rw.op.Squeeze(x, axes)

@@ -106,8 +106,8 @@ def _side_by_side(rw: Rewriter, x: ir.Value, y: ir.Value, shape: Sequence[Any], 
 def _sums(rw: Rewriter, products: ir.Value, inner: int) -> ir.Value:
     """Sums along the last axis, which stays."""
     if inner <= _SHORT_SUM:
-        return rw.op.MatMul(products, rw.const(np.ones((inner, 1)), products))  # type: ignore[no-any-return]
-    return rw.op.ReduceSum(products, rw.const([-1], np.int64), keepdims=1)  # type: ignore[no-any-return]
+        return rw.op.MatMul(products, rw.const(np.ones((inner, 1)), products))
+    return rw.op.ReduceSum(products, rw.const([-1], np.int64), keepdims=1)
 
 
 def _count(sizes: Sequence[Any]) -> int:

@@ -27,7 +27,7 @@ def _quotient(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     number = _number(rw, divisor)
     if number < 2 or number.bit_count() > 1:
         return None
-    return rw.op.BitShift(x, rw.const(number.bit_length() - 1, x), direction="RIGHT")  # type: ignore[no-any-return]
+    return rw.op.BitShift(x, rw.const(number.bit_length() - 1, x), direction="RIGHT")
 
 
 @plugin.rewrite("BitShift", late=True)
@@ -38,7 +38,7 @@ def _product(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     count = _number(rw, places)
     if not 0 < count < x.dtype.bitwidth or not rw.same_shape(x, node.outputs[0]):
         return None
-    return rw.op.Mul(x, rw.const(1 << count, x))  # type: ignore[no-any-return]
+    return rw.op.Mul(x, rw.const(1 << count, x))
 
 
 @plugin.rewrite("BitwiseOr", late=True)
@@ -47,7 +47,7 @@ def _sum(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         if high is None or high.dtype not in _DTYPES:
             return None
         if rw.range(low).high < _unit(rw, high):
-            return rw.op.Add(high, low)  # type: ignore[no-any-return]
+            return rw.op.Add(high, low)
     return None
 
 

@@ -86,7 +86,7 @@ def _filled(
 ) -> ir.Value:
     if inside is None:
         return gathered
-    return ctx.op.Where(windows.spread(ctx, inside), gathered, fill)  # type: ignore[no-any-return]
+    return ctx.op.Where(windows.spread(ctx, inside), gathered, fill)
 
 
 def _numbers_that_matter(ctx: LoweringContext, indices: ir.Value, windows: Windows) -> tuple[ir.Value, Windows]:

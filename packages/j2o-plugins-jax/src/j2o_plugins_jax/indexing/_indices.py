@@ -23,8 +23,7 @@ def index_range(ctx: LoweringContext, size: Any) -> ir.Value:
     """The indices 0, 1, ... of an axis of this size, symbolic or not, as int64; a constant if it is small."""
     if not is_symbolic_dim(size) and size * 8 <= FOLD_LIMIT_BYTES:
         return ctx.const(np.arange(size), np.int64)
-    result: ir.Value = ctx.op.Range(ctx.const(0, np.int64), ctx.dim(size), ctx.const(1, np.int64))
-    return result
+    return ctx.op.Range(ctx.const(0, np.int64), ctx.dim(size), ctx.const(1, np.int64))
 
 
 def as_int64(ctx: LoweringContext, index: ir.Value) -> ir.Value:
@@ -48,7 +47,7 @@ def clamp_index(ctx: LoweringContext, index: ir.Value, upper: Any) -> ir.Value:
         return index
     if constant is not None and not is_symbolic_dim(upper):
         return ctx.const(np.clip(constant, 0, max(int(upper), 0)), np.int64)
-    return ctx.op.Clip(index, ctx.const(0, np.int64), ctx.dim(upper))  # type: ignore[no-any-return]
+    return ctx.op.Clip(index, ctx.const(0, np.int64), ctx.dim(upper))
 
 
 def _is_inside(constant: np.ndarray[Any, Any], upper: Any) -> bool:
@@ -70,7 +69,7 @@ def clamp_indices(ctx: LoweringContext, index: ir.Value, uppers: Sequence[Any]) 
             return index
         if not any(map(is_symbolic_dim, uppers)):
             return ctx.const(np.clip(constant, 0, np.maximum(np.array(uppers, np.int64), 0)), np.int64)
-    return ctx.op.Min(ctx.op.Max(index, ctx.const(0, np.int64)), ctx.shape(uppers))  # type: ignore[no-any-return]
+    return ctx.op.Min(ctx.op.Max(index, ctx.const(0, np.int64)), ctx.shape(uppers))
 
 
 def is_inside(ctx: LoweringContext, index: ir.Value, clamped: ir.Value, width: int) -> ir.Value | None:
@@ -78,7 +77,7 @@ def is_inside(ctx: LoweringContext, index: ir.Value, clamped: ir.Value, width: i
     raw, inside = ctx.constant_value(index), ctx.constant_value(clamped)
     if index is clamped or width == 0 or (raw is not None and inside is not None and np.array_equal(raw, inside)):
         return None
-    same: ir.Value = ctx.op.Equal(index, clamped)
+    same = ctx.op.Equal(index, clamped)
     if width > 1:
         same = ctx.op.ReduceMin(same, ctx.const([-1], np.int64), keepdims=0)
     return same
@@ -91,7 +90,7 @@ def number_of(ctx: LoweringContext, index: ir.Value, column: int, width: int, ra
     constant = ctx.constant_value(index)
     if constant is not None:
         return ctx.const(constant[..., column], np.int64)
-    return ctx.op.Gather(index, ctx.const(column, np.int64), axis=rank)  # type: ignore[no-any-return]
+    return ctx.op.Gather(index, ctx.const(column, np.int64), axis=rank)
 
 
 def window_offsets(ctx: LoweringContext, sizes: Sequence[Any]) -> ir.Value:

@@ -46,7 +46,7 @@ class _Update:
     def __call__(self, ctx: LoweringContext, old: ir.Value, update: ir.Value) -> ir.Value:
         if self.reduction == "none":
             return update
-        return ctx.op(self.reduction.capitalize(), old, update)  # type: ignore[no-any-return]
+        return ctx.op(self.reduction.capitalize(), old, update)
 
     def neutral(self, dtype: np.dtype[Any]) -> Any:
         """The update that changes nothing."""
@@ -206,7 +206,7 @@ def _chosen(
     sizes = [windows.shape[axis] if axis in windows.paired else windows.sizes[axis] for axis in axes]
     first = next((axis for axis in axes if sizes[axis] != 1), len(axes))
     window = ctx.reshape(window, sizes[first:])  # as much as broadcasting needs
-    return ctx.op.Where(functools.reduce(ctx.op.And, hits), update(ctx, x, window), x)  # type: ignore[no-any-return]
+    return ctx.op.Where(functools.reduce(ctx.op.And, hits), update(ctx, x, window), x)
 
 
 def _several(ctx: LoweringContext, x: ir.Value, updates: ir.Value, scatter: _Scatter) -> ir.Value:
@@ -242,7 +242,7 @@ def _spare_outside(ctx: LoweringContext, scatter: _Scatter, size: Any, spare: An
     narrow = given is not None and given.dtype in (ir.DataType.INT8, ir.DataType.INT16, ir.DataType.INT32)
     fits = not is_symbolic_dim(spare) and spare <= np.iinfo(np.int32).max and same_size(size, 1)
     if given is None or not narrow or not fits or not ctx.target.runs("Min", ir.DataType.UINT32):
-        return ctx.op.Where(scatter.inside, scatter.index, ctx.dim(spare))  # type: ignore[no-any-return]
+        return ctx.op.Where(scatter.inside, scatter.index, ctx.dim(spare))
     return ctx.cast(ctx.op.Min(ctx.cast(given, unsigned), ctx.const(spare, unsigned)), np.int64)
 
 
@@ -261,9 +261,7 @@ def _updated(ctx: LoweringContext, x: ir.Value, updates: ir.Value, scatter: _Sca
     in_place = len(windows.batch) == len(windows.shape) and all(one == other for one, other in windows.paired.items())
     if by_element and in_place:
         updates = windows.arrange(ctx, updates, windows.axes, batch)
-        return ctx.op.ScatterElements(  # type: ignore[no-any-return]
-            x, scatter.index, updates, axis=windows.indexed[0], reduction=reduction
-        )
+        return ctx.op.ScatterElements(x, scatter.index, updates, axis=windows.indexed[0], reduction=reduction)
     # Index vectors reach up to the last axis where windows differ; behind it whole rows are updated.
     partial = [axis for axis in windows.rest if not same_size(windows.sizes[axis], windows.shape[axis])]
     columns = range(max((*windows.indexed, *windows.paired, *partial), default=0) + 1)
@@ -271,7 +269,7 @@ def _updated(ctx: LoweringContext, x: ir.Value, updates: ir.Value, scatter: _Sca
     vectors = _vectors(ctx, scatter, columns, spans)
     rows = [Axis(False, axis) for axis in (*spans, *range(len(columns), len(windows.shape)))]
     updates = windows.arrange(ctx, updates, windows.axes, [*batch, *rows])
-    return ctx.op.ScatterND(x, vectors, updates, reduction=reduction)  # type: ignore[no-any-return]
+    return ctx.op.ScatterND(x, vectors, updates, reduction=reduction)
 
 
 def _vectors(ctx: LoweringContext, scatter: _Scatter, columns: range, spans: Sequence[int]) -> ir.Value:
@@ -284,7 +282,7 @@ def _vectors(ctx: LoweringContext, scatter: _Scatter, columns: range, spans: Seq
         value = ctx.op.Unsqueeze(value, ctx.const(range(-behind - 1, 0), np.int64))
         if len(columns) == 1:
             return value
-        return ctx.op.Mul(value, ctx.const(np.arange(len(columns)) == axis, np.int64))  # type: ignore[no-any-return]
+        return ctx.op.Mul(value, ctx.const(np.arange(len(columns)) == axis, np.int64))
 
     if width > 1 and windows.indexed == tuple(columns):
         terms = [

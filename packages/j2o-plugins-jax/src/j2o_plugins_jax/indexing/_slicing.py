@@ -56,7 +56,7 @@ def static_slice(
     begin = ctx.shape([_from_end(starts[axis], shape[axis]) for axis in axes])
     end = ctx.shape([_from_end(limits[axis], shape[axis]) for axis in axes])
     step = ctx.const([steps[axis] for axis in axes], np.int64) if any(steps[axis] != 1 for axis in axes) else None
-    return ctx.op.Slice(x, begin, end, ctx.const(axes, np.int64), step)  # type: ignore[no-any-return]
+    return ctx.op.Slice(x, begin, end, ctx.const(axes, np.int64), step)
 
 
 def _from_end(position: Any, size: Any) -> Any:
@@ -149,7 +149,7 @@ def _update_cache(
     """TensorScatter-24, which copies once. It takes a start for each place of the first axis, so it cannot cut that."""
     ((axis, begin),) = begins.items()
     starts = ctx.expand(ctx.reshape(begin, (1,)), (batch,))
-    return ctx.op.TensorScatter(x, update, starts, axis=axis)  # type: ignore[no-any-return]
+    return ctx.op.TensorScatter(x, update, starts, axis=axis)
 
 
 def _scatter_is_cheaper(shape: Sequence[Any], sizes: Sequence[Any], rank: int) -> bool:
@@ -180,7 +180,7 @@ def _update_by_scatter(
         indices = ctx.op.Add(begin, ctx.const(offsets, np.int64))
     else:  # one row, which needs no axes that count rows
         indices, update = begin, ctx.reshape(update, shape[rank:])
-    return ctx.op.ScatterND(x, indices, update)  # type: ignore[no-any-return]
+    return ctx.op.ScatterND(x, indices, update)
 
 
 def is_set_in_place(shape: Sequence[Any], sizes: Sequence[Any]) -> bool:
@@ -229,4 +229,4 @@ def _update_by_concat(
         inner = [sizes[axis] if other == axis else size for other, size in enumerate(shape)]
         middle = ctx.op.Slice(x, begin, end, axes)
         update = _update_by_concat(ctx, middle, inner, update, sizes, rest)
-    return ctx.op.Concat(before, update, behind, axis=axis)  # type: ignore[no-any-return]
+    return ctx.op.Concat(before, update, behind, axis=axis)

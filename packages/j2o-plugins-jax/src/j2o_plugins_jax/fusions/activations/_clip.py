@@ -30,7 +30,7 @@ def _clip(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     x, low, high = inner[0], *sorted((inner[1:], outer[1:]), key=lambda bound: not bound[1])
     if not low[0] <= high[0]:
         return None
-    return rw.op.Clip(x, rw.const(low[0], x), rw.const(high[0], x))  # type: ignore[no-any-return]
+    return rw.op.Clip(x, rw.const(low[0], x), rw.const(high[0], x))
 
 
 def _bound_of(rw: Rewriter, node: ir.Node | None) -> tuple[ir.Value, float, bool] | None:
@@ -67,7 +67,7 @@ def _selected_bound(rw: Rewriter, node: ir.Node) -> ir.Value | None:
             return None
         if not (number <= inner[1] if is_lower else inner[1] <= number):
             return None
-    return rw.op("Max" if is_lower else "Min", y, rw.const(number, y))  # type: ignore[no-any-return]
+    return rw.op("Max" if is_lower else "Min", y, rw.const(number, y))
 
 
 def _is_float(value: ir.Value) -> bool:

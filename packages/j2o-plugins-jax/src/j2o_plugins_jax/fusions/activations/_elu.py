@@ -47,8 +47,8 @@ def _elu(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     if not math.isfinite(alpha) or alpha <= 0:
         return rw.decline(f"alpha is {alpha:g}, not positive")
     if sign.equal_above:
-        return rw.op.Elu(sign.x, alpha=alpha)  # type: ignore[no-any-return]
-    return rw.op.Selu(sign.x, alpha=alpha, gamma=1.0)  # type: ignore[no-any-return]
+        return rw.op.Elu(sign.x, alpha=alpha)
+    return rw.op.Selu(sign.x, alpha=alpha, gamma=1.0)
 
 
 @plugin.rewrite("Where")

@@ -45,10 +45,10 @@ def _gelu(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         y = rw.op.Cast(x, to=ir.DataType.FLOAT) if x.dtype is ir.DataType.BFLOAT16 else x
         half = rw.op.Erf(rw.op.Div(y, rw.const(math.sqrt(2), y)))
         one = rw.op.Add(half, rw.const(1, y))
-        return rw.op.Cast(rw.op.Mul(rw.op.Mul(y, one), rw.const(0.5, y)), to=x.dtype)  # type: ignore[no-any-return]
+        return rw.op.Cast(rw.op.Mul(rw.op.Mul(y, one), rw.const(0.5, y)), to=x.dtype)
     if rw.opset < 20:
         return rw.decline(f"the operator with tanh begins with opset 20, the program has {rw.opset}")
-    return rw.op.Gelu(x, approximate=kind)  # type: ignore[no-any-return]
+    return rw.op.Gelu(x, approximate=kind)
 
 
 def _distributed(rw: Rewriter, total: ir.Node | None, number: float) -> tuple[ir.Value, str] | None:

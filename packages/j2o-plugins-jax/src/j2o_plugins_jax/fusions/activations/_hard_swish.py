@@ -37,7 +37,7 @@ def _hard_sigmoid(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     if line is None:
         return None
     x, alpha, beta = line
-    return rw.op.HardSigmoid(x, alpha=alpha, beta=beta)  # type: ignore[no-any-return]
+    return rw.op.HardSigmoid(x, alpha=alpha, beta=beta)
 
 
 @plugin.rewrite("Mul", "Div", makes="HardSwish", needs=("Clip", "HardSigmoid"))
@@ -51,7 +51,7 @@ def _hard_swish(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         if line is None or line[0] is not x:
             continue
         if _is_quotient(line[1], 6, x) and math.isclose(line[2], 3 * line[1], rel_tol=1e-6):
-            return rw.op.HardSwish(x)  # type: ignore[no-any-return]
+            return rw.op.HardSwish(x)
     return None
 
 

@@ -63,4 +63,4 @@ def _leaky_relu(rw: Rewriter, x: ir.Value, slope: float, keeps_zeros: bool) -> i
         return rw.decline(f"the slope is {slope}")
     if not keeps_zeros and slope < 0:
         return rw.decline("x > 0 with a negative slope turns the sign of zeros: use x >= 0")
-    return rw.op.LeakyRelu(x, alpha=slope)  # type: ignore[no-any-return]
+    return rw.op.LeakyRelu(x, alpha=slope)

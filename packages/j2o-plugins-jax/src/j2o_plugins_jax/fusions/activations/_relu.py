@@ -23,5 +23,5 @@ def _relu(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         if x is None or x.dtype is None or not x.dtype.is_floating_point() or rw.scalar(zero) != 0:
             continue
         if rw.same_shape(x, node.outputs[0]):
-            return rw.op.Relu(x)  # type: ignore[no-any-return]
+            return rw.op.Relu(x)
     return None

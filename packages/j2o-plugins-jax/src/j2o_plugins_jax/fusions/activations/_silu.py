@@ -37,5 +37,5 @@ def _silu(rw: Rewriter, node: ir.Node) -> ir.Value | None:
                 if x.dtype not in (ir.DataType.FLOAT, *HALVES):
                     return rw.decline(f"the dtype is {x.dtype}")
                 scaled = x if number == -1 else rw.op.Mul(x, rw.const(-number, x))
-                return rw.op.Mul(x, rw.op.Sigmoid(scaled))  # type: ignore[no-any-return]
+                return rw.op.Mul(x, rw.op.Sigmoid(scaled))
     return None

@@ -49,7 +49,7 @@ def _softmax(rw: Rewriter, node: ir.Node) -> ir.Value | None:
             return None
         if not (_has_plain_maximum(rw, exp) or _are_weights(node.outputs[0], found[1])):
             return rw.decline("the maximum is replaced where it is infinite, which the operator does not do")
-        return rw.op.Softmax(found[0], axis=found[1])  # type: ignore[no-any-return]
+        return rw.op.Softmax(found[0], axis=found[1])
     product, behind = _behind_layouts(rw, numerator, "MatMul")
     if product is None or not all(rw.only_use(one.outputs[0]) for one in (product, *behind)):
         return None
@@ -139,7 +139,7 @@ def _softmax_by_inverse(rw: Rewriter, node: ir.Node) -> ir.Value | None:
             continue
         found = _of_exponentials(rw, exp, inverse.inputs[-1])
         if found is not None and _has_plain_maximum(rw, exp) and rw.same_shape(e, node.outputs[0]):
-            return rw.op.Softmax(found[0], axis=found[1])  # type: ignore[no-any-return]
+            return rw.op.Softmax(found[0], axis=found[1])
     return None
 
 
@@ -154,14 +154,14 @@ def _log_softmax(rw: Rewriter, node: ir.Node) -> ir.Value | None:
             return None
         if _without_guard(rw, shifted.inputs[1]) is not shifted.inputs[1] and not _makes_weights(node, found[1]):
             return None
-        return rw.op.LogSoftmax(found[0], axis=found[1])  # type: ignore[no-any-return]
+        return rw.op.LogSoftmax(found[0], axis=found[1])
     total = rw.producer(second, "Add")
     for log, maximum in rw.operands(total, "Log") if total is not None else []:
         found = _of_logarithm(rw, log)
         if found is None or found[0] is not first or found[2].inputs[1] is not maximum:
             continue
         if maximum is _without_guard(rw, maximum) or _makes_weights(node, found[1]):
-            return rw.op.LogSoftmax(found[0], axis=found[1])  # type: ignore[no-any-return]
+            return rw.op.LogSoftmax(found[0], axis=found[1])
     return None
 
 
@@ -195,7 +195,7 @@ def _without_maximum(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     maximum = _without_guard(rw, shifted.inputs[1])
     if maximum is None or _reduced_axis(rw, maximum, x, "ReduceMax", axis) is None:
         return None
-    return rw.op(node.op_type, x, axis=axis)  # type: ignore[no-any-return]
+    return rw.op(node.op_type, x, axis=axis)
 
 
 @plugin.rewrite("Exp")
@@ -203,7 +203,7 @@ def _exp_of_log_softmax(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     log_softmax = rw.producer(node.inputs[0], "LogSoftmax")
     if log_softmax is None:
         return None
-    return rw.op.Softmax(log_softmax.inputs[0], axis=rw.attr(log_softmax, "axis", -1))  # type: ignore[no-any-return]
+    return rw.op.Softmax(log_softmax.inputs[0], axis=rw.attr(log_softmax, "axis", -1))
 
 
 def _of_logarithm(rw: Rewriter, log: ir.Node) -> tuple[ir.Value, int, ir.Node] | None:

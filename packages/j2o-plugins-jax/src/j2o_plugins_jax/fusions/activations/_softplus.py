@@ -65,7 +65,7 @@ def _log1p_of_fraction(rw: Rewriter, node: ir.Node) -> ir.Value | None:
             continue  # d is at most 1: a bound that it may pass is something else
         u = log.inputs[0]
         if _is_sum_with_one(rw, u, e) and _is_one_less(rw, difference, u) and _is_fraction(rw, e):
-            return rw.op.Add(log.outputs[0], rw.op.Sub(e, difference))  # type: ignore[no-any-return]
+            return rw.op.Add(log.outputs[0], rw.op.Sub(e, difference))
     return None
 
 

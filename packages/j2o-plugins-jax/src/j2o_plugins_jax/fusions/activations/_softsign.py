@@ -25,5 +25,5 @@ def _softsign(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         if size.inputs[0] is x and rw.scalar(one) == 1 and rw.same_shape(x, node.outputs[0]):
             if not rw.target.runs_widened("Softsign", x.dtype):
                 return rw.decline(f"the target has no kernel for {x.dtype}")
-            return rw.op.Softsign(x)  # type: ignore[no-any-return]
+            return rw.op.Softsign(x)
     return None

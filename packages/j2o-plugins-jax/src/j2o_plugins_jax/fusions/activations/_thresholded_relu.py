@@ -32,4 +32,4 @@ def _thresholded_relu(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         return rw.decline("NaN or the threshold itself is kept: use x > threshold")
     if size.x.dtype not in _DTYPES:
         return rw.decline(f"the dtype is {size.x.dtype}")
-    return rw.op.ThresholdedRelu(size.x, alpha=size.bound)  # type: ignore[no-any-return]
+    return rw.op.ThresholdedRelu(size.x, alpha=size.bound)

@@ -152,7 +152,7 @@ def _fused(rw: Rewriter, node: ir.Node, side: int, softmax: ir.Node, path: Seque
     q_scaled = _scaled_queries(rw, operands[0], scores.factors, target)
     if q_scaled is None:
         return rw.decline("the scores are multiplied by what varies along the keys")
-    attributes = {
+    attributes: dict[str, Any] = {
         "is_causal": 1 if masking.is_causal else None,
         "softmax_precision": int(ir.DataType.FLOAT) if scores.wide else None,
     }
@@ -168,7 +168,7 @@ def _fused(rw: Rewriter, node: ir.Node, side: int, softmax: ir.Node, path: Seque
     if side == 0:
         return rw.reshape(merged, shape)
     turned = rw.reshape(merged, [*shape[:-2], shape[-1], shape[-2]])
-    return rw.op.Transpose(turned, perm=_swapped(rw, turned))  # type: ignore[no-any-return]
+    return rw.op.Transpose(turned, perm=_swapped(rw, turned))
 
 
 def _is_zero_anyway(rw: Rewriter, zeros: ir.Node, softmax: ir.Node, scores: Scores) -> bool:

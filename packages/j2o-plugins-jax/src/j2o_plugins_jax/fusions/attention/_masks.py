@@ -255,8 +255,8 @@ def _above_lowest(rw: Rewriter, total: ir.Value, least: float) -> ir.Value:
     if array is not None:
         return rw.const(np.where(array == np.float32(_LOWEST), _ABOVE_LOWEST, array))
     if least == _LOWEST:
-        return rw.op.Max(total, rw.const(_ABOVE_LOWEST))  # type: ignore[no-any-return]
-    return rw.op.Mul(total, rw.const(_LAST_BIT))  # type: ignore[no-any-return]
+        return rw.op.Max(total, rw.const(_ABOVE_LOWEST))
+    return rw.op.Mul(total, rw.const(_LAST_BIT))
 
 
 def _additive(
@@ -287,7 +287,7 @@ def _with_nan_rows(rw: Rewriter, total: ir.Value) -> ir.Value:
     nothing = rw.op.IsInf(total, detect_positive=0)
     empty = rw.op.ReduceMin(nothing, rw.const([-1], np.int64), keepdims=1)
     row = rw.op.Where(empty, rw.const(np.nan, np.float32), rw.const(0, np.float32))
-    return rw.op.Add(total, row)  # type: ignore[no-any-return]
+    return rw.op.Add(total, row)
 
 
 def _all_kept(rw: Rewriter, masks: Sequence[Mask], target: Axes) -> ir.Value:
@@ -321,7 +321,7 @@ def _any_kept(rw: Rewriter, masks: Sequence[Mask], target: Axes) -> ir.Value:
         return _all_kept(rw, masks, (batch, (), keys, ()))
     kept = _all_kept(rw, masks, (batch, (), queries, keys))
     some = rw.op.ReduceMax(kept, rw.const([-2], np.int64), keepdims=1)
-    return rw.op.Transpose(some, perm=(0, 1, 3, 2))  # type: ignore[no-any-return]
+    return rw.op.Transpose(some, perm=(0, 1, 3, 2))
 
 
 def _written_out(rw: Rewriter, mask: ir.Value, target: Axes) -> ir.Value:

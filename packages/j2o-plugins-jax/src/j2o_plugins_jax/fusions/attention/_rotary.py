@@ -160,7 +160,7 @@ def _with_signs_in_table(
     half, axis = size // 2, len(rw.shape(x) or ()) - 1
     signed = rw.derived(sin, "signed", lambda array: np.concatenate([-array[..., :half], array[..., half:]], -1))
     exchanged = rw.op.Concat(rw.cut(x, axis, half, size), rw.cut(x, axis, 0, half), axis=axis)
-    return rw.op.Add(rw.op.Mul(x, cos), rw.op.Mul(exchanged, signed))  # type: ignore[no-any-return]
+    return rw.op.Add(rw.op.Mul(x, cos), rw.op.Mul(exchanged, signed))
 
 
 @plugin.rewrite("Concat", makes="RotaryEmbedding")
@@ -318,8 +318,7 @@ def _embedding(rw: Rewriter, x: ir.Value, axis: int, tables: Tables, *, interlea
     heads_first = rw.op.Transpose(rows, perm=_SWAP) if tokens_first else rows
     turned = rw.op.RotaryEmbedding(heads_first, *tables(heads_first), interleaved=1 if interleaved else None)
     rows = rw.op.Transpose(turned, perm=_SWAP) if tokens_first else turned
-    result: ir.Value = rows if batched else rw.op.Squeeze(rows, first)
-    return result
+    return rows if batched else rw.op.Squeeze(rows, first)
 
 
 def _looked_up(rw: Rewriter, cos: _Table, sin: _Table, x: ir.Value) -> tuple[ir.Value, ...]:

@@ -34,7 +34,7 @@ def _batch_norm(rw: Rewriter, node: ir.Node) -> ir.Value | None:
             weights = [vector_of_channels(rw, value, x) for value in (scale, bias, mean, variance)]
             if any(one is None or not rw.is_weight(one) for one in weights):
                 continue
-            return rw.op.BatchNormalization(x, *weights, epsilon=epsilon)  # type: ignore[no-any-return]
+            return rw.op.BatchNormalization(x, *weights, epsilon=epsilon)
     return None
 
 

@@ -60,7 +60,7 @@ def _weights_before_transpose(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         if norm is None or channels is None or not rw.same_shape(y, node.outputs[0]):
             continue
         weights = rw.reshape(channels, [shape[-1], *[1] * (len(shape) - 1 - perm[-1])])
-        return rw.op.Transpose(rw.op(node.op_type, transpose.inputs[0], weights), perm=perm)  # type: ignore[no-any-return]
+        return rw.op.Transpose(rw.op(node.op_type, transpose.inputs[0], weights), perm=perm)
     return None
 
 

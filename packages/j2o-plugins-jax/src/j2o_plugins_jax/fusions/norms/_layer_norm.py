@@ -55,7 +55,7 @@ def _normalise(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         else:
             on_axes = rw.const(np.ones(sizes), x) if weight is None else on_last_axes(rw, x, axis, weight)
             if on_axes is not None:
-                return rw.op.LayerNormalization(x, on_axes, axis=axis, epsilon=epsilon)  # type: ignore[no-any-return]
+                return rw.op.LayerNormalization(x, on_axes, axis=axis, epsilon=epsilon)
             rw.decline("the weight varies along other axes")
     return None
 
@@ -202,7 +202,7 @@ def _absorb_weight(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     for norm, weight in normalised(rw, node, "LayerNormalization"):
         if len(norm.inputs) == 2 and rw.scalar(norm.inputs[1]) == 1:
             result = rw.op.LayerNormalization(norm.inputs[0], weight, **rw.attrs(norm))
-            return rw.op.Cast(result, to=node.outputs[0].dtype)  # type: ignore[no-any-return]
+            return rw.op.Cast(result, to=node.outputs[0].dtype)
     return None
 
 
@@ -211,7 +211,7 @@ def _absorb_bias(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     for norm, bias in normalised(rw, node, "LayerNormalization"):
         if len(norm.inputs) == 2:
             result = rw.op.LayerNormalization(*norm.inputs, bias, **rw.attrs(norm))
-            return rw.op.Cast(result, to=node.outputs[0].dtype)  # type: ignore[no-any-return]
+            return rw.op.Cast(result, to=node.outputs[0].dtype)
     return None
 
 

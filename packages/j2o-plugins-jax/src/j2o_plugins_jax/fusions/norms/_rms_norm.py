@@ -43,7 +43,7 @@ def _rms_norm(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     on_axes = rw.const(np.ones(sizes), x) if weight is None else on_last_axes(rw, x, axis, weight)
     if on_axes is None:
         return rw.decline("the weight varies along other axes")
-    return rw.op.RMSNormalization(x, on_axes, axis=axis, epsilon=epsilon)  # type: ignore[no-any-return]
+    return rw.op.RMSNormalization(x, on_axes, axis=axis, epsilon=epsilon)
 
 
 @plugin.rewrite("Mul", opset=23, needs=("RMSNormalization",))
@@ -51,7 +51,7 @@ def _absorb_weight(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     for norm, weight in normalised(rw, node, "RMSNormalization"):
         if rw.scalar(norm.inputs[1]) == 1:
             result = rw.op.RMSNormalization(norm.inputs[0], weight, **rw.attrs(norm))
-            return rw.op.Cast(result, to=node.outputs[0].dtype)  # type: ignore[no-any-return]
+            return rw.op.Cast(result, to=node.outputs[0].dtype)
     return None
 
 
@@ -61,7 +61,7 @@ def _below(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         return None
     dtype, found = node.outputs[0].dtype, _normalised(rw, node)
     if found is not None and rw.constant(found[3]) is not None:
-        return rw.op.Cast(_for_runtime(rw, *found), to=dtype)  # type: ignore[no-any-return]
+        return rw.op.Cast(_for_runtime(rw, *found), to=dtype)
     for y, weight in rw.both_ways(node) if node.op_type == "Mul" else []:
         inner = rw.producer(before_half_cast(rw, y) or y, "Mul", "Div")
         if inner is None or y is None or not rw.only_use(y) or rw.constant(weight) is None:
@@ -70,7 +70,7 @@ def _below(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         if found is None or found[3] is not None or _is_written_for_runtime(rw, inner):
             continue
         if rw.same_shape(y, node.outputs[0]):
-            return rw.op.Cast(_for_runtime(rw, *found[:3], weight), to=dtype)  # type: ignore[no-any-return]
+            return rw.op.Cast(_for_runtime(rw, *found[:3], weight), to=dtype)
     return None
 
 
@@ -79,7 +79,7 @@ def _for_runtime(rw: Rewriter, x: ir.Value, axis: int, epsilon: float, weight: i
     axes = rw.const(range(axis, 0), np.int64)
     mean = rw.op.ReduceMean(rw.op.Pow(x, rw.const(2, x)), axes, keepdims=1)
     root = rw.op.Sqrt(rw.op.Add(mean, rw.const(epsilon, x)))
-    return rw.op.Mul(rw.op.Div(x, root), weight)  # type: ignore[no-any-return]
+    return rw.op.Mul(rw.op.Div(x, root), weight)
 
 
 def _is_written_for_runtime(rw: Rewriter, node: ir.Node) -> bool:

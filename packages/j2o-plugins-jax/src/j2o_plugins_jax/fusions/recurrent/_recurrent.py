@@ -149,7 +149,7 @@ def _matrices(rw: Rewriter, products: Sequence[Product], gates: Sequence[Gate], 
         part = rw.op.Transpose(_cut(rw, rows, 1, one.start, one.stop), perm=[1, 0])
         values.append(rw.op.Neg(part) if gate.negated else part)
     joined = rw.op.Concat(*values, axis=0) if len(values) > 1 else values[0]
-    return rw.op.Unsqueeze(joined, rw.const([0], np.int64))  # type: ignore[no-any-return]
+    return rw.op.Unsqueeze(joined, rw.const([0], np.int64))
 
 
 def _biases(rw: Rewriter, gates: Sequence[Gate], size: int) -> ir.Value | None:
@@ -172,7 +172,7 @@ def _row(
         name = _name(rw, [part.value for part in parts if part is not None], letter)
         return rw.op.constants.get(np.concatenate(known)[np.newaxis], name)
     joined = rw.op.Concat(*(zeros if vector is None else vector for vector in vectors), axis=0)
-    return rw.op.Unsqueeze(joined, rw.const([0], np.int64))  # type: ignore[no-any-return]
+    return rw.op.Unsqueeze(joined, rw.const([0], np.int64))
 
 
 def _sum(rw: Rewriter, parts: Sequence[Columns], size: int, *, negated: bool = False) -> ir.Value | None:
@@ -190,7 +190,7 @@ def _calculated(rw: Rewriter, op_type: str, function: Any, *values: ir.Value) ->
     """An operator of vectors; of constants, a constant."""
     arrays = [rw.constant(value) for value in values]
     if any(array is None for array in arrays):
-        return rw.op(op_type, *values)  # type: ignore[no-any-return]
+        return rw.op(op_type, *values)
     return rw.const(function(*arrays))
 
 

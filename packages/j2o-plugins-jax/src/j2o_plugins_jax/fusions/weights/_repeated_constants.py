@@ -34,7 +34,7 @@ def _repeated_constant(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         short = shortest(array)
         if short.size < array.size:
             small = rw.op.constants.get(np.ascontiguousarray(short), rw.op.constants.hint(constant))
-            return rw.op(node.op_type, *((x, small) if place == 0 else (small, x)))  # type: ignore[no-any-return]
+            return rw.op(node.op_type, *((x, small) if place == 0 else (small, x)))
     return None
 
 

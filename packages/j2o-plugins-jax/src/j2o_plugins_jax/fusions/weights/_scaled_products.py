@@ -113,7 +113,7 @@ def _shifted_matmul(rw: Rewriter, value: ir.Value, shift: Any) -> ir.Value | Non
             moved = array + columns
             if _fits(moved, rw.dtype(value)):
                 constant = _constant(rw, moved, value, rw.op.constants.hint(bias))
-                return rw.op.Add(product.outputs[0], constant)  # type: ignore[no-any-return]
+                return rw.op.Add(product.outputs[0], constant)
     return None
 
 
@@ -138,7 +138,7 @@ def _two_scales(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         for x, first in _with_constant(rw, inner, only_reader=False):
             factor = _quotient(scale, first, node.op_type == "Div", inner.op_type == "Div", rw.dtype(x))
             if factor is not None:
-                return rw.op.Mul(x, _constant(rw, factor, x))  # type: ignore[no-any-return]
+                return rw.op.Mul(x, _constant(rw, factor, x))
     return None
 
 
@@ -191,7 +191,7 @@ def _before_transpose(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         moved = np.transpose(full, np.argsort(order))
         if _per_channel(rw, conv.outputs[0], moved) is not None:
             inputs = [conv.outputs[0] if operand is value else _constant(rw, moved, value) for operand in node.inputs]
-            return rw.op.Transpose(rw.op(node.op_type, *inputs), perm=order)  # type: ignore[no-any-return]
+            return rw.op.Transpose(rw.op(node.op_type, *inputs), perm=order)
     return None
 
 
@@ -233,7 +233,7 @@ def _times(rw: Rewriter, value: ir.Value | None, factor: Any, *, is_bias: bool =
     if not _is_finite(product, dtype).all() or _is_lost(product, array, factor, dtype, is_bias=is_bias):
         return None
     if product.nbytes > FOLD_LIMIT_BYTES and product.dtype == dtype:
-        return rw.op.Mul(value, rw.const(factor))  # type: ignore[no-any-return]  # computed when it is written
+        return rw.op.Mul(value, rw.const(factor))  # computed when it is written
     return _constant(rw, product, value, _name(rw, value))
 
 
