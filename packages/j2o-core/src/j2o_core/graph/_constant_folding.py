@@ -47,19 +47,11 @@ def folded(op_type: str, arrays: Sequence[Any], attrs: dict[str, Any]) -> np.nda
     return None if result is None else np.asarray(result)
 
 
-def _fold_transpose(arrays: list[Any], attrs: dict[str, Any]) -> Any:
-    return arrays[0].transpose(attrs.get("perm"))
-
-
 def _fold_reshape(arrays: list[Any], attrs: dict[str, Any]) -> Any:
     x, target = arrays
-    if attrs.get("allowzero") or (target == 0).any():
-        return None if not attrs.get("allowzero") else x.reshape([int(size) for size in target])
+    if (target == 0).any() and not attrs.get("allowzero"):
+        return None  # a zero copies a size
     return x.reshape([int(size) for size in target])
-
-
-def _fold_unsqueeze(arrays: list[Any], attrs: dict[str, Any]) -> Any:
-    return np.expand_dims(arrays[0], tuple(int(axis) for axis in arrays[1]))
 
 
 def _fold_squeeze(arrays: list[Any], attrs: dict[str, Any]) -> Any:
@@ -173,9 +165,9 @@ _ELEMENTWISE: dict[str, tuple[Callable[..., Any], str]] = {
 }
 
 _FOLDS: dict[str, Callable[[list[Any], dict[str, Any]], Any]] = {
-    "Transpose": _fold_transpose,
+    "Transpose": lambda arrays, attrs: arrays[0].transpose(attrs.get("perm")),
     "Reshape": _fold_reshape,
-    "Unsqueeze": _fold_unsqueeze,
+    "Unsqueeze": lambda arrays, attrs: np.expand_dims(arrays[0], tuple(arrays[1].tolist())),
     "Squeeze": _fold_squeeze,
     "Cast": _fold_cast,
     "Concat": _fold_concat,

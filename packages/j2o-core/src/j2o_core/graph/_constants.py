@@ -24,7 +24,7 @@ class Constants:
         self._arrays: dict[ir.Value, Any] = {}
         self._wide: dict[ir.Value, np.ndarray[Any, Any]] = {}
         self._derived: dict[tuple[ir.Value, str], ir.Value] = {}
-        # The bytes of the largest, weights that are kept among them; and whether there are some of these.
+        # The bytes of the largest constant or kept weight, and whether any weights are kept.
         self.largest = 0
         self.has_kept = False
 

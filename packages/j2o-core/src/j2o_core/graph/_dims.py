@@ -82,7 +82,7 @@ class Dimensions:
                 parts.append(builder("Reshape", self.scalar(dimension), one))
             else:
                 parts.append(builder.const([int(dimension)], np.int64))
-        result: ir.Value = parts[0] if len(parts) == 1 else builder("Concat", *parts, axis=0)
+        result = builder("Concat", *parts, axis=0)
         result.meta["j2o_dims"] = tuple(shape)
         return result
 
@@ -97,14 +97,10 @@ class Dimensions:
         builder = self.builder
         if name in ("floordiv", "mod") and may_be_zero(operands[1]):
             right = builder("Max", right, builder.const(1, np.int64))  # of what is empty, and is not looked at
-        result: ir.Value
         if name == "floordiv":
             # ONNX divides integers towards zero, JAX's sizes towards minus infinity.
-            remainder = builder("Mod", left, right)
-            result = builder("Div", builder("Sub", left, remainder), right)
-        else:
-            result = builder({"mod": "Mod", "max": "Max", "min": "Min"}[name], left, right)
-        return result
+            name, left = "div", builder("Sub", left, builder("Mod", left, right))
+        return builder({"div": "Div", "mod": "Mod", "max": "Max", "min": "Min"}[name], left, right)
 
     def product(self, coefficient: int, factors: list[ir.Value]) -> ir.Value:
         """Mul of all."""

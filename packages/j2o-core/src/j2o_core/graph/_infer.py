@@ -60,10 +60,6 @@ def _stated(name: str) -> Callable[..., list[Any]]:
     return lambda inputs, attrs, outputs: [ir.DataType(int(attrs[name])) if name in attrs else _first_dtype(inputs)]
 
 
-def _with_indices(inputs: Sequence[ir.Value | None], attrs: Mapping[str, Any], outputs: int) -> list[Any]:
-    return [_first_dtype(inputs), ir.DataType.INT64][:outputs]
-
-
 def _filled(inputs: Sequence[ir.Value | None], attrs: Mapping[str, Any], outputs: int) -> list[Any]:
     value = attrs.get("value")
     return [value.dtype if value is not None else ir.DataType.FLOAT]
@@ -83,7 +79,9 @@ _DTYPES: dict[str, Callable[..., list[Any]]] = {
     **dict.fromkeys(["Where", "CastLike", "DequantizeLinear"], _like(1)),
     "OneHot": _like(2),
     "QuantizeLinear": lambda inputs, attrs, outputs: [None],
-    **dict.fromkeys(["TopK", "MaxPool"], _with_indices),
+    **dict.fromkeys(
+        ["TopK", "MaxPool"], lambda inputs, attrs, outputs: [_first_dtype(inputs), ir.DataType.INT64][:outputs]
+    ),
     "ConstantOfShape": _filled,
     **{op_type: functools.partial(_control_flow_dtypes, op_type) for op_type in traits.CONTROL_FLOW},
 }
@@ -183,7 +181,6 @@ def may_equal(left: Sequence[Any], right: Sequence[Any]) -> bool:
 
 
 def _transpose(first: Shape, _: Any, inputs: Any, attrs: Any, constant: Any) -> Shape:
-    del inputs, constant
     return tuple(first[axis] for axis in attrs.get("perm", range(len(first))[::-1]))
 
 
@@ -213,16 +210,17 @@ def _reduce(first: Shape, _: Any, inputs: Any, attrs: Any, constant: Any) -> Sha
         return None
     if not axes and not attrs.get("noop_with_empty_axes"):
         axes = list(range(len(first)))
-    if attrs.get("keepdims", 1):
-        return tuple(1 if axis in axes else size for axis, size in enumerate(first))
-    return tuple(size for axis, size in enumerate(first) if axis not in axes)
+    return _reduced(first, axes, attrs)
 
 
 def _arg_reduce(first: Shape, _: Any, inputs: Any, attrs: Any, constant: Any) -> Shape:
-    axis = attrs.get("axis", 0) % len(first)
+    return _reduced(first, [attrs.get("axis", 0) % len(first)], attrs)
+
+
+def _reduced(shape: Shape, axes: Sequence[int], attrs: Any) -> Shape:
     if attrs.get("keepdims", 1):
-        return tuple(1 if a == axis else size for a, size in enumerate(first))
-    return tuple(size for a, size in enumerate(first) if a != axis)
+        return tuple(1 if axis in axes else size for axis, size in enumerate(shape))
+    return tuple(size for axis, size in enumerate(shape) if axis not in axes)
 
 
 def _matmul(first: Shape, shapes: Any, inputs: Any, attrs: Any, constant: Any) -> Shape | None:
@@ -280,15 +278,15 @@ def _of_constant_shape(first: Shape, shapes: Any, inputs: Any, attrs: Any, const
 
 
 def _expand(first: Shape, shapes: Any, inputs: Any, attrs: Any, constant: Any) -> Shape | None:
-    target = constant(inputs[1])
-    sizes = inputs[1].meta.get("j2o_dims") if target is None else tuple(int(size) for size in target)
-    return None if sizes is None else broadcast_shapes([first, tuple(sizes)])
+    sizes = sizes_in(inputs[1], constant)
+    return None if sizes is None else broadcast_shapes([first, sizes])
 
 
-def _constant_of_shape(first: Shape, shapes: Any, inputs: Any, attrs: Any, constant: Any) -> Shape | None:
-    target = constant(inputs[0])
-    sizes = inputs[0].meta.get("j2o_dims") if target is None else tuple(int(size) for size in target)
-    return None if sizes is None else tuple(sizes)
+def sizes_in(vector: ir.Value, constant: ConstantOf) -> Shape | None:
+    """The sizes that an int64 vector holds, symbolic ones included; None if they are not known."""
+    sizes = constant(vector)
+    known: Any = vector.meta.get("j2o_dims") if sizes is None else map(int, sizes)
+    return None if known is None else tuple(known)
 
 
 def _shape_op(first: Shape, _: Any, inputs: Any, attrs: Any, constant: Any) -> Shape:
@@ -318,11 +316,6 @@ def _slice_length(size: int, start: int, end: int, step: int) -> int:
     return max(0, -(-(end - start) // step))
 
 
-def _gather_elements(first: Shape, shapes: Any, *_: Any) -> Shape | None:
-    result: Shape | None = shapes[1]
-    return result
-
-
 def _attention(first: Shape, shapes: Any, inputs: Any, attrs: Any, constant: Any) -> Shape | None:
     if shapes[2] is None:
         return None
@@ -335,33 +328,19 @@ _RULES: dict[str, Callable[..., Any]] = {
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
     "Squeeze": _squeeze,
-    **dict.fromkeys(
-        [
-            "ReduceSum",
-            "ReduceMax",
-            "ReduceMin",
-            "ReduceProd",
-            "ReduceMean",
-            "ReduceL2",
-            "ReduceLogSumExp",
-            "ReduceSumSquare",
-            "ReduceL1",
-        ],
-        _reduce,
-    ),
-    "ArgMax": _arg_reduce,
-    "ArgMin": _arg_reduce,
+    **dict.fromkeys([*traits.REDUCTIONS, "ReduceL1", "ReduceL2", "ReduceLogSumExp", "ReduceSumSquare"], _reduce),
+    **dict.fromkeys(traits.ARG_REDUCTIONS, _arg_reduce),
     "MatMul": _matmul,
     "MatMulInteger": _matmul,
     "Concat": _concat,
     "Split": _split,
     "Gather": _gather,
-    "GatherElements": _gather_elements,
+    "GatherElements": lambda first, shapes, *_: shapes[1],
     "GatherND": _gather_nd,
     "Pad": _pad,
     "Reshape": _of_constant_shape,
     "Expand": _expand,
-    "ConstantOfShape": _constant_of_shape,
+    "ConstantOfShape": lambda first, shapes, inputs, attrs, constant: sizes_in(inputs[0], constant),
     "Shape": _shape_op,
     "Slice": _slice,
     "Attention": _attention,

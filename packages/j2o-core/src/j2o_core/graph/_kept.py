@@ -15,7 +15,7 @@ import onnx_ir as ir
 from .._errors import J2oError, warn
 from ..trace._lazy import has_values, is_lazy
 from ._placement import Placement, whole
-from ._values import onnx_dtype, stamp
+from ._values import made_by, onnx_dtype, stamp
 
 # In the metadata of an initializer.
 WEIGHT = "j2o.weight"
@@ -180,7 +180,7 @@ class ComputedWeight:
         return self.compute(view.stored() for view in self.views()).astype(dtype or self.dtype, copy=False)
 
     def record(self) -> dict[str, Any]:
-        """The operator, and the records of the operands: of these all is said."""
+        """The operator, and the records of the operands with all their entries."""
         operands = []
         for operand in self.operands:
             record = operand.record()
@@ -250,8 +250,8 @@ def digest(value: Any) -> str:
 def is_kept(value: ir.Value | None) -> bool:
     """Whether a value is a weight that is kept, an input of a function for one, or one of them in a stored layout."""
     while value is not None and KEPT not in value.meta and WEIGHT_INPUT not in value.meta:
-        node = value.producer()
-        value = node.inputs[0] if node is not None and node.op_type in STORED_LAYOUTS else None
+        node = made_by(value, *STORED_LAYOUTS)
+        value = node.inputs[0] if node is not None else None
     return value is not None
 
 

@@ -14,7 +14,7 @@ from ._builder import Builder
 from ._dims import Dimensions
 from ._infer import same_dimension, same_shape
 from ._sizes import is_asked_to_be_zero
-from ._values import shape_of, stamp
+from ._values import made_by, shape_of, stamp
 
 
 def reshape(op: Builder, dims: Dimensions, x: ir.Value, shape: Sequence[Any]) -> ir.Value:
@@ -25,12 +25,10 @@ def reshape(op: Builder, dims: Dimensions, x: ir.Value, shape: Sequence[Any]) ->
     if same_shape(shape_of(source), tuple(shape)):
         return source
     target = _reshape_target(shape_of(source), shape)
-    result: ir.Value
     if target is not None and 0 in target and -1 in target and (ones := _moved_ones(shape_of(source), shape)):
         # Where a size is 0, ONNX cannot tell what -1 is: no size is needed if only ones come or go.
         removed, added = ones
-        result = op.Squeeze(source, op.const(removed, np.int64)) if removed else source
-        result = op.Unsqueeze(result, op.const(added, np.int64)) if added else result
+        result = op.Unsqueeze(op.Squeeze(source, op.const(removed, np.int64)), op.const(added, np.int64))
     elif target is not None and not (-1 in target and _copies_zeros(target, shape)):
         result = op.Reshape(source, op.const(target, np.int64))
     else:
@@ -55,9 +53,8 @@ def expand(op: Builder, dims: Dimensions, x: ir.Value, shape: Sequence[Any]) -> 
 
 
 def _layout_producer(value: ir.Value) -> ir.Node | None:
-    node = value.producer()
-    is_layout = node is not None and node.op_type in traits.RESHAPES
-    return node if is_layout and shape_of(node.inputs[0]) is not None else None  # type: ignore[union-attr, arg-type]
+    node = made_by(value, *traits.RESHAPES)
+    return node if node is not None and shape_of(node.inputs[0]) is not None else None  # type: ignore[arg-type]
 
 
 def _may_be_empty(shape: Sequence[Any]) -> bool:

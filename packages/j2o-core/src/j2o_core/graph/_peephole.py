@@ -15,8 +15,8 @@ from ..simplify._identities import one_number
 from . import traits
 from ._constants import Constants
 from ._identities import NAMES, operand_or_constant
-from ._infer import infer_shapes, same_dimension, same_shape
-from ._values import is_empty, shape_of
+from ._infer import infer_shapes, same_dimension, same_shape, sizes_in
+from ._values import is_empty, is_integer, made_by, shape_of
 
 Inputs = Sequence["ir.Value | None"]
 
@@ -42,20 +42,14 @@ def simplify_node(
     return rule(constants, inputs, attrs)
 
 
-def _identity(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | Simpler | None:
-    return inputs[0]
-
-
 def _cast(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | Simpler | None:
     (x,) = inputs
     assert x is not None
     if x.dtype is not None and int(x.dtype) == int(attrs["to"]):
         return x
-    producer = x.producer()
-    if producer is None or producer.op_type != "Cast" or x.dtype is None:
-        return None
-    origin = producer.inputs[0]
-    if origin is None or origin.dtype is None or int(origin.dtype) != int(attrs["to"]):
+    cast = made_by(x, "Cast")
+    origin = cast.inputs[0] if cast is not None else None
+    if x.dtype is None or origin is None or origin.dtype is None or int(origin.dtype) != int(attrs["to"]):
         return None
     return origin if _holds(x.dtype.numpy(), origin.dtype.numpy()) else None  # there and back
 
@@ -78,11 +72,11 @@ def _transpose(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> i
     perm = tuple(int(axis) for axis in perm)
     if perm == tuple(range(len(perm))):
         return x
-    producer = x.producer()
-    if producer is not None and producer.op_type == "Transpose" and "perm" in producer.attributes:
-        first = producer.attributes["perm"].as_ints()
+    before = made_by(x, "Transpose")
+    if before is not None and "perm" in before.attributes:
+        first = before.attributes["perm"].as_ints()
         merged = tuple(first[axis] for axis in perm)
-        return Simpler("Transpose", [producer.inputs[0]], {"perm": merged})
+        return Simpler("Transpose", [before.inputs[0]], {"perm": merged})
     if shape is not None and moves_only_ones(shape, perm):
         return Simpler("Reshape", [x, constants.get(np.array([shape[a] for a in perm], np.int64))], {})
     return None
@@ -101,14 +95,11 @@ def _reshape(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.
     assert x is not None
     assert target is not None
     shape = shape_of(x)
-    sizes = constants.array(target)
-    wanted = target.meta.get("j2o_dims") if sizes is None else tuple(int(size) for size in sizes)
-    if wanted is not None and same_shape(shape, tuple(wanted)):
-        return x
-    if wanted is not None and (source := _of_shape(x, tuple(wanted))) is not None:
+    sizes, wanted = constants.array(target), sizes_in(target, constants.array)
+    if wanted is not None and (source := _of_shape(x, wanted)) is not None:
         return source
-    producer = x.producer()
-    if producer is None or producer.op_type not in traits.RESHAPES:
+    producer = made_by(x, *traits.RESHAPES)
+    if producer is None:
         return None
     if sizes is not None and not attrs.get("allowzero"):
         # A zero copies the size at its place: that has to be the same one further up.
@@ -124,10 +115,8 @@ def _reshape(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.
 def _of_shape(x: ir.Value | None, wanted: tuple[Any, ...]) -> ir.Value | None:
     """The first operand of a chain of Reshape, Squeeze and Unsqueeze, if it has the wanted shape already."""
     while x is not None and not same_shape(shape_of(x), wanted):
-        producer = x.producer()
-        if producer is None or producer.op_type not in traits.RESHAPES:
-            return None
-        x = producer.inputs[0]
+        producer = made_by(x, *traits.RESHAPES)
+        x = producer.inputs[0] if producer is not None else None
     return x
 
 
@@ -145,19 +134,16 @@ def _expand(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.V
     x, target = inputs
     assert x is not None
     assert target is not None
-    sizes = constants.array(target)
-    wanted = target.meta.get("j2o_dims") if sizes is None else tuple(sizes.reshape(-1).tolist())
-    return x if wanted is not None and same_shape(shape_of(x), tuple(wanted)) else None
+    return x if same_shape(shape_of(x), sizes_in(target, constants.array)) else None
 
 
 def _concat(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | Simpler | None:
-    axis = attrs["axis"]
-    kept = [value for value in inputs if value is None or not is_empty(value)]
-    if len(kept) == len(inputs):
-        return inputs[0] if len(inputs) == 1 else None
-    if not kept:
-        return inputs[0] if len(inputs) == 1 else None
-    return kept[0] if len(kept) == 1 else Simpler("Concat", kept, {"axis": axis})
+    if len(inputs) == 1:
+        return inputs[0]
+    kept = [value for value in inputs if not is_empty(value)]
+    if len(kept) in (0, len(inputs)):
+        return None
+    return kept[0] if len(kept) == 1 else Simpler("Concat", kept, attrs)
 
 
 def _gather(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | Simpler | None:
@@ -206,28 +192,24 @@ def _inside(places: Any, size: int) -> bool:
 
 
 def _neg(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | Simpler | None:
-    producer = inputs[0].producer() if inputs[0] is not None else None
-    return producer.inputs[0] if producer is not None and producer.op_type == "Neg" else None
+    negation = made_by(inputs[0], "Neg")
+    return negation.inputs[0] if negation is not None else None
 
 
 def _not(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | Simpler | None:
-    producer = inputs[0].producer() if inputs[0] is not None else None
+    producer = made_by(inputs[0], "Not", *traits.OPPOSITES)
     if producer is None:
         return None
     if producer.op_type == "Not":
         return producer.inputs[0]
-    opposite, x = traits.OPPOSITES.get(producer.op_type), producer.inputs[0]
-    if opposite is None or x is None or x.dtype is None or not x.dtype.is_integer():
-        return None
-    return Simpler(opposite, producer.inputs, {})
+    return Simpler(traits.OPPOSITES[producer.op_type], producer.inputs, {}) if is_integer(producer.inputs[0]) else None
 
 
 def _abs(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | Simpler | None:
-    (x,) = inputs
-    producer = x.producer() if x is not None else None
-    if producer is None or producer.op_type not in ("Abs", "Neg"):
+    producer = made_by(inputs[0], "Abs", "Neg")
+    if producer is None:
         return None
-    return x if producer.op_type == "Abs" else Simpler("Abs", producer.inputs, {})
+    return inputs[0] if producer.op_type == "Abs" else Simpler("Abs", producer.inputs, {})
 
 
 def _where(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.Value | Simpler | None:
@@ -246,13 +228,12 @@ def _where(constants: Constants, inputs: Inputs, attrs: dict[str, Any]) -> ir.Va
 
 
 def _chosen(value: ir.Value | None, condition: ir.Value | None, place: int) -> ir.Value | None:
-    producer = value.producer() if value is not None else None
-    is_chosen = producer is not None and producer.op_type == "Where" and producer.inputs[0] is condition
-    return producer.inputs[place] if producer is not None and is_chosen else value
+    where = made_by(value, "Where")
+    return where.inputs[place] if where is not None and where.inputs[0] is condition else value
 
 
 _SIMPLER: dict[str, Rule] = {
-    "Identity": _identity,
+    "Identity": lambda constants, inputs, attrs: inputs[0],
     "Cast": _cast,
     "Transpose": _transpose,
     "Reshape": _reshape,

@@ -18,7 +18,7 @@ import onnx_ir as ir
 from ..simplify._identities import one_number
 from . import traits
 from ._sizes import may_be_zero
-from ._values import REAL_KINDS, shape_of
+from ._values import REAL_KINDS, is_integer, made_by, shape_of
 
 ConstantOf = Callable[[ir.Value | None], "np.ndarray[Any, Any] | None"]
 
@@ -116,10 +116,8 @@ class _Query:
             operands[place] = operands[place]._replace(nan=False)
         if node.op_type == "Where" and self._replaces_zero(node):
             return _union([operands[1], operands[2]._replace(negative_zero=False)])
-        if node.op_type == "Sub" and value.dtype is not None and value.dtype.is_integer():
-            number = self._divisor_of_rest(node)
-            if number:
-                return Range(0 if operands[0].low >= 0 else 1 - number, number - 1 if operands[0].high > 0 else 0)
+        if node.op_type == "Sub" and is_integer(value) and (number := self._divisor_of_rest(node)):
+            return Range(0 if operands[0].low >= 0 else 1 - number, number - 1 if operands[0].high > 0 else 0)
         if node.op_type == "Mod":
             _, divisor = operands
             is_floored = "fmod" not in node.attributes or not node.attributes["fmod"].as_int()
@@ -132,23 +130,22 @@ class _Query:
     def _divisor_of_rest(self, node: ir.Node) -> int:
         """The n > 0 of i - i / n * n, where the quotient is rounded towards zero; 0 of other differences."""
         i, product = node.inputs
-        multiply = product.producer() if product is not None else None
-        if multiply is None or multiply.op_type != "Mul":
+        multiply = made_by(product, "Mul")
+        if multiply is None:
             return 0
         for quotient, factor in (multiply.inputs[:2], multiply.inputs[1::-1]):
-            divide, number = quotient.producer() if quotient is not None else None, one_number(self._constant(factor))
-            if divide is None or divide.op_type != "Div" or divide.inputs[0] is not i:
+            divide, number = made_by(quotient, "Div"), one_number(self._constant(factor))
+            if divide is None or divide.inputs[0] is not i or number is None:
                 continue
-            other = self._constant(divide.inputs[1])
-            if number is not None and number == one_number(other):
+            if number == one_number(self._constant(divide.inputs[1])):
                 return max(int(number), 0)
         return 0
 
     def _replaces_zero(self, node: ir.Node) -> bool:
         """Where(Equal(x, 0), other, x): zeros of either sign are replaced."""
         condition, _, x = node.inputs
-        equal = condition.producer() if condition is not None else None
-        if equal is None or equal.op_type != "Equal" or x not in equal.inputs:
+        equal = made_by(condition, "Equal")
+        if equal is None or x not in equal.inputs:
             return False
         zeros = [array for array in map(self._constant, equal.inputs) if array is not None]
         return len(zeros) == 1 and not zeros[0].astype(np.float64).any() and zeros[0].size > 0
@@ -156,10 +153,9 @@ class _Query:
 
 def _place_without_nan(node: ir.Node) -> int:
     """The place of x in Where(x == x, x, other) and Where(x != x, other, x), of IsNaN too; 0 in others."""
-    test = node.inputs[0].producer() if node.inputs[0] is not None else None
-    place = 1
-    if test is not None and test.op_type == "Not" and test.inputs[0] is not None:
-        test, place = test.inputs[0].producer(), 2
+    test, place = made_by(node.inputs[0]), 1
+    if test is not None and test.op_type == "Not":
+        test, place = made_by(test.inputs[0]), 2
     if test is None or test.domain or (test.op_type, place) not in (("Equal", 1), ("Equal", 2), ("IsNaN", 1)):
         return 0
     place = 2 if test.op_type == "IsNaN" else place
@@ -280,7 +276,7 @@ def _abs(operands: list[Range]) -> Range:
 
 
 def _or(operands: list[Range]) -> Range:
-    """Of numbers that are not negative: every bit of either is there, and no more than their sum."""
+    """Of numbers that are not negative: at least the larger one, at most their sum, and no other bits."""
     if any(x.low < 0 for x in operands):
         return ANYTHING
     ones = (1 << max(int(x.high).bit_length() for x in operands)) - 1

@@ -71,6 +71,28 @@ def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
     return shape if shape is not None and all(isinstance(size, int) for size in shape) else None
 
 
+def made_by(value: ir.Value | None, *op_types: str) -> ir.Node | None:
+    """The node that makes a value, if it is one of these operators, or any where none is named."""
+    node = None if value is None else value.producer()
+    return None if node is None or (op_types and node.op_type not in op_types) else node
+
+
+def attribute_of(node: ir.Node, name: str, default: Any = None) -> Any:
+    """The value of an attribute of a node, or the default."""
+    attribute = node.attributes.get(name)
+    return default if attribute is None else attribute.value
+
+
+def is_float(value: ir.Value | None) -> bool:
+    """Whether a value is known to be of floats."""
+    return value is not None and value.dtype is not None and value.dtype.is_floating_point()
+
+
+def is_integer(value: ir.Value | None) -> bool:
+    """Whether a value is known to be of integers."""
+    return value is not None and value.dtype is not None and value.dtype.is_integer()
+
+
 def is_empty(value: ir.Value | None) -> bool:
     """Whether a value is known to have no elements."""
     shape = shape_of(value) if value is not None else None

@@ -37,6 +37,14 @@ OPPOSITES = {
 }
 """For each comparison the one that holds where it does not, of numbers that are not NaN."""
 
+TURNED = {
+    "Less": "Greater",
+    "LessOrEqual": "GreaterOrEqual",
+    "Greater": "Less",
+    "GreaterOrEqual": "LessOrEqual",
+}
+"""For each comparison the one that is the same with the two operands changed for one another."""
+
 LOGIC = ("And", "Or", "Xor")
 
 COMMUTATIVE = ("Add", "Mul", "Equal", *LOGIC, "BitwiseAnd", "BitwiseOr", "BitwiseXor")
@@ -86,8 +94,7 @@ IGNORES_SIGN_OF_ZERO = (
 """The results are the same whether a zero among the operands is negative."""
 
 PASSES_ZERO_ON = (
-    *LAYOUT,
-    *("Identity", "Flatten", "Expand", "Tile", "Slice", "Split", "Gather", "GatherElements", "GatherND", "Concat"),
+    *(*MOVES, "Concat"),
     *("Add", "Sub", "Mul", "Max", "Min", "Clip", "Neg", "Relu", "Sqrt", "Floor", "Ceil", "Round"),
     *("Sin", "Tanh", "Erf", "Sign", "ReduceMax", "ReduceMin", "ReduceMean"),
 )

@@ -32,12 +32,9 @@ def reduced_axes(rw: Rewriter, node: ir.Node) -> tuple[int, ...]:
     Raises:
         Declined: if they are not constant.
     """
-    rank = len(sizes_of(node.inputs[0]))
-    axes: Any = ()
-    if len(node.inputs) > 1 and node.inputs[1] is not None:
-        axes = rw.constant(node.inputs[1])
-        if axes is None:
-            raise Declined("the axes have to be constant")
-    if len(axes) == 0:
+    rank, axes = len(sizes_of(node.inputs[0])), rw.reduced_axes(node)
+    if axes is None and (*node.inputs, None)[1] is not None:
+        raise Declined("the axes have to be constant")
+    if not axes:
         return () if rw.attr(node, "noop_with_empty_axes", 0) else tuple(range(rank))
-    return tuple(sorted(int(axis) % rank for axis in axes))
+    return tuple(axes)

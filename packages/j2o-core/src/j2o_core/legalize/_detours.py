@@ -105,36 +105,27 @@ _BIT_SHIFT = _by("direction", "", {"LEFT": Use.WRAPS, "RIGHT": Use.COMPUTES})
 USES: dict[str, dict[str, UseOf]] = {}
 """For each operator: type variable to use. What is not listed is computed with, and only floats and indices change."""
 
+_MOVING = (
+    *(*traits.MOVES, "Where", "Pad", "Concat", "Trilu", "Compress", "ReverseSequence", "DepthToSpace"),
+    *("SpaceToDepth", "TensorScatter", "CenterCropPad", "Shape", "Size"),
+)
+_COMPARING = (
+    *(*traits.COMPARISONS, *traits.ARG_REDUCTIONS, "Max", "Min", "Clip", "ReduceMax", "ReduceMin", "TopK"),
+    *("MaxPool", "GlobalMaxPool", "Unique"),
+)
+_WRAPPING = (
+    *("Add", "Sub", "Mul", "Neg", "MatMul", "ReduceSum", "ReduceSumSquare", "ReduceProd", "CumSum", "CumProd"),
+    *("Sum", "Einsum", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitwiseNot"),
+)
 for _kind, _variable, _names in (
-    (
-        Use.MOVES,
-        "T",
-        (
-            *(*traits.MOVES, "Where", "Pad", "Concat", "Trilu", "Compress", "ReverseSequence", "DepthToSpace"),
-            *("SpaceToDepth", "TensorScatter", "CenterCropPad", "Shape", "Size"),
-        ),
-    ),
+    (Use.MOVES, "T", _MOVING),
     (Use.MOVES, "V", ("Identity",)),
     (Use.MOVES, "T3", ("OneHot",)),
     (Use.MOVES, "T2", ("ConstantOfShape", "EyeLike")),
     (Use.MOVES, "T1", ("EyeLike", "RandomNormalLike", "RandomUniformLike")),
-    (
-        Use.COMPARES,
-        "T",
-        (
-            *(*traits.COMPARISONS, *traits.ARG_REDUCTIONS, "Max", "Min", "Clip", "ReduceMax", "ReduceMin", "TopK"),
-            *("MaxPool", "GlobalMaxPool", "Unique"),
-        ),
-    ),
+    (Use.COMPARES, "T", _COMPARING),
     (Use.MOVES, "T", ("Equal",)),  # whatever their order
-    (
-        Use.WRAPS,
-        "T",
-        (
-            *("Add", "Sub", "Mul", "Neg", "MatMul", "ReduceSum", "ReduceSumSquare", "ReduceProd", "CumSum", "CumProd"),
-            *("Sum", "Einsum", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitwiseNot"),
-        ),
-    ),
+    (Use.WRAPS, "T", _WRAPPING),
     (Use.COMPUTES, "T", ("Abs", "Sign", "Div", "Mod", "Range", "Relu")),
     (Use.COMPUTES, "T1", ("Pow",)),
     (Use.TESTS, "T", ("NonZero",)),
@@ -203,10 +194,7 @@ def find_detour(
     if op_type in _NO_DETOUR:
         return None
     uses = {variable: _use(op_type, variable, known, dtype, attribute) for variable, dtype in types.items()}
-    choices: list[list[Carrier | None]] = []
-    for variable, dtype in types.items():
-        use = uses[variable]
-        choices.append([None, *(_carriers(use, dtype) if use is not None else ())])
+    choices = [[None, *(_carriers(use, types[v]) if use is not None else ())] for v, use in uses.items()]
     best: tuple[tuple[int, int], dict[str, Carrier]] | None = None
     for combination in itertools.product(*(enumerate(c) for c in choices)):
         carriers = {v: carrier for v, (_, carrier) in zip(types, combination, strict=True) if carrier is not None}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,7 +16,7 @@ from .._errors import LegalizeError
 from ..graph._builder import Builder, in_graph
 from ..graph._ranges import dtype_range
 from ..graph._sizes import may_be_zero
-from ..graph._values import shape_of, stamp
+from ..graph._values import attribute_of, shape_of, stamp
 from ..graph._walk import bodies, replace_output
 from ..lower._lowered import Lowered
 from ..plugin._plugin import HIGHEST_OPSET
@@ -111,7 +113,7 @@ class _Legalizer:
                     self._note(node, f"a workaround, for the runtime's is wrong: {row.name}")
                     return
             except Declined as reason:
-                self._give_up(node, str(reason))
+                self.problems.append(Problem(node, str(reason)))
                 return
         plan = self._plan(node)
         if plan is None:
@@ -122,13 +124,13 @@ class _Legalizer:
             return
         compose = _composed.COMPOSED.get(node.op_type)
         if compose is None:
-            self._give_up(node, plan)
+            self.problems.append(Problem(node, plan))
             return
         try:
             self._replace(node, compose)
             self._note(node, f"composed of others, for {plan}")
         except Declined as reason:
-            self._give_up(node, f"{plan}; {reason}")
+            self.problems.append(Problem(node, f"{plan}; {reason}"))
 
     def _note(self, node: ir.Node, instead: str) -> None:
         """For the report: the operator with its first type of numbers, what stands for it, and the user's line."""
@@ -190,7 +192,7 @@ class _Legalizer:
             known = self.target.signature(op_type)
             deciding = self._deciding[op_type] = tuple(known.defaults) if known is not None else ()
         if deciding:
-            key += tuple([_attribute(node, name, None) for name in deciding])
+            key += tuple([attribute_of(node, name) for name in deciding])
         try:
             return self._plans[key]
         except KeyError:
@@ -207,9 +209,7 @@ class _Legalizer:
         if bindings is None:
             return "its operands have different element types where ONNX wants one"
 
-        def attribute(name: str, default: Any) -> Any:
-            return _attribute(node, name, default)
-
+        attribute = functools.partial(attribute_of, node)
         slow = bool(self.target.releases) and any(types in _SLOW.get(node.op_type, ()) for types in bindings)
         if all(self.target.runs_types(node.op_type, types, attribute) for types in bindings) and not slow:
             return None
@@ -239,9 +239,6 @@ class _Legalizer:
         )
         where = self.target.describe()
         return f"{where} runs {spell(taken)}" if taken else f"{where} has no kernel for it"
-
-    def _give_up(self, node: ir.Node, reason: str) -> None:
-        self.problems.append(Problem(node, reason))
 
     def opset_without_problems(self) -> int | None:
         """The first later opset at which each node with a problem runs, or has a detour; None if there is none."""
@@ -323,13 +320,8 @@ _SLOW = {"LayerNormalization": ({"T": ir.DataType.BFLOAT16},)}
 _FEW = 64
 
 
-def _attribute(node: ir.Node, name: str, default: Any) -> Any:
-    attribute = node.attributes.get(name)
-    return default if attribute is None else attribute.value
-
-
 def _within(rw: Rewriter, node: ir.Node, wide: Any, dtype: ir.DataType) -> Any:
-    """The largest or smallest of nothing: the wide type starts from a number that the narrow one may not have."""
+    """An extreme in the range of a narrow type: that of no elements is a bound of the wide type."""
     bound, x = {"ReduceMax": "Max", "ReduceMin": "Min"}.get(node.op_type), node.inputs[0]
     if bound is None or x is None or not any(map(may_be_zero, shape_of(x) or ())):
         return wide
@@ -348,14 +340,10 @@ def _slot(slots: Sequence[str], index: int) -> str:
 
 def _count_slots(
     known: Signature, inputs: Sequence[ir.DataType | None], outputs: Sequence[ir.DataType | None]
-) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for slots, dtypes in ((known.inputs, inputs), (known.outputs, outputs)):
-        for index, dtype in enumerate(dtypes):
-            if dtype is not None:
-                variable = _slot(slots, index)
-                counts[variable] = counts.get(variable, 0) + 1
-    return counts
+) -> Counter[str]:
+    """How many operands and results each type variable has."""
+    sides = ((known.inputs, inputs), (known.outputs, outputs))
+    return Counter(_slot(slots, i) for slots, dtypes in sides for i, dtype in enumerate(dtypes) if dtype is not None)
 
 
 def _typed_attribute(value: Any, name: str, dtype: ir.DataType) -> Any:

@@ -53,8 +53,7 @@ def _thin_operands(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 def _without_leading_ones(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """An operand that was given axes of size 1 in front, which ONNX adds by itself."""
     for place, value in enumerate(node.inputs):
-        layout = rw.producer(value, *traits.RESHAPES)
-        thin = layout.inputs[0] if layout is not None else None
+        thin = rw.operand_of(value, *traits.RESHAPES)
         if thin is None or thin.producer() is None:
             continue  # a weight of a function is stored in the shape that is read
         own, shape = rw.shape(value), rw.shape(thin)
@@ -104,7 +103,7 @@ def _moved_ones(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     result = view.root
     for op_type, axes in (("Squeeze", own), ("Unsqueeze", view.axes)):
         ones = [place for place, axis in enumerate(axes) if not axis]
-        result = rw.op(op_type, result, rw.const(ones, np.int64)) if ones else result
+        result = rw.op(op_type, result, rw.const(ones, np.int64))
     return result
 
 

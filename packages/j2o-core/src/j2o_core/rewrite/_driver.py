@@ -94,18 +94,23 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target, *, keep_weight
     remove_unused_nodes(lowered.graph)
     graphs = list(all_graphs(lowered.graph))
     present = _Present(lowered, graphs)
+
+    def drive(graph: ir.Graph, rules: _Table, start: Sequence[ir.Node]) -> None:
+        nonlocal asked_for_sizes
+        if not start:  # cost: of a driver with nothing to do
+            return
+        driver = _Driver(graph, lowered, rules, target, present, start)
+        driver.run()
+        asked_for_sizes |= driver.asked_for_sizes
+        declined.update(driver.declined)
+
     for graph in graphs:
         for rules in (early, packing, late):
             if not present.has(rules):  # cost: of the walk below
                 continue
             # Of nested vectors the outermost is the widest.
-            start = [node for node in (reversed(graph) if rules is packing else graph) if node.op_type in rules]
-            if not start:  # cost: of a driver with nothing to do
-                continue
-            driver = _Driver(graph, lowered, rules, target, present, start)
-            driver.run()
-            asked_for_sizes |= driver.asked_for_sizes
-            declined |= driver.declined
+            nodes = reversed(graph) if rules is packing else graph
+            drive(graph, rules, [node for node in nodes if node.op_type in rules])
         left = sorted({node.op_type for node in graph if node.domain == INTERNAL_DOMAIN} if present.has_domains else ())
         if left:
             raise RewriteError(f"The internal operators {left} are left: a late rewrite that expands them is missing.")
@@ -119,13 +124,7 @@ def rewrite(lowered: Lowered, registry: Registry, target: Target, *, keep_weight
     present = _Present(lowered, graphs)
     for graph in graphs:
         # The other rules run on what these add, and around it.
-        start = [node for node in graph if node.op_type in of_bodies]
-        if not start:  # cost: as above
-            continue
-        driver = _Driver(graph, lowered, {**early, **of_bodies}, target, present, start)
-        driver.run()
-        asked_for_sizes |= driver.asked_for_sizes
-        declined |= driver.declined
+        drive(graph, {**early, **of_bodies}, [node for node in graph if node.op_type in of_bodies])
     if may_nest:  # after the rules of control flow, which read the layout of items
         move_item_maps(lowered.graph, lowered.constants)
     _move_layouts(all_graphs(lowered.graph), lowered, target, last=True)

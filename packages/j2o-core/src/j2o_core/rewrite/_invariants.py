@@ -16,7 +16,7 @@ from typing import Any
 import onnx_ir as ir
 
 from ..graph import traits
-from ..graph._values import shape_of
+from ..graph._values import is_integer, shape_of
 from ..graph._walk import bodies
 
 _LOOPS = ("Loop", "Scan")
@@ -60,7 +60,7 @@ def _invariants(body: ir.Graph) -> list[ir.Node]:
 def _may_move(node: ir.Node, operands: list[ir.Value]) -> bool:
     if node.op_type not in _MOVED or has_half(node):
         return False
-    if node.op_type in _DIVISIONS and operands[0].dtype.is_integer():  # type: ignore[union-attr]
+    if node.op_type in _DIVISIONS and is_integer(operands[0]):
         return False
     shapes = [shape_of(value) for value in operands]
     return all(_is_small(shape_of(value), shapes) for value in node.outputs)

@@ -74,9 +74,7 @@ def _of_sequences(
     """The node for all items at once, None if it reads other values of the body or is no map of items."""
     operands = [value for value in node.inputs if value is not None]
     items = [value for value in operands if value in sequences]
-    if not items or any(value in inside and value not in sequences for value in operands):
-        return None
-    if has_half(node):
+    if not items or has_half(node) or any(value in inside and value not in sequences for value in operands):
         return None
     length, shape = shape_of(sequences[items[0]]), shape_of(node.outputs[0])
     assert length is not None

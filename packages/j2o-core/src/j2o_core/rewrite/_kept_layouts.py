@@ -17,7 +17,7 @@ import onnx_ir as ir
 from ..graph._constants import Constants
 from ..graph._kept import KEPT, STORED_LAYOUTS, ComputedWeight, KeptWeight, Weight, value_of
 from ..graph._placement import Placement
-from ..graph._values import numpy_dtype, shape_of
+from ..graph._values import numpy_dtype, shape_of, static_shape
 from ..graph._walk import all_graphs
 from ._computed_weights import Computable
 
@@ -81,10 +81,8 @@ def _transpose(node: ir.Node, weight: Weight, constants: Constants) -> Weight | 
 
 
 def _reshape(node: ir.Node, weight: Weight, constants: Constants) -> Weight | None:
-    shape = shape_of(node.outputs[0])
-    if shape is None or not all(isinstance(size, int) for size in shape):
-        return None
-    return weight.moved(lambda placement: placement.reshaped(shape))
+    shape = static_shape(node.outputs[0])
+    return weight.moved(lambda placement: placement.reshaped(shape)) if shape is not None else None
 
 
 def cuts(node: ir.Node, constants: Constants) -> list[tuple[int, int, int, int]] | None:

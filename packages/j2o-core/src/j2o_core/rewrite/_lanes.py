@@ -22,7 +22,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..graph import traits
-from ..graph._values import shape_of, static_shape
+from ..graph._values import is_float, made_by, shape_of, static_shape
 from ..graph._walk import all_graphs, bodies
 from ..plugin._plugin import Plugin
 from ._invariants import has_half
@@ -72,8 +72,8 @@ def _lanes_of_lanes(column: _Column, shape: _Shape, axis: int) -> tuple[_Column,
     """The lanes of the rows of a matrix as those of a vector, if each row is a Concat of lanes of one size."""
     before, lanes = math.prod(shape[:axis]), list[ir.Value]()
     for row in column:
-        node, sizes = _origin(row).producer(), static_shape(_origin(row))
-        if node is None or node.op_type != "Concat" or sizes is None:
+        node, sizes = made_by(_origin(row), "Concat"), static_shape(_origin(row))
+        if node is None or sizes is None:
             return None
         inner = node.attributes["axis"].as_int() % len(sizes)
         if math.prod(sizes[:inner]) != before:
@@ -207,11 +207,10 @@ class _Search:
     # -- Columns -----------------------------------------------------------------------------------------------------
 
     def _constant(self, column: _Column, shape: _Shape, axis: int) -> _Plan | None:
-        arrays = [self._rw.constant(value) for value in column]
-        if any(array is None for array in arrays):
+        arrays = self._rw.constants(column)
+        if arrays is None:
             return None
-        lane = (*shape[:axis], 1, *shape[axis + 1 :])
-        known = [array.reshape(lane) for array in arrays if array is not None]
+        known = [array.reshape((*shape[:axis], 1, *shape[axis + 1 :])) for array in arrays]
         return _Plan(0, lambda: self._rw.const(np.concatenate(known, axis)))
 
     def _parts_of_one(self, column: _Column, shape: _Shape, axis: int) -> _Plan | None:
@@ -252,7 +251,7 @@ class _Search:
                 for place, start, stop in cuts:
                     value = self._rw.cut(value, place, start, stop)
                 if in_order:
-                    return value if whole else self._rw.cut(value, along, starts[0], starts[-1] + 1)
+                    return self._rw.cut(value, along, starts[0], starts[-1] + 1)
                 return self._rw.op.Gather(value, self._rw.const(starts, np.int64), axis=along)
 
             gathered = self._rw.shared(("lanes", source, merged, tuple(cuts), along, tuple(starts)), parts)
@@ -277,7 +276,7 @@ class _Search:
         """One node in place of those of all lanes, which are of one operator, or Add and Sub."""
         nodes = [value.producer() for value in column]
         ops = {node.op_type if node is not None else "" for node in nodes}
-        if "Neg" in ops and len(ops) > 1 and _is_float(column[0]):
+        if "Neg" in ops and len(ops) > 1 and is_float(column[0]):
             return self._negated(column, shape, axis)
         if "Mul" in ops and len(ops) > 1:
             return self._scaled(column, shape, axis)
@@ -286,7 +285,7 @@ class _Search:
             return None
         op_type = known[0].op_type
         signs = None
-        if ops == {"Add", "Sub"} and _is_float(column[0]):
+        if ops == {"Add", "Sub"} and is_float(column[0]):
             op_type, signs = "Add", [1 if node.op_type == "Add" else -1 for node in known]
         elif len(ops) > 1 or op_type not in traits.POINTWISE or has_half(known[0]):
             return None
@@ -322,16 +321,14 @@ class _Search:
             inputs = [None if one is None else one.value() for one in operands]
             if signs is not None:
                 assert inputs[1] is not None
-                inputs[1] = self._times(inputs[1], self._signs(signs, result, layout.place))
+                inputs[1] = self._times(inputs[1], _along(signs, result, layout.place))
             return self._rw.reshape(self._rw.op(op_type, *inputs, **attrs), shape)
 
         parts = tuple(one for one in operands if one is not None)
         return _Plan(1 + (signs is not None) + (result != shape), build, (), parts)
 
     def _negated(self, column: _Column, shape: _Shape, axis: int) -> _Plan | None:
-        negated = [
-            node if (node := value.producer()) is not None and node.op_type == "Neg" else None for value in column
-        ]
+        negated = [made_by(value, "Neg") for value in column]
         values = [value if node is None else node.inputs[0] for value, node in zip(column, negated, strict=True)]
         plan = self.plan(tuple(value for value in values if value is not None), shape, axis)
         if plan is None:
@@ -339,7 +336,7 @@ class _Search:
         signs = [1 if node is None else -1 for node in negated]
 
         def build() -> ir.Value:
-            return self._times(plan.value(), self._signs(signs, shape, axis))
+            return self._times(plan.value(), _along(signs, shape, axis))
 
         return _Plan(1, build, (), (plan,))
 
@@ -361,10 +358,10 @@ class _Search:
         plan = self.operand(tuple(values), shape, axis)
         if plan is None:
             return None
-        numbers = np.reshape(factors, (-1, *[1] * (len(shape) - axis - 1)))
 
         def build() -> ir.Value:
-            return self._rw.reshape(self._rw.op.Mul(plan.value(), self._rw.const(numbers)), shape)
+            numbers = self._rw.const(_along(factors, shape, axis))
+            return self._rw.reshape(self._rw.op.Mul(plan.value(), numbers), shape)
 
         return _Plan(1, build, (), (plan,))
 
@@ -428,11 +425,11 @@ class _Search:
         if node is None or node.inputs[0] is None:
             return None
         sizes = static_shape(node.inputs[0])
-        others = [self._rw.constant(one) for one in node.inputs[1:]]
-        if sizes is None or not others or any(one is None for one in others):
+        others = self._rw.constants(node.inputs[1:])
+        if sizes is None or not others:
             return None
         ranges = [(0, size) for size in sizes]
-        known = [one.reshape(-1).tolist() for one in others if one is not None]
+        known = [one.reshape(-1).tolist() for one in others]
         if node.op_type == "Gather":
             axis = self._rw.attr(node, "axis", 0) % len(sizes)
             index = known[0][0] % sizes[axis]
@@ -455,9 +452,6 @@ class _Search:
             return None
         there = own == shape or self._rw.constant(value) is not None
         return _Plan(0 if there else 1, lambda: self._rw.reshape(value, shape), (value,))
-
-    def _signs(self, signs: Sequence[int], shape: _Shape, axis: int) -> np.ndarray[Any, Any]:
-        return np.reshape(signs, (-1, *[1] * (len(shape) - axis - 1)))
 
     def _times(self, value: ir.Value, signs: np.ndarray[Any, Any]) -> ir.Value:
         """A value times signs, which a constant factor takes in."""
@@ -502,6 +496,11 @@ def _layout(lane: _Shape, shape: _Shape, axis: int) -> _Layout | None:
     return min(found, key=lambda one: one.with_lanes(lane, shape[axis]) != shape, default=None)
 
 
+def _along(numbers: Sequence[Any], shape: _Shape, axis: int) -> np.ndarray[Any, Any]:
+    """Numbers along an axis of a value of this shape, as it broadcasts."""
+    return np.reshape(numbers, (-1, *[1] * (len(shape) - axis - 1)))
+
+
 def _existing(value: ir.Value) -> _Plan:
     return _Plan(0, lambda: value, (value,))
 
@@ -509,13 +508,8 @@ def _existing(value: ir.Value) -> _Plan:
 def _origin(value: ir.Value) -> ir.Value:
     """The value that Reshape, Squeeze and Unsqueeze made this one of."""
     for _ in range(_LONGEST_CHAIN):
-        node = value.producer()
-        if (
-            node is None
-            or node.op_type not in traits.RESHAPES
-            or node.inputs[0] is None
-            or static_shape(node.inputs[0]) is None
-        ):
+        node = made_by(value, *traits.RESHAPES)
+        if node is None or node.inputs[0] is None or static_shape(node.inputs[0]) is None:
             break
         value = node.inputs[0]
     return value
@@ -552,7 +546,3 @@ def _depends(values: Iterable[ir.Value], on: Container[ir.Value]) -> bool:
                 if one is not None
             ]
     return False
-
-
-def _is_float(value: ir.Value) -> bool:
-    return value.dtype is not None and value.dtype.is_floating_point()

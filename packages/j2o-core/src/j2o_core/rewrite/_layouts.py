@@ -51,8 +51,7 @@ def _layouts_around_cast(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 @plugin.rewrite("Expand")
 def _expand_once(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """Expand(Unsqueeze(Expand(x))) -> Expand(Unsqueeze(x))."""
-    layout = rw.producer(node.inputs[0], "Reshape", "Unsqueeze")
-    inner = rw.producer(layout.inputs[0] if layout is not None else node.inputs[0], "Expand")
+    inner = rw.producer(rw.before(node.inputs[0], "Reshape", "Unsqueeze"), "Expand")
     if inner is None or inner.inputs[0] is None:
         return None
     before, after, own = (rw.shape(value) for value in (inner.outputs[0], node.inputs[0], inner.inputs[0]))
@@ -93,13 +92,12 @@ def _reduce_transposed(rw: Rewriter, node: ir.Node) -> dict[ir.Value, ir.Value] 
     So a norm along one axis under `vmap` is one along the last axis.
     """
     reduction, result = rw.producer(node.inputs[0], *traits.REDUCTIONS), rw.shape(node.outputs[0])
-    if reduction is None or result is None or not rw.only_use(reduction.outputs[0]) or len(reduction.inputs) < 2:
+    if reduction is None or result is None or not rw.only_use(reduction.outputs[0]):
         return None
-    x, axes = reduction.inputs[0], rw.constant(reduction.inputs[1])
+    x, reduced = reduction.inputs[0], rw.reduced_axes(reduction)
     shape = rw.shape(x)
-    if x is None or shape is None or axes is None:
+    if x is None or shape is None or reduced is None:
         return None
-    reduced = {int(axis) % len(shape) for axis in axes}
     for transpose, _ in x.uses():
         perm = list(rw.attr(transpose, "perm")) if transpose.op_type == "Transpose" else []
         kept = [axis for axis in perm if axis not in reduced]
@@ -118,19 +116,13 @@ def _drop_ones_before_transpose(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     transpose = rw.producer(node.inputs[0], "Transpose")
     if transpose is None or not rw.only_use(transpose.outputs[0]):
         return None
-    shape, wanted = rw.shape(transpose.outputs[0]), rw.shape(node.outputs[0])
-    if shape is None or wanted is None:
+    x, perm = transpose.inputs[0], rw.attr(transpose, "perm")
+    source, shape, wanted = (rw.shape(value) for value in (x, transpose.outputs[0], node.outputs[0]))
+    kept = _kept_axes(shape, wanted) if shape is not None and wanted is not None else None
+    if x is None or source is None or kept is None:
         return None
-    kept = _kept_axes(shape, wanted)
-    if kept is None:
-        return None
-    perm = rw.attr(transpose, "perm")
     source_axes = sorted(perm[axis] for axis in kept)
-    source = rw.shape(transpose.inputs[0])
-    if source is None:
-        return None
-    assert transpose.inputs[0] is not None
-    inner = rw.reshape(transpose.inputs[0], [source[axis] for axis in source_axes])
+    inner = rw.reshape(x, [source[axis] for axis in source_axes])
     return rw.op.Transpose(inner, perm=[source_axes.index(perm[axis]) for axis in kept])
 
 
@@ -145,24 +137,12 @@ def _kept_axes(shape: Shape, wanted: Shape) -> list[int] | None:
 
 @plugin.rewrite(
     *traits.MAPS,
-    "Mul",
-    "Div",
-    "Add",
-    "Sub",
-    "Pow",
-    "Max",
-    "Min",
-    "Softmax",
-    "LogSoftmax",
+    *("Mul", "Div", "Add", "Sub", "Pow", "Max", "Min", "Softmax", "LogSoftmax"),
     needs=("Reshape", "Transpose"),
 )
 def _layout_below_pointwise(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """Mul(Reshape(x), 2) -> Reshape(Mul(x, 2)), also for Transpose: changes of layout come together and cancel."""
-    places = [
-        index
-        for index, value in enumerate(node.inputs)
-        if value is None or not _is_scalar(rw, value) or rw.scalar(value) is None
-    ]
+    places = [index for index, value in enumerate(node.inputs) if rw.shape(value) != () or rw.scalar(value) is None]
     if len(places) != 1:
         return None
     moved = node.inputs[places[0]]
@@ -192,7 +172,7 @@ def _transposes_below_pointwise(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     sources, perms = dict[ir.Value | None, ir.Value | None](), set()
     for value in node.inputs:
         transpose = rw.producer(value, "Transpose")
-        if value is None or _is_scalar(rw, value):
+        if value is None or rw.shape(value) == ():
             sources[value] = value
         elif transpose is None or not rw.only_use(value):
             return None
@@ -230,12 +210,6 @@ def _again(rw: Rewriter, layout: ir.Node, value: ir.Value, steps: int) -> ir.Val
     if layout.op_type == "Transpose":
         result = rw.op.Transpose(value, perm=rw.attr(layout, "perm"))
     else:
-        shape = rw.shape(layout.outputs[0])
-        assert shape is not None
-        result = rw.reshape(value, shape)
+        result = rw.reshape(value, rw.shape(layout.outputs[0]))
     result.meta[_STEPS] = steps
     return result
-
-
-def _is_scalar(rw: Rewriter, value: ir.Value) -> bool:
-    return rw.shape(value) == ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -16,34 +17,20 @@ from ._rewriter import Rewriter
 @plugin.rewrite("Div", "Mul", needs=("ReduceSum",))
 def _mean(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """Div(ReduceSum(x, axes), n) -> ReduceMean(x, axes), for floats and n elements; Unsqueeze may come between."""
-    pairs = [(node.inputs[0], node.inputs[1])]
-    if node.op_type == "Mul":
-        pairs.append((node.inputs[1], node.inputs[0]))
-    for total, divisor in pairs:
+    for total, divisor in rw.both_ways(node)[: 2 if node.op_type == "Mul" else 1]:
         layout = rw.producer(total, *traits.RESHAPES)
         layout = layout if layout is not None and rw.only_use(layout.outputs[0]) else None
         reduction = rw.producer(layout.inputs[0] if layout is not None else total, "ReduceSum")
-        if reduction is None:
+        if reduction is None or total is None or not rw.is_float(total) or not rw.same_shape(total, node.outputs[0]):
             continue
-        number = rw.scalar(divisor)
-        if number is None or divisor is None or total is None:
-            continue
-        if total.dtype is None or not total.dtype.is_floating_point() or not rw.same_shape(total, node.outputs[0]):
-            continue
-        if total.dtype.itemsize < 2:
+        if rw.dtype(total).itemsize < 2:
             continue  # a sum in float8 soon is NaN where the mean is none
-        shape, axes = (
-            rw.shape(reduction.inputs[0]),
-            rw.constant(reduction.inputs[1]) if len(reduction.inputs) > 1 else None,
-        )
-        if shape is None or axes is None or len(axes) == 0:
+        shape, axes = rw.shape(reduction.inputs[0]) or (), rw.reduced_axes(reduction)
+        count: Any = math.prod(shape[axis] for axis in axes or ())
+        if not axes or not isinstance(count, int) or count == 0:
             continue
-        sizes = [shape[int(axis)] for axis in axes]
-        if not all(isinstance(size, int) for size in sizes) or not math.prod(sizes):
-            continue
-        count = float(math.prod(sizes))
-        expected = count if node.op_type == "Div" else float(np.asarray(1 / count, rw.dtype(divisor)))
-        if number == expected:
+        expected = count if node.op_type == "Div" else float(np.asarray(1 / count, rw.dtype(total)))
+        if rw.scalar(divisor) == expected:
             mean = rw.op.ReduceMean(*reduction.inputs, **rw.attrs(reduction))
             return mean if layout is None else rw.reshape(mean, rw.shape(total))
     return None

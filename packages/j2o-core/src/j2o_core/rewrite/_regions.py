@@ -19,7 +19,7 @@ import onnx_ir as ir
 from ..graph import traits
 from ..graph._builder import Builder
 from ..graph._dims import Dimensions
-from ..graph._values import shape_of, static_shape
+from ..graph._values import made_by, shape_of, static_shape
 from ..graph._walk import replace_output
 from ._invariants import has_half
 from ._rewriter import Rewriter
@@ -61,10 +61,8 @@ def reshape_regions(graph: ir.Graph, builder: Builder, dims: Dimensions) -> dict
 
 def _split_before_reshape(node: ir.Node, rw: Rewriter) -> dict[ir.Value, ir.Value]:
     """Reshape(part) for all parts of Split(Reshape(x)) -> those of Split(x), where an axis of x is split."""
-    reshape = node.inputs[0].producer() if node.inputs[0] is not None else None
-    if reshape is None or not _is_reshape(reshape):
-        return {}
-    x, shape, source = reshape.inputs[0], static_shape(reshape.outputs[0]), static_shape(reshape.inputs[0])
+    x, shape = rw.operand_of(node.inputs[0], *traits.RESHAPES), static_shape(node.inputs[0])
+    source = static_shape(x)
     readers = [user for part in node.outputs for user, _ in part.uses()]
     if not shape or source is None or any(part.is_graph_output() for part in node.outputs):
         return {}
@@ -256,8 +254,8 @@ def _shaped(value: ir.Value, shape: _Shape, rw: Rewriter) -> ir.Value:
 
 def _with_kept_axes(value: ir.Value) -> _Shape | None:
     """The shape that the result of a reduction has if it keeps the axes."""
-    node = value.producer()
-    if node is None or node.op_type not in traits.REDUCTIONS or len(node.inputs) < 2:
+    node = made_by(value, *traits.REDUCTIONS)
+    if node is None or len(node.inputs) < 2:
         return None
     sizes, axes = static_shape(node.inputs[0]), node.inputs[1].const_value if node.inputs[1] is not None else None
     if sizes is None or axes is None:
@@ -273,7 +271,5 @@ def _is_reshape(node: ir.Node) -> bool:
 
 def _reshaped(value: ir.Value | None) -> _Shape | None:
     """The shape of what was reshaped to a value."""
-    node = value.producer() if value is not None else None
-    if node is None or node.op_type not in traits.RESHAPES:
-        return None
-    return static_shape(node.inputs[0])
+    node = made_by(value, *traits.RESHAPES)
+    return static_shape(node.inputs[0]) if node is not None else None

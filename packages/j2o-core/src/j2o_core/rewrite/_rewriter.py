@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -20,7 +20,17 @@ from ..graph._kept import is_kept
 from ..graph._layout import expand, reshape
 from ..graph._nonfinite import difference, only_finite
 from ..graph._ranges import Range, value_range
-from ..graph._values import REAL_KINDS, numpy_dtype, shape_of, stamp, static_shape
+from ..graph._values import (
+    REAL_KINDS,
+    attribute_of,
+    is_float,
+    is_integer,
+    made_by,
+    numpy_dtype,
+    shape_of,
+    stamp,
+    static_shape,
+)
 from ..simplify import FOLD_LIMIT_BYTES
 from ..simplify._identities import one_number
 from ._views import Axes, Part, View, refined, step, view, whole
@@ -106,6 +116,12 @@ class Rewriter:
         """The axes of the result of a change of layout, None if it mixes them; other nodes leave axes alone."""
         return step(node, axes)
 
+    def followed(self, nodes: Iterable[ir.Node], axes: Axes | None) -> Axes | None:
+        """The axes of the last of several results, each the first operand of the next node; None if they mix them."""
+        for node in nodes:
+            axes = step(node, axes) if axes is not None else None
+        return axes
+
     def arranged(self, x: ir.Value, axes: Axes, target: Axes, *, expand: Sequence[int] = ()) -> ir.Value | None:
         """`x`, whose axes are made of these parts, with the axes of `target`.
 
@@ -170,7 +186,9 @@ class Rewriter:
 
     def cut(self, x: ir.Value, axis: int, start: int, stop: int) -> ir.Value:
         """`x[start:stop]` along an axis; of a constant, a constant."""
-        array = self.op.constant_value(x)
+        shape, array = self.shape(x), self.op.constant_value(x)
+        if shape is not None and (start, stop) == (0, shape[axis]):
+            return x
         if array is not None:
             part = array[(slice(None),) * axis + (slice(start, stop),)]
             hint = self.op.constants.hint(x)
@@ -185,12 +203,15 @@ class Rewriter:
         """The array of a constant, None for everything else."""
         return self.op.constant_value(value)
 
+    def constants(self, values: Iterable[ir.Value | None]) -> list[np.ndarray[Any, Any]] | None:
+        """The arrays of constants, None if one of the values is none."""
+        arrays = list(map(self.constant, values))
+        return None if any(array is None for array in arrays) else arrays  # type: ignore[return-value]
+
     def folded(self, node: ir.Node, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
         """The array that a node gives for an array as its first operand, None where its others are no constants."""
-        others = [self.constant(value) for value in node.inputs[1:]]
-        if any(other is None for other in others):
-            return None
-        return folded(node.op_type, [x, *others], self.attrs(node))
+        others = self.constants(node.inputs[1:])
+        return None if others is None else folded(node.op_type, [x, *others], self.attrs(node))
 
     def wide(self, value: ir.Value | None) -> np.ndarray[Any, Any] | None:
         """The array of a constant to compute with: in half precision what it was rounded from, None if not known."""
@@ -213,14 +234,23 @@ class Rewriter:
 
     def producer(self, value: ir.Value | None, *op_types: str) -> ir.Node | None:
         """The node that makes a value, if it is one of these operators."""
-        node = None if value is None else value.producer()
-        return None if node is None or (op_types and node.op_type not in op_types) else node
+        return made_by(value, *op_types)
 
-    def only_use(self, value: ir.Value) -> bool:
+    def operand_of(self, value: ir.Value | None, *op_types: str) -> ir.Value | None:
+        """The first operand of the node that makes a value, if it is one of these operators, else None."""
+        node = made_by(value, *op_types)
+        return None if node is None else node.inputs[0]
+
+    def before(self, value: ir.Value | None, *op_types: str) -> ir.Value | None:
+        """The first operand of the node that makes a value, if it is one of these operators, else the value."""
+        node = made_by(value, *op_types)
+        return value if node is None else node.inputs[0]
+
+    def only_use(self, value: ir.Value | None) -> bool:
         """Whether a value has one use, as one input of one node, and is no output of the graph."""
-        return len(value.uses()) == 1 and not value.is_graph_output()
+        return value is not None and len(value.uses()) == 1 and not value.is_graph_output()
 
-    def operands(self, node: ir.Node, op_type: str) -> list[tuple[ir.Node, ir.Value]]:
+    def operands(self, node: ir.Node | None, op_type: str) -> list[tuple[ir.Node, ir.Value]]:
         """(producer, other operand) for each operand of a commutative binary node that `op_type` made."""
         found = []
         for one, other in self.both_ways(node):
@@ -230,11 +260,25 @@ class Rewriter:
         return found
 
     def both_ways(self, node: ir.Node | None) -> list[tuple[ir.Value | None, ir.Value | None]]:
-        """The operands of a binary node in both orders; none for no node."""
-        if node is None:
+        """The operands of a binary node in both orders; none for other nodes, or for no node."""
+        if node is None or len(node.inputs) != 2:
             return []
         left, right = node.inputs
         return [(left, right), (right, left)]
+
+    def with_number(self, value: ir.Value | None, *op_types: str) -> list[tuple[ir.Node, ir.Value, float]]:
+        """(node, operand, number) of the binary node that makes a value of a constant number and another operand.
+
+        The node is one of these operators. Of Sub and Div, the number is the second operand.
+        """
+        node, found = made_by(value, *op_types), []
+        for x, constant in self.both_ways(node):
+            number = self.scalar(constant)
+            if node is not None and x is not None and number is not None:
+                found.append((node, x, number))
+            if node is not None and node.op_type in ("Sub", "Div"):
+                break
+        return found
 
     def product(self, value: ir.Value) -> tuple[float, list[ir.Value]]:
         """A value as a number times factors: Mul, Neg and Div by a number are split.
@@ -270,8 +314,8 @@ class Rewriter:
         if node is None or node.inputs[0] is None:
             return None
         shape = shape_of(node.inputs[0])
-        parts = [part.tolist() for part in map(self.constant, node.inputs[1:]) if part is not None]
-        if shape is None or len(parts) < 3 or len(parts) != len(node.inputs) - 1:
+        parts = [part.tolist() for part in self.constants(node.inputs[1:]) or ()]
+        if shape is None or len(parts) < 3:
             return None
         if len(parts) > 3 and any(step != 1 for step in parts[3]):
             return None
@@ -302,8 +346,7 @@ class Rewriter:
 
     def attr(self, node: ir.Node, name: str, default: Any = None) -> Any:
         """An attribute's value, or the default."""
-        attribute = node.attributes.get(name)
-        return default if attribute is None else attribute.value
+        return attribute_of(node, name, default)
 
     def attrs(self, node: ir.Node) -> dict[str, Any]:
         """All attributes that are given, by name."""
@@ -330,9 +373,25 @@ class Rewriter:
         """A value's dtype."""
         return numpy_dtype(value)
 
-    def same_shape(self, left: ir.Value, right: ir.Value) -> bool:
+    def is_float(self, value: ir.Value | None) -> bool:
+        """Whether a value is known to be of floats."""
+        return is_float(value)
+
+    def is_integer(self, value: ir.Value | None) -> bool:
+        """Whether a value is known to be of integers."""
+        return is_integer(value)
+
+    def same_shape(self, left: ir.Value | None, right: ir.Value | None) -> bool:
         """Whether two values have equal shapes for all sizes."""
-        return same_shape(shape_of(left), shape_of(right))
+        return same_shape(self.shape(left), self.shape(right))
+
+    def reduced_axes(self, node: ir.Node) -> list[int] | None:
+        """The axes that the second operand of a reduction names, in order and counted from the front.
+
+        None if it has no such operand, or they are not known.
+        """
+        axes, shape = self.constant((*node.inputs, None)[1]), self.shape(node.inputs[0])
+        return None if axes is None or shape is None else sorted(int(axis) % len(shape) for axis in axes)
 
 
 def _order(own: Sequence[Sequence[Part]], wanted: Sequence[Sequence[Part]]) -> list[int]:

@@ -30,10 +30,7 @@ def _split_as_slices(rw: Rewriter, node: ir.Node) -> list[ir.Value] | None:
     stops = list(itertools.accumulate(int(size) for size in sizes))
     source = node.inputs[0]
     assert source is not None
-    return [
-        source if (start, stop) == (0, shape[axis]) else rw.cut(source, axis, start, stop)
-        for start, stop in zip([0, *stops], stops, strict=False)
-    ]
+    return [rw.cut(source, axis, start, stop) for start, stop in zip([0, *stops], stops, strict=False)]
 
 
 @plugin.rewrite("Slice")
@@ -49,8 +46,7 @@ def _slice_of_concat(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         if value is None or not isinstance(size, int):
             return None
         if start <= cut.start and cut.stop <= start + size:
-            first, last = cut.start - start, cut.stop - start
-            return value if last - first == size else rw.cut(value, cut.axis, first, last)
+            return rw.cut(value, cut.axis, cut.start - start, cut.stop - start)
         start += size
     return None
 
@@ -58,20 +54,15 @@ def _slice_of_concat(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 @plugin.rewrite("Concat")
 def _concat_of_slices(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """Concat(Slice(x), Slice(x)) -> x, or one Slice, where each begins where the one before ends."""
-    cuts = [rw.slice_of(value) for value in node.inputs]
+    cuts = [cut for value in node.inputs if (cut := rw.slice_of(value)) is not None]
+    if len(cuts) < len(node.inputs) or any(cut.axis != cuts[0].axis for cut in cuts):
+        return None
     first, last = cuts[0], cuts[-1]
-    if first is None or last is None or any(cut is None or cut.axis != first.axis for cut in cuts):
+    if rw.attr(node, "axis") % len(rw.shape(first.source) or ()) != first.axis:
         return None
-    axis, shape = first.axis, rw.shape(first.source) or ()
-    if rw.attr(node, "axis") % len(shape) != axis:
+    if any(other.source is not one.source or other.start != one.stop for one, other in itertools.pairwise(cuts)):
         return None
-    for one, other in itertools.pairwise(cuts):
-        assert one is not None
-        assert other is not None
-        if other.source is not one.source or other.start != one.stop:
-            return None
-    whole = (first.start, last.stop) == (0, shape[axis])
-    return first.source if whole else rw.cut(first.source, axis, first.start, last.stop)
+    return rw.cut(first.source, first.axis, first.start, last.stop)
 
 
 @plugin.rewrite("Slice")

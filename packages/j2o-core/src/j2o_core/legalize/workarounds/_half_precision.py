@@ -17,6 +17,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from ...graph._values import made_by
 from ...rewrite import Rewriter
 
 T = ir.DataType
@@ -65,10 +66,7 @@ def ordered(rw: Rewriter, node: ir.Node) -> Any:
     return (rw.op.cast(results[0], T.FLOAT16), *results[1:]) if node.op_type == "TopK" else results
 
 
-def _is_computed(x: ir.Value) -> bool:
-    producer = x.producer()
-    while producer is not None and producer.op_type == "Identity":
-        # Removed by the runtime.
-        assert producer.inputs[0] is not None
-        producer = producer.inputs[0].producer()
+def _is_computed(x: ir.Value | None) -> bool:
+    while (producer := made_by(x)) is not None and producer.op_type == "Identity":  # which the runtime removes
+        x = producer.inputs[0]
     return producer is not None and producer.op_type not in _NATIVE

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-import math
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from ...graph._sizes import may_be_zero
-from ...graph._values import is_empty, shape_of, static_shape
+from ...graph._values import is_empty, shape_of
 from ...rewrite import Rewriter
 from .._declined import reduced_axes, sizes_of
 from ._empty import unless_empty
@@ -102,7 +101,7 @@ def reduce_extreme(rw: Rewriter, node: ir.Node) -> Any:
     if x is None or is_empty(x) or not rw.range(x).nan:
         return None
     kernel = op.plain(node.op_type, x, *axes, **rw.attrs(node))
-    if _is_small(x):
+    if _is_small(rw, x):
         return op.Where(op.ReduceMax(op.IsNaN(x), *axes, **rw.attrs(node)), op.const(np.nan, x), kernel)
     numbers = op.ReduceMin(op.Equal(x, x), *axes, **rw.attrs(node))
     return op.Where(numbers, kernel, op.const(np.nan, x))
@@ -203,13 +202,13 @@ def scatter(rw: Rewriter, node: ir.Node) -> Any:
     unsure = [value for value in (data, updates) if rw.range(value).nan]
     if not unsure:
         return kernel(rw)
-    if _is_small(updates):
+    if _is_small(rw, updates):
         return marked(rw)
     total = functools.reduce(op.Add, [op.ReduceSum(value, keepdims=0) for value in unsure])
     return op.If(op.IsNaN(total), then_branch=rw.branch(marked), else_branch=rw.branch(kernel))
 
 
-def _is_small(x: ir.Value) -> bool:
+def _is_small(rw: Rewriter, x: ir.Value) -> bool:
     """Whether so few numbers are there that a choice between graphs takes longer than to do more."""
-    shape = static_shape(x)
-    return shape is not None and math.prod(shape) < _MANY
+    size = rw.size(x)
+    return size is not None and size < _MANY

@@ -29,18 +29,16 @@ def reduce_sum(rw: Rewriter, node: ir.Node) -> Any:
     sizes, axes = sizes_of(x), reduced_axes(rw, node)
     if not axes:
         return x
-    if is_empty(x) or _sum_is_small(x, [sizes[axis] for axis in axes]):
+    if is_empty(x) or _sum_is_small(rw, x, [sizes[axis] for axis in axes]):
         return None
     total = _times_ones(rw, x, axes)
     return rw.op.Unsqueeze(total, rw.const(axes, np.int64)) if rw.attr(node, "keepdims", 1) else total
 
 
-def _sum_is_small(x: ir.Value, summed: Sequence[Any]) -> bool:
+def _sum_is_small(rw: Rewriter, x: ir.Value, summed: Sequence[Any]) -> bool:
     """Whether no sum can leave the range, as when booleans are counted: x was cast from a small type."""
-    cast = x.producer()
-    if cast is None or cast.op_type != "Cast" or not all(isinstance(size, int) for size in summed):
-        return False
-    source = cast.inputs[0].dtype if cast.inputs[0] is not None else None
+    narrow = rw.operand_of(x, "Cast")
+    source = narrow.dtype if narrow is not None and all(isinstance(size, int) for size in summed) else None
     if source is None or source not in (T.BOOL, *INTEGERS) or x.dtype in UNSIGNED:
         return False
     largest = 1 if source is T.BOOL else 2 ** bits(source)
@@ -64,10 +62,7 @@ def _ones(rw: Rewriter, x: ir.Value, axis: int) -> Any:
     one, size = np.ones((1,), numpy_dtype(x)), sizes_of(x)[axis]
     if isinstance(size, int) and size <= _STORED_ONES:
         return rw.const(np.repeat(one, size))
-    if isinstance(size, int):
-        length = rw.const([size], np.int64)
-    else:
-        length = rw.op.Shape(x, start=axis, end=axis + 1)
+    length = rw.const([size], np.int64) if isinstance(size, int) else rw.op.Shape(x, start=axis, end=axis + 1)
     return rw.shaped(rw.op.ConstantOfShape(length, value=ir.Tensor(one)), [size])
 
 

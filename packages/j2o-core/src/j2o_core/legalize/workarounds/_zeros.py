@@ -94,13 +94,11 @@ def _changes(mask: ir.Value, depth: int) -> bool:
 def _signed(rw: Rewriter, condition: ir.Value, yes: ir.Value, no: ir.Value) -> Any:
     """Where with the operand second that may be -0; Where(c, -x, x) is a product. None where both or none may be."""
     op, flipped = rw.op, False
-    producer = condition.producer()
-    while producer is not None and producer.op_type == "Not" and producer.inputs[0] is not None:
+    while (inner := rw.operand_of(condition, "Not")) is not None:
         # The runtime removes it by changing the operands for one another.
-        condition, yes, no, flipped = producer.inputs[0], no, yes, not flipped
-        producer = condition.producer()
-    if _negates(yes, no) or _negates(no, yes):
-        number, signs = (no, (-1.0, 1.0)) if _negates(yes, no) else (yes, (1.0, -1.0))
+        condition, yes, no, flipped = inner, no, yes, not flipped
+    if rw.operand_of(yes, "Neg") is no or rw.operand_of(no, "Neg") is yes:
+        number, signs = (no, (-1.0, 1.0)) if rw.operand_of(yes, "Neg") is no else (yes, (1.0, -1.0))
         return op.Mul(number, op.Where(condition, *(op.const(sign, number) for sign in signs)))
     if not flipped and (compare := _truncated(rw, condition, yes, no)) is not None:
         # For zeros both are right, and Floor makes no -0 of a number above them.
@@ -137,11 +135,6 @@ def _opposite(rw: Rewriter, condition: ir.Value) -> Any:
     return op.Xor(condition, op.const(True))
 
 
-def _negates(a: ir.Value, b: ir.Value) -> bool:
-    producer = a.producer()
-    return producer is not None and producer.op_type == "Neg" and producer.inputs[0] is b
-
-
 def _truncated(rw: Rewriter, condition: ir.Value, yes: ir.Value, no: ir.Value) -> ir.Node | None:
     """Less of Where(x < 0, Ceil(x), Floor(x)), GreaterOrEqual of Where(x >= 0, Floor(x), Ceil(x))."""
     compare = rw.producer(condition, "Less", "GreaterOrEqual")
@@ -154,12 +147,11 @@ def _truncated(rw: Rewriter, condition: ir.Value, yes: ir.Value, no: ir.Value) -
 
 def _is_no_zero(rw: Rewriter, value: ir.Value, condition: ir.Value) -> bool:
     """Whether the condition is that a value is above a number >= 0, or below a number <= 0."""
-    compare = condition.producer()
-    if compare is None or compare.op_type not in ("Greater", "Less") or value not in compare.inputs:
+    compare = rw.producer(condition, "Greater", "Less")
+    if compare is None or value not in compare.inputs:
         return False
     place = 0 if compare.inputs[0] is value else 1
-    other = compare.inputs[1 - place]
-    bound = rw.constant(other) if other is not None else None
+    bound = rw.constant(compare.inputs[1 - place])
     if bound is None:
         return False
     is_above = (compare.op_type == "Greater") == (place == 0)
