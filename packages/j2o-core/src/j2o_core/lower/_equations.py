@@ -27,7 +27,7 @@ from ..trace._modules import MODULE, Place, place_of
 from ..trace._source import SOURCE, user_line
 from ..trace._trace import trace_code
 from ._context import LoweringContext
-from ._functions import FunctionTable, distinct_outputs, input_values
+from ._functions import FunctionTable, input_values, set_outputs
 from ._lowered import Lowered, LoweredFunction
 from ._supported import check_supported, element_type
 
@@ -71,7 +71,7 @@ class Lowerer:
         """Lower a simplified closed jaxpr on values."""
         env: dict[Any, ir.Value] = dict(zip(jaxpr.jaxpr.invars, operands, strict=True))
         for var, value in zip(jaxpr.jaxpr.constvars, jaxpr.consts, strict=True):
-            env[var] = self._constant(value)
+            env[var] = self.builder.constants.get(value, self.table.name(value), self.table.wide(value))
 
         def read(atom: Any) -> ir.Value:
             return self.builder.const(literal_value(atom)) if isinstance(atom, Literal) else env[atom]
@@ -82,9 +82,6 @@ class Lowerer:
                 self.values.append(results)
             env.update(zip(eqn.outvars, results, strict=True))
         return [read(atom) for atom in jaxpr.jaxpr.outvars]
-
-    def _constant(self, value: Any) -> ir.Value:
-        return self.builder.constants.get(value, self.table.name(value), self.table.wide(value))
 
     def inline(self, jaxpr: Any, operands: Sequence[ir.Value]) -> list[ir.Value]:
         """Lower a closed jaxpr in place, simplified before if it is not or if more is known of its operands."""
@@ -143,16 +140,7 @@ class Lowerer:
         for value, aval in zip(outputs, avals_out or (), strict=avals_out is not None):
             if value.dtype is None:
                 stamp(value, aval.dtype, aval.shape)
-        own = {value for node in graph for value in node.outputs}
-        final = []
-        for value in outputs:
-            if value not in own or value in final:  # a nested graph's output is a node's output of its own
-                node = ir.Node("", "Identity", [value])
-                stamp(node.outputs[0], value.dtype, shape_of(value))
-                graph.append(node)
-                value = node.outputs[0]
-            final.append(value)
-        graph.outputs.extend(final)
+        set_outputs(graph, outputs)
         return graph
 
     def _call(self, eqn: Any, operands: Sequence[ir.Value]) -> Any:
@@ -174,7 +162,7 @@ class Lowerer:
         builder = Builder(Constants(), self.builder.target, append=graph.append)
         dims = Dimensions(builder, (), dict(zip(symbols, sizes, strict=True)))
         inner = Lowerer(self.registry, builder, dims, self.table, self.functions)
-        graph.outputs.extend(distinct_outputs(graph, inner.run(body, inputs, record=True), body))
+        set_outputs(graph, inner.run(body, inputs, record=True))
         return LoweredFunction(name, symbols, Lowered(graph, builder.constants, dims, body, inner.values))
 
     def _equation(self, eqn: Any, operands: list[ir.Value]) -> tuple[ir.Value, ...]:

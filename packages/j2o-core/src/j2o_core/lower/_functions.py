@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from ..graph._kept import WEIGHT_INPUT
 from ..graph._ranges import SIZE
-from ..graph._values import stamp
+from ..graph._values import shape_of, stamp
 from ..trace._names import unique_names
 from ._lowered import LoweredFunction
 
@@ -68,16 +68,13 @@ def input_values(
     return inputs, given
 
 
-def distinct_outputs(graph: ir.Graph, outputs: Sequence[ir.Value], jaxpr: Any) -> list[ir.Value]:
-    """Outputs as values of their own: an input, a constant or a repeated value passes through an Identity."""
-    taken: set[ir.Value] = set(graph.inputs)
-    result = []
-    for value, var in zip(outputs, jaxpr.jaxpr.outvars, strict=True):
-        if value in taken or value.producer() is None:
+def set_outputs(graph: ir.Graph, outputs: Sequence[ir.Value]) -> None:
+    """Give a graph its outputs: each is a value of a node of its own, behind an Identity where it is not."""
+    for value in outputs:
+        producer = value.producer()
+        if producer is None or producer.graph is not graph or value in graph.outputs:
             node = ir.Node("", "Identity", [value])
-            stamp(node.outputs[0], var.aval.dtype, var.aval.shape)
+            stamp(node.outputs[0], value.dtype, shape_of(value))
             graph.append(node)
             value = node.outputs[0]
-        taken.add(value)
-        result.append(value)
-    return result
+        graph.outputs.append(value)

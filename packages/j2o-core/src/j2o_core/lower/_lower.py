@@ -16,7 +16,7 @@ from ..simplify import ConstantTable, close_weights
 from ..target import Target
 from ..trace._trace import Traced
 from ._equations import Lowerer
-from ._functions import FunctionTable, distinct_outputs
+from ._functions import FunctionTable, set_outputs
 from ._lowered import Lowered
 from ._supported import check_supported
 
@@ -47,6 +47,6 @@ def lower(traced: Traced, jaxpr: Any, registry: Registry, target: Target, table:
     constants.has_kept = bool(kept)
     constants.largest = max((value.const_value.nbytes for value in kept if value.const_value), default=0)
     outputs = lowerer.run(jaxpr, [*inputs, *kept], record=True)
-    graph.outputs.extend(distinct_outputs(graph, outputs, jaxpr))
+    set_outputs(graph, outputs)
     closed = close_weights(jaxpr, table.kept)
     return Lowered(graph, constants, dims, closed, lowerer.values, functions=functions.functions)

@@ -130,5 +130,4 @@ def _consts_as_operands(body: Any) -> tuple[Any, list[Any]]:
     jaxpr, consts = body.jaxpr, list(body.consts)
     if not consts:
         return body, []
-    invars = list(body.jaxpr.invars if jaxpr is not body else body.invars)
-    return make_closed([], [], [*invars, *body.constvars], body.jaxpr.outvars, body.jaxpr.eqns), consts
+    return make_closed([], [], [*jaxpr.invars, *jaxpr.constvars], jaxpr.outvars, jaxpr.eqns), consts

@@ -87,6 +87,10 @@ class Plugin:
     def __repr__(self) -> str:
         return f"Plugin({self.name!r})"
 
+    def _check_primitive(self, primitive: Any, method: str) -> None:
+        if not isinstance(primitive, str) and not isinstance(getattr(primitive, "name", None), str):
+            raise PluginError(_NO_PRIMITIVE.format(plugin=self.name, given=primitive, method=method))
+
     def lowering(
         self,
         primitive: Primitive | Composite | str,
@@ -111,22 +115,21 @@ class Plugin:
         Raises:
             PluginError: if this plugin already has a rule for the primitive at this opset, or the opset is unknown.
         """
-        if not isinstance(primitive, (str, Composite)) and not isinstance(getattr(primitive, "name", None), str):
-            raise PluginError(_NO_PRIMITIVE.format(plugin=self.name, given=primitive, method="lowering"))
-        self._check_opset(f"a rule for {_key_name(primitive)}", opset)
+        self._check_primitive(primitive, "lowering")
+        self._check_opset(f"a rule for {key_name(primitive)}", opset)
         ignores = names(ignores)
 
         def register(rule: _F) -> _F:
             rules = self.lowerings.setdefault(lowering_key(primitive), [])
             if any(other.opset == opset for other in rules):
                 raise PluginError(
-                    f"{self!r} registers two rules for {_key_name(primitive)} at opset {opset}. Leave one of them out, "
+                    f"{self!r} registers two rules for {key_name(primitive)} at opset {opset}. Leave one of them out, "
                     f"or give the newer one the opset that it needs: opset=23."
                 )
             if isinstance(primitive, Composite):
                 call = or_body(rule, ignores)
             else:
-                call = with_known(rule, ignores, self.name, _key_name(primitive))
+                call = with_known(rule, ignores, self.name, key_name(primitive))
             rules.append(Lowering(call, opset, self, override))
             return rule
 
@@ -142,13 +145,12 @@ class Plugin:
         Raises:
             PluginError: if this plugin already has one for the primitive.
         """
-        if not isinstance(primitive, str) and not isinstance(getattr(primitive, "name", None), str):
-            raise PluginError(_NO_PRIMITIVE.format(plugin=self.name, given=primitive, method="decomposition"))
+        self._check_primitive(primitive, "decomposition")
 
         def register(fn: _F) -> _F:
             if lowering_key(primitive) in self.decompositions:
-                raise PluginError(f"{self!r} registers two decompositions of {_key_name(primitive)}.")
-            code = with_known(fn, names(ignores), self.name, _key_name(primitive))
+                raise PluginError(f"{self!r} registers two decompositions of {key_name(primitive)}.")
+            code = with_known(fn, names(ignores), self.name, key_name(primitive))
             self.decompositions[lowering_key(primitive)] = code
             return fn
 
@@ -172,16 +174,13 @@ class Plugin:
         Raises:
             PluginError: if this plugin already has one for the primitive, or there is no such kind.
         """
-        if not isinstance(primitive, str) and not isinstance(getattr(primitive, "name", None), str):
-            raise PluginError(_NO_PRIMITIVE.format(plugin=self.name, given=primitive, method="encoded"))
+        self._check_primitive(primitive, "encoded")
         if kind not in ENCODED:
             raise PluginError(f"{self!r} encodes {kind!r}. Expected one of {', '.join(map(repr, ENCODED))}.")
 
         def register(rule: _F) -> _F:
             if self.encodings.setdefault((kind, lowering_key(primitive)), rule) is not rule:
-                raise PluginError(
-                    f"{self!r} registers two rules for {_key_name(primitive)} of encoded values ({kind})."
-                )
+                raise PluginError(f"{self!r} registers two rules for {key_name(primitive)} of encoded values ({kind}).")
             return rule
 
         return register
@@ -202,9 +201,9 @@ class Plugin:
         """
         if not callable(policy) and policy not in PRECISIONS:
             expected = ", ".join(map(repr, PRECISIONS))
-            raise PluginError(f"{self!r} computes {_key_name(primitive)} {policy!r}. Expected one of {expected}.")
-        if self.precisions.setdefault(_key_name(primitive), (policy, why)) != (policy, why):
-            raise PluginError(f"{self!r} states two precisions of {_key_name(primitive)}.")
+            raise PluginError(f"{self!r} computes {key_name(primitive)} {policy!r}. Expected one of {expected}.")
+        if self.precisions.setdefault(key_name(primitive), (policy, why)) != (policy, why):
+            raise PluginError(f"{self!r} states two precisions of {key_name(primitive)}.")
 
     def composite(self, target: str, *, batching: str = "bind", differentiable: bool = True) -> Composite:
         """Keep a function or method whole while tracing.
@@ -352,5 +351,6 @@ def names(given: Collection[str]) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
 
 
-def _key_name(primitive: Any) -> str:
+def key_name(primitive: Any) -> str:
+    """The name of a primitive or a composite."""
     return primitive if isinstance(primitive, str) else getattr(primitive, "name", repr(primitive))

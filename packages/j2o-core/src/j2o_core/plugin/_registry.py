@@ -10,7 +10,7 @@ from typing import Any
 from .._errors import PluginError
 from . import _installed
 from ._composite import Composite
-from ._plugin import ENCODED, Lowering, Plugin, Rewrite, lowering_key
+from ._plugin import ENCODED, Lowering, Plugin, Rewrite, key_name, lowering_key
 
 _NO_RULES = """No plugin knows what jax.vmap and jax.grad do with these composites: {names}.
 Install j2o-autodiff, which derives it from their bodies, or make it a dependency of the package that declares them."""
@@ -82,7 +82,7 @@ class Registry:
                     if same and other.plugin is not plugin:
                         raise PluginError(
                             _CLASH.format(
-                                name=_name(key), opset=rule.opset, one=_origin(other.plugin), other=_origin(plugin)
+                                name=key_name(key), opset=rule.opset, one=_origin(other.plugin), other=_origin(plugin)
                             )
                         )
             self._lowerings[key] = sorted(
@@ -171,17 +171,13 @@ class Registry:
             pairs = [(other, rule) for rule in overriding for other in rules if not other.override]
             for other, rule in pairs or itertools.pairwise(rules):
                 if other.plugin is not rule.plugin:
-                    yield _name(key), rule, other
+                    yield key_name(key), rule, other
 
     def rows(self) -> Iterable[tuple[str, Lowering]]:
         """(primitive or composite, rule) for tables."""
         for key, rules in self._lowerings.items():
             for rule in rules:
-                yield _name(key), rule
-
-
-def _name(key: Any) -> str:
-    return key if isinstance(key, str) else str(key.name)
+                yield key_name(key), rule
 
 
 @functools.lru_cache(maxsize=4)

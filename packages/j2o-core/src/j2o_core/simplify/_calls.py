@@ -2,24 +2,10 @@
 
 CALLS = frozenset(
     {
-        "jit",
-        "pjit",
-        "closed_call",
-        "core_call",
-        "core_closed_call",
-        "eval_jaxpr",
-        "xla_call",
-        "remat",
-        "remat2",
-        "checkpoint",
-        "custom_jvp_call",
-        "custom_vjp_call",
-        "custom_vjp_call_jaxpr",
-        "custom_vmap_call",
-        "custom_lin",
-        "composite",
+        *("jit", "pjit", "closed_call", "core_call", "core_closed_call", "eval_jaxpr", "xla_call", "run_state"),
+        *("remat", "remat2", "checkpoint", "composite"),
+        *("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr", "custom_vmap_call", "custom_lin"),
         "custom_partitioning",
-        "run_state",
     }
 )
 # The parameter that holds the body of a call: releases of JAX name it differently.

@@ -86,10 +86,7 @@ def _folded(jaxpr: Any, table: ConstantTable) -> Steps:
     same_as: dict[Any, Any] = {}
     eqns: list[Any] = []
     for eqn in jaxpr.jaxpr.eqns:
-        if same_as and not all(
-            map(operator.is_, invars := [_follow(atom, same_as) for atom in eqn.invars], eqn.invars)
-        ):
-            eqn = eqn.replace(invars=invars)
+        eqn = with_operands(eqn, same_as)
         passed_on = passes_on(eqn, known)
         if passed_on is not None:  # a constant that only passes through stays the constant that it was
             same_as[eqn.outvars[0]] = passed_on
@@ -109,11 +106,18 @@ def _folded(jaxpr: Any, table: ConstantTable) -> Steps:
             eqns.append(eqn)
     if not same_as and len(known) == len(jaxpr.consts) and is_same(jaxpr, eqns):
         return jaxpr
-    outvars = [_follow(atom, same_as) for atom in jaxpr.jaxpr.outvars]
+    outvars = [follow(atom, same_as) for atom in jaxpr.jaxpr.outvars]
     return _with_constants(jaxpr.jaxpr.invars, outvars, known, expanded, eqns)
 
 
-def _follow(atom: Any, same_as: dict[Any, Any]) -> Any:
+def with_operands(eqn: Any, same_as: dict[Any, Any]) -> Any:
+    """The equation with other operands in the place of some; itself if it has none of these."""
+    invars = [follow(atom, same_as) for atom in eqn.invars] if same_as else eqn.invars
+    return eqn if all(map(operator.is_, invars, eqn.invars)) else eqn.replace(invars=invars)
+
+
+def follow(atom: Any, same_as: dict[Any, Any]) -> Any:
+    """The atom in the place of another one."""
     return atom if isinstance(atom, Literal) else same_as.get(atom, atom)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from .._compat import Literal, make_closed, with_constants
 from ..trace._lazy import has_values, is_lazy
-from ._fold import ConstantTable
+from ._fold import ConstantTable, follow, with_operands
 from ._function_primitive import function_p
 from ._nested import nested
 
@@ -80,13 +80,8 @@ def _without_stops(jaxpr: Any, stopped: set[Any] | frozenset[Any]) -> Any:
             merged[var] = other
         else:
             del arrays[other]
-    eqns = [
-        eqn.replace(invars=[atom if isinstance(atom, Literal) else merged.get(atom, atom) for atom in eqn.invars])
-        if not merged.keys().isdisjoint(atom for atom in eqn.invars if not isinstance(atom, Literal))
-        else eqn
-        for eqn in jaxpr.jaxpr.eqns
-    ]
-    outvars = [atom if isinstance(atom, Literal) else merged.get(atom, atom) for atom in jaxpr.jaxpr.outvars]
+    eqns = [with_operands(eqn, merged) for eqn in jaxpr.jaxpr.eqns]
+    outvars = [follow(atom, merged) for atom in jaxpr.jaxpr.outvars]
     left = {var: value for var, value in arrays.items() if var not in merged}
     return make_closed(list(left), list(left.values()), jaxpr.jaxpr.invars, outvars, eqns)
 

@@ -205,8 +205,7 @@ class _Body:
     def _kind(self, atom: Any) -> int:
         if isinstance(atom, Literal):
             return self._constant_kind(literal_value(atom))
-        kind: int = self._env[atom].kind
-        return kind
+        return int(self._env[atom].kind)
 
     def as_(self, atom: Any, dtype: Any) -> Any:
         """A float32 atom of the old jaxpr in a dtype."""
@@ -388,19 +387,13 @@ class _Body:
                 self._read(atom) if not isinstance(atom, Literal) else _Known(self._kind(atom), {_WIDE: atom})
             )
         else:
-            known = self._read(atom)
-            dtype = _WIDE
-            if isinstance(known, _Known) and known.kind == NARROW:
-                dtype = self._dtype
-            elif result.aval.dtype == self._dtype:
-                self._env[result] = self.as_(atom, self._dtype)
-                return
-            if dtype == result.aval.dtype:
-                self._env[result] = self.as_(atom, dtype)
-                return
-            outvar = new_var(result.aval)
-            self._eqns.append(eqn.replace(invars=[self.as_(atom, dtype)], outvars=[outvar]))
-            self._env[result] = outvar
+            to = result.aval.dtype
+            source = self.as_(atom, self._dtype if self._kind(atom) == NARROW or to == self._dtype else _WIDE)
+            if to == self._dtype:
+                self._env[result] = source
+            else:
+                self._env[result] = new_var(result.aval)
+                self._eqns.append(eqn.replace(invars=[source], outvars=[self._env[result]]))
 
     # Control flow, and functions that stay calls. What a loop carries is float32 at both ends of a turn.
 

@@ -136,10 +136,6 @@ def _pad(params: Any, x: _Array, value: _Array) -> _Array:
     return padded[tuple(slice(max(-a, 0), n - max(-b, 0)) for n, (a, b, _) in zip(padded.shape, config, strict=True))]
 
 
-def _split(params: Any, x: _Array) -> list[_Array]:
-    return np.split(x, np.cumsum(params["sizes"])[:-1], params["axis"])
-
-
 def _select_n(eqn: Any, which: _Array, *cases: _Array) -> Any:
     if which.dtype != bool:
         return None
@@ -223,7 +219,7 @@ _RULES: dict[str, _Rule] = {
     "iota_2x32_shape": _moved(_iota_2x32_shape),
     "slice": _moved(_slice),
     "dynamic_slice": _moved(_dynamic_slice),
-    "split": _moved(_split),
+    "split": _moved(lambda params, x: np.split(x, np.cumsum(params["sizes"])[:-1], params["axis"])),
     "unstack": _moved(lambda params, x: list(np.moveaxis(x, params["axis"], 0))),
     "concatenate": _moved(lambda params, *operands: np.concatenate(operands, params["dimension"])),
     "stack": _moved(lambda params, *operands: np.stack(operands, params["axis"])),

@@ -31,20 +31,9 @@ _CARRIED = frozenset(
 # Elements are moved, not looked at: the operation for each position of the trailing axis.
 _MAPPED = frozenset(
     {
-        "slice",
-        "dynamic_slice",
-        "dynamic_update_slice",
-        "gather",
-        "scatter",
-        "scatter-add",
-        "scatter-sub",
-        "scatter_add",
-        "scatter_sub",
-        "pad",
-        "tile",
-        "expand_dims",
-        "select_and_scatter_add",
-        "reduce_window_sum",
+        *("slice", "dynamic_slice", "dynamic_update_slice", "gather", "pad", "tile", "expand_dims"),
+        *("scatter", "scatter-add", "scatter-sub", "scatter_add", "scatter_sub"),
+        *("select_and_scatter_add", "reduce_window_sum"),
     }
 )
 _CONTROL_FLOW = frozenset({"cond", "while", "scan"})
@@ -269,30 +258,19 @@ def _broadcast_in_dim(eqn: Any, x: Any, *_: Any) -> Any:
     return jax.lax.broadcast_in_dim(x, (*shape, x.shape[-1]), (*eqn.params["broadcast_dimensions"], len(shape)))
 
 
-def _transpose(eqn: Any, x: Any) -> Any:
-    return jax.lax.transpose(x, (*eqn.params["permutation"], x.ndim - 1))
-
-
 def _select_n(eqn: Any, which: Any, *cases: Any) -> Any:
     if which.ndim:
         which = jax.lax.broadcast_in_dim(which, cases[0].shape, range(which.ndim))
     return jax.lax.select_n(which, *cases)
 
 
-def _add(eqn: Any, x: Any, y: Any) -> Any:
-    return x + y  # a scalar among the operands is as good as an array
-
-
-def _sub(eqn: Any, x: Any, y: Any) -> Any:
-    return x - y
-
-
 _SHAPED: dict[str, Callable[..., Any]] = {
     "reshape": _reshape,
     "broadcast_in_dim": _broadcast_in_dim,
-    "transpose": _transpose,
+    "transpose": lambda eqn, x: jax.lax.transpose(x, (*eqn.params["permutation"], x.ndim - 1)),
     "select_n": _select_n,
-    "add": _add,
-    "add_any": _add,
-    "sub": _sub,
+    # A scalar among the operands is as good as an array.
+    "add": lambda eqn, x, y: x + y,
+    "add_any": lambda eqn, x, y: x + y,
+    "sub": lambda eqn, x, y: x - y,
 }
