@@ -22,11 +22,9 @@ from .._plugin import plugin
 
 @plugin.rewrite("Sub", late=True)
 def _difference(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    total = rw.producer(node.inputs[0], "Add")
-    for x, term in rw.both_ways(total):
-        if x is None or rw.scalar(term) is None or rw.scalar(term) != rw.scalar(node.inputs[1]):
-            continue
-        if rw.same_shape(x, node.outputs[0]) and (_is_integer(x) or _is_exact(rw, x, rw.scalar(term))):
+    for _, x, term in rw.with_number(node.inputs[0], "Add"):
+        is_taken_away = rw.scalar(node.inputs[1]) == term and rw.same_shape(x, node.outputs[0])
+        if is_taken_away and (rw.is_integer(x) or _is_exact(rw, x, term)):
             return x
     return None
 
@@ -46,14 +44,10 @@ def _scaled_once(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     return None
 
 
-def _is_integer(x: ir.Value) -> bool:
-    return x.dtype is not None and x.dtype.is_integer()
-
-
-def _is_exact(rw: Rewriter, x: ir.Value, number: float | None) -> bool:
+def _is_exact(rw: Rewriter, x: ir.Value, number: float) -> bool:
     """Whether x + number needs no more digits than a float has."""
     unit, span = _unit(rw, x), rw.range(x)
-    if not unit or number is None or number % unit:
+    if not unit or number % unit:
         return False
     digits = ml_dtypes.finfo(rw.dtype(x)).nmant + 1
     return max(-span.low, span.high) + abs(number) <= 2.0**digits * unit
@@ -61,14 +55,12 @@ def _is_exact(rw: Rewriter, x: ir.Value, number: float | None) -> bool:
 
 def _unit(rw: Rewriter, x: ir.Value | None) -> float:
     """A power of two, of the normal numbers, of which the floats in a value are multiples; 0 if none is known."""
-    if x is None or _is_integer(x):
+    if x is None or rw.is_integer(x):
         return 0
-    cast, product = rw.producer(x, "Cast"), rw.producer(x, "Mul")
-    if cast is not None and cast.inputs[0] is not None and _is_integer(cast.inputs[0]):
+    if rw.is_integer(rw.operand_of(x, "Cast")):
         return 1
-    for one, factor in rw.both_ways(product):
-        scale = rw.scalar(factor)
-        if scale and scale > 0 and math.frexp(scale)[0] == 0.5:
+    for _, one, scale in rw.with_number(x, "Mul"):
+        if scale > 0 and math.frexp(scale)[0] == 0.5:
             unit = _unit(rw, one) * scale
             return unit if unit >= ml_dtypes.finfo(rw.dtype(x)).tiny else 0
     return 0

@@ -1,8 +1,7 @@
 """Conditions and choices that say the same in fewer nodes.
 
 before: Equal(b, true), Not(Equal(b, false))               after: b
-before: Not(Equal(a, b)), Not(Not(a))                      after: Xor(a, b), a
-before: Not(Equal(i, 0))                                   after: Cast(i)
+before: Not(Equal(a, b)), Not(Equal(i, 0))                 after: Xor(a, b), Cast(i)
 before: And(Less(x, y), Not(Equal(x, y)))                  after: Less(x, y)
 before: Add(Where(m, 0, x), Where(m, x, 0))                after: Add(x, 0), or x where none is -0
 before: Where(a, 1, 0), Where(a, 0, 1), Where(a, 3, 0)     after: Cast(a), Cast(Not(a)), Mul(Cast(a), 3)
@@ -36,8 +35,6 @@ def _equal_to_a_constant(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 @plugin.rewrite("Not", late=True)
 def _negated(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    if (negation := rw.producer(node.inputs[0], "Not")) is not None:
-        return negation.inputs[0]
     equal = rw.producer(node.inputs[0], "Equal")
     if equal is None or equal.inputs[0] is None or equal.inputs[0].dtype is None:
         return None
@@ -53,8 +50,7 @@ def _negated(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 @plugin.rewrite("And", late=True)
 def _below_and_unequal(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     for one, other in rw.both_ways(node):
-        order, negation = rw.producer(one, "Less", "Greater"), rw.producer(other, "Not")
-        equal = rw.producer(negation.inputs[0], "Equal") if negation is not None else None
+        order, equal = rw.producer(one, "Less", "Greater"), rw.producer(rw.operand_of(other, "Not"), "Equal")
         if order is not None and equal is not None and set(order.inputs) == set(equal.inputs):
             return one
     return None

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx_ir as ir
 
-from j2o_core import Rewriter
+from j2o_core import Rewriter, traits
 
 from .._plugin import plugin
 from ._index_forms import before_widening, before_wrapping
@@ -41,8 +41,8 @@ class _Index(NamedTuple):
 
     def base(self, rw: Rewriter) -> tuple[ir.Value, int]:
         """The i of this index, which is i or i + 1, and which of both it is."""
-        for one, other in rw.both_ways(rw.producer(self.value, "Add")):
-            if one is not None and rw.scalar(other) == 1 and rw.same_shape(one, self.value):
+        for _, one, number in rw.with_number(self.value, "Add"):
+            if number == 1 and rw.same_shape(one, self.value):
                 return one, 1
         return self.value, 0
 
@@ -109,14 +109,12 @@ def _indices(rw: Rewriter, place: ir.Value) -> list[_Index]:
     found, stack = [], [place]
     while stack:
         value = stack.pop()
-        add, multiply, stride = rw.producer(value, "Add"), rw.producer(value, "Mul"), 1
+        add, stride = rw.producer(value, "Add"), 1
         if add is not None:
             stack += [operand for operand in add.inputs if operand is not None]
             continue
-        for one, other in rw.both_ways(multiply):
-            factor = rw.scalar(other)
-            if factor is not None and one is not None:
-                value, stride = one, int(factor)
+        for _, one, factor in rw.with_number(value, "Mul"):
+            value, stride = one, int(factor)
         index = _clamped(rw, value)
         if index is None:
             return []
@@ -143,11 +141,9 @@ def _clip(rw: Rewriter, value: ir.Value | None) -> tuple[ir.Value | None, float 
     clip = rw.producer(value, "Clip", "Min")
     if clip is not None and clip.op_type == "Clip" and len(clip.inputs) == 3:
         return clip.inputs[0], rw.scalar(clip.inputs[1]), rw.scalar(clip.inputs[2])
-    for one, high in rw.both_ways(clip) if clip is not None and len(clip.inputs) == 2 else ():
-        larger = rw.producer(one, "Max")
-        for x, low in rw.both_ways(larger) if larger is not None and len(larger.inputs) == 2 else ():
-            if rw.scalar(low) is not None:
-                return x, rw.scalar(low), rw.scalar(high)
+    for one, high in rw.both_ways(clip):
+        for _, x, low in rw.with_number(one, "Max"):
+            return x, low, rw.scalar(high)
     return None, None, None
 
 
@@ -157,7 +153,7 @@ def _ends(rw: Rewriter, condition: ir.Value | None) -> dict[ir.Value, tuple[floa
     highs: dict[ir.Value, float] = {}
     stack = [condition]
     while stack:
-        node = rw.producer(stack.pop(), "And", *_FLIPPED)
+        node = rw.producer(stack.pop(), "And", *traits.TURNED)
         if node is None:
             return {}
         if node.op_type == "And":
@@ -165,7 +161,7 @@ def _ends(rw: Rewriter, condition: ir.Value | None) -> dict[ir.Value, tuple[floa
             continue
         (one, other), op_type = node.inputs, node.op_type
         if rw.scalar(other) is None:
-            one, other, op_type = other, one, _FLIPPED[op_type]
+            one, other, op_type = other, one, traits.TURNED[op_type]
         bound = rw.scalar(other)
         if bound is None or one is None or one.dtype not in _INTEGERS:
             return {}
@@ -174,11 +170,3 @@ def _ends(rw: Rewriter, condition: ir.Value | None) -> dict[ir.Value, tuple[floa
         else:
             lows[one] = max(lows.get(one, -math.inf), bound + (op_type == "Greater"))
     return {one: (lows[one], highs[one]) for one in lows} if lows.keys() == highs.keys() else {}
-
-
-_FLIPPED = {
-    "Less": "Greater",
-    "LessOrEqual": "GreaterOrEqual",
-    "Greater": "Less",
-    "GreaterOrEqual": "LessOrEqual",
-}

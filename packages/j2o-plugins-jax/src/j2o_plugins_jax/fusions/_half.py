@@ -13,6 +13,8 @@ import onnx_ir as ir
 from j2o_core import Rewriter
 
 HALVES = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+UP_TO_FLOAT32 = (ir.DataType.FLOAT, *HALVES)
+"""Element types whose numbers are numbers of float32, the type of attributes."""
 SINGLE_RANGE = (ir.DataType.FLOAT, ir.DataType.BFLOAT16)
 """Element types in which only numbers overflow that do so in float32."""
 
@@ -36,7 +38,7 @@ def before_half_cast(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
 def _cast_of(
     rw: Rewriter, value: ir.Value | None, before: tuple[ir.DataType, ...], after: tuple[ir.DataType, ...]
 ) -> ir.Value | None:
-    cast = rw.producer(value, "Cast")
-    if cast is None or value is None or cast.inputs[0] is None:
+    source = rw.operand_of(value, "Cast")
+    if source is None or value is None:
         return value
-    return cast.inputs[0] if value.dtype in after and cast.inputs[0].dtype in before else value
+    return source if value.dtype in after and source.dtype in before else value

@@ -9,8 +9,7 @@ from j2o_core import Rewriter
 
 def before_widening(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
     """The int32 that an int64 was, None for other values."""
-    cast = rw.producer(value, "Cast")
-    source = cast.inputs[0] if cast is not None else None
+    source = rw.operand_of(value, "Cast")
     is_wider = value is not None and value.dtype is ir.DataType.INT64
     return source if is_wider and source is not None and source.dtype is ir.DataType.INT32 else None
 

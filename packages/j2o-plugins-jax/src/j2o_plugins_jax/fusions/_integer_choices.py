@@ -28,17 +28,14 @@ def _choice(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     size = rw.size(result)
     if x is None or y is None or condition is None or size is None or result.dtype not in _DTYPES:
         return None
-    if size < _MANY:
-        return None
-    if not rw.same_shape(condition, result):
+    if size < _MANY or not rw.same_shape(condition, result):
         return None
     chosen = rw.op.Cast(condition, to=result.dtype)
     return rw.op.Add(y, rw.op.Mul(chosen, _difference(rw, x, y)))
 
 
 def _difference(rw: Rewriter, x: ir.Value, y: ir.Value) -> ir.Value:
-    total = rw.producer(x, "Add")
-    for one, other in rw.both_ways(total) if total is not None else ():
+    for one, other in rw.both_ways(rw.producer(x, "Add")):
         if one is y and other is not None:
             return other
     return rw.op.Sub(x, y)

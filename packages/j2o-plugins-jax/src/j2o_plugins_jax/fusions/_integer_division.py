@@ -74,8 +74,7 @@ def _floored_quotient(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 def _unequal(rw: Rewriter, value: ir.Value | None, number: int) -> ir.Value | None:
     """The x of Not(Equal(x, number))."""
-    negated = rw.producer(value, "Not")
-    equal = rw.producer(negated.inputs[0], "Equal") if negated is not None else None
+    equal = rw.producer(rw.operand_of(value, "Not"), "Equal")
     return next((x for x, other in rw.both_ways(equal) if rw.scalar(other) == number), None)
 
 
@@ -89,7 +88,7 @@ def _is_rest(rw: Rewriter, value: ir.Value | None, x: ir.Value, n: float) -> boo
 def _division(rw: Rewriter, rest: ir.Value | None) -> tuple[ir.Value | None, ir.Value | None]:
     """The x and the constant n of Sub(x, Mul(Div(x, n), n)) of integers with n > 0."""
     subtract = rw.producer(rest, "Sub")
-    if rest is None or subtract is None or rest.dtype is None or not rest.dtype.is_integer():
+    if subtract is None or not rw.is_integer(rest):
         return None, None
     for quotient, n in rw.both_ways(rw.producer(subtract.inputs[1], "Mul")):
         divide, number = rw.producer(quotient, "Div"), rw.scalar(n)

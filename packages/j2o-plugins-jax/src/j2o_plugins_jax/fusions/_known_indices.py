@@ -24,7 +24,7 @@ from .._plugin import plugin
 def _choice(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     condition, *choices = node.inputs
     test = condition.producer() if condition is not None else None
-    if test is None or (test.op_type not in ("And", "Or", "Not") and not _is_integer(test.inputs[0])):
+    if test is None or (test.op_type not in ("And", "Or", "Not") and not rw.is_integer(test.inputs[0])):
         return None
     equal, known = rw.producer(condition, "Equal"), rw.range(condition)
     if equal is not None and equal.inputs[0] is equal.inputs[1]:
@@ -47,8 +47,6 @@ def _clip(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 @plugin.rewrite("Max", "Min")
 def _larger_or_smaller(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    if len(node.inputs) != 2:
-        return None
     for one, other in rw.both_ways(node):
         if one is None or not rw.same_shape(one, node.outputs[0]):
             continue
@@ -58,7 +56,3 @@ def _larger_or_smaller(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         if is_known and not rw.range(other).nan:
             return one
     return None
-
-
-def _is_integer(x: ir.Value | None) -> bool:
-    return x is not None and x.dtype is not None and x.dtype.is_integer()

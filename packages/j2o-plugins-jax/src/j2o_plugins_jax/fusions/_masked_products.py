@@ -24,11 +24,8 @@ _DTYPES = (ir.DataType.FLOAT16, ir.DataType.FLOAT, ir.DataType.DOUBLE)
 def _masked_product(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     result = node.outputs[0]
     for x, factor in rw.both_ways(node) if result.dtype in _DTYPES else ():
-        cast = rw.producer(factor, "Cast")
-        mask = None if cast is None else cast.inputs[0]
-        if x is None or factor is None or mask is None or mask.dtype is not ir.DataType.BOOL:
-            continue
-        if not rw.same_shape(factor, result):
+        mask = rw.operand_of(factor, "Cast")
+        if x is None or mask is None or mask.dtype is not ir.DataType.BOOL or not rw.same_shape(factor, result):
             continue
         numbers, info = rw.range(x), ml_dtypes.finfo(rw.dtype(x))
         if rw.exact_nonfinite:

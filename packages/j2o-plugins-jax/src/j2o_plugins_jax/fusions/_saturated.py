@@ -36,8 +36,7 @@ def _saturated(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     ends = np.iinfo(np.int32)
     if [rw.scalar(bound) for bound in clip.inputs[1:]] != [ends.min, ends.max]:
         return None
-    cast = rw.producer(wide, "Cast")
-    narrow = cast.inputs[0] if cast is not None else wide
+    narrow = rw.before(wide, "Cast")
     x = narrow if narrow is not None and narrow.dtype is ir.DataType.FLOAT else wide
     shape = rw.shape(x)
     inner = (clip.outputs[0], choice.outputs[0])

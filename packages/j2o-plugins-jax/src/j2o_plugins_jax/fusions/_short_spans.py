@@ -46,7 +46,7 @@ def _copies(rw: Rewriter, x: ir.Value | None, whole: Sequence[Any]) -> ir.Value 
     shape = rw.shape(x)
     if x is None or shape is None or rw.constant(x) is not None:
         return None
-    rank, shape = len(shape), (*[1] * (len(whole) - len(shape)), *shape)
+    shape = (*[1] * (len(whole) - len(shape)), *shape)
     axes = [axis for axis, (one, size) in enumerate(zip(shape, whole, strict=True)) if not same_dimension(one, size)]
     if len(axes) != 1 or not all(isinstance(size, int) for size in whole[axes[0] :]):
         return None
@@ -54,7 +54,7 @@ def _copies(rw: Rewriter, x: ir.Value | None, whole: Sequence[Any]) -> ir.Value 
     count, inner = whole[axis], math.prod(whole[axis + 1 :])
     if not (count <= _COPIES if inner == 1 else 1 < inner <= _INNER):
         return None
-    wide = x if rank == len(whole) else rw.reshape(x, shape)
+    wide = rw.reshape(x, shape)
 
     def copied() -> ir.Value:
         if inner == 1:

@@ -51,8 +51,7 @@ def _hashes(rw: Rewriter, node: ir.Node) -> dict[ir.Value, ir.Value]:
     found: dict[ir.Value, ir.Value] = {}
     for row, (member, size) in enumerate(zip(members, sizes, strict=True)):
         for output, word in zip(member.outputs, words, strict=True):
-            part = rw.cut(word, 0, row, row + 1)
-            part = part if size == max(sizes) else rw.cut(part, 1, 0, size)
+            part = rw.cut(rw.cut(word, 0, row, row + 1), 1, 0, size)
             found[output] = rw.reshape(part, rw.shape(output))
     return found
 
@@ -91,7 +90,7 @@ def _members(rw: Rewriter, root: ir.Value | None, node: ir.Node) -> dict[ir.Node
     size = rw.size(root)
     if root is None or size is None:
         return {}
-    places: dict[ir.Value | None, Any] = {root: np.arange(size).reshape(rw.shape(root))}
+    places: dict[ir.Value | None, Any] = {root: np.arange(size, dtype=np.int32).reshape(rw.shape(root))}
     members: dict[ir.Node, list[int]] = {}
     queue = [root]
     while queue:
@@ -112,16 +111,8 @@ def _members(rw: Rewriter, root: ir.Value | None, node: ir.Node) -> dict[ir.Node
 
 def _parts(rw: Rewriter, node: ir.Node, x: Any) -> Sequence[Any]:
     """The places of the parts of an array that a node gives, as far as they are known."""
-    constants: list[Any] = [rw.constant(other) for other in node.inputs[1:]]
-    if node.op_type in traits.RESHAPES:
-        shape = rw.shape(node.outputs[0]) or ()
-        return [x.reshape(shape)] if math.prod(shape) == x.size else []
-    if node.op_type == "Slice":
-        cut = rw.slice_of(node.outputs[0])
-        return [] if cut is None else [np.take(x, range(cut.start, cut.stop), cut.axis)]
-    if any(constant is None for constant in constants):
-        return []
-    axis = rw.attr(node, "axis", 0)
-    return (
-        np.split(x, np.cumsum(constants[0])[:-1], axis) if node.op_type == "Split" else [np.take(x, constants[0], axis)]
-    )
+    if node.op_type == "Split":
+        sizes = rw.constant(node.inputs[1])
+        return [] if sizes is None else np.split(x, np.cumsum(sizes)[:-1], rw.attr(node, "axis", 0))
+    part = rw.folded(node, x)
+    return [] if part is None else [part]

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from j2o_core import Rewriter
-
-_GREATER = {"Greater": True, "GreaterOrEqual": True, "Less": False, "LessOrEqual": False}
-_TURNED = {"Greater": "Less", "GreaterOrEqual": "LessOrEqual", "Less": "Greater", "LessOrEqual": "GreaterOrEqual"}
+from j2o_core import Rewriter, traits
 
 
 @dataclass(frozen=True)
@@ -35,15 +32,14 @@ def choice(rw: Rewriter, node: ir.Node | None) -> Choice | None:
     if node is None or node.op_type != "Where":
         return None
     condition, chosen, other = node.inputs
-    compare = rw.producer(condition, *_GREATER)
+    compare = rw.producer(condition, *traits.TURNED)
     if compare is None or chosen is None or other is None:
         return None
-    for place in (0, 1):
-        x, bound = compare.inputs[place], rw.scalar(compare.inputs[1 - place])
+    op_types = (compare.op_type, traits.TURNED[compare.op_type])
+    for op_type, (x, number) in zip(op_types, rw.both_ways(compare), strict=True):
+        bound, greater = rw.scalar(number), op_type.startswith("Greater")
         if x is None or bound is None or not math.isfinite(bound) or not rw.same_shape(x, node.outputs[0]):
             continue
-        op_type = _TURNED[compare.op_type] if place else compare.op_type
-        greater = _GREATER[op_type]
         above, below = (chosen, other) if greater else (other, chosen)
         return Choice(x, bound, above, below, op_type in ("GreaterOrEqual", "Less"), not greater)
     return None

@@ -23,8 +23,8 @@ from ._choices import choice
 
 @plugin.rewrite("Min", "Max", "Relu")
 def _clip(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    outer = _bound_of(rw, node)
-    inner = _bound_of(rw, rw.producer(outer[0])) if outer is not None else None
+    outer = _bound_of(rw, node.outputs[0])
+    inner = _bound_of(rw, outer[0]) if outer is not None else None
     if outer is None or inner is None or outer[2] == inner[2]:
         return None
     x, low, high = inner[0], *sorted((inner[1:], outer[1:]), key=lambda bound: not bound[1])
@@ -33,18 +33,13 @@ def _clip(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     return rw.op.Clip(x, rw.const(low[0], x), rw.const(high[0], x))
 
 
-def _bound_of(rw: Rewriter, node: ir.Node | None) -> tuple[ir.Value, float, bool] | None:
+def _bound_of(rw: Rewriter, value: ir.Value) -> tuple[ir.Value, float, bool] | None:
     """(x, bound, whether it is the lower one) of the maximum or minimum of floats and one number."""
-    if node is None or node.op_type not in ("Max", "Min", "Relu"):
-        return None
-    x = node.inputs[0]
-    if node.op_type == "Relu":
-        return (x, 0.0, True) if x is not None and _is_float(x) else None
-    if len(node.inputs) != 2:
-        return None
-    for x, bound in rw.both_ways(node):
-        number = rw.scalar(bound)
-        if x is not None and number is not None and _is_float(x) and rw.same_shape(x, node.outputs[0]):
+    relu = rw.operand_of(value, "Relu")
+    if relu is not None:
+        return (relu, 0.0, True) if rw.is_float(relu) else None
+    for node, x, number in rw.with_number(value, "Max", "Min"):
+        if rw.is_float(x) and rw.same_shape(x, value):
             return x, number, node.op_type == "Max"
     return None
 
@@ -56,19 +51,15 @@ def _selected_bound(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         return None
     is_lower, number = size.nan_above, size.bound  # NaN stays, so that the bound is chosen on the other side
     bound, y = (size.below, size.above) if is_lower else (size.above, size.below)
-    if rw.scalar(bound) != number or not _is_float(y):
+    if rw.scalar(bound) != number or not rw.is_float(y):
         return None
     if number == 0 and not (is_lower and size.equal_above):
         return None  # of zeros of both signs the operator may take the other one
     if size.x is not y:
         # A bound from the other side does not change whether a number is beyond this one.
-        inner = _bound_of(rw, rw.producer(y))
+        inner = _bound_of(rw, y)
         if inner is None or inner[0] is not size.x or inner[2] == is_lower:
             return None
         if not (number <= inner[1] if is_lower else inner[1] <= number):
             return None
     return rw.op("Max" if is_lower else "Min", y, rw.const(number, y))
-
-
-def _is_float(value: ir.Value) -> bool:
-    return value.dtype is not None and value.dtype.is_floating_point()

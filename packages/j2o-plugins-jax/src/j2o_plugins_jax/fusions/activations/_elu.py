@@ -54,8 +54,7 @@ def _elu(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 @plugin.rewrite("Where")
 def _expm1_below_zero(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     _, far, near = node.inputs  # both are the same number, whichever is chosen
-    exp, quotient = rw.producer(_without_one(rw, far), "Exp"), rw.producer(near, "Div")
-    x = exp.inputs[0] if exp is not None else None
+    x, quotient = rw.operand_of(_without_one(rw, far), "Exp"), rw.producer(near, "Div")
     if x is None or quotient is None or near is None or not rw.same_shape(near, node.outputs[0]):
         return None
     factor, least = number_times(rw, x)
@@ -71,18 +70,14 @@ def _expm1_below_zero(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 def _without_one(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
     """The y of y - 1."""
-    node = rw.producer(value, "Sub", "Add")
-    for place in () if node is None else (1,) if node.op_type == "Sub" else (1, 0):
-        if rw.scalar(node.inputs[place]) == (1 if node.op_type == "Sub" else -1):  # type: ignore[union-attr]
-            return node.inputs[1 - place]  # type: ignore[union-attr]
-    return None
+    sums = rw.with_number(value, "Sub", "Add")
+    return next((y for node, y, number in sums if number == (1 if node.op_type == "Sub" else -1)), None)
 
 
 def _above_zero_is_zero(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
     """The z of Min(z, 0) and of Where(z > 0, 0, z)."""
-    least = rw.producer(value, "Min")
-    if least is not None and len(least.inputs) == 2:
-        return next((z for z, zero in rw.both_ways(least) if rw.scalar(zero) == 0), None)
+    if (least := rw.producer(value, "Min")) is not None and len(least.inputs) == 2:
+        return next((z for _, z, number in rw.with_number(value, "Min") if number == 0), None)
     sign = choice(rw, rw.producer(value))
     if sign is None or sign.bound != 0 or sign.below is not sign.x or rw.scalar(sign.above) != 0 or sign.nan_above:
         return None

@@ -24,10 +24,8 @@ import onnx_ir as ir
 from j2o_core import Rewriter
 
 from ..._plugin import plugin
-from .._half import HALVES
+from .._half import UP_TO_FLOAT32
 from ._multiples import number_times
-
-_DTYPES = (ir.DataType.FLOAT, *HALVES)
 
 
 @plugin.rewrite("Clip", "Mul", "Div", makes="HardSigmoid", needs=("Clip",))
@@ -74,7 +72,7 @@ def _clipped_line(rw: Rewriter, gate: ir.Value, number: float) -> tuple[ir.Value
     line = _line(rw, node.inputs[0]) or (node.inputs[0], 1.0, 0.0)
     if number == 1 and line[2] == 0:
         return None  # Clip alone
-    if gate.dtype not in _DTYPES:
+    if gate.dtype not in UP_TO_FLOAT32:
         return rw.decline(f"the dtype is {gate.dtype}")
     # A line that starts far from zero is nearly 0 where it is clipped: rounded to its start, it would lose that.
     if not abs(line[2] * number) <= 1:
@@ -85,13 +83,7 @@ def _clipped_line(rw: Rewriter, gate: ir.Value, number: float) -> tuple[ir.Value
 def _line(rw: Rewriter, value: ir.Value) -> tuple[ir.Value, float, float] | None:
     """(x, alpha, beta) of alpha * x + beta, or of that times a number."""
     scale, inner = number_times(rw, value)
-    total = rw.producer(inner, "Add", "Sub")
-    if total is None:
-        return None
-    for place in (1, 0) if total.op_type == "Add" else (1,):
-        beta, rest = rw.scalar(total.inputs[place]), total.inputs[1 - place]
-        if beta is None or rest is None:
-            continue
+    for total, rest, beta in rw.with_number(inner, "Add", "Sub"):
         alpha, x = number_times(rw, rest) if rw.only_use(rest) else (1.0, rest)
         if alpha != 0 and math.isfinite(alpha) and rw.same_shape(x, value):
             return x, scale * alpha, scale * (beta if total.op_type == "Add" else -beta)

@@ -18,10 +18,9 @@ import onnx_ir as ir
 from j2o_core import Rewriter
 
 from ..._plugin import plugin
+from .._half import UP_TO_FLOAT32
 from ._choices import choice
 from ._multiples import number_times
-
-_DTYPES = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 
 
 @plugin.rewrite("Where", makes="LeakyRelu")
@@ -47,8 +46,6 @@ def _times_slope(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 @plugin.rewrite("Max", makes="LeakyRelu")
 def _larger_line(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    if len(node.inputs) != 2:
-        return None
     for x, line in rw.both_ways(node):
         slope, scaled = number_times(rw, line) if line is not None else (0.0, None)
         if x is not None and scaled is x and line is not x and 0 < slope < 1 and rw.same_shape(x, node.outputs[0]):
@@ -57,7 +54,7 @@ def _larger_line(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 
 def _leaky_relu(rw: Rewriter, x: ir.Value, slope: float, keeps_zeros: bool) -> ir.Value | None:
-    if x.dtype not in _DTYPES:
+    if x.dtype not in UP_TO_FLOAT32:
         return rw.decline(f"the dtype is {x.dtype}")
     if not math.isfinite(slope):
         return rw.decline(f"the slope is {slope}")

@@ -17,11 +17,7 @@ from ..._plugin import plugin
 
 @plugin.rewrite("Max")
 def _relu(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    if len(node.inputs) != 2:
-        return None
-    for x, zero in rw.both_ways(node):
-        if x is None or x.dtype is None or not x.dtype.is_floating_point() or rw.scalar(zero) != 0:
-            continue
-        if rw.same_shape(x, node.outputs[0]):
+    for _, x, number in rw.with_number(node.outputs[0]):
+        if number == 0 and rw.is_float(x) and rw.same_shape(x, node.outputs[0]):
             return rw.op.Relu(x)
     return None

@@ -15,7 +15,7 @@ import onnx_ir as ir
 from j2o_core import Rewriter
 
 from ..._plugin import plugin
-from .._half import HALVES
+from .._half import UP_TO_FLOAT32
 
 
 @plugin.rewrite("Div", "Mul", makes="Sigmoid")
@@ -34,8 +34,7 @@ def _silu(rw: Rewriter, node: ir.Node) -> ir.Value | None:
             if exp is not None and factors != [x]:
                 rw.decline("the numerator is not the x of the sigmoid, and may be large where the operator is 0")
             elif factors == [x] and number < 0:
-                if x.dtype not in (ir.DataType.FLOAT, *HALVES):
+                if x.dtype not in UP_TO_FLOAT32:
                     return rw.decline(f"the dtype is {x.dtype}")
-                scaled = x if number == -1 else rw.op.Mul(x, rw.const(-number, x))
-                return rw.op.Mul(x, rw.op.Sigmoid(scaled))
+                return rw.op.Mul(x, rw.op.Sigmoid(rw.op.Mul(x, rw.const(-number, x))))
     return None

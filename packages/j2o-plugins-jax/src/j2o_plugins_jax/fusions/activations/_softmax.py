@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import onnx_ir as ir
 
@@ -101,7 +100,7 @@ def _normalised(
     plain, sums = rw.view(e), rw.view(total, lambda node: node.op_type == "ReduceSum")
     if plain is None or sums is None or sums.root is not plain.root:
         return None
-    weights = _followed(rw, plain.axes, before)
+    weights = rw.followed(before, plain.axes)
     if weights is None or len(weights) < 2:
         return None
     *lead, row, column = weights
@@ -114,20 +113,11 @@ def _normalised(
     *batches, high, wide = rw.axes(product.outputs[0], _OTHER)
     lead = [*[()] * (len(batches) - len(lead)), *lead]
     result = [one or other for one, other in zip(lead, batches, strict=True)]
-    divided = _followed(rw, (*result, rows, wide) if side == 0 else (*result, high, rows), behind)
+    divided = rw.followed(behind, (*result, rows, wide) if side == 0 else (*result, high, rows))
     if divided is None:
         return None
     own = tuple(axis if all(part.axis < _OTHER for part in axis) else () for axis in divided)
     return (x, axis) if sums.axes == own else None
-
-
-def _followed(rw: Rewriter, axes: Any, layouts: Sequence[ir.Node]) -> Any:
-    """The axes after changes of layout, None if they mix them."""
-    for node in layouts:
-        axes = rw.moved(node, axes)
-        if axes is None:
-            return None
-    return axes
 
 
 @plugin.rewrite("Mul")
@@ -156,7 +146,7 @@ def _log_softmax(rw: Rewriter, node: ir.Node) -> ir.Value | None:
             return None
         return rw.op.LogSoftmax(found[0], axis=found[1])
     total = rw.producer(second, "Add")
-    for log, maximum in rw.operands(total, "Log") if total is not None else []:
+    for log, maximum in rw.operands(total, "Log"):
         found = _of_logarithm(rw, log)
         if found is None or found[0] is not first or found[2].inputs[1] is not maximum:
             continue
@@ -208,14 +198,11 @@ def _exp_of_log_softmax(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 def _of_logarithm(rw: Rewriter, log: ir.Node) -> tuple[ir.Value, int, ir.Node] | None:
     """(x, axis, the Sub) of Log(ReduceSum(Exp(Sub(x, max)))); logsumexp takes the sum's magnitude before."""
-    total = log.inputs[0]
-    magnitude = rw.producer(total, "Abs")
-    total = magnitude.inputs[0] if magnitude is not None else total
-    narrow = rw.producer(total, "Cast")
-    reduction = rw.producer(narrow.inputs[0] if narrow is not None else total, "ReduceSum")
-    exp = rw.producer(widened(rw, reduction.inputs[0]), "Exp") if reduction is not None else None
-    found = _of_exponentials(rw, exp, total) if exp is not None else None
-    shifted = rw.producer(exp.inputs[0], "Sub") if exp is not None else None
+    total = rw.before(log.inputs[0], "Abs")
+    exp = rw.producer(widened(rw, rw.operand_of(rw.before(total, "Cast"), "ReduceSum")), "Exp")
+    if exp is None:
+        return None
+    found, shifted = _of_exponentials(rw, exp, total), rw.producer(exp.inputs[0], "Sub")
     return None if found is None or shifted is None else (*found, shifted)
 
 
@@ -278,8 +265,7 @@ def _without_guard(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
     if guard is None:
         return value
     finite = rw.producer(guard.inputs[0], "Less")
-    magnitude = rw.producer(finite.inputs[0], "Abs") if finite is not None else None
-    if finite is None or magnitude is None or magnitude.inputs[0] is not guard.inputs[1]:
+    if finite is None or rw.operand_of(finite.inputs[0], "Abs") is not guard.inputs[1]:
         return value
     return guard.inputs[1] if rw.scalar(finite.inputs[1]) == math.inf and rw.scalar(guard.inputs[2]) == 0 else value
 
@@ -291,8 +277,8 @@ def _reduced_axis(rw: Rewriter, value: ir.Value, x: ir.Value, op_type: str, expe
         return None
     node = rw.producer(value, op_type)
     if node is not None and node.inputs[0] is x and rw.attr(node, "keepdims", 1):
-        axes = rw.constant(node.inputs[1]) if len(node.inputs) > 1 else None
-        axis = int(axes[0]) % len(shape) - len(shape) if axes is not None and len(axes) == 1 else None
+        axes = rw.reduced_axes(node)
+        axis = axes[0] - len(shape) if axes is not None and len(axes) == 1 else None
         return axis if axis is not None and expected in (None, axis) else None
     reduced = rw.view(value, lambda node: node.op_type == op_type)
     plain = rw.view(x)

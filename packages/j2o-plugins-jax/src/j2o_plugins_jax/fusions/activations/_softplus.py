@@ -26,9 +26,7 @@ from ..._plugin import plugin
 @plugin.rewrite("Where")
 def _nan_guard(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     condition, nan, y = node.inputs
-    unequal = rw.producer(condition, "Not")
-    equal = rw.producer(unequal.inputs[0], "Equal") if unequal is not None else None
-    total = rw.producer(y, "Add")
+    equal, total = rw.producer(rw.operand_of(condition, "Not"), "Equal"), rw.producer(y, "Add")
     if equal is None or total is None or equal.inputs[0] is not equal.inputs[1] or y is None:
         return None
     # Relu, Max and sums keep NaN, and make none of finite numbers.
@@ -70,8 +68,7 @@ def _log1p_of_fraction(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 
 def _is_sum_with_one(rw: Rewriter, u: ir.Value | None, e: ir.Value) -> bool:
-    total = rw.producer(u, "Add")
-    return total is not None and any(other is e and rw.scalar(one) == 1 for one, other in rw.both_ways(total))
+    return any(other is e and rw.scalar(one) == 1 for one, other in rw.both_ways(rw.producer(u, "Add")))
 
 
 def _is_one_less(rw: Rewriter, difference: ir.Value, u: ir.Value | None) -> bool:
@@ -81,7 +78,5 @@ def _is_one_less(rw: Rewriter, difference: ir.Value, u: ir.Value | None) -> bool
 
 def _is_fraction(rw: Rewriter, e: ir.Value) -> bool:
     """Whether a value is Exp(-|z|), in another dtype perhaps."""
-    cast = rw.producer(e, "Cast")
-    exp = rw.producer(cast.inputs[0] if cast is not None else e, "Exp")
-    negated = rw.producer(exp.inputs[0], "Neg") if exp is not None else None
-    return negated is not None and rw.producer(negated.inputs[0], "Abs") is not None
+    exponent = rw.operand_of(rw.before(e, "Cast"), "Exp")
+    return rw.producer(rw.operand_of(exponent, "Neg"), "Abs") is not None

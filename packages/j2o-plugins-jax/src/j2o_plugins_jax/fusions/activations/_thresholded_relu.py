@@ -15,9 +15,8 @@ import onnx_ir as ir
 from j2o_core import Rewriter
 
 from ..._plugin import plugin
+from .._half import UP_TO_FLOAT32
 from ._choices import choice
-
-_DTYPES = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 
 
 @plugin.rewrite("Where", makes="ThresholdedRelu")
@@ -30,6 +29,6 @@ def _thresholded_relu(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         return rw.decline("what is below the threshold becomes -0")
     if size.equal_above or size.nan_above:
         return rw.decline("NaN or the threshold itself is kept: use x > threshold")
-    if size.x.dtype not in _DTYPES:
+    if size.x.dtype not in UP_TO_FLOAT32:
         return rw.decline(f"the dtype is {size.x.dtype}")
     return rw.op.ThresholdedRelu(size.x, alpha=size.bound)

@@ -40,11 +40,10 @@ import onnx_ir as ir
 from j2o_core import Rewriter, traits
 
 from ..._plugin import plugin
-from .._half import HALVES, widened
+from .._half import HALVES, UP_TO_FLOAT32, widened
 from ._masks import attention_mask
 from ._scores import Factor, Mask, Scores, read_scores
 
-_DTYPES = (ir.DataType.FLOAT, *HALVES)
 # Numbers that are multiplied on scores one after another are few.
 _LONGEST_CHAIN = 10
 _LARGEST_SCALE = float(np.finfo(np.float32).max)
@@ -109,7 +108,7 @@ def _fused(rw: Rewriter, node: ir.Node, side: int, softmax: ir.Node, path: Seque
         return rw.decline(f"the operator begins with opset 23, the program has {rw.opset}")
     if rw.exact_nonfinite:
         return rw.decline('the operator is not exact for NaN and infinities: nonfinite="exact"')
-    if node.outputs[0].dtype not in _DTYPES:
+    if node.outputs[0].dtype not in UP_TO_FLOAT32:
         return rw.decline(f"the dtype is {node.outputs[0].dtype}")
     if not all(rw.only_use(step.outputs[0]) for step in (softmax, *path)):
         return rw.decline("the weights are read elsewhere")
@@ -276,12 +275,10 @@ def _product_axes(rw: Rewriter, product: ir.Node) -> Axes:
 def _frame(rw: Rewriter, own: Axes, axes: Axes, softmax: ir.Node, path: Sequence[ir.Node], side: int) -> _Frame | None:
     """Which parts of the first product are batch, heads, queries and keys of the second."""
     keys = axes[rw.attr(softmax, "axis", -1)]
-    for layout in path:
-        moved = rw.moved(layout, axes)
-        if moved is None:
-            return None
-        axes = moved
-    *lead, row, column = axes
+    found = rw.followed(path, axes)
+    if found is None:
+        return None
+    *lead, row, column = found
     rows, contracted = (row, column) if side == 0 else (column, row)
     if contracted != keys or not keys:
         return None
@@ -336,12 +333,10 @@ def _queries_and_keys(rw: Rewriter, product: ir.Node, frame: _Frame) -> tuple[ir
 def _unscaled(rw: Rewriter, value: ir.Value) -> tuple[ir.Value, float]:
     """A value without a number that it is multiplied by, and that number."""
     view = rw.view(value)
-    node = rw.producer(view.root, "Mul", "Div") if view is not None else None
-    if view is None or node is None or not rw.only_use(view.root):
+    if view is None or not rw.only_use(view.root):
         return value, 1.0
-    for place in (0, 1) if node.op_type == "Mul" else (0,):
-        number, x = rw.scalar(node.inputs[1 - place]), node.inputs[place]
-        if number is None or x is None or not 0 < number < math.inf or not rw.same_shape(x, view.root):
+    for node, x, number in rw.with_number(view.root, "Mul", "Div"):
+        if not 0 < number < math.inf or not rw.same_shape(x, view.root):
             continue
         plain = rw.arranged(x, rw.axes(x), view.axes)
         if plain is not None:

@@ -7,6 +7,7 @@ from typing import Any
 import onnx_ir as ir
 
 from j2o_core import Rewriter, traits
+from j2o_core.graph._infer import same_shape
 
 _DEPTH = 10
 # Narrower ones wrap around within an axis, unsigned ones below zero.
@@ -68,7 +69,7 @@ def _adds_leading_axes(rw: Rewriter, node: ir.Node) -> bool:
     before, after = rw.shape(node.inputs[0]), rw.shape(node.outputs[0])
     if before is None or after is None:
         return False
-    return [str(size) for size in after] == [*["1"] * (len(after) - len(before)), *map(str, before)]
+    return same_shape(after, (*[1] * (len(after) - len(before)), *before))
 
 
 def _ramp(rw: Rewriter, value: ir.Value | None, depth: int = _DEPTH) -> tuple[int, int] | None:
@@ -82,10 +83,9 @@ def _ramp(rw: Rewriter, value: ir.Value | None, depth: int = _DEPTH) -> tuple[in
         start, step = rw.scalar(node.inputs[0]), rw.scalar(node.inputs[2])
         return (-1, int(start)) if start is not None and step == 1 and float(start).is_integer() else None
     if node.op_type in ("Add", "Sub"):
-        for place in (0, 1) if node.op_type == "Add" else (0,):
-            number = rw.scalar(node.inputs[1 - place])
-            inner = _ramp(rw, node.inputs[place], depth - 1) if number is not None else None
-            if inner is not None and number is not None:
+        for _, x, number in rw.with_number(value):
+            inner = _ramp(rw, x, depth - 1)
+            if inner is not None:
                 return inner[0], inner[1] + int(number if node.op_type == "Add" else -number)
         return None
     inner = _ramp(rw, node.inputs[0], depth - 1)

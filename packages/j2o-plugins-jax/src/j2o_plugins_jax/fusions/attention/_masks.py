@@ -31,6 +31,7 @@ does: declines for a bias that is known to go as low as the former, but for a co
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -234,17 +235,16 @@ def _of_constant(rw: Rewriter, biases: Sequence[Bias], kept: Any, target: Axes, 
 
 
 def _sum(rw: Rewriter, biases: Sequence[Bias], target: Axes, dtype: ir.DataType) -> ir.Value:
-    total: ir.Value | None = None
-    for bias in biases:
+    def scaled(bias: Bias) -> ir.Value:
         one = rw.op.Cast(_arranged(rw, bias.value, bias.axes, target), to=dtype)
         array = rw.constant(one)
-        if bias.factor != 1 and array is not None:
-            one = rw.const(array * array.dtype.type(bias.factor))
-        elif bias.factor != 1:
-            one = rw.op.Mul(one, rw.const(bias.factor, one))
-        total = one if total is None else rw.op.Add(total, one)
-    assert total is not None
-    return total
+        if bias.factor == 1:
+            return one
+        if array is None:
+            return rw.op.Mul(one, rw.const(bias.factor, one))
+        return rw.const(array * array.dtype.type(bias.factor))
+
+    return functools.reduce(rw.op.Add, map(scaled, biases))
 
 
 def _above_lowest(rw: Rewriter, total: ir.Value, least: float) -> ir.Value:
@@ -291,13 +291,11 @@ def _with_nan_rows(rw: Rewriter, total: ir.Value) -> ir.Value:
 
 
 def _all_kept(rw: Rewriter, masks: Sequence[Mask], target: Axes) -> ir.Value:
-    kept: ir.Value | None = None
-    for mask in masks:
+    def keeps(mask: Mask) -> ir.Value:
         one = _arranged(rw, mask.kept, mask.axes, target)
-        one = rw.op.Not(one) if mask.inverted else one
-        kept = one if kept is None else rw.op.And(kept, one)
-    assert kept is not None
-    return kept
+        return rw.op.Not(one) if mask.inverted else one
+
+    return functools.reduce(rw.op.And, map(keeps, masks))
 
 
 def _clean_keys(rw: Rewriter, masks: Sequence[Mask], target: Axes) -> ir.Value | None:

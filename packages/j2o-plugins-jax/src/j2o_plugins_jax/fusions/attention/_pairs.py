@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -56,7 +55,7 @@ def pair_member(rw: Rewriter, value: ir.Value | None) -> PairMember | None:
     found = _picked(rw, value)
     if found is None:
         return None
-    axes = through(rw, nodes, found.axes)
+    axes = rw.followed(nodes, found.axes)
     return None if axes is None else replace(found, axes=axes, negative=negative)
 
 
@@ -69,14 +68,6 @@ def behind(rw: Rewriter, value: ir.Value | None, *op_types: str) -> tuple[list[i
         nodes.append(node)
         value = node.inputs[0]
     return nodes[::-1], value, negative
-
-
-def through(rw: Rewriter, nodes: Sequence[ir.Node], axes: Axes | None) -> Axes | None:
-    """The axes after changes of layout, None if they mix them."""
-    for node in nodes:
-        if axes is not None and node.op_type in traits.LAYOUT:
-            axes = rw.moved(node, axes)
-    return axes
 
 
 def _picked(rw: Rewriter, value: ir.Value | None) -> PairMember | None:
@@ -107,14 +98,14 @@ def _every_second(rw: Rewriter, value: ir.Value | None) -> tuple[ir.Value, int, 
     shape = rw.shape(source)
     if node is None or source is None or shape is None:
         return None
-    constants = [rw.constant(operand) for operand in node.inputs[1:]]
-    if any(constant is None for constant in constants):
+    constants = rw.constants(node.inputs[1:])
+    if constants is None:
         return None
     if node.op_type == "Gather":
         axis = int(rw.attr(node, "axis", 0)) % len(shape)
         picked = [(axis, constants[0])]
     elif len(constants) == 4:
-        rows = zip(*(constant.tolist() for constant in constants), strict=True)  # type: ignore[union-attr]
+        rows = zip(*(constant.tolist() for constant in constants), strict=True)
         whole = [size if isinstance(size, int) else 0 for size in shape]
         indices = [(axis % len(shape), np.arange(whole[axis])[start:stop:step]) for start, stop, axis, step in rows]
         picked = [(axis, index) for axis, index in indices if not np.array_equal(index, np.arange(whole[axis] or 1))]
@@ -167,5 +158,5 @@ def swapped(rw: Rewriter, value: ir.Value) -> tuple[PairMember, Axes, tuple[bool
     second, first = (pair_member(rw, operand) for operand in concat.inputs)
     if first is None or second is None or not are_pairs(first, second):
         return None
-    axes = through(rw, nodes, joined_axes(first, rw.attr(concat, "axis") % len(first.axes), first.axes))
+    axes = rw.followed(nodes, joined_axes(first, rw.attr(concat, "axis") % len(first.axes), first.axes))
     return None if axes is None else (first, axes, (second.negative, first.negative))

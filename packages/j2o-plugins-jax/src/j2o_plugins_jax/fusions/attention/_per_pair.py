@@ -9,6 +9,7 @@ after:  a * 3
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -55,33 +56,20 @@ def _of_each_pair(array: np.ndarray[Any, Any], axis: int, distance: int, place: 
 
 def _of_node(rw: Rewriter, value: ir.Value, axis: int, distance: int, made: Made) -> ir.Value | None:
     node = rw.producer(value)
-    if node is None:
-        return None
-    if node.op_type in traits.POINTWISE:
-        return _of_pointwise(rw, node, axis, distance, made)
-    if node.op_type in traits.LAYOUT:
-        return _of_layout(rw, node, axis, distance, made)
-    if node.op_type == "Gather":
-        return _of_gather(rw, node, axis, distance, made)
-    if node.op_type == "Slice":
-        return _of_slice(rw, node, axis, distance, made)
-    if node.op_type == "Expand":
-        return _of_expand(rw, node, axis, distance, made)
-    if node.op_type in ("Concat", "Tile"):
-        return node.inputs[0] if _is_repeated(rw, node, axis, distance) else None
-    return None
+    rule = _RULES.get(node.op_type) if node is not None else None
+    return rule(rw, node, axis, distance, made) if rule is not None else None
 
 
-def _is_repeated(rw: Rewriter, node: ir.Node, axis: int, distance: int) -> bool:
-    """Whether a node writes its first operand twice along an axis, one behind the other."""
-    shape = rw.shape(node.outputs[0]) or ()
-    if shape[axis] != 2 * distance:
-        return False
+def _of_repetition(rw: Rewriter, node: ir.Node, axis: int, distance: int, made: Made) -> ir.Value | None:
+    """The first operand of Concat and Tile, if they write it twice along the axis, one behind the other."""
+    first, shape = node.inputs[0], rw.shape(node.outputs[0]) or ()
     if node.op_type == "Concat":
-        first, *others = node.inputs
-        return others == [first] and rw.attr(node, "axis") % len(shape) == axis
-    repeats = rw.constant(node.inputs[1])
-    return repeats is not None and repeats.tolist() == [2 if other == axis else 1 for other in range(len(shape))]
+        is_twice = list(node.inputs[1:]) == [first] and rw.attr(node, "axis") % len(shape) == axis
+    else:
+        repeats = rw.constant(node.inputs[1])
+        wanted = [2 if other == axis else 1 for other in range(len(shape))]
+        is_twice = repeats is not None and repeats.tolist() == wanted
+    return first if is_twice and shape[axis] == 2 * distance else None
 
 
 def _of_pointwise(rw: Rewriter, node: ir.Node, axis: int, distance: int, made: Made) -> ir.Value | None:
@@ -151,6 +139,16 @@ def _of_layout(rw: Rewriter, node: ir.Node, axis: int, distance: int, made: Made
     half = per_pair(rw, x, own, own_distance, made)
     target = tuple(tuple(kept for part in one if (kept := _kept(part, own, own_distance))) for one in axes)
     return None if half is None else rw.arranged(half, rw.axes(half), target)
+
+
+_RULES: dict[str, Callable[..., ir.Value | None]] = {
+    **dict.fromkeys(traits.POINTWISE, _of_pointwise),
+    **dict.fromkeys(traits.LAYOUT, _of_layout),
+    **dict.fromkeys(("Concat", "Tile"), _of_repetition),
+    "Gather": _of_gather,
+    "Slice": _of_slice,
+    "Expand": _of_expand,
+}
 
 
 def _kept(part: Any, axis: int, distance: int) -> Any:

@@ -34,11 +34,10 @@ import onnx_ir as ir
 from j2o_core import Rewriter, traits
 
 from ..._plugin import plugin
-from .._half import HALVES
-from ._pairs import Axes, PairMember, are_pairs, behind, joined_axes, pair_member, swapped, through
+from .._half import UP_TO_FLOAT32
+from ._pairs import Axes, PairMember, are_pairs, behind, joined_axes, pair_member, swapped
 from ._per_pair import Made, per_pair
 
-_DTYPES = (ir.DataType.FLOAT, *HALVES)
 _SWAP = (0, 2, 1, 3)
 _TOO_OLD = "the operator begins with opset 23, the program has {opset}"
 
@@ -83,17 +82,11 @@ def _products(rw: Rewriter, node: ir.Node) -> list[tuple[ir.Value, ir.Value, ir.
 
 def _with_table(rw: Rewriter, value: ir.Value | None) -> list[tuple[ir.Value, ir.Value]]:
     """(operand, table) of a Mul that keeps the operand's shape; below opset 23 the table is a constant."""
-    node = rw.producer(value, "Mul")
-    if node is None:
-        return []
-    left, right = node.inputs
-    assert left is not None
-    assert right is not None
-    pairs = ((left, right), (right, left))
     return [
         (x, table)
-        for x, table in pairs
-        if (rw.opset >= 23 or rw.constant(table) is not None) and rw.same_shape(x, node.outputs[0])
+        for x, table in rw.both_ways(rw.producer(value, "Mul"))
+        if x is not None and table is not None and rw.same_shape(x, value)
+        if rw.opset >= 23 or rw.constant(table) is not None
     ]
 
 
@@ -179,8 +172,8 @@ def _of_products(rw: Rewriter, node: ir.Node) -> ir.Value | None:
             first, second = pair_member(rw, a), pair_member(rw, b)
             if first is None or second is None or not are_pairs(first, second) or first.negative or second.negative:
                 continue
-            axes = through(rw, nodes, first.axes)
-            if axes is None or axes != through(rw, others, first.axes):
+            axes = rw.followed(nodes, first.axes)
+            if axes is None or axes != rw.followed(others, first.axes):
                 continue
             if rw.opset < 23:
                 return rw.decline(_TOO_OLD.format(opset=rw.opset))
@@ -308,7 +301,7 @@ def _computed(
 def _embedding(rw: Rewriter, x: ir.Value, axis: int, tables: Tables, *, interleaved: bool) -> ir.Value | None:
     """The operator wants [batch, heads, length, size]; around attention the changes of layout cancel."""
     rank = len(rw.shape(x) or ())
-    if x.dtype not in _DTYPES:
+    if x.dtype not in UP_TO_FLOAT32:
         return rw.decline(f"the dtype is {x.dtype}")
     if rank not in (3, 4) or axis not in (rank - 2, rank - 3):
         return rw.decline(f"x has rank {rank} and positions along axis {axis}, not [batch, heads, length, size]")
@@ -356,8 +349,8 @@ def _of_a_part(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     if (cut.start, cut.stop, rest.stop) != (0, rest.start, (rw.shape(cut.source) or ())[-1]):
         return None
     part = rw.axes(cut.value)
-    turned_axes = through(rw, inner, part)
-    axes, rest_axes = through(rw, outer, turned_axes), through(rw, others, rw.axes(rest.value))
+    turned_axes = rw.followed(inner, part)
+    axes, rest_axes = rw.followed(outer, turned_axes), rw.followed(others, rw.axes(rest.value))
     if turned_axes is None or axes is None or rest_axes is None:
         return None
     if rw.attr(node, "axis") % len(axes) != len(axes) - 1:

@@ -10,8 +10,6 @@ are folded before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import onnx_ir as ir
 
 from j2o_core import Rewriter
@@ -22,8 +20,10 @@ from ._group_norm import vector_of_channels
 
 @plugin.rewrite("Add", makes="BatchNormalization")
 def _batch_norm(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    for scaled, bias in _operands(rw, node, "Mul"):
-        for normalised, scale in _operands(rw, scaled, "Div"):
+    for scaled, bias in rw.operands(node, "Mul"):
+        for normalised, scale in rw.operands(scaled, "Div"):
+            if not rw.only_use(scaled.outputs[0]) or not rw.only_use(normalised.outputs[0]):
+                continue
             centred = rw.producer(normalised.inputs[0], "Sub")
             found = _variance(rw, normalised.inputs[1])
             if centred is None or found is None:
@@ -38,25 +38,9 @@ def _batch_norm(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     return None
 
 
-def _operands(rw: Rewriter, node: ir.Node, op_type: str) -> Iterator[tuple[ir.Node, ir.Value]]:
-    """An operand that an operator makes for this node alone, and the other operand."""
-    for place in (0, 1):
-        value, other = node.inputs[place], node.inputs[1 - place]
-        made = rw.producer(value, op_type)
-        if made is not None and value is not None and other is not None and rw.only_use(value):
-            yield made, other
-
-
 def _variance(rw: Rewriter, deviation: ir.Value | None) -> tuple[ir.Value, float] | None:
     """The variance and the number that was added to it, of a deviation in any shape."""
-    shaped = rw.producer(deviation, "Reshape", "Unsqueeze")
-    root = rw.producer(shaped.inputs[0] if shaped is not None else deviation, "Sqrt")
-    total = rw.producer(root.inputs[0], "Add") if root is not None else None
-    if total is None:
-        return None
-    for place in (0, 1):
-        epsilon, variance = rw.scalar(total.inputs[place]), total.inputs[1 - place]
-        if epsilon is not None and variance is not None:
-            shape = rw.shape(deviation)
-            return (rw.reshape(variance, shape) if shape is not None else variance), float(epsilon)
+    total, shape = rw.operand_of(rw.before(deviation, "Reshape", "Unsqueeze"), "Sqrt"), rw.shape(deviation)
+    for _, variance, epsilon in rw.with_number(total, "Add"):
+        return (rw.reshape(variance, shape) if shape is not None else variance), float(epsilon)
     return None

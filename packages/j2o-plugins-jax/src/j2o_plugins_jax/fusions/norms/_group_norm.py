@@ -27,6 +27,7 @@ import numpy as np
 import onnx_ir as ir
 
 from j2o_core import Rewriter
+from j2o_core.graph._infer import same_shape
 
 from ..._plugin import plugin
 from ..weights._repeated_constants import shortest
@@ -41,7 +42,7 @@ def _group_norm(rw: Rewriter, node: ir.Node) -> ir.Value | None:
         return None
     shape, sizes = rw.shape(x) or (), rw.shape(grouped.outputs[0]) or ()
     *outer, groups = sizes[: rw.attr(norm, "axis", -1)]
-    if len(shape) < len(outer) + 2 or [str(size) for size in shape[: len(outer)]] != [str(size) for size in outer]:
+    if len(shape) < len(outer) + 2 or not same_shape(shape[: len(outer)], tuple(outer)):
         return None
     channels = shape[len(outer)]
     if sum(not isinstance(size, int) for size in outer) > 1:
@@ -71,8 +72,7 @@ def instance_norm(rw: Rewriter, x: ir.Value, channels: int, epsilon: float) -> i
 
 @plugin.rewrite("Mul", "Add", needs=("InstanceNormalization", "LayerNormalization"))
 def _affine(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    for place in (0, 1):
-        y, other = node.inputs[place], node.inputs[1 - place]
+    for y, other in rw.both_ways(node):
         found = _normalised_channels(rw, y)
         if found is None or y is None or other is None or not rw.same_shape(y, node.outputs[0]):
             continue

@@ -18,12 +18,12 @@ before the last (it is quick), and where sizes but one of the batch are symbolic
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import onnx_ir as ir
 
 from j2o_core import Rewriter, traits
+from j2o_core.graph._infer import same_shape
 
 from ..._plugin import plugin
 from ._group_norm import instance_norm
@@ -94,9 +94,7 @@ class _Groups:
         return groups if groups._are_last() and groups._number(mean) is value else None
 
     def _axes(self, reduction: ir.Node) -> list[int]:
-        axes = self._rw.constant(reduction.inputs[1]) if len(reduction.inputs) > 1 else None
-        rank = len(self._rw.shape(self.grouped) or ())
-        return [] if axes is None else sorted(int(axis) % rank for axis in axes)
+        return self._rw.reduced_axes(reduction) or []
 
     def _are_last(self) -> bool:
         outer, rank = self._outer, len(self._places) + 2
@@ -111,7 +109,11 @@ class _Groups:
         if self.x is self.grouped:
             return True
         reshape = self._rw.producer(self.grouped, "Reshape")
-        return reshape is not None and reshape.inputs[0] is self.x and _same(self._rw.shape(self.x), self._channels())
+        return (
+            reshape is not None
+            and reshape.inputs[0] is self.x
+            and same_shape(self._rw.shape(self.x), tuple(self._channels()))
+        )
 
     def _channels(self) -> list[Any]:
         """The sizes with one axis for all channels."""
@@ -119,18 +121,16 @@ class _Groups:
 
     def _number(self, value: ir.Value) -> ir.Value | None:
         """One number for each group, in order, of a value that has it for each group or each channel of x."""
-        last = [self._count * self._width]
-        if self.x is self.grouped and self._is_wide:
-            last = [self._count, 1]
-        wanted = [*self._places[: self._outer], *[1] * (len(self._places) - self._outer), *last]
-        return self._repeated(value) if _same(self._rw.shape(value), wanted) else None
+        last = [self._count, 1] if self.x is self.grouped and self._is_wide else [self._count * self._width]
+        wanted = (*self._places[: self._outer], *[1] * (len(self._places) - self._outer), *last)
+        return self._repeated(value) if same_shape(self._rw.shape(value), wanted) else None
 
     def _repeated(self, value: ir.Value | None) -> ir.Value | None:
         """The operand of a broadcast to each channel, or of a Reshape that only moves axes of size 1."""
         while (node := self._rw.producer(value, *traits.RESHAPES, "Expand")) is not None:
             assert value is not None
             before, after = self._rw.shape(node.inputs[0]) or (), self._rw.shape(value) or ()
-            if node.op_type == "Expand" and not _same(after, [*before[:-1], self._width]):
+            if node.op_type == "Expand" and not same_shape(after, (*before[:-1], self._width)):
                 return None  # the channels of a group have to lie side by side
             value = node.inputs[0]
         return value
@@ -183,7 +183,3 @@ class _Groups:
             normal = rw.reshape(flat, [self._channels()[axis] for axis in order])
         last = rw.op.Transpose(normal, perm=[order.index(axis) for axis in range(rank)])
         return rw.reshape(last, rw.shape(self.x))
-
-
-def _same(left: Sequence[Any] | None, right: Sequence[Any]) -> bool:
-    return left is not None and [str(size) for size in left] == [str(size) for size in right]

@@ -20,12 +20,12 @@ which overflow from 256 on, and for float64: the operator's epsilon is a float32
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from j2o_core import Rewriter, traits
+from j2o_core.graph._infer import same_shape
 
 from ..._plugin import plugin
 from .._half import SINGLE_RANGE, before_half_cast, rounded, widened
@@ -120,15 +120,10 @@ def _is_variance(rw: Rewriter, value: ir.Value | None, x: ir.Value, axis: int) -
 
 def unclamped(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
     """The v of Max(v, 0)."""
-    clamp = rw.producer(value, "Max", "Relu")
-    if clamp is None:
-        return value
-    if clamp.op_type == "Relu":
-        return clamp.inputs[0]
-    for one, other in rw.both_ways(clamp) if len(clamp.inputs) == 2 else []:
-        if rw.scalar(other) == 0 and rw.same_shape(one, clamp.outputs[0]):  # type: ignore[arg-type]
+    for _, one, number in rw.with_number(value, "Max"):
+        if number == 0 and rw.same_shape(one, value):
             return one
-    return value
+    return rw.before(value, "Relu")
 
 
 def square_of(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
@@ -148,31 +143,25 @@ def square_root(rw: Rewriter, value: ir.Value | None, *, inverted: bool) -> ir.V
         return power.inputs[0]
     if inverted:
         inverse = rw.producer(value, "Reciprocal", "Div")
-        if inverse is None:
-            return None
-        if inverse.op_type == "Div" and rw.scalar(inverse.inputs[0]) != 1:
+        if inverse is None or (inverse.op_type == "Div" and rw.scalar(inverse.inputs[0]) != 1):
             return None
         value = plain(rw, inverse.inputs[-1])
         power = rw.producer(value, "Pow")
         if power is not None and rw.scalar(power.inputs[1]) == 0.5:
             return power.inputs[0]
-    root = rw.producer(value, "Sqrt")
-    return root.inputs[0] if root is not None else None
+    return rw.operand_of(value, "Sqrt")
 
 
 def plain(rw: Rewriter, value: ir.Value | None) -> ir.Value | None:
     """A value before it was rounded to bfloat16, and axes of size 1 came or went; the order is the same."""
     for _ in range(2):
-        layout = rw.producer(rounded(rw, value), *traits.RESHAPES)
-        value = layout.inputs[0] if layout is not None else rounded(rw, value)
+        value = rw.before(rounded(rw, value), *traits.RESHAPES)
     return value
 
 
 def is_reduced(rw: Rewriter, value: ir.Value, x: ir.Value, axis: int) -> bool:
     """Whether a value has the shape of x with size 1 from an axis (from behind) on."""
-    shape: Any = rw.shape(x) or ()
-    wanted = [str(size) for size in (*shape[:axis], *[1] * -axis)]
-    return [str(size) for size in rw.shape(value) or ()] == wanted
+    return same_shape(rw.shape(value), (*(rw.shape(x) or ())[:axis], *[1] * -axis))
 
 
 def mean_axis(rw: Rewriter, value: ir.Value | None, x: ir.Value | None) -> int | None:
@@ -189,28 +178,17 @@ def mean_axis(rw: Rewriter, value: ir.Value | None, x: ir.Value | None) -> int |
 
 def first_of_last_axes(rw: Rewriter, mean: ir.Node, x: ir.Value) -> int | None:
     """The first axis of a reduction over the last axes, None if it is over others."""
-    shape = rw.shape(x)
-    axes = rw.constant(mean.inputs[1]) if len(mean.inputs) > 1 else None
-    if shape is None or axes is None or len(axes) == 0:
-        return None
-    places = sorted(int(axis) % len(shape) for axis in axes)
-    return places[0] if places == list(range(places[0], len(shape))) else None
+    axes, shape = rw.reduced_axes(mean), rw.shape(x)
+    return axes[0] if axes and shape and axes == list(range(axes[0], len(shape))) else None
 
 
-@plugin.rewrite("Mul", needs=("LayerNormalization",))
-def _absorb_weight(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    for norm, weight in normalised(rw, node, "LayerNormalization"):
-        if len(norm.inputs) == 2 and rw.scalar(norm.inputs[1]) == 1:
-            result = rw.op.LayerNormalization(norm.inputs[0], weight, **rw.attrs(norm))
-            return rw.op.Cast(result, to=node.outputs[0].dtype)
-    return None
-
-
-@plugin.rewrite("Add", needs=("LayerNormalization",))
-def _absorb_bias(rw: Rewriter, node: ir.Node) -> ir.Value | None:
-    for norm, bias in normalised(rw, node, "LayerNormalization"):
-        if len(norm.inputs) == 2:
-            result = rw.op.LayerNormalization(*norm.inputs, bias, **rw.attrs(norm))
+@plugin.rewrite("Mul", "Add", needs=("LayerNormalization",))
+def _absorb_term(rw: Rewriter, node: ir.Node) -> ir.Value | None:
+    for norm, term in normalised(rw, node, "LayerNormalization"):
+        is_bias = node.op_type == "Add"
+        if len(norm.inputs) == 2 and (is_bias or rw.scalar(norm.inputs[1]) == 1):
+            terms = (norm.inputs[1], term) if is_bias else (term,)
+            result = rw.op.LayerNormalization(norm.inputs[0], *terms, **rw.attrs(norm))
             return rw.op.Cast(result, to=node.outputs[0].dtype)
     return None
 

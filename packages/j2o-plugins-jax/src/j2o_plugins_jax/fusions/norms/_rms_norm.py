@@ -83,10 +83,9 @@ def _for_runtime(rw: Rewriter, x: ir.Value, axis: int, epsilon: float, weight: i
 
 
 def _is_written_for_runtime(rw: Rewriter, node: ir.Node) -> bool:
-    root = rw.producer(node.inputs[1], "Sqrt") if node.op_type == "Div" else None
-    total = rw.producer(root.inputs[0], "Add") if root is not None else None
-    mean = rw.producer(total.inputs[0], "ReduceMean") if total is not None else None
-    return mean is not None and rw.producer(mean.inputs[0], "Pow") is not None
+    total = rw.operand_of(node.inputs[1], "Sqrt") if node.op_type == "Div" else None
+    mean = rw.operand_of(total, "Add")
+    return rw.producer(rw.operand_of(mean, "ReduceMean"), "Pow") is not None
 
 
 def _normalised(rw: Rewriter, node: ir.Node) -> tuple[ir.Value, int, float, ir.Value | None] | None:
@@ -108,7 +107,7 @@ def _normalised(rw: Rewriter, node: ir.Node) -> tuple[ir.Value, int, float, ir.V
 def _axis_of_mean_square(rw: Rewriter, value: ir.Value | None, x: ir.Value, scale: ir.Value) -> int | None:
     """The first of the last axes, from behind, if `scale` has the shape of the mean of x * x over these."""
     mean = rw.producer(value, "ReduceMean")
-    root = square_of(rw, widened(rw, mean.inputs[0])) if mean is not None else None
+    root = square_of(rw, widened(rw, rw.operand_of(value, "ReduceMean")))
     if mean is None or root is None or widened(rw, root) is not widened(rw, x):
         return None
     for dtype in (x.dtype, root.dtype):

@@ -60,12 +60,9 @@ def _recurrent(rw: Rewriter, scan: ir.Node) -> Sequence[ir.Value] | None:
 
 
 def _direction(rw: Rewriter, scan: ir.Node) -> str | None:
-    directions = {
-        *(rw.attr(scan, "scan_input_directions") or [0]),
-        *(rw.attr(scan, "scan_output_directions") or [0]),
-    }
-    if len(scan.outputs) == len(scan.inputs) - rw.attr(scan, "num_scan_inputs"):
-        directions = set(rw.attr(scan, "scan_input_directions") or [0])
+    directions = set(rw.attr(scan, "scan_input_directions") or [0])
+    if len(scan.outputs) > len(scan.inputs) - rw.attr(scan, "num_scan_inputs"):  # there are stacked results
+        directions |= set(rw.attr(scan, "scan_output_directions") or [0])
     return {(0,): "forward", (1,): "reverse"}.get(tuple(directions))
 
 
@@ -97,7 +94,9 @@ def _operator(rw: Rewriter, scan: ir.Node, cell: Cell, direction: str) -> Sequen
     added = [0] if rows else [0, 1]
     sequence = x if rows else rw.op.Unsqueeze(x, rw.const([1], np.int64))
     initial = [scan.inputs[place] for place in cell.states]
-    states = [None if _is_zero(rw, value) else rw.op.Unsqueeze(value, rw.const(added, np.int64)) for value in initial]
+    are_zero = [rw.scalar(rw.before(value, "Expand")) == 0 for value in initial]
+    axes = rw.const(added, np.int64)
+    states = [None if zero else rw.op.Unsqueeze(x, axes) for x, zero in zip(initial, are_zero, strict=True)]
     zeros = rw.const(np.zeros(size), x)
     peepholes = [_sum(rw, [gate.peephole] if gate.peephole is not None else [], size) for gate in cell.gates[:3]]
     results = rw.op(
@@ -122,33 +121,27 @@ def _operator(rw: Rewriter, scan: ir.Node, cell: Cell, direction: str) -> Sequen
         rw.only_finite(results[0], _NUMBERS_OF_NAN)
     given: list[Any] = [None] * len(cell.states)
     for place, last in zip(cell.states, results[1:], strict=True):
-        given[place] = rw.op.Squeeze(last, rw.const(added, np.int64))
+        given[place] = rw.op.Squeeze(last, axes)
     stacked = rw.op.Squeeze(results[0], rw.const([axis + 1 for axis in added], np.int64))
     return [*given, *[stacked] * (len(scan.outputs) - len(given))]
 
 
-def _is_zero(rw: Rewriter, value: ir.Value | None) -> bool:
-    expand = rw.producer(value, "Expand")
-    return rw.scalar(expand.inputs[0] if expand is not None else value) == 0
-
-
 def _matrices(rw: Rewriter, products: Sequence[Product], gates: Sequence[Gate], letter: str) -> ir.Value:
     """[1, gates * size, inner]: the matrices of all gates, one below the other."""
-    arrays = [rw.constant(one.matrix) for one in products]
-    if all(array is not None for array in arrays):
+    arrays = rw.constants(one.matrix for one in products)
+    if arrays is not None:
         parts = [
             (-array if gate.negated else array)[one.first : one.last, one.start : one.stop].T
             for array, one, gate in zip(arrays, products, gates, strict=True)
-            if array is not None
         ]
         name = _name(rw, [one.matrix for one in products], letter)
         return rw.op.constants.get(np.concatenate(parts)[np.newaxis], name)
     values = []
     for one, gate in zip(products, gates, strict=True):
-        rows = _cut(rw, one.matrix, 0, one.first, one.last)
-        part = rw.op.Transpose(_cut(rw, rows, 1, one.start, one.stop), perm=[1, 0])
+        rows = rw.cut(one.matrix, 0, one.first, one.last)
+        part = rw.op.Transpose(rw.cut(rows, 1, one.start, one.stop), perm=[1, 0])
         values.append(rw.op.Neg(part) if gate.negated else part)
-    joined = rw.op.Concat(*values, axis=0) if len(values) > 1 else values[0]
+    joined = rw.op.Concat(*values, axis=0)
     return rw.op.Unsqueeze(joined, rw.const([0], np.int64))
 
 
@@ -166,12 +159,12 @@ def _row(
     rw: Rewriter, vectors: Sequence[ir.Value | None], zeros: ir.Value, letter: str, parts: Sequence[Columns | None]
 ) -> ir.Value:
     """[1, vectors * size]: vectors one behind the other, zeros for None; the parts that they are made of name it."""
-    arrays = [rw.constant(zeros if vector is None else vector) for vector in vectors]
-    known = [array for array in arrays if array is not None]
-    if len(known) == len(arrays):
+    values = [zeros if vector is None else vector for vector in vectors]
+    arrays = rw.constants(values)
+    if arrays is not None:
         name = _name(rw, [part.value for part in parts if part is not None], letter)
-        return rw.op.constants.get(np.concatenate(known)[np.newaxis], name)
-    joined = rw.op.Concat(*(zeros if vector is None else vector for vector in vectors), axis=0)
+        return rw.op.constants.get(np.concatenate(arrays)[np.newaxis], name)
+    joined = rw.op.Concat(*values, axis=0)
     return rw.op.Unsqueeze(joined, rw.const([0], np.int64))
 
 
@@ -181,21 +174,15 @@ def _sum(rw: Rewriter, parts: Sequence[Columns], size: int, *, negated: bool = F
     for part in parts:
         width = (rw.shape(part.value) or (1,))[-1]
         vector = rw.reshape(part.value, [width])
-        vector = rw.expand(vector, [size]) if width == 1 else _cut(rw, vector, 0, part.start, part.stop)
+        vector = rw.expand(vector, [size]) if width == 1 else rw.cut(vector, 0, part.start, part.stop)
         total = vector if total is None else _calculated(rw, "Add", np.add, total, vector)
     return total if total is None or not negated else _calculated(rw, "Neg", np.negative, total)
 
 
 def _calculated(rw: Rewriter, op_type: str, function: Any, *values: ir.Value) -> ir.Value:
     """An operator of vectors; of constants, a constant."""
-    arrays = [rw.constant(value) for value in values]
-    if any(array is None for array in arrays):
-        return rw.op(op_type, *values)
-    return rw.const(function(*arrays))
-
-
-def _cut(rw: Rewriter, value: ir.Value, axis: int, start: int, stop: int) -> ir.Value:
-    return value if (start, stop) == (0, (rw.shape(value) or ())[axis]) else rw.cut(value, axis, start, stop)
+    arrays = rw.constants(values)
+    return rw.op(op_type, *values) if arrays is None else rw.const(function(*arrays))
 
 
 def _name(rw: Rewriter, values: Sequence[ir.Value], letter: str) -> str | None:

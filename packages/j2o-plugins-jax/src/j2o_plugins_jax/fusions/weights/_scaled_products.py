@@ -29,6 +29,7 @@ import numpy as np
 import onnx_ir as ir
 
 from j2o_core import Rewriter, traits
+from j2o_core.graph._infer import same_shape
 from j2o_core.simplify import FOLD_LIMIT_BYTES
 
 from ..._plugin import plugin
@@ -56,8 +57,7 @@ def _scaled_matmul(rw: Rewriter, value: ir.Value, factor: Any) -> ir.Value | Non
         return None
     product, bias = rw.producer(value, "MatMul"), None
     if product is None:
-        total = rw.producer(value, "Add")
-        for matmul, other in rw.operands(total, "MatMul") if total is not None else []:
+        for matmul, other in rw.operands(rw.producer(value, "Add"), "MatMul"):
             if rw.constant(other) is not None and rw.same_shape(matmul.outputs[0], value):
                 product, bias = matmul, other
                 break
@@ -66,7 +66,7 @@ def _scaled_matmul(rw: Rewriter, value: ir.Value, factor: Any) -> ir.Value | Non
     weight = _times(rw, product.inputs[1], columns)
     if weight is None:
         return None
-    result: ir.Value = rw.op.MatMul(product.inputs[0], weight)
+    result = rw.op.MatMul(product.inputs[0], weight)
     if bias is None:
         return result
     scaled = _times(rw, bias, columns, is_bias=True)
@@ -104,10 +104,10 @@ def _shift(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 
 
 def _shifted_matmul(rw: Rewriter, value: ir.Value, shift: Any) -> ir.Value | None:
-    total, columns = rw.producer(value, "Add"), _per_column(rw, value, shift)
-    if total is None or columns is None:
+    columns = _per_column(rw, value, shift)
+    if columns is None:
         return None
-    for product, bias in rw.operands(total, "MatMul"):
+    for product, bias in rw.operands(rw.producer(value, "Add"), "MatMul"):
         array = rw.wide(bias)
         if array is not None and array.shape[-1:] == columns.shape and rw.same_shape(product.outputs[0], value):
             moved = array + columns
@@ -161,11 +161,8 @@ def _quotient(outer: Any, inner: Any, divides_outer: bool, divides_inner: bool, 
 def _before_reshape(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     """An operator with one number for each channel moves in front of the Reshape that removes a batch of one."""
     for value, constant in _with_constant(rw, node):
-        layout = rw.producer(value, "Reshape", "Squeeze")
-        conv = rw.producer(layout.inputs[0], *traits.CONVOLUTIONS) if layout is not None else None
-        if conv is None:
-            continue
-        if [str(size) for size in rw.shape(conv.outputs[0]) or ()] != ["1", *map(str, rw.shape(value) or ())]:
+        conv = rw.producer(rw.operand_of(value, "Reshape", "Squeeze"), *traits.CONVOLUTIONS)
+        if conv is None or not same_shape(rw.shape(conv.outputs[0]), (1, *(rw.shape(value) or ()))):
             continue
         if _per_channel(rw, conv.outputs[0], constant) is None:
             continue

@@ -41,7 +41,7 @@ def _columns_in_front(rw: Rewriter, node: ir.Node) -> Any:
     """
     view = rw.view(node.outputs[0])
     product = rw.producer(view.root, "MatMul") if view is not None else None
-    if view is None or product is None or not all(rw.only_use(inner.inputs[0]) for inner in view.nodes):  # type: ignore[arg-type]
+    if view is None or product is None or not all(rw.only_use(inner.inputs[0]) for inner in view.nodes):
         return None
     left, right = product.inputs
     shapes = [rw.shape(value) or () for value in (left, right)]
@@ -59,11 +59,10 @@ def _columns_in_front(rw: Rewriter, node: ir.Node) -> Any:
     if not (_is_moved(rw, left) or smaller):  # cost: else as much is moved as before
         return None
     axes = rw.axes(right)
-    swap = [*range(rank - 2), rank - 1, rank - 2]
     front = rw.arranged(right, axes, (*axes[:-2], tuple(columns), axes[-2]))
     if front is None:
         return None
-    return rw.reshape(rw.op.MatMul(front, rw.op.Transpose(left, perm=swap)), rw.shape(node.outputs[0]))
+    return rw.reshape(rw.op.MatMul(front, rw.op.Transpose(left, perm=_last_two(rank))), rw.shape(node.outputs[0]))
 
 
 @plugin.rewrite("MatMul")
