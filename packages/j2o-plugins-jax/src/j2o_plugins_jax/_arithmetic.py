@@ -12,20 +12,11 @@ import onnx_ir as ir
 
 from j2o_core import LoweringContext
 
+from ._natural import natural
 from ._plugin import plugin
 
-
-def _natural(ctx: LoweringContext, *operands: ir.Value, op_type: str) -> Any:
-    return ctx.op(op_type, *operands)
-
-
-for _primitive, _op_type in {
-    "add": "Add",
-    "add_any": "Add",
-    "sub": "Sub",
-    "abs": "Abs",
-}.items():
-    plugin.lowering(_primitive)(functools.partial(_natural, op_type=_op_type))
+for _primitive, _op_type in {"add": "Add", "add_any": "Add", "sub": "Sub", "abs": "Abs"}.items():
+    plugin.lowering(_primitive)(natural(_op_type))
 
 
 @plugin.lowering("mul")

@@ -5,6 +5,7 @@ BitCast came with opset 26. Below it, the bits of a float are computed from its 
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ import onnx_ir as ir
 
 from j2o_core import LoweringContext, UnsupportedError
 
-from ._bits import shift, unsigned
+from ._bits import shift, unsigned, width
 from ._comparisons import is_negative
 from ._plugin import plugin
 
@@ -24,7 +25,7 @@ def _bitcast_convert_type(ctx: LoweringContext, x: ir.Value, *, new_dtype: Any) 
     old, new = ctx.dtype(x), np.dtype(new_dtype)
     if old == new:
         return x
-    old_bits, new_bits = _width(old), _width(new)
+    old_bits, new_bits = width(old), width(new)
     if old_bits == new_bits:
         return _same_width(ctx, x, new)
     # A change of width happens between unsigned integers, on an additional last axis.
@@ -33,14 +34,8 @@ def _bitcast_convert_type(ctx: LoweringContext, x: ir.Value, *, new_dtype: Any) 
     return _same_width(ctx, words, new)
 
 
-def _width(dtype: np.dtype[Any]) -> int:
-    if dtype.kind in "iu" and dtype.itemsize > 1:
-        return dtype.itemsize * 8
-    return int(ml_dtypes.iinfo(dtype).bits) if "int" in dtype.name else int(ml_dtypes.finfo(dtype).bits)
-
-
 def _unsigned(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    if _width(dtype) < 8:
+    if width(dtype) < 8:
         raise UnsupportedError(
             f"bitcast_convert_type between {dtype.name} and a dtype of another width has no ONNX form: "
             f"its operators do not unpack 4-bit numbers. Use int8 and shifts."
@@ -74,12 +69,12 @@ def _narrowed(ctx: LoweringContext, x: ir.Value, new: np.dtype[Any]) -> Any:
 def _widened(ctx: LoweringContext, x: ir.Value, new: np.dtype[Any]) -> Any:
     """`[..., parts]` to `[...]`, lowest bits first."""
     dtype = ctx.dtype(x)
-    result = None
-    for part in range(new.itemsize // dtype.itemsize):
+
+    def moved(part: int) -> Any:
         word = ctx.cast(ctx.op.Gather(x, ctx.const(part, np.int64), axis=-1), new)
-        word = shift(ctx, word, part * dtype.itemsize * 8, "LEFT") if part else word
-        result = word if result is None else ctx.op.BitwiseOr(result, word)
-    return result
+        return shift(ctx, word, part * dtype.itemsize * 8, "LEFT")
+
+    return functools.reduce(ctx.op.BitwiseOr, map(moved, range(new.itemsize // dtype.itemsize)))
 
 
 @dataclass(frozen=True)
@@ -118,10 +113,6 @@ def _format(dtype: np.dtype[Any]) -> _Format:
             f"bitcast_convert_type of {dtype.name} needs ONNX's BitCast, which came with opset 26. Export at 26."
         )
     return _FORMATS[dtype.name]
-
-
-def _powers_of_two(ctx: LoweringContext, exponents: range) -> ir.Value:
-    return ctx.const(np.ldexp(1.0, np.array(exponents)))
 
 
 def _float_of_bits(ctx: LoweringContext, x: ir.Value, new: np.dtype[Any]) -> Any:
@@ -164,7 +155,7 @@ def _float_of_fraction(ctx: LoweringContext, x: ir.Value, new: np.dtype[Any], fi
     fraction = ctx.cast(ctx.op.Sub(x, ctx.const(field << form.stored, ctx.dtype(x))), wide)
     number = ctx.op.Add(ctx.op.Mul(fraction, ctx.const(2.0**-form.stored, wide)), ctx.const(1, wide))
     exponent = form.lowest + field - 1
-    return ctx.cast(ctx.op.Mul(number, ctx.const(2.0**exponent, wide)) if exponent else number, new)
+    return ctx.cast(ctx.op.Mul(number, ctx.const(2.0**exponent, wide)), new)
 
 
 def _bits_of_float(ctx: LoweringContext, x: ir.Value, new: np.dtype[Any]) -> Any:
@@ -199,7 +190,7 @@ def _exponent_index(ctx: LoweringContext, magnitude: ir.Value, form: _Format) ->
     guess = ctx.op.Floor(ctx.op.Mul(ctx.op.Log(safe), ctx.const(1 / np.log(2), np.float64)))
     guess = ctx.op.Sub(ctx.cast(guess, np.int64), ctx.const(form.lowest, np.int64))
     guess = ctx.op.Clip(guess, ctx.const(0, np.int64), ctx.const(last, np.int64))
-    powers = _powers_of_two(ctx, range(form.lowest, form.lowest + form.exponents))
+    powers = ctx.const(np.ldexp(1.0, np.arange(form.lowest, form.lowest + form.exponents)))
     too_high = ctx.op.Less(safe, ctx.op.Gather(powers, guess, axis=0))
     guess = ctx.op.Sub(guess, ctx.cast(too_high, np.int64))
     following = ctx.op.Min(ctx.op.Add(guess, ctx.const(1, np.int64)), ctx.const(last, np.int64))

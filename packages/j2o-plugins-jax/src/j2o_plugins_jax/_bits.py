@@ -29,8 +29,9 @@ def unsigned(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def width(dtype: np.dtype[Any]) -> int:
-    """The bits of an element: those of an integer may be less than a byte."""
-    return int(ml_dtypes.iinfo(dtype).bits) if jnp.issubdtype(dtype, jnp.integer) else dtype.itemsize * 8
+    """The bits of an element, which may be less than a byte."""
+    info = ml_dtypes.iinfo if jnp.issubdtype(dtype, jnp.integer) else ml_dtypes.finfo
+    return int(info(dtype).bits)
 
 
 def _held_in(dtype: np.dtype[Any]) -> int:

@@ -13,12 +13,10 @@ from jax import lax
 
 from j2o_core import LoweringContext
 
+from ._natural import natural
 from ._plugin import plugin
 
-
-@plugin.lowering("eq")
-def _eq(ctx: LoweringContext, x: ir.Value, y: ir.Value) -> Any:
-    return ctx.op.Equal(x, y)
+plugin.lowering("eq")(natural("Equal"))
 
 
 @plugin.lowering("ne")
@@ -32,12 +30,7 @@ def _order(ctx: LoweringContext, x: ir.Value, y: ir.Value, *, op_type: str) -> A
     return ctx.op(op_type, x, y)
 
 
-for _primitive, _op_type in {
-    "lt": "Less",
-    "le": "LessOrEqual",
-    "gt": "Greater",
-    "ge": "GreaterOrEqual",
-}.items():
+for _primitive, _op_type in {"lt": "Less", "le": "LessOrEqual", "gt": "Greater", "ge": "GreaterOrEqual"}.items():
     plugin.lowering(_primitive)(functools.partial(_order, op_type=_op_type))
 
 

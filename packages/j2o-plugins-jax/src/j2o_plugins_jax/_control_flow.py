@@ -18,6 +18,7 @@ from j2o_core._compat import scan_counts
 from ._early_exit import condition_and_step
 from ._empty_sequences import unless_empty
 from ._plugin import plugin
+from ._shapes import flip
 from ._unrolling import is_unrolled, unrolled
 
 
@@ -38,14 +39,12 @@ def _branch(
     if not avals:
         return ()
     middle = len(branches) // 2
-    if len(branches) == 2:
-        condition = ctx.cast(index, np.bool_)
-    else:
-        condition = ctx.op.Greater(index, ctx.const(middle - 1, index))
+    is_pair = len(branches) == 2
+    condition = ctx.cast(index, np.bool_) if is_pair else ctx.op.Greater(index, ctx.const(middle - 1, index))
 
     def half(part: Sequence[Any], first: int, name: str) -> ir.Graph:
         def build(inner: LoweringContext) -> Sequence[ir.Value]:
-            inside = index if first == 0 or len(part) == 1 else inner.op.Sub(index, inner.const(first, index))
+            inside = index if len(part) == 1 else inner.op.Sub(index, inner.const(first, index))
             return _branch(inner, inside, operands, part, avals)
 
         return ctx.subgraph(None, (), build, name, avals)
@@ -92,7 +91,7 @@ def _while(
         inner: LoweringContext, _count: ir.Value, _go: ir.Value, still: ir.Value, *carry: ir.Value
     ) -> Sequence[ir.Value]:
         carry = tuple(
-            inner.op.Where(_with_rank(inner, still, rank, len(batch)), new, old)
+            inner.op.Where(inner.op.Unsqueeze(still, inner.const(range(len(batch), rank), np.int64)), new, old)
             for new, old, rank in zip(step(inner, carry), carry, ranks, strict=True)
         )
         still = going(inner, carry)
@@ -123,11 +122,6 @@ def _loop_while(
     return _as_tuple(ctx.op.Loop(limit, first, *carry, body=graph, outputs=len(carry)))
 
 
-def _with_rank(ctx: LoweringContext, going: ir.Value, rank: int, have: int) -> ir.Value:
-    axes = list(range(have, rank))
-    return ctx.op.Unsqueeze(going, ctx.const(axes, np.int64)) if axes else going
-
-
 def _any(ctx: LoweringContext, going: ir.Value, rank: int) -> ir.Value:
     result: ir.Value = ctx.lower_fun(lambda flags: lax.reduce_or(flags, range(rank)), going)
     return result
@@ -139,9 +133,12 @@ def _scan(ctx: LoweringContext, *operands: ir.Value, jaxpr: Any, length: Any, re
     consts, init, xs = operands[:first], operands[first : first + count], operands[first + count :]
     body_outs = [atom.aval for atom in jaxpr.jaxpr.outvars]
     static = not export.is_symbolic_dim(length)
+
+    def empty(inner: LoweringContext) -> Sequence[ir.Value]:
+        return [*init, *(inner.expand(inner.const(0, y.dtype), y.shape) for y in ctx.avals_out[len(init) :])]
+
     if static and length == 0:
-        ys = [ctx.expand(ctx.const(0, aval.dtype), aval.shape) for aval in ctx.avals_out[len(init) :]]
-        return [*init, *ys]
+        return empty(ctx)
     if is_unrolled(ctx, jaxpr, length, consts, xs):
         return unrolled(ctx, length, init, xs, reverse, functools.partial(ctx.lower_jaxpr, jaxpr, *consts))
     bounds = _bounds(ctx, jaxpr.jaxpr, first, init, xs, length)
@@ -150,9 +147,6 @@ def _scan(ctx: LoweringContext, *operands: ir.Value, jaxpr: Any, length: Any, re
 
     def full(inner: LoweringContext) -> Sequence[ir.Value]:
         return _over(inner, jaxpr, consts, init, xs, reverse, bounds)
-
-    def empty(inner: LoweringContext) -> Sequence[ir.Value]:
-        return [*init, *(inner.expand(inner.const(0, y.dtype), y.shape) for y in ctx.avals_out[len(init) :])]
 
     return unless_empty(ctx, length, ctx.avals_out, full, empty)
 
@@ -269,14 +263,8 @@ def _counted(
     results = _as_tuple(ctx.op.Loop(ctx.dim(length), ctx.const(True), *init, body=graph, outputs=len(avals)))
     carry, stacked = results[: len(init)], results[len(init) :]
     if reverse:
-        stacked = tuple(_reversed(ctx, y) for y in stacked)
+        stacked = tuple(flip(ctx, y, dimensions=[0]) for y in stacked)
     return [*carry, *stacked]
-
-
-def _reversed(ctx: LoweringContext, y: ir.Value) -> ir.Value:
-    ends = (ctx.const([value], np.int64) for value in (-1, np.iinfo(np.int64).min, 0, -1))
-    result: ir.Value = ctx.op.Slice(y, *ends)
-    return result
 
 
 def _as_tuple(values: Any) -> tuple[ir.Value, ...]:

@@ -1,4 +1,4 @@
-"""Conversions between dtypes: convert_element_type, reduce_precision."""
+"""Conversions between dtypes: convert_element_type."""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ from jax import lax
 from j2o_core import LoweringContext
 
 from ._plugin import plugin
-from ._windows import Window, dilate_and_pad, filled, gather_windows, is_empty, is_static, pad
+from ._shapes import flip
+from ._windows import Window, dilate_and_pad, gather_windows, is_empty, is_static, pad, windows_of
 
 # The most slices that windows are made of, and the most numbers that the windows have together.
 _SLICES = 32
@@ -43,7 +44,7 @@ def _conv_general_dilated(
     w_shape = [w_aval.shape[axis] for axis in w_axes]
     out_shape = [out.shape[axis] for axis in out_axes]
     if is_empty(out.shape) or is_empty(x_shape) or is_empty(w_shape):
-        return filled(ctx, ctx.const(0, out.dtype), out.shape)
+        return ctx.expand(ctx.const(0, out.dtype), out.shape)
 
     wide = _accumulator(x_aval.dtype, out.dtype)
     x = ctx.cast(ctx.op.Transpose(lhs, perm=x_axes), wide)
@@ -58,12 +59,7 @@ def _conv_general_dilated(
         x_shape = [batch // groups, groups * features, *spatial]
         x = ctx.reshape(x, x_shape)
 
-    windows = [
-        Window(size, stride, low, high, base, dilation, length, count)
-        for size, stride, (low, high), base, dilation, length, count in zip(
-            w_shape[2:], window_strides, padding, lhs_dilation, rhs_dilation, x_shape[2:], out_shape[2:], strict=True
-        )
-    ]
+    windows = windows_of(w_shape[2:], window_strides, padding, lhs_dilation, rhs_dilation, x_shape[2:], out_shape[2:])
     if not windows:  # ONNX wants at least one spatial axis
         windows = [Window(1, 1, 0, 0, 1, 1, 1, 1)]
         x_shape, w_shape = [*x_shape, 1], [*w_shape, 1]
@@ -115,7 +111,7 @@ def _convolve(
         pads = None
     else:
         pads = [*(window.low for window in windows), *(window.high for window in windows)]
-    result: ir.Value = ctx.op.Conv(
+    return ctx.op.Conv(
         x,
         w,
         group=groups,
@@ -124,7 +120,6 @@ def _convolve(
         kernel_shape=list(w_shape[2:]),
         pads=pads,
     )
-    return result
 
 
 def _transposed(
@@ -139,7 +134,8 @@ def _transposed(
     out_features, in_features, *window_shape = w_shape
     spatial = list(range(2, len(w_shape)))
     # (g o, i, k) -> (g i, o, k), each axis of the window back to front.
-    w = _reversed(ctx, w, spatial)
+    known = ctx.constant_value(w)
+    w = flip(ctx, w, dimensions=spatial) if known is None else ctx.const(np.flip(known, tuple(spatial)))
     w = ctx.reshape(w, [groups, out_features // groups, in_features, *window_shape])
     w = ctx.op.Transpose(w, perm=[0, 2, 1, *(axis + 1 for axis in spatial)])
     w = ctx.reshape(w, [groups * in_features, out_features // groups, *window_shape])
@@ -162,22 +158,6 @@ def _transposed(
     )
     rest = [[i - c for i, c in zip(*sides, strict=True)] for sides in zip(inner, crops, strict=True)]
     return pad(ctx, y, ctx.const(0, x), [0, 0, *rest[0]], [0, 0, *rest[1]])
-
-
-def _reversed(ctx: LoweringContext, x: ir.Value, axes: Sequence[int]) -> ir.Value:
-    array = ctx.constant_value(x)
-    if array is not None:
-        return ctx.const(np.flip(array, tuple(axes)))
-    count = len(axes)
-    smallest = np.iinfo(np.int64).min
-    result: ir.Value = ctx.op.Slice(
-        x,
-        ctx.const([-1] * count, np.int64),
-        ctx.const([smallest] * count, np.int64),
-        ctx.const(list(axes), np.int64),
-        ctx.const([-1] * count, np.int64),
-    )
-    return result
 
 
 def _has_few_wide(x_shape: Sequence[Any], windows: Sequence[Window]) -> bool:
@@ -213,7 +193,7 @@ def _product_of_slices(
             )
             for start in starts
         ]
-        x = slices[0] if len(slices) == 1 else ctx.op.Concat(*slices, axis=0)
+        x = ctx.op.Concat(*slices, axis=0)
     counts = [window.count for window in windows]
     columns = math.prod(w_shape[2:]) * w_shape[1]
     x = ctx.reshape(x, [math.prod(counts) * x_shape[0], columns])
@@ -244,12 +224,7 @@ def _matrix_product(
     # (n, g i, o1, k1, o2, k2) -> (n, g, o1, o2, i, k1, k2)
     x = ctx.reshape(x, [batch, groups, in_features, *pairs])
     x = ctx.op.Transpose(x, perm=[0, 1, *range(3, 3 + 2 * rank, 2), 2, *range(4, 4 + 2 * rank, 2)])
-    rows: Any = 1
-    for count in counts:
-        rows = rows * count
-    columns: Any = in_features
-    for size in window_shape:
-        columns = columns * size
+    rows, columns = math.prod(counts), math.prod(window_shape, start=in_features)
     x = ctx.reshape(x, [batch, groups, rows, columns])
     w = ctx.reshape(w, [groups, out_features // groups, columns])
     y = ctx.op.MatMul(x, ctx.op.Transpose(w, perm=[0, 2, 1]))

@@ -138,15 +138,10 @@ def _dot_general(ctx: LoweringContext, lhs: ir.Value, rhs: ir.Value, *, dimensio
 
 def _is_of_bytes(ctx: LoweringContext, wanted: Any, inner: Sequence[Any]) -> bool:
     """Whether a product of 8-bit integers is added up in 32 bits, or in fewer of them that wrap."""
-    bytes_ = all(aval.dtype in (np.int8, np.uint8) for aval in ctx.avals_in)
-    static = not any(map(is_symbolic_dim, inner))
-    return (
-        bytes_
-        and jnp.issubdtype(wanted, jnp.integer)
-        and wanted.itemsize <= 4
-        and static
-        and math.prod(inner) >= _BYTES
-    )
+    if any(map(is_symbolic_dim, inner)) or math.prod(inner) < _BYTES:
+        return False
+    is_narrow = jnp.issubdtype(wanted, jnp.integer) and wanted.itemsize <= 4
+    return is_narrow and all(aval.dtype in (np.int8, np.uint8) for aval in ctx.avals_in)
 
 
 def _unsigned_bytes(ctx: LoweringContext, x: ir.Value) -> ir.Value:

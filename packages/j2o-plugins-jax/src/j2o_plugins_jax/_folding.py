@@ -134,7 +134,7 @@ def _scanned(
     def full(inner: LoweringContext) -> list[ir.Value]:
         results = inner.op.Scan(
             *(inner.expand(identity, kept) for identity in identities),
-            *(inner.op.Transpose(x, perm=there) if axis else x for x in xs),
+            *(inner.op.Transpose(x, perm=there) for x in xs),
             body=inner.subgraph(None, avals * 2, body),
             num_scan_inputs=count,
             scan_input_directions=[int(reverse)] * count,
@@ -142,7 +142,7 @@ def _scanned(
             outputs=count * 2 if stacked else count,
         )
         results = ([results] if isinstance(results, ir.Value) else list(results))[-count:]
-        return [inner.op.Transpose(y, perm=back) for y in results] if stacked and axis else results
+        return [inner.op.Transpose(y, perm=back) for y in results] if stacked else results
 
     def empty(inner: LoweringContext) -> list[ir.Value]:
         return list(xs) if stacked else [inner.expand(identity, kept) for identity in identities]

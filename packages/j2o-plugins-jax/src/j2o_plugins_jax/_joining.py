@@ -16,15 +16,14 @@ from ._shapes import insert_axes
 
 @plugin.lowering("concatenate")
 def _concatenate(ctx: LoweringContext, *operands: ir.Value, dimension: int) -> Any:
-    return operands[0] if len(operands) == 1 else ctx.op.Concat(*operands, axis=dimension)
+    return ctx.op.Concat(*operands, axis=dimension)
 
 
 @plugin.lowering("stack")
 def _stack(ctx: LoweringContext, *operands: ir.Value, axis: int) -> Any:
     shape = list(ctx.avals_in[0].shape)
     shape.insert(axis, 1)
-    parts = [insert_axes(ctx, operand, shape, [axis]) for operand in operands]
-    return parts[0] if len(parts) == 1 else ctx.op.Concat(*parts, axis=axis)
+    return ctx.op.Concat(*(insert_axes(ctx, operand, shape, [axis]) for operand in operands), axis=axis)
 
 
 @plugin.lowering("split")

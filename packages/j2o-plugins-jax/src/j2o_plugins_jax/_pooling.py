@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,7 +19,17 @@ from j2o_core.graph._sizes import is_asked_to_be_zero
 
 from ._folding import highest, lowest
 from ._plugin import plugin
-from ._windows import Window, dilate_and_pad, filled, gather_windows, is_empty, is_static, pad, window_elements
+from ._windows import (
+    Window,
+    dilate_and_pad,
+    gather_windows,
+    is_empty,
+    is_static,
+    pad,
+    window_elements,
+    window_params,
+    windows_of,
+)
 from .indexing._indices import index_range
 
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE)
@@ -45,19 +56,9 @@ class Pooling:
         window_dilation: Sequence[int] | None = None,
     ):
         ones = (1,) * len(shape)
-        every = [
-            Window(size, stride, low, high, base, dilation, length, count).trimmed()
-            for size, stride, (low, high), base, dilation, length, count in zip(
-                window_dimensions,
-                window_strides,
-                padding,
-                base_dilation or ones,
-                window_dilation or ones,
-                shape,
-                out_shape,
-                strict=True,
-            )
-        ]
+        dilations = base_dilation or ones, window_dilation or ones
+        given = windows_of(window_dimensions, window_strides, padding, *dilations, shape, out_shape)
+        every = [window.trimmed() for window in given]
         moving = [axis for axis, window in enumerate(every) if _moves(window)]
         still = [axis for axis in range(len(every)) if axis not in moving]
         self.perm = [*still, *moving]
@@ -91,13 +92,13 @@ class Pooling:
         x = gather_windows(ctx, x, self.windows, axis=first)
         order = [*range(first), *range(first, first + 2 * rank, 2), *range(first + 1, first + 2 * rank, 2)]
         x = ctx.op.Transpose(x, perm=order)
-        return ctx.reshape(x, [_product(self.still), self.window_count, self.window_size])
+        return ctx.reshape(x, [math.prod(self.still), self.window_count, self.window_size])
 
     def padded_rows(self, ctx: LoweringContext, x: ir.Value, padding: ir.Value) -> ir.Value:
         """(moving..., still...) padded, as (moving..., still product)."""
         shape = [*self.shape[len(self.still) :], *self.still]
         x = dilate_and_pad(ctx, x, padding, shape, self.windows, behind=len(self.still))
-        return ctx.reshape(x, [*(window.padded for window in self.windows), _product(self.still)])
+        return ctx.reshape(x, [*(window.padded for window in self.windows), math.prod(self.still)])
 
     @property
     def pads_fit(self) -> bool:
@@ -113,7 +114,7 @@ class Pooling:
     @property
     def window_count(self) -> Any:
         """How many windows there are."""
-        return _product([window.count for window in self.windows])
+        return math.prod(window.count for window in self.windows)
 
     @property
     def window_size(self) -> int:
@@ -131,63 +132,29 @@ def _moves(window: Window) -> bool:
     )
 
 
-def _product(sizes: Sequence[Any]) -> Any:
-    product: Any = 1
-    for size in sizes:
-        product = product * size
-    return product
-
-
-@plugin.lowering(lax.reduce_window_sum_p)
-def _reduce_window_sum(ctx: LoweringContext, x: ir.Value, **params: Any) -> ir.Value:
-    zero = ctx.const(0, x)
-    return _reduce_window(ctx, x, zero, _average_pool, lambda windows: lax.reduce_sum(windows, (2,)), params)
-
-
-@plugin.lowering(lax.reduce_window_max_p)
-def _reduce_window_max(ctx: LoweringContext, x: ir.Value, **params: Any) -> ir.Value:
-    lowest = ctx.const(_extreme(ctx.dtype(x), -1))
-    return _reduce_window(ctx, x, lowest, _max_pool, lambda windows: lax.reduce_max(windows, (2,)), params)
-
-
-@plugin.lowering(lax.reduce_window_min_p)
-def _reduce_window_min(ctx: LoweringContext, x: ir.Value, **params: Any) -> ir.Value:
-    highest = ctx.const(_extreme(ctx.dtype(x), 1))
-    return _reduce_window(ctx, x, highest, _min_pool, lambda windows: lax.reduce_min(windows, (2,)), params)
-
-
-def _extreme(dtype: np.dtype[Any], sign: int) -> np.ndarray[Any, Any]:
-    """The largest (smallest) value of a type."""
-    return np.array(highest(dtype) if sign > 0 else lowest(dtype), dtype)
-
-
 def _reduce_window(
     ctx: LoweringContext,
     x: ir.Value,
-    init: ir.Value,
+    *,
+    identity: Callable[..., Any],
     pool: Callable[..., ir.Value | None],
     reduce: Callable[..., Any],
-    params: dict[str, Any],
+    **params: Any,
 ) -> ir.Value:
-    (aval,), (out,) = ctx.avals_in, ctx.avals_out
+    (aval,), (out,), init = ctx.avals_in, ctx.avals_out, ctx.const(identity(ctx.dtype(x)), x)
     if is_empty(out.shape) or is_empty(aval.shape):
-        return filled(ctx, init, out.shape)
-    pooling = Pooling(aval.shape, out.shape, **_window_params(params))
+        return ctx.expand(init, out.shape)
+    pooling = Pooling(aval.shape, out.shape, **window_params(params))
     if not pooling.windows:
         return x
 
     def run(x: ir.Value) -> list[ir.Value]:
         y = pool(ctx, x, init, pooling)
         if y is None:
-            y = ctx.lower_fun(reduce, pooling.gathered(ctx, x, init))
+            y = ctx.lower_fun(lambda windows: reduce(windows, (2,)), pooling.gathered(ctx, x, init))
         return [ctx.reshape(y, pooling.out_shape)]
 
     return pooling.apply(ctx, [x], run)[0]
-
-
-def _window_params(params: dict[str, Any]) -> dict[str, Any]:
-    names = ("window_dimensions", "window_strides", "padding", "base_dilation", "window_dilation")
-    return {name: params[name] for name in names if name in params}
 
 
 def _as_images(
@@ -200,7 +167,7 @@ def _as_images(
     shape = pooling.shape
     if len(pooling.still) != 2:
         # The last axis that no window moves over as features: then a batch that JAX has mapped is a batch again.
-        shape = [_product(pooling.still[:-1]), *(pooling.still[-1:] or [1]), *shape[len(pooling.still) :]]
+        shape = [math.prod(pooling.still[:-1]), *(pooling.still[-1:] or [1]), *shape[len(pooling.still) :]]
         x = ctx.reshape(x, shape)
     attributes: dict[str, Any] = {
         "kernel_shape": [window.size for window in windows],
@@ -231,24 +198,33 @@ def _average_pool(ctx: LoweringContext, x: ir.Value, zero: ir.Value, pooling: Po
     return ctx.op.Mul(mean, ctx.const(pooling.window_size, x))
 
 
-def _max_pool(ctx: LoweringContext, x: ir.Value, lowest: ir.Value, pooling: Pooling) -> ir.Value | None:
+def _max_pool(ctx: LoweringContext, x: ir.Value, init: ir.Value, pooling: Pooling) -> ir.Value | None:
     if not ctx.target.runs_widened("MaxPool", x.dtype):
         return None
     # The nodes that make the operator exact for NaN have no If around them.
     if ctx.exact_nonfinite and any(map(is_asked_to_be_zero, (*pooling.shape, *pooling.out_shape))):
         return None
-    images = _as_images(ctx, x, lowest, pooling)
+    images = _as_images(ctx, x, init, pooling)
     if images is None:
         return None
     x, attributes, shape = images
     return ctx.shaped(ctx.op.MaxPool(x, **attributes), shape)
 
 
-def _min_pool(ctx: LoweringContext, x: ir.Value, highest: ir.Value, pooling: Pooling) -> ir.Value | None:
+def _min_pool(ctx: LoweringContext, x: ir.Value, init: ir.Value, pooling: Pooling) -> ir.Value | None:
     if x.dtype not in _FLOATS:
         return None
     y = _max_pool(ctx, ctx.op.Neg(x), ctx.const(-np.inf, x), pooling)
     return ctx.op.Neg(y) if y is not None else None
+
+
+for _primitive, _identity, _pool, _reduce in (
+    (lax.reduce_window_sum_p, lambda dtype: 0, _average_pool, lax.reduce_sum),
+    (lax.reduce_window_max_p, lowest, _max_pool, lax.reduce_max),
+    (lax.reduce_window_min_p, highest, _min_pool, lax.reduce_min),
+):
+    _rule = functools.partial(_reduce_window, identity=_identity, pool=_pool, reduce=_reduce)
+    plugin.lowering(_primitive)(_rule)
 
 
 @plugin.lowering(lax.reduce_window_p)
@@ -258,10 +234,10 @@ def _reduce_window_any(ctx: LoweringContext, *operands: ir.Value, jaxpr: Any, **
     xs, inits = operands[:count], operands[count:]
     aval, out = ctx.avals_in[0], ctx.avals_out[0]
     if is_empty(out.shape) or is_empty(aval.shape):
-        return [filled(ctx, init, out.shape) for init in inits]
+        return [ctx.expand(init, out.shape) for init in inits]
     if not aval.shape:
         return xs  # XLA leaves scalars as they are, whatever the initial values
-    pooling = Pooling(aval.shape, out.shape, **_window_params(params))
+    pooling = Pooling(aval.shape, out.shape, **window_params(params))
     scalar = jaxpr_as_fun(jaxpr)
 
     def combine(left: Sequence[Any], right: Sequence[Any]) -> Any:
@@ -271,7 +247,7 @@ def _reduce_window_any(ctx: LoweringContext, *operands: ir.Value, jaxpr: Any, **
         return fn(*left, *right)
 
     def join(left: Sequence[Any], right: Sequence[Any]) -> list[Any]:
-        """Two values, each with whether it is one: what pads is not combined, not even where it is no neutral one."""
+        """Combine two elements, each with a flag that is False for padding, which is left out."""
         *left, there = left
         *right, here = right
         both = combine(left, right)
@@ -331,6 +307,11 @@ def _columns(ctx: LoweringContext, x: ir.Value, pooling: Pooling, rows: Any) -> 
     return ctx.reshape(x, [pooling.window_size, pooling.window_count * rows])
 
 
+def _beyond_all(ctx: LoweringContext, x: ir.Value, select_prim: Any) -> ir.Value:
+    """The number that is selected in the place of no other: the lowest one for `ge`, else the highest."""
+    return ctx.const((lowest if select_prim is lax.ge_p else highest)(ctx.dtype(x)), x)
+
+
 def _winners(
     ctx: LoweringContext, x: ir.Value, pooling: Pooling, select_prim: Any, *, padding: bool
 ) -> tuple[ir.Value, ir.Value]:
@@ -339,8 +320,8 @@ def _winners(
     With `padding` the elements around the operand are elements, too.
     """
     largest = select_prim is lax.ge_p
-    init = ctx.const(_extreme(ctx.dtype(x), -1 if largest else 1))
-    rows = _product(pooling.still)
+    init = _beyond_all(ctx, x, select_prim)
+    rows = math.prod(pooling.still)
     x = _columns(ctx, pooling.padded_rows(ctx, x, init), pooling, rows)
     if ctx.exact_nonfinite and x.dtype in _FLOATS:
         taken = ctx.const(True)
@@ -376,14 +357,14 @@ def _select_and_scatter_add(
     source_aval, aval = ctx.avals_in
     zero = ctx.const(0, source)
     if is_empty(source_aval.shape) or is_empty(aval.shape):
-        return filled(ctx, zero, aval.shape)
-    pooling = Pooling(aval.shape, source_aval.shape, **_window_params(params))
+        return ctx.expand(zero, aval.shape)
+    pooling = Pooling(aval.shape, source_aval.shape, **window_params(params))
 
     def run(source: ir.Value, x: ir.Value) -> list[ir.Value]:
-        rows = _product(pooling.still)
+        rows = math.prod(pooling.still)
         padded = [window.padded for window in pooling.windows]
         sums = ctx.op.ScatterElements(
-            filled(ctx, zero, [_product(padded), rows]),
+            ctx.expand(zero, [math.prod(padded), rows]),
             _winners(ctx, x, pooling, select_prim, padding=True)[1],
             ctx.reshape(source, [pooling.window_count, rows]),
             axis=0,
@@ -405,18 +386,18 @@ def _select_and_gather_add(
     (_, aval), (out,) = ctx.avals_in, ctx.avals_out
     zero = ctx.const(0, tangents)
     if is_empty(out.shape) or is_empty(aval.shape):
-        return filled(ctx, zero, out.shape)
-    pooling = Pooling(aval.shape, out.shape, **_window_params(params))
+        return ctx.expand(zero, out.shape)
+    pooling = Pooling(aval.shape, out.shape, **window_params(params))
 
     def run(tangents: ir.Value, x: ir.Value) -> list[ir.Value]:
         padded = [window.padded for window in pooling.windows]
-        flat = ctx.reshape(pooling.padded_rows(ctx, tangents, zero), [_product(padded), _product(pooling.still)])
+        flat = ctx.reshape(pooling.padded_rows(ctx, tangents, zero), [math.prod(padded), math.prod(pooling.still)])
         windows, places = _winners(ctx, x, pooling, select_prim, padding=False)
         chosen = ctx.op.GatherElements(flat, places, axis=0)
         if ctx.exact_nonfinite and x.dtype in _FLOATS:  # the initial value of a window wins where no element is larger
-            begin = ctx.const(_extreme(ctx.dtype(x), -1 if select_prim is lax.ge_p else 1))
+            begin = _beyond_all(ctx, x, select_prim)
             larger = ctx.lower_fun(lambda elements, begin: (elements != begin).any(0), windows, begin)
-            shape = [pooling.window_count, _product(pooling.still)]
+            shape = [pooling.window_count, math.prod(pooling.still)]
             chosen = ctx.op.Where(ctx.reshape(larger, shape), chosen, zero)
         return [ctx.reshape(chosen, [*(window.count for window in pooling.windows), *pooling.still])]
 

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from j2o_core import LoweringContext
 
+from ._natural import natural
 from ._plugin import plugin
 from ._precision import in_float32
 
@@ -25,9 +26,7 @@ def _one_minus_square(ctx: LoweringContext, x: ir.Value) -> Any:
     return ctx.op.Mul(ctx.op.Add(one, x), ctx.op.Sub(one, x))
 
 
-@plugin.lowering("sqrt", ignores=("accuracy",))
-def _sqrt(ctx: LoweringContext, x: ir.Value) -> Any:
-    return ctx.op.Sqrt(x)
+plugin.lowering("sqrt", ignores=("accuracy",))(natural("Sqrt"))
 
 
 @plugin.lowering("rsqrt", ignores=("accuracy",))

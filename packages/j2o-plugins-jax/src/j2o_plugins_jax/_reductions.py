@@ -39,16 +39,8 @@ def _reduce(ctx: LoweringContext, x: ir.Value, op_type: str, axes: tuple[int, ..
     return ctx.op(op_type, x, ctx.const(axes, np.int64), keepdims=0)
 
 
-def _natural(ctx: LoweringContext, x: ir.Value, *, op_type: str, axes: tuple[int, ...]) -> Any:
-    return _reduce(ctx, x, op_type, axes)
-
-
-for _primitive, _op_type in {
-    "reduce_sum": "ReduceSum",
-    "reduce_max": "ReduceMax",
-    "reduce_min": "ReduceMin",
-}.items():
-    plugin.lowering(_primitive, ignores=("out_sharding",))(functools.partial(_natural, op_type=_op_type))
+for _primitive, _op_type in {"reduce_sum": "ReduceSum", "reduce_max": "ReduceMax", "reduce_min": "ReduceMin"}.items():
+    plugin.lowering(_primitive, ignores=("out_sharding",))(functools.partial(_reduce, op_type=_op_type))
 
 
 def _folded(ctx: LoweringContext, x: ir.Value, op_type: str, identity: Any, axes: tuple[int, ...]) -> Any:
@@ -128,7 +120,7 @@ def _general_reduce(ctx: LoweringContext, *operands: ir.Value, jaxpr: Any, dimen
 
 
 def _unless_only(ctx: LoweringContext, xs: Values, count: Any, totals: Values) -> Values:
-    """The totals, or where the arrays have one element along their first axis, that."""
+    """The totals; of arrays with a single element along their first axis, that element."""
     op = ctx.op
     only = ctx.cast(op.Equal(ctx.dim(count), ctx.const(1, np.int64)), np.int64)
     zero, one = ctx.const([0], np.int64), ctx.const([1], np.int64)

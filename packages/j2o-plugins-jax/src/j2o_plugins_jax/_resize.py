@@ -63,7 +63,7 @@ def _resize(
     perm = [*others, *axes]
     heights_and_widths = [int(whole[axis]) for axis in axes]
     target = [int(new[axis - batch]) for axis in axes]
-    planes = ctx.op.Transpose(image, perm=perm) if perm != sorted(perm) else image
+    planes = ctx.op.Transpose(image, perm=perm)
     planes = ctx.op.Reshape(planes, ctx.const([1, -1, *heights_and_widths], np.int64))
     shrinks = antialias and any(after < before for before, after in zip(heights_and_widths, target, strict=True))
     resized = ctx.op.Resize(
@@ -81,4 +81,4 @@ def _resize(
     )
     ctx.only_finite(resized, _STAYS)
     resized = ctx.reshape(resized, [*(whole[axis] for axis in others), *target])
-    return ctx.op.Transpose(resized, perm=list(np.argsort(perm))) if perm != sorted(perm) else resized
+    return ctx.op.Transpose(resized, perm=list(np.argsort(perm)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import jax
@@ -16,15 +15,11 @@ from j2o_core import LoweringContext
 
 from ._comparisons import is_negative
 from ._folding import has_infinity
+from ._natural import natural
 from ._plugin import plugin
 
-
-def _natural(ctx: LoweringContext, x: ir.Value, *, op_type: str) -> Any:
-    return ctx.op(op_type, x)
-
-
-plugin.lowering("floor")(functools.partial(_natural, op_type="Floor"))
-plugin.lowering("ceil")(functools.partial(_natural, op_type="Ceil"))
+plugin.lowering("floor")(natural("Floor"))
+plugin.lowering("ceil")(natural("Ceil"))
 
 
 @plugin.lowering("round")

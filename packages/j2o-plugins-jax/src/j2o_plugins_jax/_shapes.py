@@ -82,7 +82,8 @@ def _transpose(ctx: LoweringContext, x: ir.Value, *, permutation: Sequence[int])
 
 
 @plugin.lowering("rev")
-def _rev(ctx: LoweringContext, x: ir.Value, *, dimensions: Sequence[int]) -> ir.Value:
+def flip(ctx: LoweringContext, x: ir.Value, *, dimensions: Sequence[int]) -> ir.Value:
+    """`x` with the elements along these axes in the opposite order."""
     if not dimensions:
         return x
     count = len(dimensions)

@@ -21,7 +21,7 @@ def _sort(ctx: LoweringContext, *operands: ir.Value, dimension: int, num_keys: i
     """Every operand in the order of the first ones. Always stable, as TopK is."""
     shape = ctx.avals_in[0].shape
     size = ctx.shape([shape[dimension]])
-    if len(operands) == 1 and not _has_nan(ctx, operands[0]):
+    if len(operands) == 1 and not _may_have_nan(ctx, operands[0]):
         return [_top_k(ctx, operands[0], size, dimension, largest=False)[0]]
     order = None
     for key in reversed(operands[:num_keys]):  # sorting by the last key first, the others keep its order among equals
@@ -51,7 +51,7 @@ def _largest(ctx: LoweringContext, x: ir.Value, *, k: int, axis: int = -1) -> Se
         values, positions = _top_k(ctx, x, count, axis, largest=True)
         return values, ctx.cast(positions, index_dtype)
 
-    if not _has_nan(ctx, x):
+    if not _may_have_nan(ctx, x):
         return plain(ctx)
     size = ctx.shape([ctx.avals_in[0].shape[axis]])
     producer = x.producer()
@@ -76,7 +76,7 @@ def _largest(ctx: LoweringContext, x: ir.Value, *, k: int, axis: int = -1) -> Se
 @plugin.lowering("top_k", opset=26, ignores=("is_stable",))
 def _largest_26(ctx: LoweringContext, x: ir.Value, *, k: int, axis: int = -1) -> Sequence[ir.Value]:
     """By XLA's order of floats, which knows the signs of zeros and NaN."""
-    if not _has_nan(ctx, x) or _has_no_bits(ctx.dtype(x)):
+    if not _may_have_nan(ctx, x) or _has_no_bits(ctx.dtype(x)):
         return _largest(ctx, x, k=k, axis=axis)
     axis %= len(ctx.avals_in[0].shape)
     positions = _top_k(ctx, ctx.lower_fun(total_rank, x), ctx.shape([k]), axis, largest=True)[1]
@@ -88,7 +88,7 @@ def _has_no_bits(dtype: np.dtype[Any]) -> bool:
     return dtype.itemsize == 1 and dtype != ml_dtypes.float8_e5m2
 
 
-def _has_nan(ctx: LoweringContext, x: ir.Value) -> bool:
+def _may_have_nan(ctx: LoweringContext, x: ir.Value) -> bool:
     return "float" in ctx.dtype(x).name
 
 
@@ -106,7 +106,7 @@ def _ordered(
     if order is not None:
         key = ctx.op.GatherElements(key, order, axis=axis)
     is_nan = None
-    if _has_nan(ctx, key):
+    if _may_have_nan(ctx, key):
         # TopK does not order NaN. First they count as a number, then they are parted from it.
         is_nan = ctx.op.IsNaN(key)
         key = ctx.op.Where(is_nan, ctx.const(highest(ctx.dtype(key)), key), key)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
@@ -11,32 +10,16 @@ import onnx_ir as ir
 from j2o_core import LoweringContext, Rewriter
 
 from ._comparisons import is_negative
+from ._natural import natural
 from ._plugin import plugin
 from ._precision import in_float32
 
-
-# JAX's `accuracy` chooses between kernels of a device; ONNX leaves that to the runtime.
-def _natural(ctx: LoweringContext, x: ir.Value, *, op_type: str) -> Any:
-    return ctx.op(op_type, x)
-
-
-for _primitive, _op_type in {
-    "exp": "Exp",
-    "log": "Log",
-    "sin": "Sin",
-    "cos": "Cos",
-    "tan": "Tan",
-    "asin": "Asin",
-    "acos": "Acos",
-    "atan": "Atan",
-    "sinh": "Sinh",
-    "cosh": "Cosh",
-    "tanh": "Tanh",
-    "asinh": "Asinh",
-    "acosh": "Acosh",
-    "atanh": "Atanh",
-}.items():
-    plugin.lowering(_primitive, ignores=("accuracy",))(functools.partial(_natural, op_type=_op_type))
+for _primitive in (
+    *("exp", "log", "sin", "cos", "tan", "asin", "acos", "atan"),
+    *("sinh", "cosh", "tanh", "asinh", "acosh", "atanh"),
+):
+    # JAX's `accuracy` chooses between kernels of a device; ONNX leaves that to the runtime.
+    plugin.lowering(_primitive, ignores=("accuracy",))(natural(_primitive.capitalize()))
 
 
 # The factor in the dtype of x, as XLA has it: bfloat16 results depend on how it is rounded.
@@ -64,11 +47,9 @@ def _logistic(ctx: LoweringContext, x: ir.Value) -> Any:
 @plugin.rewrite("Log")
 def _log_sigmoid(rw: Rewriter, node: ir.Node) -> Any:
     """Log(Sigmoid(x)) -> min(x, 0) - log(1 + exp(-|x|)): ONNX Runtime's Sigmoid ends at x = -18, where it is 1e-8."""
-    sigmoid = rw.producer(node.inputs[0], "Sigmoid")
-    if sigmoid is None:
+    x = rw.operand_of(node.inputs[0], "Sigmoid")
+    if x is None:
         return None
-    (x,) = sigmoid.inputs
-    assert x is not None
     decay = rw.op.Exp(rw.op.Neg(rw.op.Abs(x)))
     return rw.op.Sub(rw.op.Min(x, rw.const(0, x)), rw.op.Log(rw.op.Add(rw.const(1, x), decay)))
 

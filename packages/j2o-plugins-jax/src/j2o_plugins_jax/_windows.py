@@ -54,6 +54,15 @@ class Window:
         return replace(self, high=max(self.high - unread, 0))
 
 
+def windows_of(*of_axes: Sequence[Any]) -> list[Window]:
+    """A window for each axis.
+
+    Args:
+        of_axes: sizes, strides, paddings (low, high), base dilations, window dilations, lengths and counts.
+    """
+    return [Window(size, stride, *padding, *rest) for size, stride, padding, *rest in zip(*of_axes, strict=True)]
+
+
 def is_static(*sizes: Any) -> bool:
     """Whether no size is a symbolic dimension."""
     return not any(export.is_symbolic_dim(size) for size in sizes)
@@ -64,9 +73,10 @@ def is_empty(shape: Sequence[Any]) -> bool:
     return any(is_static(size) and size == 0 for size in shape)
 
 
-def filled(ctx: LoweringContext, value: ir.Value, shape: Sequence[Any]) -> ir.Value:
-    """A scalar everywhere."""
-    return ctx.expand(value, shape)
+def window_params(params: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of a windowed reduction that say where its windows are."""
+    names = ("window_dimensions", "window_strides", "padding", "base_dilation", "window_dilation")
+    return {name: params[name] for name in names if name in params}
 
 
 def pad(ctx: LoweringContext, x: ir.Value, value: ir.Value, low: Sequence[Any], high: Sequence[Any]) -> ir.Value:
