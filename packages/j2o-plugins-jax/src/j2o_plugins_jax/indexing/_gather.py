@@ -97,7 +97,7 @@ def _numbers_that_matter(ctx: LoweringContext, indices: ir.Value, windows: Windo
         return indices, windows
     columns = [number_of(ctx, indices, column, width, rank) for column in kept]
     columns = [insert_axes(ctx, column, (*windows.batch, 1), [rank]) for column in columns]
-    indices = columns[0] if len(columns) == 1 else ctx.op.Concat(*columns, axis=-1)
+    indices = ctx.op.Concat(*columns, axis=-1)
     return indices, windows.with_indexed(windows.shape, [windows.indexed[column] for column in kept])
 
 
@@ -109,24 +109,15 @@ def _wraps_indices(ctx: LoweringContext) -> bool:
 
 def _gathered(ctx: LoweringContext, x: ir.Value, index: ir.Value, windows: Windows) -> _Gathered:
     """The windows, with the axes in any order; axes of size 1 may be missing or too many."""
-    if not windows.paired and all(same_size(size, 1) for size in windows.batch):
-        return _one_window(ctx, x, index, windows)
+    if windows.is_one:
+        window = dynamic_slice(ctx, x, windows.shape, windows.starts(ctx, index), windows.sizes)
+        return window, [Axis(False, axis) for axis in range(len(windows.shape))]
     x, index, windows = _constant_starts(ctx, x, index, windows)
     if len(windows.indexed) <= 1 and not windows.paired:
         return _along_one_axis(ctx, x, index, windows)
     if len(windows.indexed) == 1 and not windows.rest and same_size(windows.sizes[windows.indexed[0]], 1):
         return _by_element(ctx, x, index, windows)
     return _by_vector(ctx, x, index, windows)
-
-
-def _one_window(ctx: LoweringContext, x: ir.Value, index: ir.Value, windows: Windows) -> _Gathered:
-    starts = [ctx.const(0, np.int64)] * len(windows.shape)
-    width = len(windows.indexed)
-    flat = ctx.reshape(index, () if width == 1 else (width,))
-    for column, axis in enumerate(windows.indexed):
-        starts[axis] = number_of(ctx, flat, column, width, 0)
-    window = dynamic_slice(ctx, x, windows.shape, starts, windows.sizes)
-    return window, [Axis(False, axis) for axis in range(len(windows.shape))]
 
 
 def _constant_starts(
@@ -179,7 +170,7 @@ def _by_element(ctx: LoweringContext, x: ir.Value, index: ir.Value, windows: Win
     batch = [Axis(True, number) for number in range(len(windows.batch))]
     if len(windows.batch) == len(windows.shape) and all(one == other for one, other in windows.paired.items()):
         return (ctx.op.GatherElements(x, index, axis=axis), batch)
-    paired = sorted(windows.paired, key=lambda one: windows.paired[one])
+    paired = sorted(windows.paired, key=windows.paired.__getitem__)
     lead = [windows.paired[one] for one in paired]
     x = ctx.op.Transpose(x, perm=[*paired, axis])
     index = ctx.op.Transpose(index, perm=[*lead, *windows.unpaired])
@@ -230,7 +221,7 @@ def _by_number(
 
 def _by_vector(ctx: LoweringContext, x: ir.Value, index: ir.Value, windows: Windows) -> _Gathered:
     """GatherND: index vectors into the leading axes, behind axes that run along."""
-    paired = sorted(windows.paired, key=lambda one: windows.paired[one])
+    paired = sorted(windows.paired, key=windows.paired.__getitem__)
     lead = [*(windows.paired[one] for one in paired), *windows.unpaired]
     axes = [Axis(True, one) for one in lead]
     x = ctx.op.Transpose(x, perm=[*paired, *windows.indexed, *windows.rest])

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from j2o_core import LoweringContext
 
 from .._shapes import drop_axes, insert_axes
+from ._indices import number_of, same_size
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,11 @@ class Windows:
         return [axis for axis in range(len(self.batch)) if axis not in self.paired.values()]
 
     @property
+    def is_one(self) -> bool:
+        """Whether there is a single window."""
+        return not self.paired and all(same_size(size, 1) for size in self.batch)
+
+    @property
     def last_starts(self) -> list[Any]:
         """The largest start of a window inside the array, for each number of an index vector."""
         return [self.shape[axis] - self.sizes[axis] for axis in self.indexed]
@@ -103,6 +110,15 @@ class Windows:
         value = ctx.op.Transpose(value, perm=[axes.index(label) for label in wanted if label in axes])
         missing = [position for position, label in enumerate(wanted) if label not in axes]
         return insert_axes(ctx, value, sizes(wanted), missing)
+
+    def starts(self, ctx: LoweringContext, index: ir.Value) -> list[ir.Value]:
+        """The start of a single window along each axis of the array, of its index vector."""
+        starts = [ctx.const(0, np.int64)] * len(self.shape)
+        width = len(self.indexed)
+        flat = ctx.reshape(index, () if width == 1 else (width,))
+        for column, axis in enumerate(self.indexed):
+            starts[axis] = number_of(ctx, flat, column, width, 0)
+        return starts
 
     def spread(self, ctx: LoweringContext, value: ir.Value) -> ir.Value:
         """Something per index vector, as it is broadcast over the array of all windows."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -99,20 +101,18 @@ def window_offsets(ctx: LoweringContext, sizes: Sequence[Any]) -> ir.Value:
     if not any(map(is_symbolic_dim, sizes)):
         grid = np.moveaxis(np.indices(tuple(sizes)), 0, -1)
         return ctx.const(grid.reshape([*(sizes[column] for column in spans), len(sizes)]), np.int64)
-    total: ir.Value | None = None
-    for position, column in enumerate(spans):
+
+    def along(position: int, column: int) -> ir.Value:
         line = index_range(ctx, sizes[column])
         line = ctx.op.Unsqueeze(line, ctx.const(range(1, len(spans) - position + 1), np.int64))
-        term = ctx.op.Mul(line, ctx.const(np.arange(len(sizes)) == column, np.int64))
-        total = term if total is None else ctx.op.Add(total, term)
-    assert total is not None
-    return total
+        return ctx.op.Mul(line, ctx.const(np.arange(len(sizes)) == column, np.int64))
+
+    return functools.reduce(ctx.op.Add, itertools.starmap(along, enumerate(spans)))
 
 
 def as_vector(ctx: LoweringContext, scalars: Sequence[ir.Value]) -> ir.Value:
     """Scalars side by side in a vector."""
-    parts = [ctx.reshape(scalar, (1,)) for scalar in scalars]
-    return parts[0] if len(parts) == 1 else ctx.op.Concat(*parts, axis=0)
+    return ctx.op.Concat(*(ctx.reshape(scalar, (1,)) for scalar in scalars), axis=0)
 
 
 def same_size(left: Any, right: Any) -> bool:

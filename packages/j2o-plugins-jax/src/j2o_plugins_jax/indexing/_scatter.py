@@ -89,10 +89,9 @@ def _scatter(
     if any(same_size(size, 0) for size in (*shape, *update_shape)):
         return x
     windows = _windows(shape, index_shape[:-1], update_shape, dimension_numbers)
-    one = _is_one_window(windows)
     update = _Update(reduction)
     dtype = ctx.dtype(x)
-    if reduction == "sub" and not one:
+    if reduction == "sub" and not windows.is_one:
         unsigned = jnp.issubdtype(dtype, jnp.unsignedinteger)  # which ONNX's Neg does not have
         updates = ctx.op.Sub(ctx.const(0, dtype), updates) if unsigned else ctx.op.Neg(updates)
         update = _Update("add")
@@ -108,7 +107,7 @@ def _scatter(
     # XLA drops what is outside even where JAX promises that all is inside, as the gradient of `x[i]` does.
     inside = None if mode == lax.GatherScatterMode.CLIP else is_inside(ctx, index, clamped, len(windows.indexed))
     scatter = _Scatter(windows, index, clamped, inside, update)
-    result = _one_window(ctx, x, updates, scatter) if one else _several(ctx, x, updates, scatter)
+    result = (_one_window if windows.is_one else _several)(ctx, x, updates, scatter)
     return ctx.cast(result, dtype)
 
 
@@ -141,18 +140,11 @@ def _windows(
     )
 
 
-def _is_one_window(windows: Windows) -> bool:
-    return not windows.paired and all(same_size(size, 1) for size in windows.batch)
-
-
 def _one_window(ctx: LoweringContext, x: ir.Value, updates: ir.Value, scatter: _Scatter) -> ir.Value:
     """A slice, updated."""
     windows = scatter.windows
     window = windows.arrange(ctx, updates, windows.axes, [Axis(False, axis) for axis in range(len(windows.shape))])
-    flat = ctx.reshape(scatter.index, () if scatter.width == 1 else (scatter.width,))
-    starts = [ctx.const(0, np.int64)] * len(windows.shape)
-    for column, axis in enumerate(windows.indexed):
-        starts[axis] = number_of(ctx, flat, column, scatter.width, 0)
+    starts = windows.starts(ctx, scatter.index)
     if scatter.update != _Update() or scatter.inside is not None:
         old = dynamic_slice(ctx, x, windows.shape, starts, windows.sizes)
         window = scatter.update(ctx, old, window)
@@ -187,7 +179,7 @@ def _chosen(
     *,
     moves_inside: bool,
 ) -> ir.Value:
-    """The new value where the place of an element is the index, which none is of an index outside."""
+    """The new value where the place of an element is the index, else the old one. An index outside is no place."""
     axes, width = range(len(windows.shape)), len(windows.indexed)
     index = index if ctx.dtype(index) in (np.int32, np.int64) else as_int64(ctx, index)
     batch = [windows.shape[axis] for axis in sorted(windows.paired)]
@@ -285,11 +277,7 @@ def _vectors(ctx: LoweringContext, scatter: _Scatter, columns: range, spans: Seq
         return ctx.op.Mul(value, ctx.const(np.arange(len(columns)) == axis, np.int64))
 
     if width > 1 and windows.indexed == tuple(columns):
-        terms = [
-            ctx.op.Unsqueeze(scatter.index, ctx.const(range(rank, rank + len(spans)), np.int64))
-            if spans
-            else scatter.index
-        ]
+        terms = [ctx.op.Unsqueeze(scatter.index, ctx.const(range(rank, rank + len(spans)), np.int64))]
     else:
         terms = [
             in_column(number_of(ctx, scatter.index, column, width, rank), axis, behind=len(spans))

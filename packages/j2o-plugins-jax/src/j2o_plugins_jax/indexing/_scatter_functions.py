@@ -6,6 +6,7 @@ That is any function of one's own (`x.at[i].apply`), and products and extremes o
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -77,7 +78,7 @@ def _scattered(
     x, indices, updates = map(jnp.asarray, (x, indices, updates))
     if unique_indices:
         return _updated(function, x, indices, updates, dimension_numbers, mode)
-    vectors, windows, one = _in_a_row(x, indices, updates, dimension_numbers)
+    vectors, windows, one = _in_a_row(indices, updates, dimension_numbers)
 
     def update(i: Any, x: Any) -> Any:
         return _updated(function, x, vectors[i], windows[i], one, mode)
@@ -109,7 +110,7 @@ def _updated(
 
 
 def _in_a_row(
-    x: Any, indices: Any, updates: Any, dnums: lax.ScatterDimensionNumbers
+    indices: Any, updates: Any, dnums: lax.ScatterDimensionNumbers
 ) -> tuple[Any, Any, lax.ScatterDimensionNumbers]:
     """Index vectors as rows of a matrix, with the windows that belong to them, and where a single one goes."""
     batch = indices.shape[:-1]
@@ -119,7 +120,7 @@ def _in_a_row(
     behind = [axis for axis in range(updates.ndim) if axis not in dnums.update_window_dims]
     updates = jnp.transpose(updates, (*behind, *dnums.update_window_dims))
     window = updates.shape[len(behind) :]
-    count = functools.reduce(lambda count, size: count * size, batch, 1)
+    count = math.prod(batch)
     return (
         jnp.reshape(vectors, (count, vectors.shape[-1])),
         jnp.reshape(updates, (count, *window)),
