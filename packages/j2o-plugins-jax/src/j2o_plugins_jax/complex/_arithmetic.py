@@ -59,10 +59,6 @@ def times(x: Pair, y: Pair) -> Pair:
     return a * c - b * d, a * d + b * c
 
 
-def _square(x: Pair) -> Pair:
-    return times(x, x)
-
-
 def over(x: Pair, y: Pair) -> Pair:
     """The quotient after Smith: by the larger part of the divisor first, so that nothing overflows on the way."""
     (a, b), (c, d) = x, y
@@ -178,7 +174,7 @@ ARITHMETIC: dict[str, Callable[..., Any]] = {
     "abs": lambda eqn, x: _absolute(parts(x)),
     "mul": lift(times),
     "div": lift(over),
-    "square": lift(_square),
+    "square": lift(lambda x: times(x, x)),
     "integer_pow": _integer_pow,
     "eq": _equal,
     "ne": _not_equal,

@@ -104,7 +104,8 @@ def _transform(z: Any, n: Any, sign: int) -> Any:
         cos, sin = _cos_sin(angles)
         # (a + ib)(cos + i sin): the row of a gives (cos, sin), the row of b (-sin, cos).
         table = xp.stack([xp.stack([cos, sin], -1), xp.stack([-sin, cos], -1)], 1).reshape(2 * n, 2 * n)
-        return _times(z, table, n)
+        flat = jnp.reshape(z, (*z.shape[:-2], 2 * n))
+        return jnp.reshape(jnp.matmul(flat, table.astype(z.dtype)), z.shape)
     rest = n // step
     lead = z.shape[:-2]
     # j = j1 rest + j2 and k = k1 + step k2: transforms over j1, a turn by j2 k1 / n, transforms over j2.
@@ -244,13 +245,6 @@ def _factor(n: Any) -> int:
     if not _is_long(n):
         return 1
     return next(f for f in range(math.isqrt(n), 0, -1) if n % f == 0)
-
-
-def _times(z: Any, table: Any, m: Any) -> Any:
-    """(..., n, 2) times a (2n, 2m) table: (..., m, 2)."""
-    lead = z.shape[:-2]
-    flat = jnp.reshape(z, (*lead, table.shape[0]))
-    return jnp.reshape(jnp.matmul(flat, table.astype(z.dtype)), (*lead, m, 2))
 
 
 def _from_real(x: Any, n: Any, sign: int, count: Any) -> Any:

@@ -57,10 +57,6 @@ def _sqrt(x: Pair) -> Pair:
     return real, jnp.where(b < 0, -imag, imag)
 
 
-def _rsqrt(x: Pair) -> Pair:
-    return reciprocal(_sqrt(x))
-
-
 def _cbrt(x: Pair) -> Pair:
     return _pow(x, (jnp.full_like(x[0], 1 / 3), jnp.zeros_like(x[0])))
 
@@ -204,7 +200,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "log2": lift(lambda x: tuple(part / float(np.log(2)) for part in _log(x))),
     "one_minus_square": lift(lambda x: times((1 + x[0], x[1]), (1 - x[0], -x[1]))),
     "sqrt": lift(_sqrt),
-    "rsqrt": lift(_rsqrt),
+    "rsqrt": lift(lambda x: reciprocal(_sqrt(x))),
     "cbrt": lift(_cbrt),
     "logistic": lift(_logistic),
     "sinh": lift(_sinh),

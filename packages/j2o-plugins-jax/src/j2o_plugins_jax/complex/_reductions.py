@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from jax.extend.core import jaxpr_as_fun
 
 from j2o_core._compat import as_closed
 
+from .._windows import window_params
 from ._arithmetic import Pair, is_complex, larger_of, pair, parts, smaller_of, times
 
 
@@ -24,36 +26,23 @@ def _fold(combine: Callable[[Pair, Pair], Pair], first: float) -> Callable[..., 
         if not all(isinstance(real.shape[axis], int) for axis in axes):
             return pair(*lax.reduce((real, imag), _scalar(first, x), combine, axes))
         rest = [axis for axis in range(real.ndim) if axis not in axes]
-        order = (*rest, *axes)
-        count = int(np.prod([real.shape[axis] for axis in axes]))
-        kept = [real.shape[axis] for axis in rest]
-        z = _flat(real, order, kept, count), _flat(imag, order, kept, count)
+        count = math.prod(real.shape[axis] for axis in axes)
+        shape = (*(real.shape[axis] for axis in rest), count)
+        z: Any = tuple(lax.reshape(lax.transpose(part, (*rest, *axes)), shape) for part in (real, imag))
         while count > 1:
             half = count // 2
-            both = combine(*_halves(z, half))
-            tail = tuple(part[..., 2 * half :] for part in z)
-            z = (_joined(both[0], tail[0]), _joined(both[1], tail[1])) if count % 2 else both
+            cuts = slice(half), slice(half, 2 * half), slice(2 * half, None)
+            left, right, tail = (tuple(part[..., cut] for part in z) for cut in cuts)
+            both = combine(left, right)
+            z = tuple(jnp.concatenate(joined, -1) for joined in zip(both, tail, strict=True)) if count % 2 else both
             count -= half
-        return pair(z[0][..., 0], z[1][..., 0])
+        return pair(*(part[..., 0] for part in z))
 
     return rule
 
 
 def _scalar(real: float, like: Any) -> Pair:
     return np.array(real, like.dtype), np.array(0, like.dtype)
-
-
-def _flat(x: Any, order: Any, kept: Any, count: int) -> Any:
-    return lax.reshape(lax.transpose(x, order), (*kept, count))
-
-
-def _joined(x: Any, y: Any) -> Any:
-    return jnp.concatenate([x, y], -1)
-
-
-def _halves(z: Pair, half: int) -> tuple[Pair, Pair]:
-    left = (z[0][..., :half], z[1][..., :half])
-    return left, (z[0][..., half : 2 * half], z[1][..., half : 2 * half])
 
 
 def _reduce_prod(eqn: Any, x: Any) -> Any:
@@ -64,7 +53,7 @@ def _reduce_prod(eqn: Any, x: Any) -> Any:
 
 
 def _cumulative(combine: Callable[[Pair, Pair], Pair], first: float) -> Callable[..., Any]:
-    """A running reduction; `first` changes nothing."""
+    """A running reduction; `first` is the real part of its identity element."""
 
     def rule(eqn: Any, x: Any) -> Any:
         axis, reverse = eqn.params["axis"], eqn.params["reverse"]
@@ -133,14 +122,9 @@ def _reducing(reduce: Callable[..., Any]) -> Callable[..., Any]:
     return rule
 
 
-def _window_params(params: Any) -> dict[str, Any]:
-    names = ("window_dimensions", "window_strides", "padding", "base_dilation", "window_dilation")
-    return {name: params[name] for name in names}
-
-
 def _extreme_window(combine: Callable[[Pair, Pair], Pair], first: float) -> Callable[..., Any]:
     def rule(eqn: Any, x: Any) -> Any:
-        return pair(*lax.reduce_window(parts(x), _scalar(first, x), combine, **_window_params(eqn.params)))
+        return pair(*lax.reduce_window(parts(x), _scalar(first, x), combine, **window_params(eqn.params)))
 
     return rule
 
@@ -154,9 +138,7 @@ REDUCTIONS: dict[str, Callable[..., Any]] = {
     "cummin": _cumulative(smaller_of, np.inf),
     "cumlogsumexp": _cumulative(_logaddexp, -np.inf),
     "reduce": _reducing(lambda params, xs, inits, fn: lax.reduce(xs, inits, fn, params["dimensions"])),
-    "reduce_window": _reducing(
-        lambda params, xs, inits, fn: lax.reduce_window(xs, inits, fn, **_window_params(params))
-    ),
+    "reduce_window": _reducing(lambda params, xs, inits, fn: lax.reduce_window(xs, inits, fn, **window_params(params))),
     "reduce_window_max": _extreme_window(larger_of, -np.inf),
     "reduce_window_min": _extreme_window(smaller_of, np.inf),
     "sort": _sort,

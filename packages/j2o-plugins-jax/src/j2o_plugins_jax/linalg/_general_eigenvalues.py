@@ -18,10 +18,7 @@ from ._schur import one_by_one, schur_one, turned
 
 @plugin.decomposition("eig", ignores=("enable_eigvec_derivs", "implementation"))
 def _eig(a: Any, *, compute_left_eigenvectors: bool, compute_right_eigenvectors: bool) -> Any:
-    def one(a: Any) -> tuple[Any, ...]:
-        return _eig_one(a, compute_left_eigenvectors, compute_right_eigenvectors)
-
-    return one_by_one(one, a)
+    return one_by_one(lambda a: _eig_one(a, compute_left_eigenvectors, compute_right_eigenvectors), a)
 
 
 def _eig_one(a: Any, left: bool, right: bool) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 
 from .._plugin import plugin
-from ._linear_algebra import conj, mapped
+from ._linear_algebra import conj, mapped, of_matrices
 
 
 def _norm(x: Any) -> Any:
@@ -53,16 +53,13 @@ def _stored(a: Any, j: Any, rows: Any) -> Any:
 
 
 def _loop(count: int, step: Callable[[Any, Any], Any], state: Any) -> Any:
-    """A loop that may have nothing to do, with arrays that it could not even index."""
+    """A loop of `count` turns. For none, the body is not traced: its arrays may have no elements to index."""
     return lax.fori_loop(0, count, step, state) if count else state
 
 
 @plugin.decomposition("geqrf")
-def _geqrf(a: Any) -> Any:
-    return mapped(_geqrf_one, a)
-
-
-def _geqrf_one(a: Any) -> tuple[Any, Any]:
+@of_matrices
+def _geqrf(a: Any) -> tuple[Any, Any]:
     """Each column is turned into a multiple of the first axis that is left."""
     count = min(a.shape)
     return _loop(count, _geqrf_column, (a, jnp.zeros((count,), a.dtype)))  # type: ignore[no-any-return]
@@ -78,11 +75,8 @@ def _geqrf_column(j: Any, state: Any) -> Any:
 
 
 @plugin.decomposition("geqp3", ignores=("use_magma",))
-def _geqp3(a: Any, first: Any) -> Any:
-    return mapped(_geqp3_one, a, first)
-
-
-def _geqp3_one(a: Any, first: Any) -> tuple[Any, Any, Any]:
+@of_matrices
+def _geqp3(a: Any, first: Any) -> tuple[Any, Any, Any]:
     """The longest column that is left comes next; those marked in `first` come before all others."""
     m, n = a.shape
     rows, columns = jnp.arange(m), jnp.arange(n)
@@ -101,11 +95,8 @@ def _geqp3_one(a: Any, first: Any) -> tuple[Any, Any, Any]:
 
 
 @plugin.decomposition("householder_product")
-def _householder_product(a: Any, taus: Any) -> Any:
-    return mapped(householder_product_one, a, taus)
-
-
-def householder_product_one(a: Any, taus: Any) -> Any:
+@of_matrices
+def householder_product(a: Any, taus: Any) -> Any:
     """The reflections from the last to the first, applied to the first columns of the identity."""
     return _reflected(a, taus, jnp.eye(a.shape[0], a.shape[1], dtype=a.dtype), _from_left, backwards=True)
 
@@ -140,24 +131,21 @@ def qr_one(a: Any, full_matrices: bool, pivoting: bool = False) -> tuple[Any, ..
     m, n = a.shape
     pivots: tuple[Any, ...] = ()
     if pivoting and m:
-        reflections, order, taus = _geqp3_one(a, jnp.zeros((n,), np.int32))
+        reflections, order, taus = _geqp3(a, jnp.zeros((n,), np.int32))
         pivots = (order - 1,)
     else:
-        reflections, taus = _geqrf_one(a)
+        reflections, taus = _geqrf(a)
         pivots = (jnp.zeros((n,), np.int32),) if pivoting else ()
     width = m if full_matrices else min(m, n)
     if width > n:
         reflections = jnp.pad(reflections, ((0, 0), (0, width - n)))
-    q = householder_product_one(reflections[:, :width], taus)
+    q = householder_product(reflections[:, :width], taus)
     return q, jnp.triu(reflections[:width, :n]), *pivots
 
 
 @plugin.decomposition("hessenberg")
-def _hessenberg(a: Any) -> Any:
-    return mapped(hessenberg_one, a)
-
-
-def hessenberg_one(a: Any) -> tuple[Any, Any]:
+@of_matrices
+def hessenberg(a: Any) -> tuple[Any, Any]:
     """Zeros below the first subdiagonal by reflections from both sides, which are kept in place of the zeros."""
     n = a.shape[0]
     rows = jnp.arange(n)
@@ -187,7 +175,7 @@ def _tridiagonal_one(a: Any) -> tuple[Any, Any, Any, Any]:
     """Hessenberg's form of the Hermitian matrix with this lower triangle."""
     below = jnp.tril(a, -1)
     diagonal = jnp.diag(jnp.real(jnp.diagonal(a))).astype(a.dtype)
-    form, taus = hessenberg_one(below + diagonal + conj(below).T)
+    form, taus = hessenberg(below + diagonal + conj(below).T)
     return (
         jnp.tril(form) + jnp.triu(a, 1),
         jnp.real(jnp.diagonal(form)),

@@ -5,6 +5,7 @@ Signs and pivots are LAPACK's, so that the factors are the ones that JAX gives o
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,11 @@ def mapped(fn: Callable[..., Any], *arrays: Any, ranks: tuple[int, ...] = (2,)) 
     return fn(*arrays)
 
 
+def of_matrices(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of matrices as one of arrays, for all their leading axes."""
+    return functools.wraps(fn)(lambda *arrays: mapped(fn, *arrays))
+
+
 def line(n: Any) -> Any:
     """0, 1 and so on to n - 1: a constant, or computed where n is symbolic."""
     return np.arange(n) if isinstance(n, int) else jnp.arange(n)
@@ -36,7 +42,7 @@ def conj(x: Any) -> Any:
 
 
 def size(x: Any) -> Any:
-    """By what LAPACK chooses pivots: the absolute value, or the sum of those of the parts."""
+    """The sizes by which LAPACK chooses pivots: absolute values, of complex numbers the sum of those of the parts."""
     return jnp.abs(jnp.real(x)) + jnp.abs(jnp.imag(x)) if jnp.iscomplexobj(x) else jnp.abs(x)
 
 
@@ -45,12 +51,8 @@ def nan_unless(good: Any, x: Any) -> Any:
     return jnp.where(good, x, np.array(complex(np.nan, np.nan) if jnp.iscomplexobj(x) else np.nan, x.dtype))
 
 
+@of_matrices
 def cholesky_in_turns(a: Any) -> Any:
-    """The factors of matrices, which `a` is above the diagonal, one turn of a loop for each column."""
-    return mapped(_cholesky_one, a)
-
-
-def _cholesky_one(a: Any) -> Any:
     """Column by column: what is left of a column over the root of its diagonal element. Above the diagonal a stays."""
     places = jnp.arange(a.shape[-1])
     below, elsewhere = places > places[:, None], places != places[:, None]
@@ -102,11 +104,8 @@ def _forward(a: Any, b: Any, unit_diagonal: bool) -> Any:
 
 
 @plugin.decomposition("lu")
-def _lu(a: Any) -> Any:
-    return mapped(_lu_one, a)
-
-
-def _lu_one(a: Any) -> tuple[Any, Any, Any]:
+@of_matrices
+def _lu(a: Any) -> tuple[Any, Any, Any]:
     """Column by column, of the transposed matrix: a column is a row there, which is written at once."""
     m, n = a.shape
     rows = jnp.arange(m)

@@ -16,7 +16,7 @@ from jax import lax
 from j2o_core import UnsupportedError
 
 from .._plugin import plugin
-from ._householder import hessenberg_one, householder_product_one
+from ._householder import hessenberg, householder_product
 from ._linear_algebra import conj, nan_unless
 
 # Steps for each eigenvalue, mostly two or three; LAPACK's bound. Every tenth step in vain takes an unusual shift.
@@ -50,9 +50,9 @@ def schur_one(a: Any) -> tuple[Any, Any]:
     largest = jnp.max(jnp.abs(a))
     scale = jnp.where((largest > 1e15) | ((largest < 1e-15) & (largest > 0)), largest, 1)
     a = a / scale
-    packed, taus = hessenberg_one(a)
+    packed, taus = hessenberg(a)
     form = jnp.triu(packed, -1)
-    vectors = jnp.eye(n, dtype=a.dtype).at[1:, 1:].set(householder_product_one(packed[1:, :-1], taus))
+    vectors = jnp.eye(n, dtype=a.dtype).at[1:, 1:].set(householder_product(packed[1:, :-1], taus))
     iterate = _single_shifts if jnp.iscomplexobj(a) else _double_shifts
     form, vectors, done = iterate(form, vectors, _STEPS * n * jnp.isfinite(largest))
     done &= jnp.isfinite(largest)

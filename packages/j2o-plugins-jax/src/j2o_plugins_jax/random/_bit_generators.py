@@ -5,7 +5,6 @@ A state is a 64-bit key and a 64-bit counter, low word first. The default algori
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any
 
@@ -82,7 +81,7 @@ def _halved(shape: tuple[int, ...]) -> tuple[list[int], int]:
 
 def _philox_bits(words: Any, shape: tuple[Any, ...], *, wide: bool) -> tuple[_Words, Any]:
     """One block gives four words, in the order in which they are used. The key is the high half of the counter too."""
-    count = functools.reduce(lambda count, size: count * size, shape, 2 if wide else 1)
+    count = math.prod(shape, start=2 if wide else 1)
     blocks = (count + 3) // 4
     low, high = _plus(words[2], words[3], lax.iota(np.uint32, blocks))
     # A carry out of the lower 64 bits goes on into the upper ones.

@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from j2o_core import LoweringContext, Rewriter
 
+from .._natural import natural
 from .._plugin import plugin
 from .._precision import in_float32
 from ._interpolation import Interpolant, horner
@@ -45,15 +46,9 @@ _ERF_INV_ABOVE = (-718221.627, 249809.422, -48661.0526, 6345.34124, -525.669435,
 _ERF_INV_BELOW = (-810426.303, 69711.1179, -26094.2246, 1558.68425, -143.250597, 1.0)
 
 
-@plugin.lowering("erf")
-def _erf(ctx: LoweringContext, x: ir.Value) -> Any:
-    return ctx.op.Erf(x)
-
-
-@plugin.lowering("erfc", ignores=("accuracy",))
-def _erfc(ctx: LoweringContext, x: ir.Value) -> Any:
-    # Kept as an operator of ours until the fusions are done: GELU is written with erfc.
-    return ctx.op("j2o::Erfc", x)
+plugin.lowering("erf")(natural("Erf"))
+# Kept as an operator of ours until the fusions are done: GELU is written with erfc.
+plugin.lowering("erfc", ignores=("accuracy",))(natural("j2o::Erfc"))
 
 
 @plugin.rewrite("j2o::Erfc", late=True)

@@ -44,7 +44,7 @@ def _polynomial(x: jax.Array, coefficients: list[float]) -> jax.Array:
 
 
 def _shifted(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """X or, where that is small, x + 7; and the small x, 1 elsewhere."""
+    """The larger x as they are and those below 8 plus 7; and those below 8 as they are, with 1 for the others."""
     near = x < _FAR
     return jnp.where(near, x + (_FAR - 1), x), jnp.where(near, x, 1.0)
 

@@ -45,7 +45,7 @@ class Interpolant:
 
 def horner(op: Any, coefficients: Sequence[float], x: ir.Value) -> Any:
     """Nodes that evaluate a polynomial, whose constant comes first."""
-    result = None if coefficients[-1] == 1 else op.const(coefficients[-1], x)
+    result = op.const(coefficients[-1], x)
     for coefficient in coefficients[-2::-1]:
-        result = op.Add(x if result is None else op.Mul(result, x), op.const(coefficient, x))
+        result = op.Add(op.Mul(result, x), op.const(coefficient, x))
     return result
