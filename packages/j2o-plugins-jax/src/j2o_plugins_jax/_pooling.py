@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import onnx_ir as ir
@@ -18,6 +17,7 @@ from j2o_core import LoweringContext
 from j2o_core.graph._sizes import is_asked_to_be_zero
 
 from ._folding import highest, lowest
+from ._mapped import mapped
 from ._plugin import plugin
 from ._windows import (
     Window,
@@ -241,10 +241,7 @@ def _reduce_window_any(ctx: LoweringContext, *operands: ir.Value, jaxpr: Any, **
     scalar = jaxpr_as_fun(jaxpr)
 
     def combine(left: Sequence[Any], right: Sequence[Any]) -> Any:
-        fn = scalar
-        for _ in range(left[0].ndim):
-            fn = jax.vmap(fn)
-        return fn(*left, *right)
+        return mapped(scalar, *left, *right, rank=0)
 
     def join(left: Sequence[Any], right: Sequence[Any]) -> list[Any]:
         """Combine two elements, each with a flag that is False for padding, which is left out."""

@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 import onnx_ir as ir
 from jax.extend.core import jaxpr_as_fun
@@ -17,6 +16,7 @@ from j2o_core._compat import is_symbolic
 from j2o_core.target import INTEGERS
 
 from ._folding import Values, fold, highest, lowest
+from ._mapped import mapped
 from ._plugin import plugin
 
 _NEUTRAL = {
@@ -95,10 +95,7 @@ def _general_reduce(ctx: LoweringContext, *operands: ir.Value, jaxpr: Any, dimen
     function = jaxpr_as_fun(jaxpr)
 
     def combine(ctx: LoweringContext, left: Values, right: Values) -> Values:
-        elementwise: Any = function
-        for _ in left[0].shape or ():
-            elementwise = jax.vmap(elementwise)
-        result: Values = ctx.lower_fun(elementwise, *left, *right)
+        result: Values = ctx.lower_fun(functools.partial(mapped, function, rank=0), *left, *right)
         return result
 
     # The initial values need not be identity elements. XLA takes them once, and leaves them out for only elements.

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from .._mapped import mapped
 from .._plugin import plugin
 from ._householder import qr_one
-from ._linear_algebra import conj, line, mapped
+from ._linear_algebra import conj, line
 
 # Sweeps end when nothing is left to turn; this is a bound for matrices that hold NaN.
 _SWEEPS = 30

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from .._mapped import mapped
 from .._plugin import plugin
-from ._linear_algebra import conj, mapped, of_matrices
+from ._linear_algebra import conj, of_matrices
 
 
 def _norm(x: Any) -> Any:

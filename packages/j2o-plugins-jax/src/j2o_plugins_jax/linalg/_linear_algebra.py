@@ -9,21 +9,14 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from j2o_core import UnsupportedError
 
+from .._mapped import mapped
 from .._plugin import plugin
-
-
-def mapped(fn: Callable[..., Any], *arrays: Any, ranks: tuple[int, ...] = (2,)) -> Any:
-    """`fn` of matrices (or vectors, by rank) for all leading axes."""
-    for _ in range(arrays[0].ndim - ranks[0]):
-        fn = jax.vmap(fn)
-    return fn(*arrays)
 
 
 def of_matrices(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -145,7 +138,7 @@ def _lu_pivots_to_permutation(pivots: Any, *, permutation_size: int) -> Any:
 
         return lax.fori_loop(0, pivots.shape[0], swap, rows) if pivots.shape[0] else rows
 
-    return mapped(one, pivots, ranks=(1,))
+    return mapped(one, pivots, rank=1)
 
 
 @plugin.decomposition("tridiagonal_solve")
@@ -157,7 +150,7 @@ def _tridiagonal_solve(lower: Any, diagonal: Any, upper: Any, b: Any, *, perturb
         )
     if b.size == 0:
         return b
-    return mapped(_tridiagonal_solve_one, lower, diagonal, upper, b, ranks=(1,))
+    return mapped(_tridiagonal_solve_one, lower, diagonal, upper, b, rank=1)
 
 
 def _tridiagonal_solve_one(lower: Any, diagonal: Any, upper: Any, b: Any) -> Any:

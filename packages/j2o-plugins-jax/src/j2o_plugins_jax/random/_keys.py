@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from j2o_core import UnsupportedError, _compat
 
+from .._mapped import mapped
 from .._plugin import plugin
 
 _REFUSED = (
@@ -26,31 +26,26 @@ def _generator(dtype: Any) -> Any:
     return generator
 
 
-def _each(ndim: int, fn: Callable[..., Any]) -> Callable[..., Any]:
-    for _ in range(ndim):
-        fn = jax.vmap(fn)
-    return fn
-
-
 def _seed(eqn: Any, seeds: Any) -> Any:
-    return _each(seeds.ndim, _generator(eqn.outvars[0].aval.dtype).seed)(seeds)
+    return mapped(_generator(eqn.outvars[0].aval.dtype).seed, seeds, rank=0)
 
 
 def _split(eqn: Any, keys: Any) -> Any:
     split, shape = _generator(eqn.invars[0].aval.dtype).split, eqn.params["shape"]
-    return _each(keys.ndim - 1, lambda key: split(key, shape))(keys)
+    return mapped(lambda key: split(key, shape), keys, rank=1)
 
 
 def _bits(eqn: Any, keys: Any) -> Any:
     draw = _generator(eqn.invars[0].aval.dtype).random_bits
     width, shape = eqn.params["bit_width"], eqn.params["shape"]
-    return _each(keys.ndim - 1, lambda key: draw(key, width, shape))(keys)
+    return mapped(lambda key: draw(key, width, shape), keys, rank=1)
 
 
 def _fold_in(eqn: Any, keys: Any, messages: Any) -> Any:
     shape = eqn.outvars[0].aval.shape
     keys = jnp.broadcast_to(keys, (*shape, keys.shape[-1]))
-    return _each(len(shape), _generator(eqn.invars[0].aval.dtype).fold_in)(keys, jnp.broadcast_to(messages, shape))
+    fold_in = _generator(eqn.invars[0].aval.dtype).fold_in
+    return mapped(fold_in, keys, jnp.broadcast_to(messages, shape), rank=1)
 
 
 def _gamma(eqn: Any, keys: Any, shape_parameter: Any) -> Any:
