@@ -10,9 +10,9 @@ import onnx_ir as ir
 from jax.core import max_dim
 
 from j2o_core import LoweringContext
+from j2o_core.graph._infer import same_dimension
 
 from ._plugin import plugin
-from .indexing._indices import same_size
 from .indexing._slicing import static_slice
 
 
@@ -22,11 +22,11 @@ def _pad(
 ) -> ir.Value:
     shape = tuple(ctx.avals_in[0].shape)
     result = ctx.avals_out[0].shape
-    if any(same_size(size, 0) for size in (*shape, *result)):
+    if any(same_dimension(size, 0) for size in (*shape, *result)):
         return ctx.expand(value, result)  # nothing of `x` is left, or nothing at all
     lows, highs, interiors = zip(*padding_config, strict=True) if padding_config else ((), (), ())
     for axis, interior in enumerate(interiors):
-        if not same_size(interior, 0):
+        if not same_dimension(interior, 0):
             x, shape = _spread(ctx, x, shape, axis, interior, value)
     # Interior padding comes behind the last element too.
     highs = tuple(high - interior for high, interior in zip(highs, interiors, strict=True))
@@ -43,7 +43,7 @@ def pad_or_crop(
 ) -> ir.Value:
     """`x` with padding before and behind each axis; negative amounts crop, be it padding of the other side."""
     before, behind = ([max_dim(amount, 0) for amount in amounts] for amounts in (lows, highs))
-    if not all(same_size(amount, 0) for amount in (*before, *behind)):
+    if not all(same_dimension(amount, 0) for amount in (*before, *behind)):
         x = ctx.op.Pad(x, ctx.shape([*before, *behind]), value)
         shape = [low + size + high for low, size, high in zip(before, shape, behind, strict=True)]
     starts = [max_dim(-low, 0) for low in lows]

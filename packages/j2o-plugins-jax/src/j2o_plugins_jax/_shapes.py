@@ -10,6 +10,7 @@ import onnx_ir as ir
 from jax.export import is_symbolic_dim
 
 from j2o_core import LoweringContext
+from j2o_core.graph._infer import same_dimension
 
 from ._plugin import plugin
 
@@ -37,8 +38,8 @@ def _broadcast_in_dim(
     # broadcasts by itself and then needs no Expand. New axes in front come with the Expand.
     first = min(broadcast_dimensions, default=len(shape))
     inserted = [axis for axis in range(len(shape)) if axis not in broadcast_dimensions]
-    stretched = [axis for axis, size in zip(broadcast_dimensions, sizes, strict=True) if not _is_not_one(size)]
-    grows = [axis for axis in (*inserted, *stretched) if _is_not_one(shape[axis])]
+    stretched = [axis for axis, size in zip(broadcast_dimensions, sizes, strict=True) if same_dimension(size, 1)]
+    grows = [axis for axis in (*inserted, *stretched) if not same_dimension(shape[axis], 1)]
     if not any(axis < first for axis in grows):
         first = 0  # a reshape has to add the axes in front, since no Expand does
     placed: list[Any] = [1] * len(shape)
@@ -47,10 +48,6 @@ def _broadcast_in_dim(
     new_axes = [axis - first for axis in inserted if axis >= first]
     x = insert_axes(ctx, x, placed[first:], new_axes)
     return ctx.expand(x, shape) if grows else x
-
-
-def _is_not_one(size: Any) -> bool:
-    return is_symbolic_dim(size) or int(size) != 1
 
 
 def insert_axes(ctx: LoweringContext, x: ir.Value, shape: Sequence[Any], axes: Sequence[int]) -> ir.Value:

@@ -536,13 +536,6 @@ def _depends(values: Iterable[ir.Value], on: Container[ir.Value]) -> bool:
         node = value.producer()
         if value not in seen and node is not None:
             seen.add(value)
-            stack += [one for one in node.inputs if one is not None]
-            stack += [
-                one
-                for body in bodies(node)
-                for inner in all_graphs(body)
-                for n in inner
-                for one in n.inputs
-                if one is not None
-            ]
+            inside = (inner for body in bodies(node) for graph in all_graphs(body) for inner in graph)
+            stack += [one for reader in (node, *inside) for one in reader.inputs if one is not None]
     return False

@@ -13,6 +13,7 @@ from jax import lax
 from jax.export import is_symbolic_dim
 
 from j2o_core import LoweringContext
+from j2o_core.graph._infer import same_dimension
 
 from .._plugin import plugin
 from .._shapes import insert_axes
@@ -25,7 +26,6 @@ from ._indices import (
     index_vectors,
     is_inside,
     number_of,
-    same_size,
     window_offsets,
 )
 from ._slicing import dynamic_slice, static_slice
@@ -51,7 +51,7 @@ def _gather(
     # A number beyond the dtype wraps, as where JAX converts it.
     fill = ctx.const(np.asarray(0 if fill_value is None else fill_value).astype(ctx.avals_out[0].dtype))
     shape = ctx.avals_in[0].shape
-    if any(same_size(size, 0) for size in (*shape, *result)):
+    if any(same_dimension(size, 0) for size in (*shape, *result)):
         return ctx.expand(fill, result)
     dnums = dimension_numbers
     windows = Windows.of(
@@ -92,7 +92,7 @@ def _filled(
 def _numbers_that_matter(ctx: LoweringContext, indices: ir.Value, windows: Windows) -> tuple[ir.Value, Windows]:
     """Index vectors without the numbers of axes that windows cover: clamped, they are zero whatever they were."""
     width, rank = len(windows.indexed), len(windows.batch)
-    kept = [column for column, last in enumerate(windows.last_starts) if not same_size(last, 0)]
+    kept = [column for column, last in enumerate(windows.last_starts) if not same_dimension(last, 0)]
     if not 0 < len(kept) < width:
         return indices, windows
     columns = [number_of(ctx, indices, column, width, rank) for column in kept]
@@ -115,7 +115,7 @@ def _gathered(ctx: LoweringContext, x: ir.Value, index: ir.Value, windows: Windo
     x, index, windows = _constant_starts(ctx, x, index, windows)
     if len(windows.indexed) <= 1 and not windows.paired:
         return _along_one_axis(ctx, x, index, windows)
-    if len(windows.indexed) == 1 and not windows.rest and same_size(windows.sizes[windows.indexed[0]], 1):
+    if len(windows.indexed) == 1 and not windows.rest and same_dimension(windows.sizes[windows.indexed[0]], 1):
         return _by_element(ctx, x, index, windows)
     return _by_vector(ctx, x, index, windows)
 
@@ -132,7 +132,7 @@ def _constant_starts(
         constant = ctx.constant_value(numbers[column])
         if constant is not None and (constant == constant.flat[0]).all():
             starts[axis] = int(constant.flat[0])
-        elif not same_size(windows.sizes[axis], windows.shape[axis]):
+        elif not same_dimension(windows.sizes[axis], windows.shape[axis]):
             kept.append(column)
     indexed = tuple(windows.indexed[column] for column in kept)
     lengths = [
@@ -157,7 +157,7 @@ def _along_one_axis(ctx: LoweringContext, x: ir.Value, index: ir.Value, windows:
         return (ctx.expand(x, (*windows.batch, *windows.shape)), [*batch, *axes])
     (axis,) = windows.indexed
     window = []
-    if not same_size(windows.sizes[axis], 1):
+    if not same_dimension(windows.sizes[axis], 1):
         index = insert_axes(ctx, index, (*windows.batch, 1), [len(windows.batch)])
         index = ctx.op.Add(index, index_range(ctx, windows.sizes[axis]))
         window = [Axis(False, axis)]
@@ -184,8 +184,8 @@ def _numbers_of_many(ctx: LoweringContext, indices: ir.Value, windows: Windows) 
     """The numbers of index vectors, if many elements, or what lies behind them, are taken by several numbers."""
     if windows.paired or len(windows.indexed) < 2 or any(map(is_symbolic_dim, windows.shape)):
         return None
-    whole = all(same_size(windows.sizes[axis], windows.shape[axis]) for axis in windows.rest)
-    narrow = all(same_size(windows.sizes[axis], 1) for axis in windows.indexed)
+    whole = all(same_dimension(windows.sizes[axis], windows.shape[axis]) for axis in windows.rest)
+    narrow = all(same_dimension(windows.sizes[axis], 1) for axis in windows.indexed)
     many = math.prod(size for size in windows.batch if not is_symbolic_dim(size)) >= _MANY
     if not (whole and narrow and many) or ctx.constant_value(indices) is not None:
         return None
@@ -233,7 +233,7 @@ def _by_vector(ctx: LoweringContext, x: ir.Value, index: ir.Value, windows: Wind
     if len(windows.indexed) == 1:
         index = insert_axes(ctx, index, (*windows.batch, 1), [len(windows.batch)])
     index = ctx.op.Transpose(index, perm=[*lead, len(windows.batch)])
-    wide = [axis for axis in windows.indexed if not same_size(windows.sizes[axis], 1)]
+    wide = [axis for axis in windows.indexed if not same_dimension(windows.sizes[axis], 1)]
     if wide:
         index = ctx.op.Unsqueeze(index, ctx.const(range(len(lead), len(lead) + len(wide)), np.int64))
         index = ctx.op.Add(index, window_offsets(ctx, [windows.sizes[axis] for axis in windows.indexed]))

@@ -10,9 +10,10 @@ import numpy as np
 import onnx_ir as ir
 
 from j2o_core import LoweringContext
+from j2o_core.graph._infer import same_dimension
 
 from .._shapes import drop_axes, insert_axes
-from ._indices import number_of, same_size
+from ._indices import number_of
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Windows:
     @property
     def is_one(self) -> bool:
         """Whether there is a single window."""
-        return not self.paired and all(same_size(size, 1) for size in self.batch)
+        return not self.paired and all(same_dimension(size, 1) for size in self.batch)
 
     @property
     def last_starts(self) -> list[Any]:

@@ -13,6 +13,7 @@ from jax.export import is_symbolic_dim
 from jax.extend.core import InconclusiveDimensionOperation
 
 from j2o_core import LoweringContext
+from j2o_core.graph._infer import same_dimension
 from j2o_core.simplify import FOLD_LIMIT_BYTES
 
 from .._shapes import drop_axes
@@ -38,7 +39,7 @@ def as_int64(ctx: LoweringContext, index: ir.Value) -> ir.Value:
 def index_vectors(ctx: LoweringContext, indices: ir.Value, shape: Sequence[Any]) -> ir.Value:
     """Indices of this shape as int64, without their last axis where a vector is one number."""
     # The axis goes first, so that it cancels with the reshape that made it.
-    indices = drop_axes(ctx, indices, shape[:-1], [len(shape) - 1]) if same_size(shape[-1], 1) else indices
+    indices = drop_axes(ctx, indices, shape[:-1], [len(shape) - 1]) if same_dimension(shape[-1], 1) else indices
     return as_int64(ctx, indices)
 
 
@@ -97,7 +98,7 @@ def number_of(ctx: LoweringContext, index: ir.Value, column: int, width: int, ra
 
 def window_offsets(ctx: LoweringContext, sizes: Sequence[Any]) -> ir.Value:
     """Offsets from an index vector to each element of a window: an axis per size that is not 1, then the vector."""
-    spans = [column for column, size in enumerate(sizes) if not same_size(size, 1)]
+    spans = [column for column, size in enumerate(sizes) if not same_dimension(size, 1)]
     if not any(map(is_symbolic_dim, sizes)):
         grid = np.moveaxis(np.indices(tuple(sizes)), 0, -1)
         return ctx.const(grid.reshape([*(sizes[column] for column in spans), len(sizes)]), np.int64)
@@ -113,10 +114,3 @@ def window_offsets(ctx: LoweringContext, sizes: Sequence[Any]) -> ir.Value:
 def as_vector(ctx: LoweringContext, scalars: Sequence[ir.Value]) -> ir.Value:
     """Scalars side by side in a vector."""
     return ctx.op.Concat(*(ctx.reshape(scalar, (1,)) for scalar in scalars), axis=0)
-
-
-def same_size(left: Any, right: Any) -> bool:
-    """Whether two sizes are known to be equal."""
-    if is_symbolic_dim(left) != is_symbolic_dim(right):
-        return False
-    return bool(left == right)

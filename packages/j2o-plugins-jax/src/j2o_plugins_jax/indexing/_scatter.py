@@ -15,6 +15,7 @@ from jax import lax
 from jax.export import is_symbolic_dim
 
 from j2o_core import LoweringContext
+from j2o_core.graph._infer import same_dimension
 
 from .._folding import highest, lowest
 from .._plugin import plugin
@@ -27,7 +28,6 @@ from ._indices import (
     index_vectors,
     is_inside,
     number_of,
-    same_size,
     window_offsets,
 )
 from ._slicing import dynamic_slice, dynamic_update_slice, static_slice
@@ -86,7 +86,7 @@ def _scatter(
     mode: lax.GatherScatterMode,
 ) -> ir.Value:
     shape, index_shape, update_shape = (aval.shape for aval in ctx.avals_in)
-    if any(same_size(size, 0) for size in (*shape, *update_shape)):
+    if any(same_dimension(size, 0) for size in (*shape, *update_shape)):
         return x
     windows = _windows(shape, index_shape[:-1], update_shape, dimension_numbers)
     update = _Update(reduction)
@@ -161,7 +161,7 @@ def _is_chosen(ctx: LoweringContext, index: ir.Value, windows: Windows) -> bool:
     if ctx.constant_value(index) is not None or not windows.indexed or any(map(is_symbolic_dim, windows.shape)):
         return False
     places = [windows.paired[axis] for axis in sorted(windows.paired)]
-    if places != sorted(places) or not all(same_size(windows.batch[axis], 1) for axis in windows.unpaired):
+    if places != sorted(places) or not all(same_dimension(windows.batch[axis], 1) for axis in windows.unpaired):
         return False
     wanted = [1 if axis in windows.indexed or axis in windows.paired else n for axis, n in enumerate(windows.shape)]
     if list(windows.sizes) != wanted or math.prod(windows.shape) > _FEW:
@@ -232,7 +232,7 @@ def _spare_outside(ctx: LoweringContext, scatter: _Scatter, size: Any, spare: An
     source = index.producer()
     given = source.inputs[0] if source is not None and source.op_type == "Cast" else None
     narrow = given is not None and given.dtype in (ir.DataType.INT8, ir.DataType.INT16, ir.DataType.INT32)
-    fits = not is_symbolic_dim(spare) and spare <= np.iinfo(np.int32).max and same_size(size, 1)
+    fits = not is_symbolic_dim(spare) and spare <= np.iinfo(np.int32).max and same_dimension(size, 1)
     if given is None or not narrow or not fits or not ctx.target.runs("Min", ir.DataType.UINT32):
         return ctx.op.Where(scatter.inside, scatter.index, ctx.dim(spare))
     return ctx.cast(ctx.op.Min(ctx.cast(given, unsigned), ctx.const(spare, unsigned)), np.int64)
@@ -249,15 +249,15 @@ def _updated(ctx: LoweringContext, x: ir.Value, updates: ir.Value, scatter: _Sca
     windows = scatter.windows
     batch = [Axis(True, axis) for axis in range(len(windows.batch))]
     reduction = scatter.update.reduction
-    by_element = scatter.width == 1 and not windows.rest and same_size(windows.sizes[windows.indexed[0]], 1)
+    by_element = scatter.width == 1 and not windows.rest and same_dimension(windows.sizes[windows.indexed[0]], 1)
     in_place = len(windows.batch) == len(windows.shape) and all(one == other for one, other in windows.paired.items())
     if by_element and in_place:
         updates = windows.arrange(ctx, updates, windows.axes, batch)
         return ctx.op.ScatterElements(x, scatter.index, updates, axis=windows.indexed[0], reduction=reduction)
     # Index vectors reach up to the last axis where windows differ; behind it whole rows are updated.
-    partial = [axis for axis in windows.rest if not same_size(windows.sizes[axis], windows.shape[axis])]
+    partial = [axis for axis in windows.rest if not same_dimension(windows.sizes[axis], windows.shape[axis])]
     columns = range(max((*windows.indexed, *windows.paired, *partial), default=0) + 1)
-    spans = [axis for axis in columns if axis not in windows.paired and not same_size(windows.sizes[axis], 1)]
+    spans = [axis for axis in columns if axis not in windows.paired and not same_dimension(windows.sizes[axis], 1)]
     vectors = _vectors(ctx, scatter, columns, spans)
     rows = [Axis(False, axis) for axis in (*spans, *range(len(columns), len(windows.shape)))]
     updates = windows.arrange(ctx, updates, windows.axes, [*batch, *rows])

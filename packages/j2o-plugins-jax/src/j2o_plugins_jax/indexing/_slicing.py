@@ -12,10 +12,11 @@ import onnx_ir as ir
 from jax.export import is_symbolic_dim
 
 from j2o_core import LoweringContext
+from j2o_core.graph._infer import same_dimension
 
 from .._plugin import plugin
 from .._shapes import insert_axes
-from ._indices import as_int64, as_vector, clamp_index, same_size
+from ._indices import as_int64, as_vector, clamp_index
 
 _END = np.iinfo(np.int64).max
 # Elements of an update, and of an array of which a copy takes longer than to set as many one by one.
@@ -49,7 +50,7 @@ def static_slice(
     axes = [
         axis
         for axis in range(len(shape))
-        if not (same_size(starts[axis], 0) and same_size(limits[axis], shape[axis]) and steps[axis] == 1)
+        if not (same_dimension(starts[axis], 0) and same_dimension(limits[axis], shape[axis]) and steps[axis] == 1)
     ]
     if not axes:
         return x
@@ -86,9 +87,9 @@ def dynamic_slice(
     ctx: LoweringContext, x: ir.Value, shape: Sequence[Any], starts: Sequence[ir.Value], sizes: Sequence[Any]
 ) -> ir.Value:
     """`x[starts : starts + sizes]` for starts that are int64 and clamped already."""
-    cut = [axis for axis in range(len(shape)) if not same_size(sizes[axis], shape[axis])]
+    cut = [axis for axis in range(len(shape)) if not same_dimension(sizes[axis], shape[axis])]
     begins = {axis: starts[axis] for axis in cut}
-    single = [axis for axis in cut if same_size(sizes[axis], 1) and ctx.constant_value(begins[axis]) is None]
+    single = [axis for axis in cut if same_dimension(sizes[axis], 1) and ctx.constant_value(begins[axis]) is None]
     ranges = [axis for axis in cut if axis not in single]
     part = _constant_part(ctx, x, begins, sizes) if ranges and not single else None
     if part is not None:
@@ -130,9 +131,9 @@ def dynamic_update_slice(
     starts: Sequence[ir.Value],
 ) -> ir.Value:
     """`x` with `x[starts : starts + sizes]` replaced, for starts that are int64 and clamped already."""
-    if any(same_size(size, 0) for size in sizes):
+    if any(same_dimension(size, 0) for size in sizes):
         return x
-    cut = [axis for axis in range(len(shape)) if not same_size(sizes[axis], shape[axis])]
+    cut = [axis for axis in range(len(shape)) if not same_dimension(sizes[axis], shape[axis])]
     begins = {axis: starts[axis] for axis in cut}
     if not cut:
         return update
