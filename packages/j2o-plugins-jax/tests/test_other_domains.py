@@ -83,6 +83,7 @@ MADE = {
     "Elu",
     "Flatten",
     "GRU",
+    "If",
     "LSTM",
     "Loop",
     "RNN",

@@ -50,8 +50,8 @@ def _negated(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 @plugin.rewrite("And", late=True)
 def _below_and_unequal(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     for one, other in rw.both_ways(node):
-        order, equal = rw.producer(one, "Less", "Greater"), rw.producer(rw.operand_of(other, "Not"), "Equal")
-        if order is not None and equal is not None and set(order.inputs) == set(equal.inputs):
+        order = rw.producer(one, "Less", "Greater")
+        if order is not None and set(order.inputs) == set(unequal(rw, other)):
             return one
     return None
 
@@ -78,14 +78,23 @@ def _of_two_numbers(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     number = rw.scalar(yes)
     if number is None or not _is_zero(rw, no):
         is_opposite = _is_zero(rw, yes) and rw.scalar(no) == 1
-        return rw.op.cast(rw.op.Not(mask), result.dtype) if is_opposite else None  # type: ignore[no-any-return]
+        return rw.op.cast(rw.op.Not(mask), result.dtype) if is_opposite else None
     if number == 1:
-        return rw.op.cast(mask, result.dtype)  # type: ignore[no-any-return]
+        return rw.op.cast(mask, result.dtype)
     if not 0 < number < math.inf and not result.dtype.is_integer():  # -3 * 0 is -0
         return None
     if not rw.target.runs("Mul", result.dtype):  # cost: of casts
         return None
-    return rw.op.Mul(rw.op.cast(mask, result.dtype), rw.const(number, result))  # type: ignore[no-any-return]
+    return rw.op.Mul(rw.op.cast(mask, result.dtype), rw.const(number, result))
+
+
+def unequal(rw: Rewriter, value: ir.Value | None) -> tuple[ir.Value | None, ...]:
+    """The x and y of Not(Equal(x, y)), or of Cast(x) from integers to booleans, which is that for 0."""
+    x = rw.operand_of(value, "Cast")
+    if value is not None and value.dtype is ir.DataType.BOOL and x is not None and rw.is_integer(x):
+        return x, rw.const(0, x)
+    equal = rw.producer(rw.operand_of(value, "Not"), "Equal")
+    return () if equal is None else tuple(equal.inputs)
 
 
 def _is_zero(rw: Rewriter, value: ir.Value | None) -> bool:

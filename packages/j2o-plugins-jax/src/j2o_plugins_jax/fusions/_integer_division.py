@@ -2,7 +2,7 @@
 
 before: Where(Less(r, 0), Add(r, n), r) with r = Sub(x, Mul(Div(x, n), n))    after: Mod(x, n)
 before: Sub(x, Mul(Div(x, n), n)), few elements that are not negative         after: Mod(x, n)
-before: Where(And(Not(Equal(Sign(x), 1)), Not(Equal(r, 0))), Sub(Div(x, n), 1), Div(x, n))
+before: Where(And(Not(Equal(Sign(x), 1)), Cast(r)), Sub(Div(x, n), 1), Div(x, n)), or Not(Equal(r, 0)) for Cast(r)
 after:  Div(x, n), Div(Sub(x, Mod(x, n)), n) or Sub(Div(Add(x, b), n), b) with b = Cast(Less(x, 0))
 
 `x % n` is the first, `lax.rem(x, n)` the second, `x // n` the third: Div is enough where x is not negative, and few
@@ -20,6 +20,7 @@ import onnx_ir as ir
 from j2o_core import Rewriter
 
 from .._plugin import plugin
+from ._conditions import unequal
 
 # Elements up to which Mod takes less time than the nodes of the second form, and than a choice that is a sum.
 _FEW, _MANY = 128, 4096
@@ -57,9 +58,7 @@ def _floored_quotient(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     if x is None or x.dtype is None or not x.dtype.is_integer() or n is None or n <= 0:
         return None
     if not rw.same_shape(x, node.outputs[0]) or not any(
-        (sign := rw.producer(_unequal(rw, one, 1), "Sign")) is not None
-        and sign.inputs[0] is x
-        and _is_rest(rw, _unequal(rw, other, 0), x, n)
+        rw.operand_of(_unlike(rw, one, 1), "Sign") is x and _is_rest(rw, _unlike(rw, other, 0), x, n)
         for one, other in rw.both_ways(rw.producer(condition, "And"))
     ):
         return None
@@ -72,10 +71,10 @@ def _floored_quotient(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     return op.Sub(op.Div(op.Add(x, below), divisor), below)
 
 
-def _unequal(rw: Rewriter, value: ir.Value | None, number: int) -> ir.Value | None:
-    """The x of Not(Equal(x, number))."""
-    equal = rw.producer(rw.operand_of(value, "Not"), "Equal")
-    return next((x for x, other in rw.both_ways(equal) if rw.scalar(other) == number), None)
+def _unlike(rw: Rewriter, value: ir.Value | None, number: int) -> ir.Value | None:
+    """The x of x != number."""
+    operands = unequal(rw, value)
+    return next((x for x, other in zip(operands, operands[::-1], strict=True) if rw.scalar(other) == number), None)
 
 
 def _is_rest(rw: Rewriter, value: ir.Value | None, x: ir.Value, n: float) -> bool:
