@@ -249,5 +249,11 @@ def test_the_search_for_choices_that_follow_from_others_is_bounded(monkeypatch):
     assert "If" in operators(rewritten(graph(nodes, results="y, p")))
 
 
+def test_the_number_of_sorts_is_bounded(monkeypatch):
+    monkeypatch.setattr(_branches, "_MOST_SORTS", 0)
+    more = "f = Sqrt(e) h = Sin(f) j = Tanh(h) y = Where(c0, j, x) p = Neg(y) q = Where(c0, z, x)"
+    assert operators(rewritten(graph(f"{EXPENSIVE} {more}", results="p, q"))) == ["If", "Neg", "Where"]
+
+
 def test_nothing_to_do():
     assert _branches.choose_branches(ir.Graph([], [], nodes=[]), Constants()) == {}

@@ -90,6 +90,18 @@ def detach(node: ir.Node) -> None:
         node.replace_input_with(index, None)
 
 
+def set_outputs(graph: ir.Graph, outputs: Sequence[ir.Value]) -> None:
+    """Give a graph its outputs: each is a value of a node of its own, behind an Identity where it is not."""
+    for value in outputs:
+        producer = value.producer()
+        if producer is None or producer.graph is not graph or value in graph.outputs:
+            node = ir.Node("", "Identity", [value])
+            stamp(node.outputs[0], value.dtype, shape_of(value))
+            graph.append(node)
+            value = node.outputs[0]
+        graph.outputs.append(value)
+
+
 def replace_output(graph: ir.Graph, old: ir.Value, new: ir.Value, anchor: ir.Node) -> None:
     """Put a value in the place of an output of a graph, behind an Identity where it cannot be one itself.
 

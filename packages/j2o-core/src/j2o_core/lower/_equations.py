@@ -17,6 +17,7 @@ from ..graph._domains import FUNCTION_DOMAIN
 from ..graph._infer import may_equal, same_shape
 from ..graph._kept import is_kept
 from ..graph._values import shape_of, stamp
+from ..graph._walk import set_outputs
 from ..plugin._budget import limited
 from ..plugin._registry import Registry
 from ..plugin._rule_mistakes import advice_for, defined_at
@@ -27,7 +28,7 @@ from ..trace._modules import MODULE, Place, place_of
 from ..trace._source import SOURCE, user_line
 from ..trace._trace import trace_code
 from ._context import LoweringContext
-from ._functions import FunctionTable, input_values, set_outputs
+from ._functions import FunctionTable, input_values
 from ._lowered import Lowered, LoweredFunction
 from ._supported import check_supported, element_type
 

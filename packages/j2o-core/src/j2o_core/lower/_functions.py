@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from ..graph._kept import WEIGHT_INPUT
 from ..graph._ranges import SIZE
-from ..graph._values import shape_of, stamp
+from ..graph._values import stamp
 from ..trace._names import unique_names
 from ._lowered import LoweredFunction
 
@@ -66,15 +66,3 @@ def input_values(
         stamp(value, np.int64, ())
         value.meta[SIZE] = True
     return inputs, given
-
-
-def set_outputs(graph: ir.Graph, outputs: Sequence[ir.Value]) -> None:
-    """Give a graph its outputs: each is a value of a node of its own, behind an Identity where it is not."""
-    for value in outputs:
-        producer = value.producer()
-        if producer is None or producer.graph is not graph or value in graph.outputs:
-            node = ir.Node("", "Identity", [value])
-            stamp(node.outputs[0], value.dtype, shape_of(value))
-            graph.append(node)
-            value = node.outputs[0]
-        graph.outputs.append(value)

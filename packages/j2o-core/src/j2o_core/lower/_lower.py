@@ -11,12 +11,13 @@ from ..graph._constants import Constants
 from ..graph._dims import Dimensions
 from ..graph._kept import kept_weight
 from ..graph._values import stamp
+from ..graph._walk import set_outputs
 from ..plugin._registry import Registry
 from ..simplify import ConstantTable, close_weights
 from ..target import Target
 from ..trace._trace import Traced
 from ._equations import Lowerer
-from ._functions import FunctionTable, set_outputs
+from ._functions import FunctionTable
 from ._lowered import Lowered
 from ._supported import check_supported
 

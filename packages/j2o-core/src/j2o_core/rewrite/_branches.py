@@ -25,7 +25,7 @@ from ..graph import traits
 from ..graph._constants import Constants
 from ..graph._infer import same_shape
 from ..graph._values import shape_of, stamp, static_shape
-from ..graph._walk import all_graphs, bodies, detach, replace_output
+from ..graph._walk import all_graphs, bodies, detach, replace_output, set_outputs
 from ..trace._modules import MODULE, common_place
 from ._invariants import has_half
 
@@ -36,8 +36,9 @@ _IF = 2
 _SPARED = 4
 # Numbers of a constant that is stored again in the shape of the result.
 _MOST_NUMBERS = 1024
-# Nodes between the choices of a condition that are looked at.
+# Nodes between the choices of a condition that are looked at, and how often a graph is sorted for an If of several.
 _MOST_NODES = 4096
+_MOST_SORTS = 32
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class _Part:
         replaced: results of choices, and those of If that took their places.
         order: the places of its nodes.
         holders: for a nested graph the node of this one that holds it.
+        sorts: how often the graph was sorted.
     """
 
     graph: ir.Graph
@@ -86,6 +88,7 @@ class _Part:
     replaced: dict[ir.Value, ir.Value] = field(default_factory=dict)
     order: dict[ir.Node, int] = field(default_factory=dict)
     holders: dict[ir.Graph | None, ir.Node] = field(default_factory=dict)
+    sorts: int = 0
 
     def make_branches(self) -> Iterator[ir.Node]:
         """Put each If in the place of choices that it spares enough of; those of later ones come first."""
@@ -146,6 +149,8 @@ class _Part:
 
     def _independent(self, choices: Sequence[_Choice]) -> list[_Choice]:
         """The choices that follow from no other of them, at least the first."""
+        if self.sorts >= _MOST_SORTS:
+            return list(choices[:1])
         last, seen = self.order[choices[-1].node], set[ir.Node]()
         taken: list[_Choice] = []
         for choice in choices:
@@ -168,15 +173,17 @@ class _Part:
         if spared + len(choices) * (_WHERE - 1) - _IF < _SPARED:
             return None
         last = choices[-1].node
-        graphs = [
-            _branch(name, self.graph, moved, [self._operand(choice, side) for choice in choices], last)
-            for side, (name, moved) in enumerate(zip(("then_branch", "else_branch"), sides, strict=True))
-        ]
+        branches = []
+        for side, (name, moved) in enumerate(zip(("then_branch", "else_branch"), sides, strict=True)):
+            self.graph.remove(moved)
+            branch = ir.Graph([], [], nodes=moved, name=name)
+            set_outputs(branch, [self._operand(choice, side) for choice in choices])
+            branches.append(ir.AttrGraph(name, branch))
         node = ir.Node(
             "",
             "If",
             [condition],
-            [ir.AttrGraph(str(graph.name), graph) for graph in graphs],
+            branches,
             num_outputs=len(choices),
             metadata_props=dict(last.metadata_props),
         )
@@ -199,9 +206,13 @@ class _Part:
             self.replaced[old] = new
             detach(choice.node)
             self.graph.remove(choice.node)
+        self.order[node] = self.order[choices[-1].node]
+        for body in bodies(node):
+            self.holders.update(dict.fromkeys(all_graphs(body), node))
         if not is_sorted:
             self.graph.sort()
-        self._settle()
+            self.sorts += 1
+            self._settle()
 
     def _only_for(self, choices: Sequence[_Choice], side: int) -> list[ir.Node]:
         """The nodes that nothing but one side of choices is computed from, in order."""
@@ -239,20 +250,3 @@ class _Part:
 def _units(node: ir.Node) -> int:
     """How many nodes a node is with those of its graphs."""
     return 1 + sum(len(inner) for body in bodies(node) for inner in all_graphs(body))
-
-
-def _branch(
-    name: str, graph: ir.Graph, moved: Sequence[ir.Node], values: Sequence[ir.Value], last: ir.Node
-) -> ir.Graph:
-    """A graph of nodes that leave another one, with these results."""
-    graph.remove(moved)
-    branch = ir.Graph([], [], nodes=moved, name=name)
-    for value in values:
-        producer = value.producer()
-        if producer is None or producer.graph is not branch or value in branch.outputs:
-            identity = ir.Node("", "Identity", [value], metadata_props=dict(last.metadata_props))
-            stamp(identity.outputs[0], value.dtype, shape_of(value))
-            branch.append(identity)
-            value = identity.outputs[0]
-        branch.outputs.append(value)
-    return branch
