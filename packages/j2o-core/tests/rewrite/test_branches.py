@@ -71,6 +71,10 @@ CHANGED = {
         graph(f"{EXPENSIVE} f = Sqrt(e) g = Abs(f) h = Floor(g) y = Where(c0, h, x)"),
         (["If"], ["Sin", "Exp", "Cos", "Tanh", "Neg", "Sqrt", "Abs", "Floor"], ["Identity"]),
     ),
+    "one of many numbers": (
+        graph("y = Where(c0, x, z)", inputs="bool c0, float[50,100] x, float[50,100] z"),
+        (["If"], ["Identity"], ["Identity"]),
+    ),
     "both sides": (
         graph(f"{EXPENSIVE} p = Sin(z) q = Cos(p) r = Exp(q) y = Where(c0, e, r)"),
         (["If"], ["Sin", "Exp", "Cos", "Tanh", "Neg"], ["Sin", "Cos", "Exp"]),
@@ -154,6 +158,7 @@ KEPT = {
         results=RESULTS,
     ),
     "float16": graph(f"{EXPENSIVE} {CHOICES}", inputs="bool c0, float16[4] x, float16[4] z", results=RESULTS),
+    "one of symbolic sizes": graph("y = Where(c0, x, z)", inputs="bool c0, float[50,N] x, float[50,N] z"),
     "a large array of one number": graph(
         "y = Where(c0, one, x) p = Where(c0, x, one) q = Where(c0, one, z)",
         inputs="bool c0, float[2000] x, float[2000] z",
