@@ -29,8 +29,8 @@ from ..graph._walk import all_graphs, bodies, detach, replace_output, set_output
 from ..trace._modules import MODULE, common_place
 from ._invariants import has_half
 
-# What a Where and an If take, in units of an elementwise node; each result of an If takes one more. A Where takes one
-# more for so many numbers, which an If copies in a quarter of the time.
+# In units of an elementwise node: a Where, and an If, of which each result takes one more. A Where takes one more for
+# so many numbers, which an If copies in a quarter of the time.
 _WHERE = 3
 _IF = 2
 _NUMBERS = 1024
