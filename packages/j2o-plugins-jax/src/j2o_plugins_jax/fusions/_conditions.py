@@ -36,14 +36,13 @@ def _equal_to_a_constant(rw: Rewriter, node: ir.Node) -> ir.Value | None:
 @plugin.rewrite("Not", late=True)
 def _negated(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     equal = rw.producer(node.inputs[0], "Equal")
-    if equal is None or equal.inputs[0] is None or equal.inputs[0].dtype is None:
+    if equal is None or equal.inputs[0] is None:
         return None
     if equal.inputs[0].dtype is ir.DataType.BOOL:
         return rw.op.Xor(*equal.inputs)
-    if equal.inputs[0].dtype.is_integer() and rw.only_use(equal.outputs[0]):
-        for one, other in rw.both_ways(equal):
-            if one is not None and rw.scalar(other) == 0 and rw.same_shape(one, node.outputs[0]):
-                return rw.op.Cast(one, to=ir.DataType.BOOL)
+    for _, one, number in rw.with_number(equal.outputs[0], "Equal") if rw.only_use(equal.outputs[0]) else ():
+        if number == 0 and rw.is_integer(one) and rw.same_shape(one, node.outputs[0]):
+            return rw.op.Cast(one, to=ir.DataType.BOOL)
     return None
 
 
@@ -75,10 +74,11 @@ def _of_two_numbers(rw: Rewriter, node: ir.Node) -> ir.Value | None:
     result = node.outputs[0]
     if mask is None or result.dtype is None or not rw.same_shape(mask, result):
         return None
+    if _is_zero(rw, yes) and rw.scalar(no) == 1:
+        return rw.op.cast(rw.op.Not(mask), result.dtype)
     number = rw.scalar(yes)
     if number is None or not _is_zero(rw, no):
-        is_opposite = _is_zero(rw, yes) and rw.scalar(no) == 1
-        return rw.op.cast(rw.op.Not(mask), result.dtype) if is_opposite else None
+        return None
     if number == 1:
         return rw.op.cast(mask, result.dtype)
     if not 0 < number < math.inf and not result.dtype.is_integer():  # -3 * 0 is -0
