@@ -18,7 +18,7 @@ from ..graph._values import shape_of, stamp
 from ..graph._walk import bodies, remove_unused_nodes
 from ..lower._lowered import Lowered, LoweredFunction
 from ..rewrite._invariants import has_half
-from ..trace._modules import MODULE, common_place
+from ..trace._modules import common_module
 
 
 def share_work(function: LoweredFunction, part: Lowered, calls: Sequence[ir.Node]) -> list[ir.Value | None]:
@@ -38,7 +38,7 @@ def share_work(function: LoweredFunction, part: Lowered, calls: Sequence[ir.Node
         for index, value in enumerate(body.inputs)
         if all(node.inputs[index] is first.inputs[index] for node in calls)
     }
-    place = common_place([props for node in calls if (props := node.metadata_props.get(MODULE)) is not None])
+    module = common_module(node.metadata_props for node in calls)
     moved: list[ir.Node] = []
     shared: list[ir.Value | None] = []
     for node in body:
@@ -53,7 +53,7 @@ def share_work(function: LoweredFunction, part: Lowered, calls: Sequence[ir.Node
             operands,
             list(node.attributes.values()),
             num_outputs=len(node.outputs),
-            metadata_props={**node.metadata_props, **({MODULE: place} if place is not None else {})},
+            metadata_props={**node.metadata_props, **module},
         )
         for old, new in zip(node.outputs, copy.outputs, strict=True):
             stamp(new, old.dtype, shape_of(old))

@@ -52,6 +52,13 @@ def bodies(node: ir.Node) -> Sequence[ir.Graph]:
     ]
 
 
+def read_by(node: ir.Node) -> Iterator[ir.Value]:
+    """The values that a node and the graphs inside of it read, those that are made inside of it among them."""
+    inside = (inner for body in bodies(node) for graph in all_graphs(body) for inner in graph)
+    for reader in (node, *inside):
+        yield from (value for value in reader.inputs if value is not None)
+
+
 def used_constants(graphs: Iterable[ir.Graph]) -> list[ir.Value]:
     """The constants that the nodes of graphs read, in order."""
     used: dict[ir.Value, None] = {}

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,10 +24,11 @@ import onnx_ir as ir
 from ..graph import traits
 from ..graph._constants import Constants
 from ..graph._infer import same_shape
-from ..graph._values import shape_of, stamp, static_shape
-from ..graph._walk import all_graphs, bodies, detach, replace_output, set_outputs
-from ..trace._modules import MODULE, common_place
+from ..graph._values import made_by, shape_of, stamp, static_shape
+from ..graph._walk import all_graphs, bodies, read_by, remove, set_outputs
+from ..trace._modules import common_module
 from ._invariants import has_half
+from ._regions import replace
 
 # In units of an elementwise node: a Where, and an If, of which each result takes one more. A Where takes one more for
 # so many numbers, which an If copies in a quarter of the time.
@@ -65,10 +66,9 @@ def choose_branches(graph: ir.Graph, constants: Constants) -> dict[ir.Value, ir.
     replaced: dict[ir.Value, ir.Value] = {}
     waiting = list(all_graphs(graph))
     while waiting:
-        part = _Part(waiting.pop(), constants)
+        part = _Part(waiting.pop(), constants, replaced)
         for node in part.make_branches():
             waiting += bodies(node)
-        replaced |= part.replaced
     return replaced
 
 
@@ -87,7 +87,7 @@ class _Part:
 
     graph: ir.Graph
     constants: Constants
-    replaced: dict[ir.Value, ir.Value] = field(default_factory=dict)
+    replaced: dict[ir.Value, ir.Value]
     order: dict[ir.Node, int] = field(default_factory=dict)
     holders: dict[ir.Graph | None, ir.Node] = field(default_factory=dict)
     sorts: int = 0
@@ -112,33 +112,26 @@ class _Part:
 
     def _choice(self, node: ir.Node) -> tuple[ir.Value, _Choice] | None:
         """The condition and the choice of a Where, None if that has several conditions or operands are broadcast."""
-        condition, *values = node.inputs
-        shape, sizes, slots = shape_of(node.outputs[0]), static_shape(condition), (1, 2)
-        if condition is None or shape is None or sizes is None or math.prod(sizes) != 1 or has_half(node):
+        condition, sizes, slots = node.inputs[0], static_shape(node.inputs[0]), (1, 2)
+        if sizes is None or math.prod(sizes) != 1 or has_half(node):
             return None
-        source = condition.producer()
-        while source is not None and source.op_type in ("Not", *traits.RESHAPES) and source.inputs[0] is not None:
+        while (source := made_by(condition, "Not", *traits.RESHAPES)) is not None:
+            condition = source.inputs[0]
             if source.op_type == "Not":
                 slots = (slots[1], slots[0])
-            condition = source.inputs[0]
-            source = condition.producer()
-        if any(self._whole(value, shape) is None for value in values):
+        if condition is None or any(self._whole(node, slot) is None for slot in slots):
             return None
         return condition, _Choice(node, slots)
 
-    def _whole(self, value: ir.Value | None, shape: tuple[object, ...]) -> ir.Value | None:
-        """An operand with the shape of the result, None if it would have to be broadcast."""
-        if value is None or same_shape(shape_of(value), shape):
+    def _whole(self, node: ir.Node, slot: int) -> ir.Value | None:
+        """An operand of a Where with the shape of the result, None if it would have to be broadcast."""
+        value, (result,) = node.inputs[slot], node.outputs
+        if value is None or same_shape(shape_of(value), shape_of(result)):
             return value
-        array, sizes = self.constants.array(value), [size for size in shape if isinstance(size, int)]
-        if array is None or len(sizes) < len(shape) or math.prod(sizes) > _MOST_NUMBERS:
+        array, sizes = self.constants.array(value), static_shape(result)
+        if array is None or sizes is None or math.prod(sizes) > _MOST_NUMBERS:
             return None
         return self.constants.get(np.broadcast_to(array, sizes))
-
-    def _operand(self, choice: _Choice, side: int) -> ir.Value:
-        value = self._whole(choice.node.inputs[choice.slots[side]], shape_of(choice.node.outputs[0]) or ())
-        assert value is not None
-        return value
 
     def _settle(self) -> None:
         """Note the order of the nodes, and which of them hold graphs."""
@@ -171,49 +164,42 @@ class _Part:
     def _branches(self, condition: ir.Value, choices: Sequence[_Choice]) -> ir.Node | None:
         """The If that took the place of choices, None if it would spare too little."""
         sides = [self._only_for(choices, side) for side in (0, 1)]
-        taken = sum(
-            _WHERE - 1 + math.prod(static_shape(choice.node.outputs[0]) or ()) // _NUMBERS for choice in choices
-        )
-        if taken - _IF + sum(sum(map(_units, side)) for side in sides) / 2 < _SPARED:
+        numbers = [math.prod(static_shape(choice.node.outputs[0]) or ()) for choice in choices]
+        spared = sum(_WHERE - 1 + count // _NUMBERS for count in numbers) - _IF
+        if spared + sum(sum(map(_units, side)) for side in sides) / 2 < _SPARED:
             return None
-        last = choices[-1].node
         branches = []
         for side, (name, moved) in enumerate(zip(("then_branch", "else_branch"), sides, strict=True)):
             self.graph.remove(moved)
             branch = ir.Graph([], [], nodes=moved, name=name)
-            set_outputs(branch, [self._operand(choice, side) for choice in choices])
+            for choice in choices:
+                value = self._whole(choice.node, choice.slots[side])
+                assert value is not None, "as when the choice was found"
+                set_outputs(branch, [value])
             branches.append(ir.AttrGraph(name, branch))
-        node = ir.Node(
-            "",
-            "If",
-            [condition],
-            branches,
-            num_outputs=len(choices),
-            metadata_props=dict(last.metadata_props),
-        )
-        places = [place for choice in choices if (place := choice.node.metadata_props.get(MODULE)) is not None]
-        if (place := common_place(places)) is not None:
-            node.metadata_props[MODULE] = place
-        self.graph.insert_after(last, [node])
-        self._replace(choices, node)
+        last = choices[-1].node
+        module = common_module(choice.node.metadata_props for choice in choices)
+        metadata = {**last.metadata_props, **module}
+        node = ir.Node("", "If", [condition], branches, num_outputs=len(choices), metadata_props=metadata)
+        self._put(node, [choice.node for choice in choices])
         return node
 
-    def _replace(self, choices: Sequence[_Choice], node: ir.Node) -> None:
-        is_sorted = True
-        for choice, new in zip(choices, node.outputs, strict=True):
-            (old,) = choice.node.outputs
+    def _put(self, node: ir.Node, wheres: Sequence[ir.Node]) -> None:
+        """Put an If in the place of the last of these nodes, and its results in the places of theirs."""
+        place = self.order[wheres[-1]]
+        pairs = {where.outputs[0]: new for where, new in zip(wheres, node.outputs, strict=True)}
+        for old, new in pairs.items():
             stamp(new, old.dtype, shape_of(old))
-            for user, index in list(old.uses()):
-                is_sorted &= self.order[self._user(user)] > self.order[choices[-1].node]
-                user.replace_input_with(index, new)
-            replace_output(self.graph, old, new, node)
-            self.replaced[old] = new
-            detach(choice.node)
-            self.graph.remove(choice.node)
-        self.order[node] = self.order[choices[-1].node]
-        for body in bodies(node):
-            self.holders.update(dict.fromkeys(all_graphs(body), node))
-        if not is_sorted:
+        is_sorted = all(self.order[self._user(user)] > place for old in pairs for user, _ in old.uses())
+        self.graph.insert_after(wheres[-1], [node])
+        replace(self.graph, pairs)
+        self.replaced |= pairs
+        for where in wheres:
+            remove(self.graph, where)
+        if is_sorted:
+            self.order[node] = place
+            self.holders |= {inner: node for body in bodies(node) for inner in all_graphs(body)}
+        else:
             self.graph.sort()
             self.sorts += 1
             self._settle()
@@ -226,9 +212,8 @@ class _Part:
         waiting: list[tuple[int, ir.Node]] = []
         known: set[ir.Node] = set(slots)
 
-        def add(values: Sequence[ir.Value | None]) -> None:
-            for value in values:
-                node = value.producer() if value is not None else None
+        def add(values: Iterable[ir.Value | None]) -> None:
+            for node in map(made_by, values):
                 if node is not None and node not in known and node.graph is self.graph:
                     known.add(node)
                     heapq.heappush(waiting, (-self.order[node], node))
@@ -239,10 +224,7 @@ class _Part:
             if has_half(node) or not all(self._is_for(value, slots, found) for value in node.outputs):
                 continue
             found.add(node)
-            add(node.inputs)
-            for body in bodies(node):
-                for inner in all_graphs(body):
-                    add([value for other in inner for value in other.inputs])
+            add(read_by(node))
         return sorted(found, key=self.order.__getitem__)
 
     def _is_for(self, value: ir.Value, slots: Mapping[ir.Node, int], found: set[ir.Node]) -> bool:

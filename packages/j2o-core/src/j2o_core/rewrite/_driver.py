@@ -24,7 +24,7 @@ from ..plugin._plugin import Rewrite
 from ..plugin._rule_mistakes import advice_for, defined_at
 from ..simplify import FOLD_LIMIT_BYTES
 from ..trace._failure import raised_at
-from ..trace._modules import MODULE, common_place
+from ..trace._modules import common_module
 from ..trace._source import source_of
 from ._branches import choose_branches
 from ._invariants import move_invariants
@@ -266,7 +266,7 @@ class _Driver:
 
     def _run(self) -> None:
         budget = _REPLACEMENTS_PER_NODE * (len(self._graph) + 1)
-        last: deque[str] = deque(maxlen=_NAMED_IF_UNSETTLED)
+        last: deque[tuple[Rewrite, ir.Node]] = deque(maxlen=_NAMED_IF_UNSETTLED)
         while self._queue:
             node = self._queue.popleft()
             self._queued.discard(node)
@@ -284,10 +284,13 @@ class _Driver:
                     if steps is not None:
                         steps.applied.append((rule, source_of(node) or "unknown source"))
                     budget -= 1
-                    last.append(_STEP.format(rule=rule, node=node, line=source_of(node) or "unknown source"))
+                    last.append((rule, node))
                     break
             if budget < 0:
-                raise RewriteError(_UNSETTLED.format(rules="\n".join(dict.fromkeys(last))))
+                steps_back = [
+                    _STEP.format(rule=rule, node=node, line=source_of(node) or "unknown source") for rule, node in last
+                ]
+                raise RewriteError(_UNSETTLED.format(rules="\n".join(dict.fromkeys(steps_back))))
         if self._unsorted or self._rewriter.reused:
             self._graph.sort()
 
@@ -350,10 +353,9 @@ class _Driver:
         self._present.add(added)
         self._graph.insert_before(node, added)
         removed = [node.metadata_props, *(dead.metadata_props for dead in self._replace(node, pairs))]
-        places = [place for props in removed if (place := props.get(MODULE)) is not None]
-        if (place := common_place(places)) is not None:
-            for new in added:
-                new.metadata_props[MODULE] = place
+        module = common_module(removed)
+        for new in added:
+            new.metadata_props.update(module)
         for new in reversed(added):
             self._remove_dead(new)
         for new in added:

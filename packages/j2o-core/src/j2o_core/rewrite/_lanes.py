@@ -23,7 +23,7 @@ import onnx_ir as ir
 
 from ..graph import traits
 from ..graph._values import is_float, made_by, shape_of, static_shape
-from ..graph._walk import all_graphs, bodies
+from ..graph._walk import read_by
 from ..plugin._plugin import Plugin
 from ._invariants import has_half
 from ._rewriter import Rewriter
@@ -536,6 +536,5 @@ def _depends(values: Iterable[ir.Value], on: Container[ir.Value]) -> bool:
         node = value.producer()
         if value not in seen and node is not None:
             seen.add(value)
-            inside = (inner for body in bodies(node) for graph in all_graphs(body) for inner in graph)
-            stack += [one for reader in (node, *inside) for one in reader.inputs if one is not None]
+            stack += read_by(node)
     return False

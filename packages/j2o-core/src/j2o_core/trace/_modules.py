@@ -15,7 +15,7 @@ import functools
 import sys
 import threading
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -93,6 +93,12 @@ def common_place(places: Sequence[str]) -> str | None:
             break
         common.append(parts[0])
     return ".".join(common).replace("./", "/") or places[0]
+
+
+def common_module(metadata: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """The entry for the module that nodes with these metadata have in common, nothing where none has one."""
+    place = common_place([place for props in metadata if (place := props.get(MODULE)) is not None])
+    return {} if place is None else {MODULE: place}
 
 
 def _loaded(target: str) -> type | None:
